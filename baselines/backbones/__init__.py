@@ -1,0 +1,1 @@
+"""Backbones, each with its target layer and heads."""

@@ -1,0 +1,217 @@
+"""Contracts of the baselines room: heads, backbones, CAM methods, and their registries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import Registry, RegistryError
+
+if TYPE_CHECKING:
+    from .evidence import Evidence
+
+Branch = Literal["softmax", "sigmoid"]
+Need = Literal[
+    "features", "gradients", "class_weights", "rescoring", "images", "layers", "input_gradients", "attention"
+]
+Returns = Literal["weights", "map", "mask"]
+HeadKind = Literal["gap_linear", "mlp", "other"]
+
+
+class Head(nn.Module, ABC):
+    """Everything after the target feature map: features (B,N,P,Q) -> logits (B,C)."""
+
+    kind: HeadKind = "other"
+    num_classes: int
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,C), float, of features (B,N,P,Q)."""
+
+    @abstractmethod
+    def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> Head:
+        """The same architecture with new parameters: linear weights N(0, 0.01), biases 0 (SEMANTICS: paper's code)."""
+
+    def class_weights(self, target: Tensor) -> Tensor | None:
+        """Rows (B,N) of the linear layer for classes ``target`` (B,), or None unless the head is GAP + linear."""
+        del target
+        return None
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How a branch's evidence is read: which parameters, which activation, and whether weights are clamped at zero."""
+
+    name: str
+    branch: Branch
+    clamp: bool
+    title: str
+    source: str
+
+    @property
+    def activation(self) -> Branch:
+        """Activation that turns the branch's logits into scores (the branch is named after it)."""
+        return self.branch
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen feature extractor with its classification branches.
+
+    ``heads["softmax"]`` decides the class; ``heads["sigmoid"]``, where present, is its clone trained with Eq. 12.
+    Images given to ``features`` are normalised with ``normalise`` (the network's own mean and std).
+
+    Attributes:
+        num_classes: Classes of both branches.
+        head_kind: ``gap_linear``, ``mlp`` or ``other``.
+        nonnegative: The target features are the output of a ReLU-like activation (F >= 0).
+        feature_layer: Name of the target layer, for records.
+    """
+
+    name: str = ""
+    num_classes: int
+    head_kind: HeadKind = "other"
+    nonnegative: bool = False
+    feature_layer: str = ""
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Iterable[float], std: Iterable[float]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict()
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R)."""
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Normalised images of pixels (B,3,R,R) in [0, 1]."""
+        return (pixels - self.mean) / self.std
+
+    def head(self, branch: Branch = "softmax") -> Head:
+        """The branch's head; raises KeyError where the branch was not trained or loaded."""
+        found = self.heads[branch]
+        assert isinstance(found, Head)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Softmax-branch logits (B,C) of normalised images."""
+        logits: Tensor = self.head("softmax")(self.features(images))
+        return logits
+
+    def freeze(self) -> Backbone:
+        """Evaluation mode, no parameter requires a gradient. Returns itself."""
+        self.eval()
+        return self.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A registered backbone: ``build(num_classes)`` makes the network; ``weights`` says where its own ones come from.
+
+    ``num_classes=None`` asks for the network's native classes.
+    """
+
+    name: str
+    build: Callable[[int | None], Backbone]
+    title: str
+    source: str
+    native_classes: int | None = None
+    weights: str = ""
+    """File in ``baselines/weights`` shipped for it, or empty."""
+
+
+@dataclass(frozen=True)
+class CamMethod:
+    """A CAM method: a function over ``Evidence`` and what it needs and returns.
+
+    ``returns``: ``weights`` (B,N,1,1) or (B,N,P,Q), to be clamped, multiplied with the features and summed;
+    ``map`` (B,h,w), a finished signed map (attention, input attributions), still subject to the protocol's sign rule;
+    ``mask`` (B,h,w) in [0, 1], a finished map that is only resized, never min-max normalised (controls).
+    """
+
+    name: str
+    fn: Callable[[Evidence], Tensor]
+    title: str
+    source: str
+    needs: frozenset[Need] = frozenset({"features", "gradients"})
+    returns: Returns = "weights"
+    headless: bool = False
+    """The map depends on no head (controls): listed once, under the head ``softmax``."""
+    gap_linear_equal: str | None = None
+    """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
+    gap_linear_clamped: str | None = None
+    """On a GAP + linear head with F >= 0 the map equals this method's with the clamp on."""
+    nonnegative_weights: bool = False
+    """The weights are never negative (where F >= 0), so the clamp changes nothing."""
+    cost: str = "shared pass"
+    """Forwards and backwards beyond the shared pass, as a formula (``1 + N forwards``)."""
+    extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+
+def _check_cam(name: str, method: CamMethod) -> None:
+    if not callable(method.fn):
+        raise RegistryError(f"CAM method {name!r} is not callable: register a function of one Evidence")
+
+
+CAMS: Registry[CamMethod] = Registry("CAM method", "cambench.cams", ("cambench.baselines.cams",), _check_cam)
+HEADS: Registry[HeadSpec] = Registry("head", "cambench.heads", ("cambench.baselines.heads",))
+BACKBONES: Registry[BackboneSpec] = Registry("backbone", "cambench.backbones", ("cambench.baselines.backbones",))
+
+
+def register_cam(
+    name: str,
+    *,
+    title: str | None = None,
+    source: str = "",
+    needs: Iterable[Need] = ("features", "gradients"),
+    returns: Returns = "weights",
+    **facts: Any,
+) -> Callable[[Callable[[Evidence], Tensor]], Callable[[Evidence], Tensor]]:
+    """Decorator: register a function ``Evidence -> Tensor`` as the CAM method ``name``.
+
+    Args:
+        name: Name in triples.
+        title: Name in tables (default: ``name``).
+        source: Paper and equation; the first line of the docstring where empty.
+        needs: What the function reads beyond the target class.
+        returns: ``weights``, ``map`` or ``mask`` (see ``CamMethod``).
+        **facts: Further fields of ``CamMethod`` (known identities, cost).
+
+    Raises:
+        RegistryError: The name is taken by another module, or the function is not callable.
+    """
+
+    def decorate(fn: Callable[[Evidence], Tensor]) -> Callable[[Evidence], Tensor]:
+        doc = (fn.__doc__ or "").strip().splitlines()
+        method = CamMethod(
+            name, fn, title or name, source or (doc[0] if doc else ""), frozenset(needs), returns, **facts
+        )
+        CAMS.add(name, method, origin=fn.__module__)
+        return fn
+
+    return decorate
+
+
+def register_head(spec: HeadSpec) -> HeadSpec:
+    """Register a head under ``spec.name``; RegistryError if the name is taken."""
+    return HEADS.add(spec.name, spec)
+
+
+def register_backbone(
+    name: str, *, title: str | None = None, source: str = "", native_classes: int | None = None, weights: str = ""
+) -> Callable[[Callable[[int | None], Backbone]], Callable[[int | None], Backbone]]:
+    """Decorator: register ``build(num_classes) -> Backbone`` under ``name``; RegistryError if the name is taken."""
+
+    def decorate(build: Callable[[int | None], Backbone]) -> Callable[[int | None], Backbone]:
+        spec = BackboneSpec(name, build, title or name, source, native_classes, weights)
+        BACKBONES.add(name, spec, origin=build.__module__)
+        return build
+
+    return decorate

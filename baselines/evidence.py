@@ -1,0 +1,103 @@
+"""What a CAM method may ask for, computed on first use and shared by all methods of a batch and branch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .base import Backbone, Head
+
+
+class Evidence:
+    """Lazy evidence of one batch for one branch's head.
+
+    Args:
+        features: Target feature map (B,N,P,Q), detached.
+        head: The branch's head.
+        target: Class index (B,), int64, whose logit is explained.
+        image_ids: Ids of the images (seeds of random methods; independent of the batch's composition).
+        images: Normalised images (B,3,R,R), or None where the caller holds features only.
+        backbone: The network, for methods that re-score images.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        head: Head,
+        target: Tensor,
+        image_ids: Sequence[str] = (),
+        images: Tensor | None = None,
+        backbone: Backbone | None = None,
+    ) -> None:
+        self.features = features.detach()
+        self.head, self.target = head, target
+        self.image_ids = tuple(image_ids)
+        self._images, self._backbone = images, backbone
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits (B,C) of the head, without graph."""
+        with torch.no_grad():
+            logits: Tensor = self.head(self.features)
+        return logits
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """G = ∂ logit[target] / ∂ features, (B,N,P,Q), without graph. Closed form w/(P·Q) on a GAP + linear head."""
+        weights = self.head.class_weights(self.target)
+        if weights is not None:
+            area = self.features.shape[-2] * self.features.shape[-1]
+            return (weights.detach().to(self.features.dtype) / area)[:, :, None, None].expand_as(self.features)
+        with torch.enable_grad():
+            leaf = self.features.clone().requires_grad_()
+            logits = self.head(leaf)
+            self.__dict__.setdefault("logits", logits.detach())
+            chosen = logits.gather(1, self.target[:, None]).sum()
+            (gradient,) = torch.autograd.grad(chosen, leaf)
+        return gradient
+
+    @cached_property
+    def class_weights(self) -> Tensor:
+        """Linear weights (B,N,1,1) of the target class; TypeError unless the head is GAP + linear."""
+        weights = self.head.class_weights(self.target)
+        if weights is None:
+            raise TypeError(f"a {self.head.kind!r} head has no class weights; CAM needs a GAP + linear head")
+        return weights.detach()[:, :, None, None]
+
+    @property
+    def images(self) -> Tensor:
+        """Normalised images (B,3,R,R); RuntimeError where the caller gave none."""
+        if self._images is None:
+            raise RuntimeError("this evidence holds no images; declare needs={'images'} when you register the method")
+        return self._images
+
+    @cached_property
+    def seeds(self) -> Tensor:
+        """Seeds (B,), int64 in [0, 2^62), each a hash of the image's id alone."""
+        digests = [hashlib.sha256(i.encode("utf-8", "surrogateescape")).digest() for i in self.image_ids]
+        values = [int.from_bytes(d[:8], "big") >> 2 for d in digests]
+        return torch.tensor(values, dtype=torch.int64, device=self.features.device)
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """Target logits (B·k,) of modified features (B·k,N,P,Q), k copies of each image consecutive."""
+        with torch.no_grad():
+            logits: Tensor = self.head(features)
+        return logits.gather(1, self._repeat(len(features))[:, None])[:, 0]
+
+    def score_images(self, images: Tensor) -> Tensor:
+        """Target logits (B·k,) of modified normalised images (B·k,3,R,R), k copies of each image consecutive."""
+        if self._backbone is None:
+            raise RuntimeError("this evidence holds no backbone; declare needs={'rescoring'}")
+        with torch.no_grad():
+            logits: Tensor = self.head(self._backbone.features(images))
+        return logits.gather(1, self._repeat(len(images))[:, None])[:, 0]
+
+    def _repeat(self, count: int) -> Tensor:
+        copies, rest = divmod(count, len(self.target))
+        if rest:
+            raise ValueError(f"expected a multiple of {len(self.target)} images, got {count}")
+        return self.target.repeat_interleave(copies)

@@ -1,0 +1,143 @@
+"""The one schema of samples and batches, and the contract of a data-set adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets as hf
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..registry import Registry
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class DatasetError(ValueError):
+    """Bad data on disk: says what was wrong, where (file, line, image id) and what to do."""
+
+
+def sample_features(class_names: list[str]) -> hf.Features:
+    """Arrow schema of a sample.
+
+    ``image``: path, or bytes, or archive member (``datasets/archives.py``); ``boxes``: (K,4) float x0,y0,x1,y1 in pixels of
+    the ``width`` × ``height`` original, as published; ``masks``: one PNG an instance (non-zero = object);
+    ``ignore``: PNG of pixels that never count; ``evidence``: PNG of the parts that tell the class (synthbirds only).
+    """
+    picture = hf.Image(decode=False)
+    return hf.Features(
+        {
+            "image_id": hf.Value("string"),
+            "image": picture,
+            "label": hf.ClassLabel(names=class_names),
+            "width": hf.Value("int32"),
+            "height": hf.Value("int32"),
+            "boxes": hf.List(hf.List(hf.Value("float64"), length=4)),
+            "masks": hf.List(picture),
+            "ignore": picture,
+            "evidence": picture,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """A verified, memory-mapped split: ``rows`` follows ``sample_features``.
+
+    Attributes:
+        name: Data-set name. split: ``train``, ``val`` or ``test``. class_names: by label.
+        fingerprint: SHA-256 hex over everything that can change a number (annotations, ids, seed, library versions
+            where they change pixels). notes: what a user should be told (counts that differ, boxes outside images …).
+        has_boxes, has_masks, has_evidence: which metrics the split supports.
+    """
+
+    name: str
+    split: Split
+    rows: hf.Dataset
+    class_names: tuple[str, ...]
+    fingerprint: str
+    has_boxes: bool = False
+    has_masks: bool = False
+    has_evidence: bool = False
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def head(self, limit: int | None) -> SampleTable:
+        """The first ``limit`` rows (all for None); the fingerprint says so."""
+        if limit is None or limit >= len(self.rows):
+            return self
+        from dataclasses import replace
+
+        return replace(self, rows=self.rows.select(range(limit)), fingerprint=f"{self.fingerprint}:{limit}")
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that could not be decoded: excluded from every triple, named in ``run.json``."""
+
+    image_id: str
+    index: int
+    reason: str
+
+
+@dataclass
+class Batch:
+    """Decoded samples at the working size R, on the CPU until ``to``.
+
+    Shapes: ``index`` (B,) int64 rows of the table; ``images`` (B,3,R,R) uint8; ``labels`` (B,) int64; ``gt_boxes``: B arrays
+    (K,4) int64 in R-pixel coordinates (truncated by the evaluator's rule); ``masks`` (B,R,R) uint8 in {0: background,
+    1: object, 255: ignore} or None; ``evidence`` (B,R,R) bool or None. ``failures`` are not in the tensors.
+    """
+
+    image_ids: tuple[str, ...]
+    index: torch.Tensor
+    images: torch.Tensor
+    labels: torch.Tensor
+    gt_boxes: list[npt.NDArray[np.int64]]
+    masks: torch.Tensor | None = None
+    evidence: torch.Tensor | None = None
+    failures: tuple[ImageFailure, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A registered data set.
+
+    ``load(root, split, options)`` returns the split's table; it raises ``DatasetError`` with what was expected where.
+    ``counts``: published rows per split. ``metrics``: what it supports (``boxes``, ``masks``, ``evidence``).
+    """
+
+    name: str
+    load: Callable[[Path | None, Split, Mapping[str, Any]], SampleTable]
+    title: str
+    source: str
+    licence: str = ""
+    citation: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    num_classes: int | None = None
+    metrics: tuple[str, ...] = ()
+    needs_root: bool = True
+
+
+DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.builtin",))
+
+
+def register_dataset(spec: DatasetSpec) -> DatasetSpec:
+    """Register a data set under ``spec.name``; RegistryError if the name is taken by another module."""
+    return DATASETS.add(spec.name, spec, origin=spec.load.__module__)

@@ -1,0 +1,1 @@
+"""How maps are scored: a functional core and torchmetrics classes."""

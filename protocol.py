@@ -1,0 +1,126 @@
+"""Frozen, named, versioned choices that change a number. Every record carries the protocol's digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .registry import Registry
+
+Kernel = Literal["bicubic", "bilinear"]
+
+
+class MapRule(BaseModel):
+    """How a method's weighted sum becomes a score map.
+
+    ``relu``: negative values are dropped (paper Eq. 6). ``signed``: they are kept (wsolevaluation's plain CAM).
+    ``low_res_min_max`` normalises once before the resize (the paper's code, pytorch-grad-cam).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sign: Literal["relu", "signed"] = "relu"
+    kernel: Kernel = "bicubic"
+    low_res_min_max: bool = False
+
+
+class Protocol(BaseModel):
+    """Everything that changes a number and is not a triple, a data set or a weight.
+
+    Units: ``size`` in pixels; ``loc_tau`` and thresholds are fractions of the map's range; IoU in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int = 1
+    target: Literal["predicted", "label"] = "predicted"
+    """Class whose evidence is drawn and scored: the softmax branch's prediction, or the image's label."""
+    map_rule: MapRule = MapRule()
+    map_overrides: dict[str, MapRule] = Field(default_factory=dict)
+    """Per CAM method, where a published code treats one method differently."""
+    clamp_exempt: tuple[str, ...] = ()
+    """CAM methods to which the head's clamp is not applied."""
+    size: int = Field(default=224, ge=8, le=512)
+    """Working size R of images, maps, boxes and masks."""
+    image_resize: Literal["bilinear_antialias"] = "bilinear_antialias"
+    """Kernel of the squash of an image to R×R (the one of Pillow and torchvision's PIL path)."""
+    tau_grid: Literal["arange1000", "linspace1001"] = "arange1000"
+    """Thresholds: 0, .001 … .999 (wsolevaluation) or 0 … 1 in 1001 steps (the paper's code)."""
+    iou_thresholds: tuple[float, ...] = (0.3, 0.5, 0.7)
+    """IoU thresholds δ of MaxBoxAccV2."""
+    loc_iou: float = 0.5
+    """IoU threshold of MaxBoxAcc, GT-known Loc and Top-1 Loc."""
+    loc_threshold: Literal["fixed", "oracle", "val"] = "fixed"
+    """Threshold of the Loc scores: fixed at ``loc_tau``, the best on the evaluated split, or the best on val."""
+    loc_tau: float = Field(default=0.2, ge=0, le=1)
+    gt_boxes: Literal["any", "first"] = "any"
+    """Ground-truth boxes that count for the Loc scores."""
+    fidelity_score: Literal["softmax", "sigmoid", "logit"] = "softmax"
+    """Class score Y and O: softmax branch's probability, sigmoid branch's score, or softmax branch's raw logit."""
+    fidelity_space: Literal["pixels", "normalised"] = "pixels"
+    """Where the map multiplies: pixels in [0, 1] (masked out = black), or the normalised tensor (= mean colour)."""
+    fidelity_kernel: Kernel = "bilinear"
+    """Kernel that upsamples the low-resolution map for the mask; the mask is min-max normalised after it."""
+    map_dtype: Literal["float64"] = "float64"
+    """Resize, min-max and quantisation run in this dtype (float32 flips levels)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Protocol:
+        if not self.iou_thresholds or any(not 0 < t <= 1 for t in self.iou_thresholds):
+            raise ValueError(f"iou_thresholds must be fractions in (0, 1], got {self.iou_thresholds}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of every field except the name, as canonical JSON."""
+        fields = self.model_dump(mode="json", exclude={"name"})
+        return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    def rule_for(self, cam: str) -> MapRule:
+        """The map rule of one CAM method."""
+        return self.map_overrides.get(cam, self.map_rule)
+
+    def differences(self, other: Protocol) -> dict[str, tuple[Any, Any]]:
+        """Fields (name aside) in which two protocols differ: field -> (ours, theirs)."""
+        ours, theirs = self.model_dump(exclude={"name"}), other.model_dump(exclude={"name"})
+        return {k: (ours[k], theirs[k]) for k in ours if ours[k] != theirs[k]}
+
+
+PROTOCOLS: Registry[Protocol] = Registry("protocol", "cambench.protocols")
+
+PAPER = PROTOCOLS.add("paper", Protocol(name="paper"))
+"""The paper's text (predicted class, ReLU map, masked pixels, softmax score) with wsolevaluation's box and pixel rules."""
+
+BEYOND_SOFTMAX_CODE = PROTOCOLS.add(
+    "beyond-softmax-code",
+    Protocol(
+        name="beyond-softmax-code",
+        target="label",
+        map_rule=MapRule(sign="relu", kernel="bilinear", low_res_min_max=True),
+        map_overrides={"cam": MapRule(sign="signed", kernel="bicubic")},
+        clamp_exempt=("layercam",),
+        tau_grid="linspace1001",
+        gt_boxes="first",
+    ),
+)
+"""The quirks of the code that the paper's authors published; its fidelity fields are the paper's (it has no code for them)."""
+
+WSOLEVAL = PROTOCOLS.add(
+    "wsoleval",
+    Protocol(name="wsoleval", target="label", map_rule=MapRule(sign="signed", kernel="bicubic"), loc_threshold="oracle"),
+)
+"""clovaai/wsolevaluation (Choe et al., CVPR 2020): label's map, signed, oracle threshold."""
+
+TORCHCAM = PROTOCOLS.add(
+    "torchcam",
+    Protocol(
+        name="torchcam",
+        map_rule=MapRule(sign="relu", kernel="bilinear", low_res_min_max=True),
+        fidelity_score="logit",
+        fidelity_space="normalised",
+    ),
+)
+"""torch-cam's ClassificationMetric defaults: raw logits, masked normalised tensor."""

@@ -1,0 +1,185 @@
+"""Named entries of one kind: decorator registration, globs, "did you mean", third-party plugins."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class RegistryError(ValueError):
+    """A name that cannot be registered, or a plugin that cannot be loaded."""
+
+
+class UnknownNameError(KeyError):
+    """A name that no entry has; the message lists the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known) or '(none)'}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        self.kind, self.name, self.near = kind, name, near
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Registry(Generic[T]):
+    """Entries of one kind under their names.
+
+    Built-in modules and entry points are imported at the first look-up, so that importing the registry is cheap.
+
+    Args:
+        kind: What an entry is called in messages (``"CAM method"``).
+        group: Entry-point group of third-party packages (``"cambench.cams"``).
+        builtin: Modules that register the built-in entries when imported.
+        check: Called with ``(name, entry)``; raises ``RegistryError`` if the entry is not of the right shape.
+    """
+
+    def __init__(
+        self, kind: str, group: str, builtin: tuple[str, ...] = (), check: Callable[[str, T], None] | None = None
+    ) -> None:
+        self.kind, self.group = kind, group
+        self._builtin, self._check = builtin, check
+        self._entries: dict[str, T] = {}
+        self._origin: dict[str, str] = {}
+        self._loaded = False
+
+    def add(self, name: str, entry: T, *, origin: str | None = None) -> T:
+        """Register ``entry`` under ``name``; a name that is taken by another entry raises ``RegistryError``."""
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+:-]*", name):
+            raise RegistryError(f"{self.kind} name {name!r} may hold letters, digits and . _ + : - only")
+        if self._check is not None:
+            self._check(name, entry)
+        source = origin or getattr(entry, "__module__", None) or "?"
+        taken = self._origin.get(name)
+        if taken is not None and taken != source:
+            raise RegistryError(f"{self.kind} {name!r} is already registered by {taken}; choose another name")
+        self._entries[name], self._origin[name] = entry, source
+        return entry
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``; raises ``UnknownNameError`` with the nearest names."""
+        self._load()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self.kind, name, self._entries) from None
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Names that match a glob with optional ``{a,b}`` alternatives, in registration order."""
+        self._load()
+        patterns = expand_braces(pattern)
+        return [n for n in self._entries if any(fnmatchcase(n, p) for p in patterns)]
+
+    def match(self, pattern: str) -> list[str]:
+        """Like ``names``, but every brace alternative must match something; else ``UnknownNameError``."""
+        found: dict[str, None] = {}
+        for part in expand_braces(pattern):
+            hits = self.names(part)
+            if not hits:
+                raise UnknownNameError(self.kind, part, self._entries)
+            found.update(dict.fromkeys(hits))
+        return list(found)
+
+    def origin(self, name: str) -> str:
+        """The module that registered ``name``."""
+        self.get(name)
+        return self._origin[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._entries)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for module in self._builtin:
+            importlib.import_module(module)
+        for point in entry_points(group=self.group):
+            try:
+                loaded = point.load()
+            except Exception as error:
+                raise RegistryError(
+                    f"entry point {point.name!r} of {self.group} ({point.value}) cannot be loaded: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            # An entry point may name a module that registers by decorator, or the entry itself.
+            if point.name not in self._entries and not hasattr(loaded, "__path__") and not _is_module(loaded):
+                self.add(point.name, loaded, origin=point.value)
+
+
+def _is_module(thing: object) -> bool:
+    return type(thing).__name__ == "module"
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Shell-like alternatives: ``"a/{b,c}"`` gives ``["a/b", "a/c"]``; nested braces are allowed.
+
+    Raises:
+        ValueError: A brace is not closed.
+    """
+    start = pattern.find("{")
+    if start < 0:
+        if "}" in pattern:
+            raise ValueError(f"pattern {pattern!r}: '}}' without '{{'")
+        return [pattern]
+    depth, pieces, last = 0, [], start + 1
+    for i in range(start, len(pattern)):
+        char = pattern[i]
+        if char == "{":
+            depth += 1
+        elif char == "," and depth == 1:
+            pieces.append(pattern[last:i])
+            last = i + 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                pieces.append(pattern[last:i])
+                heads = itertools.chain.from_iterable(expand_braces(p) for p in pieces)
+                tails = expand_braces(pattern[i + 1 :])
+                return [pattern[:start] + h + t for h, t in itertools.product(list(heads), tails)]
+    raise ValueError(f"pattern {pattern!r}: '{{' is not closed")
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a Python file so that its ``@register_…`` decorators run.
+
+    Raises:
+        RegistryError: The file is missing, is not Python, or fails to import (the reason is in the message).
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise RegistryError(f"plugin {file}: no such file")
+    name = f"cambench_plugin_{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise RegistryError(f"plugin {file}: not a Python file (expected a name ending in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except RegistryError:
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise RegistryError(f"plugin {file}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""What comes out: per-image records and the tables made from them."""
