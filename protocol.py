@@ -63,7 +63,9 @@ class Protocol(BaseModel):
     fidelity_space: Literal["pixels", "normalised"] = "pixels"
     """Where the map multiplies: pixels in [0, 1] (masked out = black), or the normalised tensor (= mean colour)."""
     fidelity_kernel: Kernel = "bilinear"
-    """Kernel that upsamples the low-resolution map for the mask; the mask is min-max normalised after it."""
+    """Kernel that upsamples the map to the mask of the image."""
+    fidelity_min_max: Literal["low_res", "full_res"] = "low_res"
+    """Where the mask is min-max normalised: before the upsampling (torch-cam; the paper is silent), or after it."""
     map_dtype: Literal["float64"] = "float64"
     """Resize, min-max and quantisation run in this dtype (float32 flips levels)."""
 
@@ -110,7 +112,9 @@ BEYOND_SOFTMAX_CODE = PROTOCOLS.add(
 
 WSOLEVAL = PROTOCOLS.add(
     "wsoleval",
-    Protocol(name="wsoleval", target="label", map_rule=MapRule(sign="signed", kernel="bicubic"), loc_threshold="oracle"),
+    Protocol(
+        name="wsoleval", target="label", map_rule=MapRule(sign="signed", kernel="bicubic"), loc_threshold="oracle"
+    ),
 )
 """clovaai/wsolevaluation (Choe et al., CVPR 2020): label's map, signed, oracle threshold."""
 
