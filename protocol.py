@@ -94,7 +94,7 @@ class Protocol(BaseModel):
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "cambench.protocols")
 
 PAPER = PROTOCOLS.add("paper", Protocol(name="paper"))
-"""The paper's text (predicted class, ReLU map, masked pixels, softmax score) with wsolevaluation's box and pixel rules."""
+"""The paper's text (predicted class, ReLU map, masked pixels, softmax score), wsolevaluation's box and pixel rules."""
 
 BEYOND_SOFTMAX_CODE = PROTOCOLS.add(
     "beyond-softmax-code",
@@ -108,7 +108,7 @@ BEYOND_SOFTMAX_CODE = PROTOCOLS.add(
         gt_boxes="first",
     ),
 )
-"""The quirks of the code that the paper's authors published; its fidelity fields are the paper's (it has no code for them)."""
+"""The quirks of the code that the paper's authors published; it has no fidelity code, so those fields are the paper's."""
 
 WSOLEVAL = PROTOCOLS.add(
     "wsoleval",

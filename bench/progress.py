@@ -42,11 +42,9 @@ class Bar:
         rate = self.done / seconds
         left = (self.total - self.done) / rate if rate else float("inf")
         tail = f", {note}" if note else ""
-        print(
-            f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left{tail}",
-            file=sys.stderr,
-            flush=True,
-        )
+        done = f"{self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left"
+        sys.stderr.write(f"{self.title}: {done}{tail}\n")
+        sys.stderr.flush()
 
     def close(self) -> None:
         """Print the closing plain line, where there is no live bar and the work was long enough to say so."""

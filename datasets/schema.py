@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ class DatasetError(ValueError):
 def sample_features(class_names: list[str]) -> hf.Features:
     """Arrow schema of a sample.
 
-    ``image``: path, or bytes, or archive member (``datasets/archives.py``); ``boxes``: (K,4) float x0,y0,x1,y1 in pixels of
-    the ``width`` × ``height`` original, as published; ``masks``: one PNG an instance (non-zero = object);
+    ``image``: path, or bytes, or archive member; ``boxes``: (K,4) float x0,y0,x1,y1 in pixels of the
+    ``width`` × ``height`` original, as published; ``masks``: one PNG an instance (non-zero = object);
     ``ignore``: PNG of pixels that never count; ``evidence``: PNG of the parts that tell the class (synthbirds only).
     """
     picture = hf.Image(decode=False)
@@ -79,8 +79,6 @@ class SampleTable:
         """The first ``limit`` rows (all for None); the fingerprint says so."""
         if limit is None or limit >= len(self.rows):
             return self
-        from dataclasses import replace
-
         return replace(self, rows=self.rows.select(range(limit)), fingerprint=f"{self.fingerprint}:{limit}")
 
 
@@ -97,8 +95,8 @@ class ImageFailure:
 class Batch:
     """Decoded samples at the working size R, on the CPU until ``to``.
 
-    Shapes: ``index`` (B,) int64 rows of the table; ``images`` (B,3,R,R) uint8; ``labels`` (B,) int64; ``gt_boxes``: B arrays
-    (K,4) int64 in R-pixel coordinates (truncated by the evaluator's rule); ``masks`` (B,R,R) uint8 in {0: background,
+    Shapes: ``index`` (B,) int64 rows of the table; ``images`` (B,3,R,R) uint8; ``labels`` (B,) int64; ``gt_boxes``: B
+    arrays (K,4) int64 in R-pixel coordinates (truncated by the evaluator's rule); ``masks`` (B,R,R) uint8 in {0: background,
     1: object, 255: ignore} or None; ``evidence`` (B,R,R) bool or None. ``failures`` are not in the tensors.
     """
 
