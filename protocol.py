@@ -108,7 +108,7 @@ BEYOND_SOFTMAX_CODE = PROTOCOLS.add(
         gt_boxes="first",
     ),
 )
-"""The quirks of the code that the paper's authors published; it has no fidelity code, so those fields are the paper's."""
+"""The quirks of the code that the paper's authors published; its fidelity fields are the paper's."""
 
 WSOLEVAL = PROTOCOLS.add(
     "wsoleval",

@@ -96,7 +96,7 @@ class Batch:
     """Decoded samples at the working size R, on the CPU until ``to``.
 
     Shapes: ``index`` (B,) int64 rows of the table; ``images`` (B,3,R,R) uint8; ``labels`` (B,) int64; ``gt_boxes``: B
-    arrays (K,4) int64 in R-pixel coordinates (truncated by the evaluator's rule); ``masks`` (B,R,R) uint8 in {0: background,
+    arrays (K,4) int64 in R-pixel coordinates (truncated by the rule); ``masks`` (B,R,R) uint8 in {0: background,
     1: object, 255: ignore} or None; ``evidence`` (B,R,R) bool or None. ``failures`` are not in the tensors.
     """
 

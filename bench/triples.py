@@ -1,0 +1,75 @@
+"""Triples ``backbone/cam/head``: parsing, patterns, and what a backbone supports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..baselines.base import BACKBONES, CAMS, HEADS
+from ..registry import expand_braces
+from .errors import UsageError
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+class Triple(NamedTuple):
+    """A (backbone, CAM method, head) by name."""
+
+    backbone: str
+    cam: str
+    head: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class Wanted(NamedTuple):
+    """A triple and whether the user named it in full (then it must be possible) or a glob found it."""
+
+    triple: Triple
+    explicit: bool
+
+
+def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
+    """Triples that patterns such as ``resnet50/*/{softmax,sigmoid}`` select, in order, without repeats.
+
+    Methods that depend on no head (controls) are listed once, under the head ``softmax``.
+
+    Raises:
+        UsageError: A pattern does not have three parts, or selects nothing.
+        UnknownNameError: A part matches no name; the message lists the nearest ones.
+    """
+    found: dict[Triple, bool] = {}
+    for pattern in patterns:
+        for plain in _alternatives(pattern):
+            parts = plain.split("/")
+            if len(parts) != 3 or not all(parts):
+                raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
+            cam_glob, head_glob = (bool(_GLOB.search(p)) for p in parts[1:])
+            for backbone in _backbones(parts[0]):
+                for cam in CAMS.match(parts[1]):
+                    for head in HEADS.match(parts[2]):
+                        triple = Triple(backbone, cam, head)
+                        if CAMS.get(cam).headless and head != "softmax":
+                            if cam_glob or head_glob:
+                                continue
+                            raise UsageError(f"triple {triple}: {cam} depends on no head; write {backbone}/{cam}/softmax")
+                        found[triple] = found.get(triple, False) or not (cam_glob or _GLOB.search(parts[0]))
+    if not found:
+        raise UsageError(f"no triple matches {' '.join(patterns) or '(nothing)'}")
+    return [Wanted(t, e) for t, e in found.items()]
+
+
+def _alternatives(pattern: str) -> list[str]:
+    try:
+        return expand_braces(pattern)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _backbones(pattern: str) -> list[str]:
+    # A timm name is open-ended: it is not listed in the registry, so only its own library can match it.
+    if pattern.startswith("timm:"):
+        return [pattern]
+    return BACKBONES.match(pattern)
