@@ -1,0 +1,155 @@
+"""Heads: everything after the target feature map, and the four ways in which a branch's evidence is read."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import Head, HeadKind, HeadSpec, register_head
+
+FRESH_STD = 0.01
+"""Standard deviation of fresh linear weights (the code of the paper's authors)."""
+
+
+class GapLinear(Head):
+    """Global average pooling and one linear layer: logits = W · mean(F) + b."""
+
+    kind: HeadKind = "gap_linear"
+    classifier = "linear"
+
+    def __init__(self, channels: int, num_classes: int, bias: bool = True) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.linear = nn.Linear(channels, num_classes, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,C) of features (B,N,P,Q)."""
+        return F.linear(features.mean((-2, -1)).to(self.linear.weight.dtype), self.linear.weight, self.linear.bias)
+
+    def class_weights(self, target: Tensor) -> Tensor:
+        """Rows (B,N) of the linear layer for classes ``target`` (B,)."""
+        return self.linear.weight[target]
+
+    def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> GapLinear:
+        """The same architecture with new parameters on the same device."""
+        weight = self.linear.weight
+        head = GapLinear(weight.shape[1], num_classes or self.num_classes, self.linear.bias is not None)
+        reset(head, generator)
+        return head.to(weight.device, weight.dtype)
+
+
+class MlpHead(Head):
+    """Adaptive average pooling to k×k, flatten, then Linear-ReLU-Dropout for each hidden layer and a last Linear (VGG).
+
+    Args:
+        channels: Channels N of the features.
+        num_classes: Classes C.
+        hidden: Widths of the hidden layers.
+        pool: Side k of the pooled map.
+        dropout: Dropout probability after each hidden layer.
+    """
+
+    kind: HeadKind = "mlp"
+
+    def __init__(
+        self, channels: int, num_classes: int, hidden: tuple[int, ...], pool: int = 7, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self._shape = (channels, hidden, pool, dropout)
+        self.pool = nn.AdaptiveAvgPool2d(pool)
+        layers: list[nn.Module] = []
+        width = channels * pool * pool
+        for next_width in hidden:
+            layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
+            width = next_width
+        self.mlp = nn.Sequential(*layers, nn.Linear(width, num_classes))
+        self.classifier = f"mlp.{len(layers)}"
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,C) of features (B,N,P,Q)."""
+        logits: Tensor = self.mlp(self.pool(features).flatten(1))
+        return logits
+
+    def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> MlpHead:
+        """The same architecture with new parameters on the same device."""
+        channels, hidden, pool, dropout = self._shape
+        head = MlpHead(channels, num_classes or self.num_classes, hidden, pool, dropout)
+        reset(head, generator)
+        like = next(self.parameters())
+        return head.to(like.device, like.dtype)
+
+
+class ModuleHead(Head):
+    """Any module from features (B,N,P,Q) to logits (B,C), for networks whose head is not GAP + linear.
+
+    Args:
+        net: The module. In-place activations are switched off, as the features are shared by all methods.
+        num_classes: Classes C.
+        classifier: Qualified name, inside ``net``, of the last layer (Linear or 1×1 convolution).
+    """
+
+    def __init__(self, net: nn.Module, num_classes: int, classifier: str) -> None:
+        super().__init__()
+        self.net, self.num_classes = net, num_classes
+        self._last = classifier
+        self.classifier = f"net.{classifier}"
+        for module in net.modules():
+            if getattr(module, "inplace", False) is True:
+                module.inplace = False  # type: ignore[assignment]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,C) of features (B,N,P,Q)."""
+        logits: Tensor = self.net(features)
+        return logits
+
+    def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> ModuleHead:
+        """The same architecture with new parameters on the same device."""
+        classes = num_classes or self.num_classes
+        net = copy.deepcopy(self.net)
+        if classes != self.num_classes:
+            parent, _, leaf = self._last.rpartition(".")
+            setattr(net.get_submodule(parent), leaf, _with_outputs(net.get_submodule(self._last), classes))
+        head = ModuleHead(net, classes, self._last)
+        reset(head, generator)
+        head.requires_grad_(True)
+        return head
+
+
+def reset(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """New parameters in place: linear and convolution weights N(0, 0.01), biases 0, normalisation layers as new.
+
+    The random numbers are drawn on the CPU, so that a seed gives the same weights on every device.
+    """
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                draw = torch.randn(layer.weight.shape, generator=generator)
+                layer.weight.copy_(draw * FRESH_STD)
+                if layer.bias is not None:
+                    layer.bias.zero_()
+            elif next(layer.parameters(recurse=False), None) is not None and hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+
+
+def _with_outputs(layer: nn.Module, outputs: int) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        new: nn.Module = nn.Linear(layer.in_features, outputs, layer.bias is not None)
+    elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        new = nn.Conv2d(layer.in_channels, outputs, 1, bias=layer.bias is not None)
+    else:
+        raise TypeError(f"the classifier is a {type(layer).__name__}; expected a Linear layer or a 1×1 convolution")
+    return new.to(layer.weight.device, layer.weight.dtype)
+
+
+SOFTMAX = register_head(HeadSpec("softmax", "softmax", False, "softmax", "the network's own classifier"))
+SOFTMAX_CLAMPED = register_head(
+    HeadSpec("softmax_clamped", "softmax", True, "softmax, clamped", "Bae et al., Rethinking CAM, ECCV 2020: NWC")
+)
+SIGMOID = register_head(HeadSpec("sigmoid", "sigmoid", True, "sigmoid (ours)", "Beyond Softmax, BMVC 2025, §3.3"))
+SIGMOID_SIGNED = register_head(
+    HeadSpec("sigmoid_signed", "sigmoid", False, "sigmoid, signed", "Beyond Softmax's branch without its clamp")
+)

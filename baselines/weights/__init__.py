@@ -1,0 +1,1 @@
+"""Weights of the embedded networks (safetensors), read through ``importlib.resources``."""
