@@ -1,0 +1,73 @@
+"""Completion markers: ``OUT/shards/<backbone>/00003.json``, written last of all files of a shard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .atomic import safe_name, write_text
+from .manifest import SCHEMA_VERSION, Failure
+
+
+class PartMark(BaseModel):
+    """A part that a marker vouches for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    """``RunManifest.record_key`` of the triple when it was written."""
+    bytes: int
+    """Size of the file."""
+
+
+class ShardMark(BaseModel):
+    """What is on disk of one shard of one backbone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    shard: int
+    start: int
+    """First data-set row."""
+    stop: int
+    """Row after the last one."""
+    images: int
+    """Images with records: ``stop - start`` less the failures."""
+    parts: dict[str, PartMark]
+    """Canonical triple -> its part."""
+    failures: list[Failure] = Field(default_factory=list)
+    stages: dict[str, float] = Field(default_factory=dict)
+    """Stage -> seconds spent on this shard."""
+
+
+def mark_path(out: Path, backbone: str, shard: int) -> Path:
+    """File of a shard's marker."""
+    return out / "shards" / safe_name(backbone) / f"{shard:05d}.json"
+
+
+def write_mark(out: Path, backbone: str, mark: ShardMark) -> None:
+    """Write a marker atomically."""
+    write_text(mark_path(out, backbone, mark.shard), mark.model_dump_json(indent=1) + "\n")
+
+
+def read_mark(out: Path, backbone: str, shard: int) -> ShardMark | None:
+    """The marker of a shard; None where there is none, or it is damaged (the shard then counts as not done)."""
+    try:
+        return ShardMark.model_validate_json(mark_path(out, backbone, shard).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
+    """All readable markers of a backbone, by shard."""
+    folder = out / "shards" / safe_name(backbone)
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(r"\d+\.json", path.name):
+            mark = read_mark(out, backbone, int(path.stem))
+            if mark is not None:
+                yield mark

@@ -1,0 +1,114 @@
+"""One Parquet part: the columns of one shard of one triple."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .atomic import atomic_path, plain_text, safe_name
+from .errors import RecordError
+from .manifest import split_triple
+
+Array = npt.NDArray[Any]
+
+_KEY, _LAYOUT = b"cambench.key", b"cambench.layout"
+
+
+def part_path(out: Path, triple: str, shard: int) -> Path:
+    """``OUT/records/<backbone>/<cam>/<head>/part-00003.parquet``, each name percent-encoded."""
+    return out.joinpath("records", *map(safe_name, split_triple(triple)), f"part-{shard:05d}.parquet")
+
+
+def write_part(path: Path, columns: Mapping[str, Array], key: str) -> int:
+    """Write a part atomically; returns its bytes on disk.
+
+    A column of more than one dimension becomes fixed-size binary; its dtype and shape are in the field's metadata.
+    """
+    arrays, fields = zip(*(_to_arrow(name, value) for name, value in columns.items()), strict=True)
+    schema = pa.schema(list(fields), metadata={_KEY: key.encode()})
+    table = pa.Table.from_arrays(list(arrays), schema=schema)
+    with atomic_path(path) as temp:
+        pq.write_table(table, temp, compression="zstd", write_page_checksum=True)
+    return path.stat().st_size
+
+
+def check_part(path: Path, key: str, size: int | None = None) -> str | None:
+    """What is wrong with a part (None where nothing is): missing, truncated, unreadable, of another run."""
+    try:
+        found = path.stat().st_size
+        if size is not None and found != size:
+            return f"{path}: has {found} bytes, {size} were written; truncated or changed"
+        metadata = pq.read_schema(path).metadata or {}
+    except FileNotFoundError:
+        return f"{path}: missing"
+    except (OSError, pa.ArrowException) as error:
+        return f"{path}: not a readable Parquet file ({_first_line(error)})"
+    if metadata.get(_KEY, b"").decode() != key:
+        return f"{path}: written under another key (protocol, data set, weights or version)"
+    return None
+
+
+def read_part(path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:
+    """Columns of a part (all for None); ``RecordError`` names the file that is damaged or lacks a column."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            wanted = list(schema.names if names is None else names)
+            lacking = [name for name in wanted if name not in schema.names]
+            if lacking:
+                raise RecordError(f"{path}: has no column {', '.join(lacking)}")
+            table = file.read(columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(
+            f"{path}: damaged ({_first_line(error)}); run again with the same --out to redo it"
+        ) from error
+    return {name: _from_arrow(table.column(name), schema.field(name)) for name in wanted}
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of a part's columns."""
+    names: list[str] = pq.read_schema(path).names
+    return names
+
+
+def _to_arrow(name: str, value: Array) -> tuple[Any, Any]:
+    if value.dtype == object:
+        array = pa.array([plain_text(str(v)) for v in value], type=pa.string())
+        return array, pa.field(name, pa.string(), nullable=False)
+    if value.ndim == 1:
+        array = pa.array(value)
+        return array, pa.field(name, array.type, nullable=False)
+    flat = np.ascontiguousarray(value).reshape(len(value), -1)
+    width = flat.shape[1] * flat.itemsize
+    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat.tobytes())])
+    layout = json.dumps({"dtype": value.dtype.str, "shape": value.shape[1:]}).encode()
+    return array, pa.field(name, pa.binary(width), nullable=False, metadata={_LAYOUT: layout})
+
+
+def _from_arrow(column: Any, field: Any) -> Array:
+    layout = (field.metadata or {}).get(_LAYOUT)
+    if layout is None:
+        plain: Array = column.to_numpy()
+        return plain
+    described = json.loads(layout)
+    chunks = [_bytes(chunk) for chunk in column.chunks]
+    raw = np.frombuffer(b"".join(chunks), dtype=described["dtype"])
+    return raw.reshape(len(column), *described["shape"])
+
+
+def _bytes(chunk: Any) -> bytes:
+    width = chunk.type.byte_width
+    start = chunk.offset * width
+    content: bytes = chunk.buffers()[1][start : start + len(chunk) * width].to_pybytes()
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
