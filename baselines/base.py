@@ -147,7 +147,9 @@ class CamMethod:
     gap_linear_equal: str | None = None
     """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
     gap_linear_clamped: str | None = None
-    """On a GAP + linear head with F >= 0 the map equals this method's with the clamp on."""
+    """On a GAP + linear head the map equals this method's with the clamp on, after min-max."""
+    gap_linear_nonnegative: bool = False
+    """The identity above holds where F >= 0 only."""
     nonnegative_weights: bool = False
     """The weights are never negative (where F >= 0), so the clamp changes nothing."""
     cost: str = "shared pass"

@@ -131,8 +131,11 @@ def reset(module: nn.Module, generator: torch.Generator | None = None) -> None:
                 layer.weight.copy_(draw * FRESH_STD)
                 if layer.bias is not None:
                     layer.bias.zero_()
-            elif next(layer.parameters(recurse=False), None) is not None and hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+            elif next(layer.parameters(recurse=False), None) is not None:
+                renew = getattr(layer, "reset_parameters", None)
+                if not callable(renew):
+                    raise TypeError(f"cannot give fresh parameters to a {type(layer).__name__}: no reset_parameters()")
+                renew()
 
 
 def _with_outputs(layer: nn.Module, outputs: int) -> nn.Module:

@@ -1,0 +1,20 @@
+"""Grad-CAM++."""
+
+import torch
+from torch import Tensor
+
+from ..base import register_cam
+from ..evidence import Evidence
+
+EPS = 1e-6
+
+
+@register_cam(
+    "gradcam++", title="Grad-CAM++", source="Chattopadhay et al., WACV 2018, Eq. 19", nonnegative_weights=True
+)
+def grad_cam_pp(e: Evidence) -> Tensor:
+    """w_i = Σ relu(G_i)·α_i, α = G²/(2G² + ΣF·G³ + ε), 0 where G = 0; (B,N,1,1)."""
+    gradients, total = e.gradients, e.features.sum((-2, -1), keepdim=True)
+    squared = gradients.square()
+    alpha = squared / (2 * squared + total * squared * gradients + EPS)
+    return torch.where(gradients > 0, gradients * alpha, 0).sum((-2, -1), keepdim=True)

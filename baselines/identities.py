@@ -1,0 +1,69 @@
+"""Which triples have the same map by algebra, and which are impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..protocol import MapRule, Protocol
+from .base import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
+from .maps import clamps
+
+SUPPLIED: frozenset[Need] = frozenset({"features", "gradients", "class_weights", "rescoring", "images"})
+"""What ``Evidence`` can give today."""
+
+
+class MapKey(NamedTuple):
+    """Identity of a score map on one backbone: triples with equal keys have maps that are equal after min-max."""
+
+    cam: str
+    branch: Branch | None
+    clamp: bool
+    rule: MapRule
+
+
+def canonical(method: CamMethod, head: HeadSpec, backbone: Backbone, protocol: Protocol) -> MapKey:
+    """Key of the map of ``backbone/method/head``.
+
+    On a GAP + linear head: Grad-CAM ≡ CAM, Layer-CAM ≡ clamped CAM, and with F ≥ 0 XGrad-CAM ≡ CAM. Where weights are
+    never negative the clamp changes nothing. Controls depend on no head. Maps under different rules are different maps.
+    """
+    rule, clamp = protocol.rule_for(method.name), clamps(method, head, protocol)
+    if method.headless:
+        return MapKey(method.name, None, False, rule)
+    visited = {method.name}
+    while backbone.head_kind == "gap_linear" and (backbone.nonnegative or not method.gap_linear_nonnegative):
+        equal = method.gap_linear_equal or method.gap_linear_clamped
+        if equal is None or equal in visited:
+            break
+        clamp = clamp or method.gap_linear_equal is None
+        visited.add(equal)
+        method = CAMS.get(equal)
+    if backbone.nonnegative and method.nonnegative_weights:
+        clamp = False
+    return MapKey(method.name, head.branch, clamp, rule)
+
+
+def supports(method: CamMethod, backbone: Backbone) -> str | None:
+    """Why ``method`` cannot run on ``backbone`` (with the nearest method that can), or None if it can."""
+    missing = sorted(method.needs - SUPPLIED)
+    if missing:
+        reason = f"{method.name} needs {', '.join(missing)}, which cambench cannot supply yet"
+    elif not _runs_on(method, backbone):
+        kind = {"mlp": "an MLP", "other": "another kind of"}.get(backbone.head_kind, backbone.head_kind)
+        reason = f"{method.name} needs a GAP + linear head, and {backbone.name} has {kind} head"
+    else:
+        return None
+    return f"{reason}; nearest: {_nearest(method, backbone)}"
+
+
+def _nearest(method: CamMethod, backbone: Backbone) -> str:
+    """The first method that runs on the backbone, those that equal ``method`` on a GAP + linear head first."""
+    others: Iterable[CamMethod] = (CAMS.get(name) for name in CAMS.names() if name != method.name)
+    fits = [m for m in others if _runs_on(m, backbone) and not m.headless]
+    fits.sort(key=lambda m: method.name not in (m.gap_linear_equal, m.gap_linear_clamped))
+    return fits[0].name if fits else "none"
+
+
+def _runs_on(method: CamMethod, backbone: Backbone) -> bool:
+    return method.needs <= SUPPLIED and ("class_weights" not in method.needs or backbone.head_kind == "gap_linear")
