@@ -43,7 +43,8 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     found: dict[Triple, bool] = {}
     for pattern in patterns:
         for plain in _alternatives(pattern):
-            parts = plain.split("/")
+            # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
+            parts = plain.rsplit("/", 2)
             if len(parts) != 3 or not all(parts):
                 raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
             cam_glob, head_glob = (bool(_GLOB.search(p)) for p in parts[1:])

@@ -1,0 +1,5 @@
+"""``python -m cambench``."""
+
+from .bench.cli import main
+
+main()

@@ -1,0 +1,284 @@
+"""The command line: ``cambench run | train | ls | leaderboard | time | figure | doctor | download``.
+
+Exit codes: 0 done, 1 failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .. import __version__
+from ..registry import RegistryError, UnknownNameError, load_plugin
+from . import cli_data, cli_train
+from .errors import UsageError
+
+app = typer.Typer(
+    name="cambench",
+    help="Compare class activation maps honestly: one pass, published metrics, per-image records, leaderboards.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cli_train.app, name="train")
+app.command()(cli_data.doctor)
+app.command()(cli_data.download)
+
+out = Console(highlight=False)
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(f"cambench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    dataset: Annotated[str | None, typer.Option(help="Data set: see 'cambench ls datasets'.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")] = None,
+    triples: Annotated[
+        list[str] | None, typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")] = None,
+    output: Annotated[Path | None, typer.Option("--out", help="Folder of the run; an unfinished run continues.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of these fields; options given here win.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test. [default: test]")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N images (a smoke run).", min=1)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
+    ] = None,
+    head_weights: Annotated[
+        list[str] | None, typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; trained during the run where absent.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None, typer.Option("--pretrained/--no-pretrained", help="Use the weights that a backbone ships.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch. [default: 32]", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads.", min=1)] = None,
+    dtype: Annotated[str | None, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = None,
+    channels_last: Annotated[bool | None, typer.Option("--channels-last/--no-channels-last")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the heads that are trained. [default: 0]")] = None,
+    keep_maps: Annotated[bool | None, typer.Option("--keep-maps/--no-keep-maps", help="Store score maps.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Score triples on a data set: one pass, per-image records, leaderboards.
+
+    Example, on the embedded birds (no data needed):
+
+        cambench run --dataset synthbirds --triples 'slim_resnet/{gradcam,layercam,center}/*' --out runs/first
+
+    Real images, described by WE metadata:
+
+        cambench run --dataset wsol --root images/ --metadata metadata/ --triples 'efficientnet_lite0/*/softmax' --out runs/imagenet
+    """
+    from ..results.terminal import closing_table
+    from .config import RunConfig, read_config
+    from .run import run as run_benchmark
+
+    options = _key_values(option or [], "--option")
+    if metadata is not None:
+        options["metadata"] = str(metadata)
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "root": root,
+        "triples": tuple(triples) if triples else None,
+        "protocol": protocol,
+        "out": output,
+        "split": split,
+        "options": options or None,
+        "limit": limit,
+        "device": device,
+        "weights": _files(weights),
+        "head_weights": _files(head_weights),
+        "pretrained": pretrained,
+        "batch_size": batch_size,
+        "workers": workers,
+        "dtype": dtype,
+        "channels_last": channels_last,
+        "seed": seed,
+        "keep_maps": keep_maps,
+        "plugins": tuple(plugin) if plugin else None,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if config is None:
+        missing = [flag for flag, key in (("--dataset", "dataset"), ("--out", "out")) if key not in given]
+        if missing:
+            raise UsageError(f"{' and '.join(missing)} missing; see 'cambench run --help'")
+        settings = RunConfig.create(**given)
+    else:
+        settings = read_config(config, given)
+    result = run_benchmark(settings)
+    closing_table(result.run, out)
+    for path in result.paths:
+        out.print(f"wrote {path}", soft_wrap=True)
+
+
+@app.command("ls")
+def list_names(
+    kind: Annotated[
+        str | None, typer.Argument(help="backbones, cams, heads, datasets, metrics or protocols (default: all).")
+    ] = None,
+    pattern: Annotated[str, typer.Argument(help="Glob, such as 'slim_*' or 'timm:*convnext*'.")] = "*",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Sources, counts, needs.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """List what can be named: backbones, CAM methods, heads, data sets, metrics, protocols.
+
+    Example:
+
+        cambench ls cams -v
+    """
+    from .listing import show
+
+    for file in plugin or []:
+        load_plugin(file)
+    show(out, kind, pattern, verbose)
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
+    dest: Annotated[Path | None, typer.Option(help="Where the tables go (default: the first run's folder).")] = None,
+    benchmarks: Annotated[Path | None, typer.Option(help="JSON of pytest-benchmark, shown beside the tables.")] = None,
+) -> None:
+    """Rebuild Markdown, LaTeX and CSV leaderboards from records alone.
+
+    Example:
+
+        cambench leaderboard runs/first --dest tables/
+    """
+    from ..results.leaderboard import write_leaderboard
+
+    for path in write_leaderboard(runs, dest or runs[0], benchmarks=benchmarks):
+        out.print(f"wrote {path}", soft_wrap=True)
+
+
+@app.command("time")
+def time_stages(
+    triples: Annotated[list[str], typer.Option(help="Patterns, as in 'run'.")],
+    dataset: Annotated[str, typer.Option(help="Data set whose images are timed.")] = "synthbirds",
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
+    stage: Annotated[str, typer.Option(help="all, or load: the input pipeline alone.")] = "all",
+    batch_size: Annotated[int, typer.Option(help="Images a batch; never reduced silently.", min=1)] = 16,
+    batches: Annotated[int, typer.Option(help="Timed batches, after one of warm-up.", min=2)] = 6,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = "float32",
+    protocol: Annotated[str, typer.Option(help="Protocol.")] = "paper",
+    report: Annotated[Path | None, typer.Option("--out", help="Also write the figures to this JSON file.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Time each stage of the one pass: median and IQR, in milliseconds an image and in plain forwards.
+
+    Example:
+
+        cambench time --triples 'slim_resnet/*/*' --batch-size 16
+    """
+    from .timing import show_timings, time_pass
+
+    for file in plugin or []:
+        load_plugin(file)
+    figures = time_pass(
+        triples,
+        dataset=dataset,
+        root=root,
+        options={"metadata": str(metadata)} if metadata else {},
+        stage=stage,
+        batch_size=batch_size,
+        batches=batches,
+        device=device,
+        dtype=dtype,
+        protocol=protocol,
+    )
+    show_timings(figures, out)
+    if report is not None:
+        report.write_text(figures.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        out.print(f"wrote {report}", soft_wrap=True)
+
+
+@app.command()
+def figure(
+    what: Annotated[str, typer.Argument(help="contact-sheet: samples of a data set by class; maps: a qualitative grid.")],
+    output: Annotated[Path, typer.Option("--out", help="PNG or PDF to write.")],
+    dataset: Annotated[str, typer.Option(help="Data set.")] = "synthbirds",
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    triples: Annotated[list[str] | None, typer.Option(help="Patterns, for maps.")] = None,
+    rows: Annotated[int, typer.Option(help="Samples a class, or images of the grid.", min=1, max=50)] = 3,
+    plugin: Plugins = None,
+) -> None:
+    """Draw a figure: a contact sheet of a data set, or a grid of maps with predicted and true boxes.
+
+    Example:
+
+        cambench figure contact-sheet --dataset synthbirds --out synthbirds.png
+    """
+    from .figure import draw
+
+    for file in plugin or []:
+        load_plugin(file)
+    options = {"metadata": str(metadata)} if metadata else {}
+    draw(what, output, dataset=dataset, root=root, options=options, split=split, triples=triples or [], rows=rows)
+    out.print(f"wrote {output}", soft_wrap=True)
+
+
+def _key_values(pairs: list[str], flag: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{flag} {pair!r}: expected key=value")
+        found[key] = value
+    return found
+
+
+def _files(values: list[str] | None) -> dict[str, Path] | None:
+    if not values:
+        return None
+    files: dict[str, Path] = {}
+    for value in values:
+        name, equals, file = value.partition("=")
+        files[name if equals else "*"] = Path(file if equals else value)
+    return files
+
+
+def main() -> None:
+    """Entry point: errors become one readable line and an exit code."""
+    from ..baselines.weights_io import WeightsError
+    from ..datasets.schema import DatasetError
+    from ..results.errors import ResultsError
+    from .errors import RunError
+
+    try:
+        app()
+    except (UsageError, UnknownNameError, RegistryError) as error:
+        _fail(error, 2)
+    except (DatasetError, WeightsError, ResultsError, RunError, OSError) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail(RuntimeError("interrupted; run the same command again to continue"), 1)
+
+
+def _fail(error: BaseException, code: int) -> None:
+    Console(stderr=True, highlight=False).print(f"[red]error:[/red] {_plain(error)}", soft_wrap=True)
+    sys.exit(code)
+
+
+def _plain(error: BaseException) -> str:
+    from rich.markup import escape
+
+    return escape(str(error) or type(error).__name__)

@@ -1,0 +1,105 @@
+"""What ``cambench ls`` shows: the registries, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..baselines.base import BACKBONES, CAMS, HEADS
+from ..datasets.schema import DATASETS
+from ..metrics import METRICS
+from ..protocol import PROTOCOLS
+from ..registry import UnknownNameError
+
+Row = tuple[str, ...]
+
+
+def _backbones(pattern: str) -> tuple[Row, list[Row]]:
+    rows = []
+    for name in BACKBONES.names(pattern):
+        spec = BACKBONES.get(name)
+        shipped = spec.weights or "–"
+        rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
+    if pattern.startswith("timm:"):
+        import timm
+
+        rows += [(f"timm:{n}", n, "–", "–", "timm") for n in timm.list_models(pattern.removeprefix("timm:"))]
+    return ("name", "title", "classes", "weights", "source"), rows
+
+
+def _cams(pattern: str) -> tuple[Row, list[Row]]:
+    rows = []
+    for name in CAMS.names(pattern):
+        method = CAMS.get(name)
+        needs = ", ".join(sorted(method.needs)) or "nothing"
+        rows.append((name, method.title, needs, method.returns, method.cost, method.source))
+    return ("name", "title", "needs", "returns", "cost", "source"), rows
+
+
+def _heads(pattern: str) -> tuple[Row, list[Row]]:
+    found = [HEADS.get(n) for n in HEADS.names(pattern)]
+    rows = [(h.name, h.title, h.branch, "yes" if h.clamp else "no", h.source) for h in found]
+    return ("name", "title", "branch", "clamp", "source"), rows
+
+
+def _datasets(pattern: str) -> tuple[Row, list[Row]]:
+    rows = []
+    for name in DATASETS.names(pattern):
+        spec = DATASETS.get(name)
+        counts = ", ".join(f"{k} {v:,}" for k, v in spec.counts.items())
+        rows.append((name, spec.title, str(spec.num_classes or "–"), counts, ", ".join(spec.metrics), spec.source))
+    return ("name", "title", "classes", "images", "metrics", "source"), rows
+
+
+def _metrics(pattern: str) -> tuple[Row, list[Row]]:
+    rows = []
+    for name in METRICS.names(pattern):
+        metric = METRICS.get(name)
+        better = "higher" if metric.higher_is_better else "lower"
+        rows.append((name, metric.title, better, metric.unit, metric.source))
+    return ("name", "title", "better", "unit", "source"), rows
+
+
+def _protocols(pattern: str) -> tuple[Row, list[Row]]:
+    rows = []
+    for name in PROTOCOLS.names(pattern):
+        protocol = PROTOCOLS.get(name)
+        changed = PROTOCOLS.get("paper").differences(protocol)
+        text = "; ".join(f"{k}={v[1]}" for k, v in changed.items()) or "the default"
+        rows.append((name, f"v{protocol.version}", protocol.digest, text))
+    return ("name", "version", "digest", "differs from paper by"), rows
+
+
+KINDS: dict[str, Callable[[str], tuple[Row, list[Row]]]] = {
+    "backbones": _backbones,
+    "cams": _cams,
+    "heads": _heads,
+    "datasets": _datasets,
+    "metrics": _metrics,
+    "protocols": _protocols,
+}
+
+
+def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> None:
+    """Print one kind of name, or all; the plain form has names and titles, the verbose one every column.
+
+    Raises:
+        UnknownNameError: No such kind, or no name matches the pattern.
+    """
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+    for name, rows_of in KINDS.items():
+        if kind not in (None, name):
+            continue
+        columns, rows = rows_of(pattern)
+        if kind is not None and not rows:
+            raise UnknownNameError(name.rstrip("s"), pattern, [r[0] for r in rows_of("*")[1]])
+        shown = columns if verbose else columns[:2]
+        table = Table(*shown, title=name, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row[: len(shown)]))
+        console.print(table)
+        console.print()

@@ -1,0 +1,238 @@
+"""The one pass: a batch goes in; the per-image scores of every distinct map of a backbone come out.
+
+One backbone forward without autograd, one head gradient per branch, one resize per distinct map, one masked forward
+per distinct map. Box levels are integer work on the CPU: worker threads do it beside the device's next stage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..baselines.base import CAMS, HEADS, Backbone, Branch
+from ..baselines.evidence import Evidence
+from ..baselines.maps import apply_sign, clamps, raw_map
+from ..datasets.schema import Batch
+from ..metrics.functional.boxes import LevelIoUs, level_ious, quantize
+from ..metrics.functional.fidelity import evidence_precision
+from ..metrics.functional.localisation import pack_hits
+from ..metrics.functional.maps import min_max, resize_maps
+from ..metrics.functional.pixels import pixel_histograms
+from ..protocol import Protocol
+from .stages import StageClock
+from .triples import Triple
+
+Columns = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass
+class BatchScores:
+    """Scores of one batch that are still on their device or in a worker thread; ``rows`` waits for them."""
+
+    shared: Columns
+    device_columns: dict[Triple, dict[str, Tensor]]
+    boxes: dict[Triple, Future[tuple[LevelIoUs, float]]]
+    thresholds: tuple[float, ...]
+
+    def rows(self, clock: StageClock) -> dict[Triple, Columns]:
+        """Columns (B, …) per distinct triple, on the host."""
+        out: dict[Triple, Columns] = {}
+        for triple, tensors in self.device_columns.items():
+            columns: Columns = dict(self.shared)
+            columns.update({name: t.cpu().numpy() for name, t in tensors.items()})
+            if triple in self.boxes:
+                ious, milliseconds = self.boxes[triple].result()
+                clock.add("boxes", triple, milliseconds)
+                for rule in ("multi", "single", "single_first"):
+                    columns[f"hits_{rule}"] = pack_hits(getattr(ious, rule), self.thresholds).numpy()
+            out[triple] = columns
+        return out
+
+
+class OnePass:
+    """Scores all distinct maps of one backbone, batch by batch.
+
+    Args:
+        backbone: Frozen network on ``device`` with every branch that ``maps`` need.
+        maps: Distinct (canonical) triples of this backbone.
+        protocol: The choices that change a number.
+        device: Where tensors live from decode to score.
+        autocast: Autocast dtype of the backbone, or None for float32.
+        box_threads: Threads of the box kernels.
+        iou_thresholds: IoU thresholds whose hit bits are recorded.
+        has_boxes: The split has ground-truth boxes.
+        keep_maps: Also return low-resolution maps.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        maps: Sequence[Triple],
+        protocol: Protocol,
+        *,
+        device: torch.device,
+        autocast: torch.dtype | None,
+        channels_last: bool,
+        box_threads: int,
+        iou_thresholds: tuple[float, ...],
+        has_boxes: bool,
+        keep_maps: bool,
+        clock: StageClock,
+    ) -> None:
+        self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
+        self._autocast, self._channels_last, self._keep_maps = autocast, channels_last, keep_maps
+        self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
+        self._pool = ThreadPoolExecutor(box_threads, thread_name_prefix="boxes")
+
+    def close(self) -> None:
+        """Stop the box threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Target features (B,N,P,Q) float32 of normalised images, by one forward without autograd."""
+        if self._channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        context: AbstractContextManager[object] = nullcontext()
+        if self._autocast is not None:
+            context = torch.autocast(self.device.type, dtype=self._autocast)
+        with context:
+            return self.backbone.features(images).float()
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> BatchScores:
+        """Score every distinct map of a batch (B ≥ 1 decoded images)."""
+        clock, protocol = self.clock, self.protocol
+        with clock.stage("forward"):
+            pixels = batch.images.to(self.device, non_blocking=True).float() / 255
+            images = self.backbone.normalise(pixels)
+            features = self.features(images)
+            logits = self.backbone.head("softmax")(features).float()
+        labels = batch.labels.to(self.device, non_blocking=True)
+        predicted = logits.argmax(1)
+        target = predicted if protocol.target == "predicted" else labels
+        evidence = self._evidence(features, target, batch, images)
+        fidelity = Fidelity(self, pixels, target)
+        with clock.stage("fidelity"):
+            y = fidelity.score(features, logits)
+        clock.count(len(batch))
+        masks = batch.masks.to(self.device, non_blocking=True) if batch.masks is not None else None
+        parts = batch.evidence.to(self.device, non_blocking=True) if batch.evidence is not None else None
+
+        columns: dict[Triple, dict[str, Tensor]] = {}
+        boxes: dict[Triple, Future[tuple[LevelIoUs, float]]] = {}
+        for triple in self.maps:
+            head, method = HEADS.get(triple.head), CAMS.get(triple.cam)
+            rule = protocol.rule_for(triple.cam)
+            with clock.stage("maps", triple):
+                raw = raw_map(method, evidence[head.branch], clamp=clamps(method, head, protocol))
+                positive, low = raw.clamp_min(0), apply_sign(raw, method, rule)
+            with clock.stage("resize", triple):
+                finished = method.returns == "mask"
+                up, norm, degenerate = self._locate(low, finished, rule.kernel, rule.low_res_min_max)
+                levels = quantize(norm)
+            column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": y}
+            if self._has_boxes:
+                boxes[triple] = self._pool.submit(timed_level_ious, levels, batch.gt_boxes)
+            with clock.stage("pixels", triple):
+                if masks is not None:
+                    column["pixel_histogram"] = pixel_histograms(norm, masks, protocol.tau_grid)
+                if parts is not None:
+                    column["evidence_precision"] = evidence_precision(up.clamp_min(0), parts)
+            with clock.stage("fidelity", triple):
+                column["o"] = fidelity.masked_score(positive, finished)
+            if self._keep_maps:
+                column["map"] = low.float()
+            columns[triple] = column
+        shared: Columns = {
+            "image_id": np.asarray(batch.image_ids, dtype=object),
+            "index": batch.index.numpy(),
+            "label": batch.labels.numpy(),
+            "predicted": predicted.cpu().numpy(),
+            "target": target.cpu().numpy(),
+        }
+        return BatchScores(shared, columns, boxes, self._thresholds)
+
+    def _evidence(
+        self, features: Tensor, target: Tensor, batch: Batch, images: Tensor
+    ) -> Mapping[Branch, Evidence]:
+        branches: dict[Branch, Evidence] = {}
+        for triple in self.maps:
+            branch = HEADS.get(triple.head).branch
+            if branch not in branches:
+                head = self.backbone.head(branch)
+                branches[branch] = Evidence(features, head, target, batch.image_ids, images, self.backbone)
+            if "gradients" in CAMS.get(triple.cam).needs:
+                # Asked for here, so that the head's backward is timed as a head, not as the first method's map.
+                with self.clock.stage("heads", branch):
+                    _ = branches[branch].gradients
+        return branches
+
+    def _locate(
+        self, low: Tensor, finished: bool, kernel: str, low_res_min_max: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.protocol.size
+        if finished:
+            up = resize_maps(low, size, kernel).clamp(0, 1)
+            return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
+        if low_res_min_max:
+            low, _ = min_max(low.double())
+        up = resize_maps(low, size, kernel)
+        norm, degenerate = min_max(up)
+        return up, norm, degenerate
+
+
+class Fidelity:
+    """Class scores Y and O of one batch under the protocol's fidelity fields (SEMANTICS: Average Drop)."""
+
+    def __init__(self, engine: OnePass, pixels: Tensor, target: Tensor) -> None:
+        self._engine, self._pixels, self._target = engine, pixels, target
+        self._normalised: Tensor | None = None
+
+    def score(self, features: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Score (B,) float64 of the target class: probability, sigmoid score or raw logit, by the protocol."""
+        backbone, kind = self._engine.backbone, self._engine.protocol.fidelity_score
+        if kind == "sigmoid":
+            logits = backbone.head("sigmoid")(features)
+        elif logits is None:
+            logits = backbone.head("softmax")(features)
+        assert logits is not None
+        scores = logits.double()
+        if kind == "softmax":
+            scores = scores.softmax(1)
+        elif kind == "sigmoid":
+            scores = scores.sigmoid()
+        return scores.gather(1, self._target[:, None])[:, 0]
+
+    def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
+        """Score O (B,) of the masked images; ``positive`` is the low-resolution map (B,P,Q) after ReLU."""
+        protocol, backbone = self._engine.protocol, self._engine.backbone
+        low = positive.double()
+        if not finished and protocol.fidelity_min_max == "low_res":
+            low, _ = min_max(low)
+        mask = resize_maps(low, protocol.size, protocol.fidelity_kernel)
+        if not finished and protocol.fidelity_min_max == "full_res":
+            mask, _ = min_max(mask)
+        mask = mask.clamp(0, 1).float()[:, None]
+        if protocol.fidelity_space == "pixels":
+            masked = backbone.normalise(self._pixels * mask)
+        else:
+            if self._normalised is None:
+                self._normalised = backbone.normalise(self._pixels)
+            masked = self._normalised * mask
+        return self.score(self._engine.features(masked))
+
+
+def timed_level_ious(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.int64]]) -> tuple[LevelIoUs, float]:
+    """``level_ious`` and the CPU milliseconds that this thread spent on it."""
+    start = time.thread_time()
+    ious = level_ious(levels, list(gt_boxes))
+    return ious, 1e3 * (time.thread_time() - start)

@@ -1,0 +1,158 @@
+"""Networks ready for a run: opened, with every branch that the plan reads, frozen and on their device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..baselines.base import Backbone, Branch
+from ..baselines.open import features_digest, head_digest, open_backbone
+from ..datasets.open import open_table
+from ..datasets.schema import DatasetError, SampleTable
+from ..results.manifest import BackboneRecord, BranchRecord
+from .config import RunConfig
+from .errors import RunError, UsageError
+from .recipe import HeadRecipe, auto_recipe, load_recipe
+from .training import HeadTrainingRecord, load_head, save_head, train_head
+
+
+def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
+    """The network of a triple, with its own classes where they are the data set's, else with a fresh softmax head.
+
+    Raises:
+        UnknownNameError, WeightsError: No such network; weights that do not fit.
+        UsageError: ``--weights FILE`` without a backbone name although the run has several.
+    """
+    file = _file_for(name, config.weights, only_one, "--weights")
+    native = open_backbone(name, num_classes=None, weights=file, pretrained=config.pretrained)
+    if classes_fit(native.num_classes, table):
+        return native
+    return open_backbone(name, num_classes=table.num_classes, weights=file, pretrained=config.pretrained)
+
+
+def classes_fit(num_classes: int, table: SampleTable) -> bool:
+    """Whether a head of ``num_classes`` classes can be scored on the table as it is."""
+    if table.facts.get("num_classes_known", True):
+        return num_classes == table.num_classes
+    # Only the labels that occur are known: a subset of a larger label space fits a head that covers them.
+    return num_classes >= table.num_classes
+
+
+class HeadKeeper:
+    """Loads or trains the branches that a run needs and keeps what it trained under ``OUT/heads``."""
+
+    def __init__(self, config: RunConfig, table: SampleTable, device: torch.device, only_one: bool) -> None:
+        self._config, self._table, self._device, self._only_one = config, table, device, only_one
+        self._train_table: SampleTable | None = None
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe of the heads trained in this run."""
+        name = self._config.head_recipe
+        return auto_recipe(self._table.name) if name == "auto" else name
+
+    def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
+        """Put every branch in place, frozen; returns their records.
+
+        Raises:
+            DatasetError: A branch must be trained and the data set has no ``train`` split here.
+            RunError: Training diverged.
+        """
+        records: dict[str, BranchRecord] = {}
+        for branch in branches:
+            training: Mapping[str, Any] | None = None
+            if branch in backbone.heads and not getattr(backbone, "needs_training", False):
+                source = backbone.weights_source
+            elif branch == "softmax" or (file := self._head_file(name)) is None:
+                source, training = self._trained(name, backbone, branch)
+            else:
+                training = load_head(backbone, branch, file)
+                source = f"file {file.name}"
+            backbone.freeze()
+            records[branch] = BranchRecord(
+                sha256=head_digest(backbone.head(branch)),
+                provenance=source,
+                training=dict(training) if training is not None else None,
+            )
+        return records
+
+    def _head_file(self, name: str) -> Path | None:
+        return _file_for(name, self._config.head_weights, self._only_one, "--head-weights")
+
+    def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
+        kept = self._config.out / "heads" / f"{safe_name(name)}.{branch}.safetensors"
+        if kept.is_file():
+            return "trained in this run", load_head(backbone, branch, kept)
+        recipe = load_recipe(HeadRecipe, self.recipe_name)
+        record: HeadTrainingRecord = train_head(
+            backbone,
+            self._training_table(name, branch),
+            recipe,
+            branch=branch,
+            device=self._device,
+            seed=self._config.seed,
+            workers=self._config.workers,
+        )
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_head(backbone, branch, kept, record)
+        return "trained in this run", record.model_dump(mode="json")
+
+    def _training_table(self, name: str, branch: Branch) -> SampleTable:
+        if self._train_table is None:
+            config = self._config
+            try:
+                self._train_table = open_table(config.dataset, config.root, "train", **config.options)
+            except DatasetError as error:
+                raise DatasetError(
+                    f"the {branch} branch of {name} must be trained, which needs the train split of "
+                    f"{config.dataset}: {error}. Give trained heads with --head-weights, or ask for softmax heads only"
+                ) from error
+        return self._train_table
+
+
+def backbone_record(backbone: Backbone) -> BackboneRecord:
+    """What ``run.json`` says of a network before its branches are known."""
+    return BackboneRecord(
+        weights_sha256=features_digest(backbone),
+        weights_source=backbone.weights_source,
+        feature_layer=backbone.feature_layer,
+        head_kind=backbone.head_kind,
+        num_classes=backbone.num_classes,
+        parameters=sum(p.numel() for n, p in backbone.named_parameters() if not n.startswith("heads.sigmoid.")),
+    )
+
+
+def check_labels(backbone: Backbone, table: SampleTable, name: str) -> None:
+    """RunError unless every label of the table has a logit."""
+    if len(table) and (top := max(table.rows["label"][:])) >= backbone.num_classes:
+        raise RunError(f"{table.name} has labels up to {top}, but {name} has {backbone.num_classes} classes")
+
+
+def _file_for(name: str, files: Mapping[str, Path], only_one: bool, flag: str) -> Path | None:
+    if name in files:
+        return files[name]
+    if "*" in files:
+        if not only_one:
+            raise UsageError(f"{flag} {files['*']}: the run has several backbones; write {flag} BACKBONE=FILE")
+        return files["*"]
+    return None
+
+
+def safe_name(name: str) -> str:
+    """A backbone's name as a file name (``timm:`` names hold a colon)."""
+    return "".join(c if c.isalnum() or c in "._-" else "%" + format(ord(c), "02X") for c in name)
+
+
+@contextmanager
+def torch_determinism() -> Iterator[None]:
+    """Deterministic convolution algorithms on CUDA while a run lasts; the CPU's are deterministic as they are."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

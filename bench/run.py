@@ -1,0 +1,301 @@
+"""A run from configuration to tables: plan, prepare, one pass per backbone, records, leaderboard."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
+from ..datasets.loading import load_batches
+from ..datasets.open import open_table
+from ..datasets.schema import DATASETS, ImageFailure, SampleTable
+from ..registry import load_plugin
+from ..results.leaderboard import write_leaderboard
+from ..results.load import Run, load_run
+from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
+from ..results.store import RunStore
+from ..results.timing_schema import BackboneTiming, Timings
+from .config import RunConfig, pick_device
+from .errors import RunError
+from .onepass import Columns, OnePass
+from .plan import BackbonePlan, needs_branch, plan_backbone
+from .prepare import HeadKeeper, backbone_record, check_labels, open_network, torch_determinism
+from .progress import progress
+from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
+from .triples import Triple, expand_patterns
+
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its records, and the files of its leaderboard."""
+
+    run: Run
+    paths: tuple[Path, ...]
+
+
+def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
+    """Benchmark triples on a data set; continue where an earlier run on the same folder stopped.
+
+    Args:
+        config: The configuration; or give its fields as keywords (``dataset=…, triples=…, out=…``).
+        **fields: Fields of ``RunConfig``.
+
+    Raises:
+        UsageError: The request is wrong (unknown field, impossible triple).
+        UnknownNameError: A name that nothing has; the message lists the nearest ones.
+        DatasetError, WeightsError, ResultsError, RunError: Data, weights or folder that cannot be used.
+    """
+    config = config or RunConfig.create(**fields)
+    for file in config.plugins:
+        load_plugin(file)
+    device = torch.device(pick_device(config.device))
+    with torch_determinism():
+        return _Runner(config, device).run()
+
+
+class _Runner:
+    """State of one run while it goes on."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.protocol = config.protocol_object
+        self.rank, self.world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+        self.clock = StageClock(device)
+        self.durations: dict[str, float] = {}
+
+    def run(self) -> RunResult:
+        started = time.monotonic()
+        wanted = expand_patterns(self.config.triples)
+        names = list(dict.fromkeys(w.triple.backbone for w in wanted))
+        config = self.config
+        table = open_table(config.dataset, config.root, config.split, **config.options).head(config.limit)
+        if not len(table):
+            raise RunError(f"{config.dataset} {config.split} has no images")
+        networks = {name: open_network(name, table, config, only_one=len(names) == 1) for name in names}
+        plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
+        plans = {name: plan for name, plan in plans.items() if plan.triples}
+        for name in plans:
+            check_labels(networks[name], table, name)
+        manifest = self._manifest(table, plans)
+        keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
+        manifest.options["head_recipe"] = keeper.recipe_name
+        timings = Timings()
+        with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world) as store:
+            self.durations["prepare"] = time.monotonic() - started
+            for name, plan in plans.items():
+                begun = time.monotonic()
+                network = networks.pop(name).to(self.device)
+                self._heads(store, keeper, name, network, plan, plans)
+                self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
+                self._pass(store, table, network, plan, timings)
+            self.durations["total"] = time.monotonic() - started
+            store.finish(durations_s=self.durations, timings=timings)
+        finished = load_run(config.out)
+        if not len(finished.image_ids):
+            raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
+        paths = write_leaderboard([config.out], config.out) if self.rank == 0 else []
+        return RunResult(finished, (config.out / "run.json", *paths))
+
+    def _heads(
+        self,
+        store: RunStore,
+        keeper: HeadKeeper,
+        name: str,
+        network: Backbone,
+        plan: BackbonePlan,
+        plans: Mapping[str, BackbonePlan],
+    ) -> None:
+        record = backbone_record(network)
+        branches: list[Branch] = ["softmax"]
+        if name in needs_branch(plans, self.protocol, "sigmoid"):
+            branches.append("sigmoid")
+        record.branches = keeper.ensure(name, network, branches)
+        record.title = BACKBONES.get(name).title if name in BACKBONES else name
+        store.add_backbone(name, record)
+
+    def _pass(
+        self, store: RunStore, table: SampleTable, network: Backbone, plan: BackbonePlan, timings: Timings
+    ) -> None:
+        maps = [str(t) for t in plan.maps]
+        todo = [
+            shard
+            for shard in range(store.manifest.shards)
+            if shard % self.world == self.rank and not store.shard_done(plan.name, shard, maps)
+        ]
+        if not todo:
+            return
+        config = self.config
+        engine = OnePass(
+            network.freeze(),
+            plan.maps,
+            self.protocol,
+            device=self.device,
+            autocast=None if config.dtype == "float32" else getattr(torch, config.dtype),
+            channels_last=config.channels_last,
+            box_threads=config.box_threads,
+            iou_thresholds=store.manifest.hit_thresholds,
+            has_boxes=table.has_boxes,
+            keep_maps=config.keep_maps,
+            clock=self.clock,
+        )
+        begun, samples = time.monotonic(), list[Sample]()
+        try:
+            with progress(f"{plan.name}: {len(plan.maps)} maps", sum(len(store.manifest.rows_of(s)) for s in todo)) as bar:
+                for shard in todo:
+                    rows, failures = self._shard(engine, table, store.manifest.rows_of(shard), bar.advance)
+                    sample = self.clock.flush()
+                    seconds = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
+                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, seconds)
+                    samples.append(sample)
+        finally:
+            engine.close()
+        seconds = time.monotonic() - begun
+        self.durations[f"pass {plan.name}"] = seconds
+        images = sum(s.images for s in samples)
+        shared = BackboneTiming(
+            device=device_name(self.device),
+            dtype=config.dtype,
+            channels_last=config.channels_last,
+            batch_size=config.batch_size,
+            threads=torch.get_num_threads(),
+            images=images,
+            images_per_s=images / seconds,
+            map_pairs=len(plan.triples),
+            distinct_maps=len(plan.maps),
+            peak_memory_mib=peak_memory_mib(self.device),
+            peak_memory_of="device" if self.device.type == "cuda" else "host",
+        )
+        timings.backbones[plan.name] = backbone_timing(samples, "shard", shared)
+        timings.triples.update(triple_timings(samples, plan.maps))
+
+    def _shard(
+        self, engine: OnePass, table: SampleTable, rows: range, advance: Any
+    ) -> tuple[dict[Triple, Columns], list[ImageFailure]]:
+        config, failures = self.config, []
+        pieces: list[dict[Triple, Columns]] = []
+        pending = None
+        batches = iter(
+            load_batches(
+                table, rows, self.protocol.size, config.batch_size, config.workers, pin=self.device.type == "cuda"
+            )
+        )
+        while True:
+            with self.clock.stage("load"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            failures += batch.failures
+            scores = engine(batch) if len(batch) else None
+            # The boxes of a batch are waited for only after the next batch is on its way.
+            if pending is not None:
+                pieces.append(pending.rows(self.clock))
+            pending = scores
+            advance(len(batch) + len(batch.failures))
+        if pending is not None:
+            pieces.append(pending.rows(self.clock))
+        if not pieces:
+            raise RunError(
+                f"none of the images {rows.start} to {rows.stop - 1} could be read; the first: "
+                f"{failures[0].image_id}: {failures[0].reason}"
+            )
+        joined = {
+            triple: {name: np.concatenate([p[triple][name] for p in pieces]) for name in pieces[0][triple]}
+            for triple in engine.maps
+        }
+        return joined, failures
+
+    def _manifest(self, table: SampleTable, plans: Mapping[str, BackbonePlan]) -> RunManifest:
+        config = self.config
+        triples = [t for plan in plans.values() for t in plan.triples]
+        return RunManifest(
+            code_version=__version__,
+            protocol=self.protocol,
+            dataset=DatasetRecord(
+                name=table.name,
+                title=DATASETS.get(config.dataset).title,
+                split=table.split,
+                fingerprint=table.fingerprint,
+                rows=len(table),
+                num_classes=table.num_classes,
+                class_names=list(table.class_names),
+                has_boxes=table.has_boxes,
+                has_masks=table.has_masks,
+                has_evidence=table.has_evidence,
+                notes=list(table.notes),
+            ),
+            shard_size=config.shard_size,
+            options={
+                "dtype": config.dtype,
+                "channels_last": config.channels_last,
+                "device": self.device.type,
+                "batch_size": config.batch_size,
+                "seed": config.seed,
+            },
+            triples=[str(t) for t in triples],
+            aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},
+            identities={str(t): why for plan in plans.values() for t, why in plan.identities.items()},
+            skipped={str(t): why for plan in plans.values() for t, why in plan.skipped.items()},
+            cams={name: _cam_record(name) for name in dict.fromkeys(t.cam for t in triples)},
+            heads={name: _head_record(name) for name in dict.fromkeys(t.head for t in triples)},
+            seeds={"heads": config.seed},
+            devices=[device_name(self.device)],
+            versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
+            settings={
+                "workers": config.workers,
+                "box_threads": config.box_threads,
+                "world_size": self.world,
+                "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
+            },
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def _cam_record(name: str) -> CamRecord:
+    method = CAMS.get(name)
+    digest = ""
+    # The code version covers built-in methods; a user's file may change under the same version.
+    if not method.fn.__module__.startswith(f"{__package__.partition('.')[0]}."):
+        try:
+            digest = hashlib.sha256(Path(inspect.getfile(method.fn)).read_bytes()).hexdigest()
+        except (TypeError, OSError):
+            digest = hashlib.sha256(method.fn.__code__.co_code).hexdigest()
+    return CamRecord(
+        title=method.title, source=method.source, cost=method.cost, control=method.headless, code_sha256=digest
+    )
+
+
+def _head_record(name: str) -> HeadRecord:
+    head = HEADS.get(name)
+    return HeadRecord(title=head.title, branch=head.branch, clamp=head.clamp)
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device for records: the accelerator's, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def library_versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed versions of distributions; those that are not installed are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,223 @@
+"""``cambench time``: what each stage of the one pass costs, in milliseconds an image and in plain forwards."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.table import Table
+
+from ..baselines.base import Backbone
+from ..datasets.loading import load_batches
+from ..datasets.open import open_table
+from ..datasets.schema import Batch, SampleTable
+from ..results.timing_schema import BackboneTiming, StageTiming, Timings
+from .config import RunConfig, pick_device
+from .errors import RunError, UsageError
+from .onepass import OnePass
+from .plan import BackbonePlan, needs_branch, plan_backbone
+from .prepare import open_network, torch_determinism
+from .progress import progress
+from .run import LIBRARIES, device_name, library_versions
+from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
+from .triples import expand_patterns
+
+
+class TimingReport(BaseModel):
+    """Figures of one ``cambench time``; rates in images per second, costs in ms an image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str
+    size: int
+    date: str
+    versions: dict[str, str]
+    load_images_per_s: float
+    """The input pipeline alone: decode and resize in parallel workers."""
+    load_forwards: dict[str, float] = Field(default_factory=dict)
+    """Backbone -> images/s of the input pipeline as a multiple of the images/s of a plain forward."""
+    timings: Timings
+
+
+def time_pass(
+    patterns: Sequence[str],
+    *,
+    dataset: str,
+    root: Path | None,
+    options: Mapping[str, Any],
+    stage: str,
+    batch_size: int,
+    batches: int,
+    device: str,
+    dtype: str,
+    protocol: str,
+) -> TimingReport:
+    """Time ``batches`` batches after one of warm-up; heads that have no weights are timed with fresh ones.
+
+    Raises:
+        UsageError: An unknown stage. RunError: The data set has fewer images than one batch.
+    """
+    if stage not in ("all", "load"):
+        raise UsageError(f"--stage {stage!r}: expected all or load")
+    config = RunConfig.create(
+        dataset=dataset, root=root, options=dict(options), triples=tuple(patterns), protocol=protocol,
+        out=Path(), device=device, batch_size=batch_size, dtype=dtype,
+    )  # fmt: skip
+    wanted = expand_patterns(config.triples)
+    names = list(dict.fromkeys(w.triple.backbone for w in wanted))
+    where = torch.device(pick_device(device))
+    table = open_table(dataset, root, "test", **options)
+    ready, load_rate = _load(table, config, batches)
+    report = TimingReport(
+        dataset=table.name,
+        size=config.protocol_object.size,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
+        load_images_per_s=load_rate,
+        timings=Timings(),
+    )
+    with torch_determinism(), progress("timing", len(names) * (batches + 1), "batches") as bar:
+        for name in names:
+            network = open_network(name, table, config, only_one=len(names) == 1).to(where)
+            plan = plan_backbone(name, wanted, network, config.protocol_object)
+            if needs_branch({name: plan}, config.protocol_object, "sigmoid"):
+                network.heads["sigmoid"] = network.head("softmax").fresh().to(where)
+            network.freeze()
+            if stage == "load":
+                timing = _forward_only(network, ready, config, where, bar.advance)
+            else:
+                timing, triples = _whole(network, plan, ready, config, where, table.has_boxes, bar.advance)
+                report.timings.triples.update(triples)
+            report.timings.backbones[name] = timing
+            if timing.forward_ms:
+                report.load_forwards[name] = load_rate * timing.forward_ms / 1e3
+    return report
+
+
+def _load(table: SampleTable, config: RunConfig, batches: int) -> tuple[list[Batch], float]:
+    size, count = config.protocol_object.size, config.batch_size
+    rows = [r % len(table) for r in range((batches + 1) * count)]
+    found: list[Batch] = []
+    start = time.perf_counter()
+    for batch in load_batches(table, rows, size, count, config.workers):
+        if len(batch) < count:
+            raise RunError(f"{table.name}: {batch.failures[0].image_id} cannot be read; time on readable images")
+        if not found:
+            # The first batch pays for opening files and starting threads.
+            start = time.perf_counter()
+        found.append(batch)
+    return found, batches * count / (time.perf_counter() - start)
+
+
+def _engine(
+    network: Backbone, plan: BackbonePlan | None, config: RunConfig, where: torch.device, has_boxes: bool
+) -> OnePass:
+    protocol = config.protocol_object
+    return OnePass(
+        network,
+        plan.maps if plan else (),
+        protocol,
+        device=where,
+        autocast=None if config.dtype == "float32" else getattr(torch, config.dtype),
+        channels_last=config.channels_last,
+        box_threads=config.box_threads,
+        iou_thresholds=tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou})),
+        has_boxes=has_boxes,
+        keep_maps=False,
+        clock=StageClock(where),
+    )
+
+
+def _whole(
+    network: Backbone,
+    plan: BackbonePlan,
+    ready: Sequence[Batch],
+    config: RunConfig,
+    where: torch.device,
+    has_boxes: bool,
+    advance: Any,
+) -> tuple[BackboneTiming, Any]:
+    engine = _engine(network, plan, config, where, has_boxes)
+    samples: list[Sample] = []
+    begun = time.perf_counter()
+    try:
+        for number, batch in enumerate(ready):
+            engine(batch).rows(engine.clock)
+            sample = engine.clock.flush()
+            if number:
+                samples.append(sample)
+            else:
+                begun = time.perf_counter()
+            advance()
+    finally:
+        engine.close()
+    seconds = time.perf_counter() - begun
+    images = sum(s.images for s in samples)
+    shared = _shared(config, where).model_copy(
+        update={
+            "images": images,
+            "images_per_s": images / seconds,
+            "map_pairs": len(plan.triples),
+            "distinct_maps": len(plan.maps),
+            "peak_memory_mib": peak_memory_mib(where),
+        }
+    )
+    return backbone_timing(samples, "batch", shared), triple_timings(samples, plan.maps)
+
+
+def _forward_only(
+    network: Backbone, ready: Sequence[Batch], config: RunConfig, where: torch.device, advance: Any
+) -> BackboneTiming:
+    engine = _engine(network, None, config, where, has_boxes=False)
+    costs: list[float] = []
+    try:
+        for number, batch in enumerate(ready):
+            engine(batch)
+            sample = engine.clock.flush()
+            if number:
+                costs.append(sample.stages()["forward"] / sample.images)
+            advance()
+    finally:
+        engine.close()
+    forward = StageTiming.of(costs)
+    return _shared(config, where).model_copy(update={"stages": {"forward": forward}, "forward_ms": forward.median_ms})
+
+
+def _shared(config: RunConfig, where: torch.device) -> BackboneTiming:
+    return BackboneTiming(
+        device=device_name(where),
+        dtype=config.dtype,
+        channels_last=config.channels_last,
+        batch_size=config.batch_size,
+        threads=torch.get_num_threads(),
+        peak_memory_of="device" if where.type == "cuda" else "host",
+    )
+
+
+def show_timings(report: TimingReport, console: Console) -> None:
+    """Print the figures as tables."""
+    console.print(f"input pipeline alone: {report.load_images_per_s:.0f} images/s at {report.size}×{report.size}")
+    for name, timing in report.timings.backbones.items():
+        ratio = report.load_forwards.get(name)
+        if ratio is not None:
+            console.print(f"{name}: a plain forward takes {timing.forward_ms:.2f} ms an image; loading is {ratio:.1f}× faster")
+        if timing.map_forwards is None:
+            continue
+        table = Table("stage", "ms/image", "IQR", "forwards", title=name, title_justify="left", box=None)
+        for stage, cost in timing.stages.items():
+            share = cost.median_ms / timing.forward_ms if timing.forward_ms else 0.0
+            table.add_row(stage, f"{cost.median_ms:.3f}", f"{cost.iqr_ms:.3f}", f"{share:.3f}")
+        console.print(table)
+        console.print(
+            f"all {timing.map_pairs} (method, head) pairs, {timing.distinct_maps} distinct maps: "
+            f"{timing.map_forwards:.2f} forwards; whole pass {timing.images_per_s:.1f} images/s; "
+            f"peak memory {timing.peak_memory_mib:.0f} MiB ({timing.peak_memory_of}); "
+            f"batch {timing.batch_size}, {timing.dtype}, {timing.device}"
+        )

@@ -1,0 +1,94 @@
+"""Registry: registration, collisions, globs, nearest names, entry points, plugins."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+from cambench import registry as registry_module
+from cambench.registry import Registry, RegistryError, UnknownNameError, expand_braces, load_plugin
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def fruits():
+    registry: Registry[str] = Registry("fruit", "cambench.test_fruits")
+    for name in ("apple", "apricot", "banana"):
+        registry.add(name, name.upper(), origin="orchard")
+    return registry
+
+
+def test_look_up_and_globs(fruits):
+    assert fruits.get("apple") == "APPLE"
+    assert fruits.names("ap*") == ["apple", "apricot"]
+    assert fruits.names("{banana,apple}") == ["apple", "banana"]
+    assert "banana" in fruits
+    assert len(fruits) == 3
+
+
+def test_a_miss_names_the_nearest(fruits):
+    with pytest.raises(UnknownNameError, match="unknown fruit 'aple'; did you mean 'apple'"):
+        fruits.get("aple")
+    with pytest.raises(UnknownNameError, match="known: apple, apricot, banana"):
+        fruits.get("zzz")
+
+
+def test_each_brace_alternative_must_match(fruits):
+    with pytest.raises(UnknownNameError, match="bananna"):
+        fruits.match("{apple,bananna}")
+
+
+def test_collision_is_refused_but_reload_is_not(fruits):
+    fruits.add("apple", "again", origin="orchard")
+    with pytest.raises(RegistryError, match="already registered by orchard"):
+        fruits.add("apple", "other", origin="elsewhere")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", "*", "a{b"])
+def test_names_that_would_break_triples_or_paths(fruits, name):
+    with pytest.raises(RegistryError, match="letters, digits"):
+        fruits.add(name, "x")
+
+
+def test_entry_points(monkeypatch):
+    point = EntryPoint("pi", "math:pi", "cambench.test_numbers")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point] if group == point.group else [])
+    numbers: Registry[float] = Registry("number", "cambench.test_numbers")
+    assert numbers.get("pi") == pytest.approx(3.14159, abs=1e-4)
+    assert numbers.origin("pi") == "math:pi"
+
+
+def test_a_broken_entry_point_is_named(monkeypatch):
+    point = EntryPoint("bad", "no_such_module_here:x", "g")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    with pytest.raises(RegistryError, match=r"entry point 'bad' of g \(no_such_module_here:x\) cannot be loaded"):
+        Registry("thing", "g").get("bad")
+
+
+def test_braces():
+    assert expand_braces("a/{b,c}/d") == ["a/b/d", "a/c/d"]
+    assert expand_braces("{a,{b,c}d}") == ["a", "bd", "cd"]
+    assert expand_braces("plain") == ["plain"]
+
+
+@pytest.mark.parametrize("bad", ["{a", "a}", "{a,{b}"])
+def test_unbalanced_braces(bad):
+    with pytest.raises(ValueError, match="without|not closed"):
+        expand_braces(bad)
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=3), min_size=1, max_size=3))
+def test_brace_expansion_is_the_product(groups):
+    pattern = "/".join("{" + ",".join(g) + "}" for g in groups)
+    expected = [""]
+    for group in groups:
+        expected = [f"{e}/{g}" if e else g for e in expected for g in group]
+    assert expand_braces(pattern) == expected
+
+
+def test_plugin_errors_are_readable(tmp_path):
+    with pytest.raises(RegistryError, match="no such file"):
+        load_plugin(tmp_path / "absent.py")
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0")
+    with pytest.raises(RegistryError, match=r"broken\.py: ZeroDivisionError"):
+        load_plugin(broken)
