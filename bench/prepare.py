@@ -17,7 +17,7 @@ from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
 from .recipe import HeadRecipe, auto_recipe, load_recipe
-from .training import HeadTrainingRecord, load_head, save_head, train_head
+from .training import load_head, save_head, train_head
 
 
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
@@ -70,7 +70,7 @@ class HeadKeeper:
             elif branch == "softmax" or (file := self._head_file(name)) is None:
                 source, training = self._trained(name, backbone, branch)
             else:
-                training = load_head(backbone, branch, file)
+                training = load_head(file, backbone, branch)
                 source = f"file {file.name}"
             backbone.freeze()
             records[branch] = BranchRecord(
@@ -86,20 +86,14 @@ class HeadKeeper:
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
         kept = self._config.out / "heads" / f"{safe_name(name)}.{branch}.safetensors"
         if kept.is_file():
-            return "trained in this run", load_head(backbone, branch, kept)
+            return "trained in this run", load_head(kept, backbone, branch)
         recipe = load_recipe(HeadRecipe, self.recipe_name)
-        record: HeadTrainingRecord = train_head(
-            backbone,
-            self._training_table(name, branch),
-            recipe,
-            branch=branch,
-            device=self._device,
-            seed=self._config.seed,
-            workers=self._config.workers,
-        )
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_head(backbone, branch, kept, record)
-        return "trained in this run", record.model_dump(mode="json")
+        table = self._training_table(name, branch)
+        record = train_head(
+            backbone, table, recipe, branch, self._device, True, seed=self._config.seed, workers=self._config.workers
+        ).model_dump(mode="json")
+        save_head(kept, backbone.head(branch), branch, record)
+        return "trained in this run", record
 
     def _training_table(self, name: str, branch: Branch) -> SampleTable:
         if self._train_table is None:
