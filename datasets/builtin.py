@@ -1,0 +1,5 @@
+"""Registers the built-in data sets when imported."""
+
+from . import wsol
+
+__all__ = ["wsol"]

@@ -1,0 +1,60 @@
+"""What lies on disk: bulk existence and size look-ups, one directory listing per folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG")
+MISSING, UNREADABLE = -1, -2
+
+
+class FileIndex:
+    """File sizes by path, from one ``scandir`` per folder (a folder is listed on first use and kept)."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, int] | None] = {}
+        self.denied: list[str] = []
+
+    def folder(self, path: str) -> dict[str, int]:
+        """Name -> bytes of the files of a folder; empty where it is missing. Broken links and loops are not files."""
+        if path not in self._folders:
+            self._folders[path] = self._scan(path)
+        return self._folders[path] or {}
+
+    def _scan(self, path: str) -> dict[str, int] | None:
+        try:
+            with os.scandir(path or ".") as entries:
+                return {e.name: size for e in entries if (size := _size(e)) is not None}
+        except PermissionError:
+            self.denied.append(path)
+            return None
+        except OSError:
+            return None
+
+    def size(self, path: str) -> int:
+        """Bytes of one file; ``MISSING``, or ``UNREADABLE`` where its folder may not be listed."""
+        head, _, tail = path.rpartition("/")
+        size = self.folder(head).get(tail)
+        if size is not None:
+            return size
+        return UNREADABLE if head in self.denied else MISSING
+
+    def sizes(self, paths: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Bytes of each file, with ``MISSING`` and ``UNREADABLE`` as in ``size``."""
+        return np.fromiter((self.size(p) for p in paths), np.int64, len(paths))
+
+    def folders(self) -> list[Path]:
+        """The folders that exist and were listed."""
+        return [Path(p) for p, found in self._folders.items() if found is not None]
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    try:
+        return entry.stat().st_size if entry.is_file() else None
+    except OSError:
+        return None

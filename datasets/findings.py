@@ -1,0 +1,69 @@
+"""What an adapter found wrong or worth telling: collected, so that the doctor shows all and a run stops on errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .schema import DatasetError
+
+Level = Literal["error", "warning", "note"]
+EXAMPLES = 5
+"""How many examples a message names before it says "and N more"."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. ``where``: file, and line where there is one; ``fix``: the next step; ``count``: how often."""
+
+    level: Level
+    what: str
+    where: str = ""
+    fix: str = ""
+    count: int = 1
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        fix = f"\n    → {self.fix}" if self.fix else ""
+        return f"{where}{self.what}{fix}"
+
+
+class Findings:
+    """An ordered collection of findings of one data set and split."""
+
+    def __init__(self, items: Iterable[Finding] = ()) -> None:
+        self.items: list[Finding] = list(items)
+
+    def add(self, level: Level, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
+        """Record one finding."""
+        self.items.append(Finding(level, what, str(where), fix, count))
+
+    def error(self, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
+        """Record something that a run must not pass over."""
+        self.add("error", what, where, fix, count)
+
+    def warn(self, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
+        """Record something odd that does not stop a run."""
+        self.add("warning", what, where, fix, count)
+
+    def note(self, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
+        """Record something that the user should know."""
+        self.add("note", what, where, fix, count)
+
+    def of(self, *levels: Level) -> list[Finding]:
+        """Findings of some levels, in the order in which they were recorded."""
+        return [f for f in self.items if f.level in levels]
+
+    def raise_errors(self, title: str) -> None:
+        """Raise ``DatasetError`` listing every error; does nothing where there is none."""
+        errors = self.of("error")
+        if errors:
+            raise DatasetError("\n".join([f"{title}:", *(f"  {e}" for e in errors)]))
+
+
+def some(names: Sequence[object], count: int | None = None) -> str:
+    """The first few of ``names`` and how many more there are: ``a, b, c and 7 more``."""
+    total = len(names) if count is None else count
+    shown = ", ".join(str(n) for n in names[:EXAMPLES])
+    return f"{shown} and {total - EXAMPLES:,} more" if total > EXAMPLES else shown

@@ -1,0 +1,255 @@
+"""Reader of wsolevaluation's metadata (SEMANTICS §7): lists of ids, labels, sizes, boxes, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .findings import Findings, some
+from .rows import Ints, group_boxes
+from .schema import DatasetError
+
+IDS, LABELS, SIZES, PLACES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+
+
+@dataclass
+class Metadata:
+    """One split. ``boxes``/``box_offsets`` or ``masks``/``ignores`` or neither; paths as in the files, by row."""
+
+    ids: list[str]
+    labels: Ints
+    widths: Ints | None = None
+    heights: Ints | None = None
+    boxes: npt.NDArray[np.float64] | None = None
+    box_offsets: Ints | None = None
+    masks: list[list[str]] | None = None
+    ignores: list[str | None] | None = None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a list file without their ends; ``DatasetError`` where it is missing or not UTF-8 (with the line)."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{path}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
+        ) from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def read_metadata(folder: Path, findings: Findings) -> Metadata:
+    """The metadata of one split folder; problems go to ``findings`` with file and line.
+
+    Raises:
+        DatasetError: ``image_ids.txt`` or ``class_labels.txt`` is missing, empty or not UTF-8.
+    """
+    ids = read_lines(folder / IDS)
+    if not ids:
+        raise DatasetError(f"{folder / IDS}: the file is empty; expected one image path per line")
+    row_of = {image_id: i for i, image_id in enumerate(ids)}
+    if len(row_of) < len(ids) or "" in row_of:
+        _report_duplicates(folder / IDS, ids, findings)
+        ids = [i for i in row_of if i]
+        row_of = {image_id: i for i, image_id in enumerate(ids)}
+    meta = Metadata(ids, _labels(folder / LABELS, row_of, findings))
+    if (folder / SIZES).is_file():
+        sizes = _columns(folder / SIZES, row_of, 2, findings)
+        if sizes is not None:
+            _read_sizes(meta, folder / SIZES, *sizes, findings)
+    if (folder / PLACES).is_file():
+        _places(meta, folder / PLACES, row_of, findings)
+    return meta
+
+
+def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
+    first: dict[str, int] = {}
+    for line, image_id in enumerate(ids, 1):
+        if not image_id:
+            findings.error("blank line", f"{path}:{line}", "remove it")
+        elif image_id in first:
+            findings.error(
+                f"{image_id} is already on line {first[image_id]}", f"{path}:{line}", "remove the duplicate line"
+            )
+        first.setdefault(image_id, line)
+
+
+def _labels(path: Path, row_of: Mapping[str, int], findings: Findings) -> Ints:
+    found = _columns(path, row_of, 1, findings)
+    labels = np.zeros(len(row_of), np.int64)
+    if found is None:
+        raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
+    rows, values, lines = found
+    whole = values[:, 0] == np.floor(values[:, 0])
+    for i in np.flatnonzero(~whole)[:5]:
+        findings.error(f"label {values[i, 0]} is not a whole number", f"{path}:{lines[i]}")
+    labels[rows] = np.where(whole, values[:, 0], 0).astype(np.int64)
+    _once(path, rows, values, lines, list(row_of), findings)
+    return labels
+
+
+def _read_sizes(
+    meta: Metadata, path: Path, rows: Ints, values: npt.NDArray[np.float64], lines: Ints, findings: Findings
+) -> None:
+    bad = ~(values >= 1).all(1)
+    for i in np.flatnonzero(bad)[:5]:
+        findings.error(f"image size {values[i].tolist()} is not positive", f"{path}:{lines[i]}")
+    _once(path, rows, values, lines, meta.ids, findings)
+    meta.widths, meta.heights = np.zeros(len(meta.ids), np.int64), np.zeros(len(meta.ids), np.int64)
+    meta.widths[rows], meta.heights[rows] = np.where(bad[:, None], 1, values).astype(np.int64).T
+
+
+def _once(
+    path: Path,
+    rows: Ints,
+    values: npt.NDArray[np.float64],
+    lines: Ints,
+    names: list[str],
+    findings: Findings,
+) -> None:
+    """Every id has exactly one line: a missing one is an error; a repeated one is, unless it says the same."""
+    counts = np.bincount(rows, minlength=len(names))
+    absent = np.flatnonzero(counts == 0)
+    if absent.size:
+        findings.error(
+            f"{absent.size:,} ids of {IDS} have no line here: {some([names[i] for i in absent[:6]], absent.size)}",
+            path,
+            "is the file truncated, or of another split?",
+            int(absent.size),
+        )
+    for row in np.flatnonzero(counts > 1)[:5]:
+        hits = np.flatnonzero(rows == row)
+        where = f"{path}:{lines[hits[1]]}"
+        if (values[hits] == values[hits[0]]).all():
+            findings.warn(f"{names[row]} repeats line {lines[hits[0]]}", where)
+        else:
+            findings.error(f"{names[row]} contradicts line {lines[hits[0]]}", where, "keep the right one of the two")
+
+
+def _places(meta: Metadata, path: Path, row_of: Mapping[str, int], findings: Findings) -> None:
+    lines = read_lines(path)
+    if not lines:
+        return
+    if lines[0].count(",") == 2:
+        _masks(meta, path, lines, row_of, findings)
+        return
+    found = _columns(path, row_of, 4, findings)
+    if found is None:
+        return
+    rows, values, _ = found
+    key = np.column_stack([rows.astype(np.float64), values])
+    unique, counts = np.unique(key, axis=0, return_counts=True)
+    if len(unique) < len(key):
+        twice = unique[counts > 1]
+        findings.warn(
+            f"{len(key) - len(unique):,} boxes are listed twice (kept as published): "
+            + some([meta.ids[int(r[0])] for r in twice[:6]], len(twice)),
+            path,
+            count=len(key) - len(unique),
+        )
+    meta.boxes, meta.box_offsets = group_boxes(rows, values, len(meta.ids))
+    _report_without(meta, np.diff(meta.box_offsets) == 0, "box", path, findings)
+
+
+def _masks(meta: Metadata, path: Path, lines: list[str], row_of: Mapping[str, int], findings: Findings) -> None:
+    masks: list[list[str]] = [[] for _ in meta.ids]
+    ignores: list[str | None] = [None] * len(meta.ids)
+    unknown: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split(",")
+        if len(fields) != 3:
+            _wrong_fields(path, number, line, "path,mask.png,ignore.png", findings)
+            continue
+        row = row_of.get(fields[0])
+        if row is None:
+            unknown.append((number, fields[0]))
+            continue
+        if fields[1] in masks[row]:
+            findings.warn(f"{fields[1]} is listed twice", f"{path}:{number}")
+            continue
+        masks[row].append(fields[1])
+        if fields[2]:
+            ignores[row] = ignores[row] or fields[2]
+    _report_unknown(path, unknown, findings)
+    meta.masks, meta.ignores = masks, ignores
+    _report_without(meta, np.array([not m for m in masks]), "mask", path, findings)
+
+
+def _report_without(meta: Metadata, none: npt.NDArray[np.bool_], kind: str, path: Path, findings: Findings) -> None:
+    rows = np.flatnonzero(none)
+    if rows.size:
+        findings.error(
+            f"{rows.size:,} images have no {kind}: {some([meta.ids[i] for i in rows[:6]], rows.size)}",
+            path,
+            "is the file truncated, or of another split?",
+            int(rows.size),
+        )
+
+
+def _columns(
+    path: Path, row_of: Mapping[str, int], numbers: int, findings: Findings
+) -> tuple[Ints, npt.NDArray[np.float64], Ints] | None:
+    """Rows, values (M,numbers) and line numbers of `path,number…` lines; None where the file is empty or all bad."""
+    lines = read_lines(path)
+    if not lines:
+        return None
+    split = [line.rsplit(",", numbers) for line in lines]
+    expected = ",".join(["path", *(["number"] * numbers)])
+    good = [i for i, f in enumerate(split) if len(f) == numbers + 1]
+    if len(good) < len(split):
+        wrong = sorted(set(range(len(split))) - set(good))
+        for i in wrong[:5]:
+            _wrong_fields(path, i + 1, lines[i], expected, findings)
+        split = [split[i] for i in good]
+    at = np.array(good, np.int64) + 1
+    rows = np.fromiter((row_of.get(f[0], -1) for f in split), np.int64, len(split))
+    try:
+        values = np.array([f[1:] for f in split], dtype=np.float64).reshape(-1, numbers)
+    except ValueError:
+        values = _numbers_one_by_one(split, numbers)
+    strange = ~np.isfinite(values).all(1)
+    for i in np.flatnonzero(strange)[:5]:
+        findings.error(f"not a number in {','.join(split[i][1:])!r}", f"{path}:{at[i]}")
+    _report_unknown(path, [(int(at[i]), split[i][0]) for i in np.flatnonzero(rows < 0)], findings)
+    keep = (rows >= 0) & ~strange
+    return (rows[keep], values[keep], at[keep]) if keep.any() else None
+
+
+def _numbers_one_by_one(split: list[list[str]], numbers: int) -> npt.NDArray[np.float64]:
+    """Values with NaN where a field is not a number (the caller reports those lines)."""
+    values = np.full((len(split), numbers), np.nan)
+    for i, fields in enumerate(split):
+        try:
+            values[i] = [float(v) for v in fields[1:]]
+        except ValueError:
+            continue
+    return values
+
+
+def _wrong_fields(path: Path, line: int, text: str, expected: str, findings: Findings) -> None:
+    shown = text if len(text) <= 80 else text[:77] + "…"
+    findings.error(f"{shown!r} is not `{expected}`", f"{path}:{line}", "is the file truncated?")
+
+
+def _report_unknown(path: Path, unknown: list[tuple[int, str]], findings: Findings) -> None:
+    if unknown:
+        line, _ = unknown[0]
+        findings.error(
+            f"{len(unknown):,} ids are not in {IDS}: {some([n for _, n in unknown[:6]], len(unknown))}",
+            f"{path}:{line}",
+            "is the file of another split?",
+            len(unknown),
+        )
