@@ -158,12 +158,11 @@ class OnePass:
             "label": batch.labels.numpy(),
             "predicted": predicted.cpu().numpy(),
             "target": target.cpu().numpy(),
+            **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if self._has_boxes else {}),
         }
         return BatchScores(shared, columns, boxes, self._thresholds)
 
-    def _evidence(
-        self, features: Tensor, target: Tensor, batch: Batch, images: Tensor
-    ) -> Mapping[Branch, Evidence]:
+    def _evidence(self, features: Tensor, target: Tensor, batch: Batch, images: Tensor) -> Mapping[Branch, Evidence]:
         branches: dict[Branch, Evidence] = {}
         for triple in self.maps:
             branch = HEADS.get(triple.head).branch
@@ -176,9 +175,7 @@ class OnePass:
                     _ = branches[branch].gradients
         return branches
 
-    def _locate(
-        self, low: Tensor, finished: bool, kernel: str, low_res_min_max: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _locate(self, low: Tensor, finished: bool, kernel: str, low_res_min_max: bool) -> tuple[Tensor, Tensor, Tensor]:
         size = self.protocol.size
         if finished:
             up = resize_maps(low, size, kernel).clamp(0, 1)

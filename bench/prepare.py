@@ -65,13 +65,14 @@ class HeadKeeper:
         records: dict[str, BranchRecord] = {}
         for branch in branches:
             training: Mapping[str, Any] | None = None
-            if branch in backbone.heads and not getattr(backbone, "needs_training", False):
+            if branch in backbone.heads and not backbone.needs_training:
                 source = backbone.weights_source
             elif branch == "softmax" or (file := self._head_file(name)) is None:
                 source, training = self._trained(name, backbone, branch)
             else:
                 training = load_head(file, backbone, branch)
                 source = f"file {file.name}"
+            backbone.needs_training = False
             backbone.freeze()
             records[branch] = BranchRecord(
                 sha256=head_digest(backbone.head(branch)),

@@ -25,6 +25,7 @@ from ..datasets.open import open_table
 from ..datasets.schema import DATASETS, ImageFailure, SampleTable
 from ..registry import load_plugin
 from ..results.leaderboard import write_leaderboard
+from ..results.columns import empty_columns
 from ..results.load import Run, load_run
 from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ..results.store import RunStore
@@ -107,7 +108,7 @@ class _Runner:
             self.durations["total"] = time.monotonic() - started
             store.finish(durations_s=self.durations, timings=timings)
         finished = load_run(config.out)
-        if not len(finished.image_ids):
+        if not len(finished.index):
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         paths = write_leaderboard([config.out], config.out) if self.rank == 0 else []
         return RunResult(finished, (config.out / "run.json", *paths))
@@ -156,9 +157,11 @@ class _Runner:
         )
         begun, samples = time.monotonic(), list[Sample]()
         try:
-            with progress(f"{plan.name}: {len(plan.maps)} maps", sum(len(store.manifest.rows_of(s)) for s in todo)) as bar:
+            with progress(
+                f"{plan.name}: {len(plan.maps)} maps", sum(len(store.manifest.rows_of(s)) for s in todo)
+            ) as bar:
                 for shard in todo:
-                    rows, failures = self._shard(engine, table, store.manifest.rows_of(shard), bar.advance)
+                    rows, failures = self._shard(engine, table, store.manifest, shard, bar.advance)
                     sample = self.clock.flush()
                     seconds = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
                     store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, seconds)
@@ -185,14 +188,19 @@ class _Runner:
         timings.triples.update(triple_timings(samples, plan.maps))
 
     def _shard(
-        self, engine: OnePass, table: SampleTable, rows: range, advance: Any
+        self, engine: OnePass, table: SampleTable, manifest: RunManifest, shard: int, advance: Any
     ) -> tuple[dict[Triple, Columns], list[ImageFailure]]:
         config, failures = self.config, []
         pieces: list[dict[Triple, Columns]] = []
         pending = None
         batches = iter(
             load_batches(
-                table, rows, self.protocol.size, config.batch_size, config.workers, pin=self.device.type == "cuda"
+                table,
+                manifest.rows_of(shard),
+                self.protocol.size,
+                config.batch_size,
+                config.workers,
+                pin=self.device.type == "cuda",
             )
         )
         while True:
@@ -210,10 +218,7 @@ class _Runner:
         if pending is not None:
             pieces.append(pending.rows(self.clock))
         if not pieces:
-            raise RunError(
-                f"none of the images {rows.start} to {rows.stop - 1} could be read; the first: "
-                f"{failures[0].image_id}: {failures[0].reason}"
-            )
+            return {triple: empty_columns(manifest) for triple in engine.maps}, failures
         joined = {
             triple: {name: np.concatenate([p[triple][name] for p in pieces]) for name in pieces[0][triple]}
             for triple in engine.maps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from .errors import RecordError
 from .manifest import RunManifest
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 EXTRA = "extra:"
 """Prefix of float64 columns of further metrics (one value per image)."""
@@ -69,6 +70,18 @@ def expected_columns(manifest: RunManifest) -> tuple[str, ...]:
     if data.has_evidence:
         names += ("evidence_precision",)
     return names
+
+
+def empty_columns(manifest: RunManifest) -> dict[str, Array]:
+    """Columns of a shard none of whose images could be read: no rows, so that the shard still counts as done."""
+    names = [*expected_columns(manifest), "y", "o", *(("n_boxes",) if manifest.dataset.has_boxes else ())]
+    shapes = dict.fromkeys(HITS, (len(manifest.hit_thresholds), LEVEL_BYTES))
+    found: dict[str, Array] = {}
+    for name in names:
+        column = COLUMNS[name]
+        dtype = object if column.dtype == "str" else column.dtype
+        found[name] = np.empty((0, *shapes.get(name, (1,) * column.ndim)), dtype=dtype)
+    return found
 
 
 def check_columns(triple: str, columns: Mapping[str, Array], manifest: RunManifest) -> dict[str, Array]:

@@ -69,6 +69,8 @@ class Run:
         for shard in self._shards[canonical]:
             columns = read_part(part_path(self.out, canonical, shard), list(dict.fromkeys(["index", *names])))
             kept = np.isin(columns["index"], self.index)
+            if not kept.any():
+                continue
             yield {name: columns[name] if kept.all() else columns[name][kept] for name in names}
 
     def records(self, triple: str) -> pd.DataFrame:
