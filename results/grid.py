@@ -1,0 +1,134 @@
+"""A table as data, and its three renderings: Markdown, LaTeX (booktabs), CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import jinja2
+from tabulate import tabulate
+
+from .escape import csv_text, latex, markdown
+
+Tone = Literal["", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: text, and how it is shown. ``delta`` follows in parentheses, in the colour of ``tone``."""
+
+    text: str
+    bold: bool = False
+    delta: str = ""
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of one heading.
+
+    Attributes:
+        title: Heading (a backbone, a stage table …). code: Registered name beside the title.
+        head: Column heads; the first column is text, the others are numbers.
+        rows: Rows of as many cells as ``head``. rules: Indices of rows that start a group.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    code: str = ""
+    rules: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Document:
+    """Tables of one subject, the facts that hold for all of them, and footnotes."""
+
+    title: str
+    grids: list[Grid]
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def to_markdown(document: Document, level: int = 1) -> str:
+    """A document as GitHub Markdown; ``level`` is the depth of its heading."""
+    blocks = [f"{'#' * level} {markdown(document.title)}"]
+    if document.facts:
+        blocks.append("\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in document.facts))
+    for grid in document.grids:
+        code = f" ({markdown(grid.code)})" if grid.code and grid.code != grid.title else ""
+        blocks.append(f"{'#' * (level + 1)} {markdown(grid.title)}{code}")
+        aligned = ("left", *("right",) * (len(grid.head) - 1))
+        rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
+        blocks.append(
+            tabulate(rows, [markdown(h) for h in grid.head], tablefmt="pipe", colalign=aligned, disable_numparse=True)
+        )
+    if document.notes:
+        blocks.append("\n".join(f"- {markdown(note)}" for note in document.notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def to_latex(document: Document) -> str:
+    """A document as a LaTeX fragment: kernel commands, with booktabs rules and xcolor colours where they are loaded."""
+    return _template("document.tex.j2").render(document=document)
+
+
+def to_latex_document(documents: Iterable[Document]) -> str:
+    """Fragments as one file that compiles as it is, and that another document may ``\\input`` as well."""
+    return _template("leaderboard.tex.j2").render(documents=list(documents))
+
+
+def to_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | int | None]]) -> str:
+    """Rows as CSV; text is guarded against formulas, None is empty, floats have their shortest exact form."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([csv_text(h) for h in head])
+    for row in rows:
+        writer.writerow([csv_text(v) if isinstance(v, str) else "" if v is None else repr(v) for v in row])
+    return buffer.getvalue()
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{markdown(cell.text)}**" if cell.bold and cell.text else markdown(cell.text)
+    return f"{text} ({markdown(cell.delta)})" if cell.delta else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
+    if not cell.delta:
+        return text
+    sign = {"+": "$+$", "-": "$-$"}.get(cell.delta[0], "")
+    delta = f"({sign}{latex(cell.delta.lstrip('+-'))})"
+    colour = {"good": "blue", "bad": "red"}.get(cell.tone)
+    return rf"{text} \textcolor{{{colour}}}{{{delta}}}" if colour else f"{text} {delta}"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    folder = files(__package__) / "templates"
+    # Braces are TeX's own; every value is escaped by the filters, not by HTML rules.
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters.update(latex=latex, latex_cell=_latex_cell)
+    return environment
+
+
+def _template(name: str) -> jinja2.Template:
+    return _environment().get_template(name)

@@ -1,0 +1,152 @@
+"""Sums over images that every score is made of, streamed from the parts of a triple."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..protocol import Protocol
+from .columns import EXTRA, Array
+from .errors import RecordError
+from .load import Run, require_images
+from .thresholds import hit_counts, pxap, taus
+
+SCALARS: tuple[str, ...] = (
+    *("label", "predicted", "degenerate", "peak", "n_boxes"),
+    *("y", "o", "evidence_precision"),
+)
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass
+class Totals:
+    """Sums over the images of a triple.
+
+    Attributes:
+        images: Images. boxed: Images with ground-truth boxes. correct: Images whose predicted class is the label.
+        degenerate: Maps without contrast or not finite.
+        thresholds: IoU thresholds (T,) of the count rows.
+        multi_counts, single_counts: Images (T, thresholds τ) with IoU ≥ δ: all contours; largest contour, any box (at
+            the protocol's ``loc_iou`` only: (τ,)).
+        loc_counts, top1_counts: Images (τ,) located by the protocol's box rule; those also classified correctly. One
+            entry where the protocol fixes τ.
+        loc_index: Index of the location threshold in them; None where it must come from the val split.
+        drop, gain: Sums of relu(Y−O)/Y and relu(O−Y)/(1−Y). increased: Images with O > Y.
+        histogram: Pixels (2,K) per threshold bin, background and object.
+        evidence: Sum of evidence precision. extra: Sums of the ``extra:`` columns.
+    """
+
+    images: int
+    thresholds: tuple[float, ...]
+    boxed: int = 0
+    correct: int = 0
+    degenerate: int = 0
+    multi_counts: Counts = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    single_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    loc_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    top1_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    loc_index: int | None = None
+    drop: float = 0.0
+    gain: float = 0.0
+    increased: int = 0
+    histogram: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
+    evidence: float = 0.0
+    extra: dict[str, float] = field(default_factory=dict)
+
+    def pxap(self) -> float:
+        """PxAP in percent."""
+        return pxap(self.histogram)
+
+
+def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | None = None) -> Totals:
+    """Sums over all images of ``run`` for a canonical triple with these columns.
+
+    Args:
+        run: The records.
+        triple: A triple with records.
+        columns: Its column names.
+        val_counts: Located images (τ,) of the same triple on the val split, for protocols that choose τ there.
+    """
+    protocol, have = run.manifest.protocol, set(columns)
+    thresholds = run.manifest.hit_thresholds
+    sums = Totals(len(run.index), thresholds)
+    sums.loc_index = _loc_index(protocol, val_counts)
+    scalars = [n for n in SCALARS if n in have]
+    scalars += sorted(n for n in have if n.startswith(EXTRA))
+    arrays = [n for n in ("hits_multi", "hits_single", "hits_single_first", "pixel_histogram") if n in have]
+    kept: dict[str, list[Array]] = {n: [] for n in scalars}
+    for batch in run.batches(triple, [*scalars, *arrays]):
+        for name in scalars:
+            kept[name].append(batch[name])
+        correct = batch["predicted"] == batch["label"]
+        if "hits_single" in have:
+            _add_hits(sums, batch, correct, protocol)
+        if "pixel_histogram" in have:
+            histogram = batch["pixel_histogram"].sum(axis=0, dtype=np.int64)
+            sums.histogram = histogram if not sums.histogram.size else sums.histogram + histogram
+    joined = {name: np.concatenate(parts) for name, parts in kept.items()}
+    sums.correct = int((joined["predicted"] == joined["label"]).sum())
+    sums.degenerate = int((joined["degenerate"] != 0).sum())
+    if "y" in joined and "o" in joined:
+        _add_fidelity(sums, joined["y"], joined["o"], protocol, triple)
+    if "evidence_precision" in joined:
+        sums.evidence = _finite_sum(joined["evidence_precision"], triple, "evidence_precision")
+    # One sum over all images, not over shards: the result must not depend on how a run was cut.
+    sums.extra = {n: _finite_sum(joined[n], triple, n) for n in scalars if n.startswith(EXTRA)}
+    return sums
+
+
+def loc_curve_column(val: Run, triple: str) -> Counts:
+    """Located images (τ,) of a triple on the val split, by its protocol's box rule."""
+    require_images(val)
+    return totals(val, triple, val.columns(triple), np.zeros(1, np.int64)).loc_counts
+
+
+def _loc_index(protocol: Protocol, val_counts: Counts | None) -> int | None:
+    if protocol.loc_threshold == "fixed":
+        return 0
+    return None if val_counts is None else int(val_counts.argmax())
+
+
+def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.bool_], protocol: Protocol) -> None:
+    grid = taus(protocol.tau_grid)
+    boxed = batch["n_boxes"] > 0 if "n_boxes" in batch else np.ones(len(correct), dtype=bool)
+    row = sums.thresholds.index(protocol.loc_iou)
+    located = "hits_single" if protocol.gt_boxes == "any" else "hits_single_first"
+    peak = batch["peak"]
+    multi = hit_counts(batch["hits_multi"], peak, grid, boxed)
+    single = hit_counts(batch["hits_single"][:, row], peak, grid, boxed)
+    loc_grid = np.array([protocol.loc_tau]) if protocol.loc_threshold == "fixed" else grid
+    loc = hit_counts(batch[located][:, row], peak, loc_grid, boxed)
+    top1 = hit_counts(batch[located][:, row], peak, loc_grid, boxed & correct)
+    first = not sums.single_counts.size
+    sums.boxed += int(boxed.sum())
+    sums.multi_counts = multi if first else sums.multi_counts + multi
+    sums.single_counts = single if first else sums.single_counts + single
+    sums.loc_counts = loc if first else sums.loc_counts + loc
+    sums.top1_counts = top1 if first else sums.top1_counts + top1
+
+
+def _add_fidelity(sums: Totals, y: Array, o: Array, protocol: Protocol, triple: str) -> None:
+    for name, value in (("y", y), ("o", o)):
+        _finite_sum(value, triple, name)
+    if protocol.fidelity_score != "logit" and np.any(y <= 0):
+        raise RecordError(f"{triple}: {int((y <= 0).sum())} images have a class score of 0; Average Drop divides by it")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drop = np.maximum(y - o, 0) / y
+        gain = np.maximum(o - y, 0) / (1 - y)
+    sums.drop = float(drop.sum())
+    # A class score of exactly 1 leaves no room to gain.
+    sums.gain = float(np.where(y < 1, gain, 0.0).sum())
+    sums.increased = int((o > y).sum())
+
+
+def _finite_sum(values: Array, triple: str, name: str) -> float:
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise RecordError(f"{triple}: column {name} is NaN or infinite for {bad} of {len(values)} images")
+    return float(values.sum())

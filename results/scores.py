@@ -1,0 +1,218 @@
+"""Every metric of a table, computed from per-image records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..protocol import Protocol
+from .columns import EXTRA
+from .errors import RecordError
+from .load import Run, require_images
+from .reduce import Totals, loc_curve_column, totals
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, printed and computed.
+
+    Attributes:
+        name: Key in CSV files. title: Column head. higher_is_better: Direction. unit: ``%`` or empty. digits: Decimals.
+        needs: Columns without which a triple has no such score.
+        compute: ``(totals, protocol) -> score``.
+        ranked: Has a best value; False for facts such as the share of degenerate maps.
+        source: Where the definition comes from.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    needs: tuple[str, ...]
+    compute: Callable[[Totals, Protocol], float]
+    unit: str = "%"
+    digits: int = 2
+    ranked: bool = True
+    per_backbone: bool = False
+    """The same for all triples of a backbone (classification accuracy)."""
+    source: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """Direction: ``↑`` higher is better, ``↓`` lower is better."""
+        return "↑" if self.higher_is_better else "↓"
+
+
+def _percent(count: float, of: int) -> float:
+    if not of:
+        raise RecordError("no image to average over")
+    return 100.0 * count / of
+
+
+def _gt_known(t: Totals, p: Protocol) -> float:
+    return _percent(_at_tau(t.loc_counts, t, p), t.boxed)
+
+
+def _top1_loc(t: Totals, p: Protocol) -> float:
+    return _percent(_at_tau(t.top1_counts, t, p), t.boxed)
+
+
+def _at_tau(counts: npt.NDArray[np.int64], t: Totals, p: Protocol) -> float:
+    if p.loc_threshold == "oracle":
+        return float(counts.max())
+    if t.loc_index is None:
+        raise RecordError(
+            f"protocol {p.name} takes the location threshold from the val split: give the val run of the same triples"
+        )
+    return float(counts[t.loc_index])
+
+
+def _max_box_acc(t: Totals, p: Protocol) -> float:
+    del p
+    return _percent(float(t.single_counts.max()), t.boxed)
+
+
+def _max_box_acc_v2(t: Totals, p: Protocol) -> float:
+    rows = [t.multi_counts[t.thresholds.index(d)].max() for d in p.iou_thresholds]
+    return _percent(float(np.mean(rows)), t.boxed)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "top1_cls",
+        "Top-1 Cls",
+        True,
+        ("predicted", "label"),
+        lambda t, _: _percent(t.correct, t.images),
+        per_backbone=True,
+        source="share of images whose softmax branch's argmax is the label",
+    ),
+    Metric("top1_loc", "Top-1 Loc", True, ("hits_single",), _top1_loc, source="Choe et al., CVPR 2020, section 3"),
+    Metric(
+        "gt_known_loc", "GT-known Loc", True, ("hits_single",), _gt_known, source="Choe et al., CVPR 2020, section 3"
+    ),
+    Metric("max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020, Eq. 3"),
+    Metric("max_box_acc_v2", "MaxBoxAccV2", True, ("hits_multi",), _max_box_acc_v2, source="Choe et al., TPAMI 2022"),
+    Metric("pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020, Eq. 5"),
+    Metric(
+        "average_drop",
+        "Avg Drop",
+        False,
+        ("y", "o"),
+        lambda t, _: 100 * t.drop / t.images,
+        source="Chattopadhay et al., WACV 2018, section 4.1",
+    ),
+    Metric(
+        "increase_in_confidence",
+        "Inc Conf",
+        True,
+        ("y", "o"),
+        lambda t, _: _percent(t.increased, t.images),
+        source="Chattopadhay et al., WACV 2018, section 4.1",
+    ),
+    Metric(
+        "average_gain",
+        "Avg Gain",
+        True,
+        ("y", "o"),
+        lambda t, _: 100 * t.gain / t.images,
+        source="Zhang et al., 2023, Eq. 18",
+    ),
+    Metric(
+        "evidence_precision",
+        "Evidence Prec",
+        True,
+        ("evidence_precision",),
+        lambda t, _: 100 * t.evidence / t.images,
+        source="share of the positive map's mass on the evidence mask, mean over images",
+    ),
+    Metric(
+        "degenerate",
+        "Degenerate",
+        False,
+        ("degenerate",),
+        lambda t, _: _percent(t.degenerate, t.images),
+        ranked=False,
+        source="share of maps that are constant, empty or not finite",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of triples over the same images.
+
+    Attributes:
+        metrics: Those that at least one triple has, in table order.
+        scores: Triple -> metric name -> value in the metric's unit; a metric that a triple lacks is absent.
+        images: Images averaged over.
+    """
+
+    metrics: tuple[Metric, ...]
+    scores: dict[str, dict[str, float]]
+    images: int
+
+
+def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = None) -> ScoreTable:
+    """All metrics of a run's triples, from its records alone.
+
+    Args:
+        run: The records.
+        val: Records of the val split, for a protocol whose location threshold is chosen there.
+        triples: Triples to score (default: all that have records).
+
+    Raises:
+        RecordError: No image has a record of every triple; a part is damaged; a protocol's ``val`` run is missing.
+    """
+    require_images(run)
+    wanted = list(run.triples if triples is None else triples)
+    extra = extra_metrics(run, wanted)
+    cache: dict[str, dict[str, float]] = {}
+    for canonical in dict.fromkeys(run.manifest.canonical(t) for t in wanted):
+        columns = set(run.columns(canonical))
+        found = totals(run, canonical, columns, None if val is None else loc_curve_column(val, canonical))
+        protocol = run.manifest.protocol
+        cache[canonical] = {m.name: m.compute(found, protocol) for m in METRICS if _applies(m, columns, protocol)}
+        for metric in extra:
+            if metric.needs[0] in columns:
+                cache[canonical][metric.name] = metric.compute(found, protocol)
+    scores = {t: cache[run.manifest.canonical(t)] for t in wanted}
+    present = {name for row in scores.values() for name in row}
+    return ScoreTable(tuple(m for m in (*METRICS, *extra) if m.name in present), scores, len(run.index))
+
+
+def _applies(metric: Metric, columns: set[str], protocol: Protocol) -> bool:
+    # A gain is a share of the head-room 1 - Y, which a raw logit does not have.
+    if metric.name == "average_gain" and protocol.fidelity_score == "logit":
+        return False
+    return set(metric.needs) <= columns
+
+
+def extra_metrics(run: Run, triples: Sequence[str]) -> list[Metric]:
+    """Metrics of the ``extra:`` columns: the mean over images, as the manifest describes them."""
+    names = dict.fromkeys(n for t in triples for n in run.columns(t) if n.startswith(EXTRA))
+    metrics = []
+    for column in names:
+        name = column.removeprefix(EXTRA)
+        about = run.manifest.metrics.get(name)
+        scale = 100.0 if about is not None and about.unit == "%" else 1.0
+        metrics.append(
+            Metric(
+                name,
+                (about.title if about else "") or name,
+                about.higher_is_better if about else True,
+                (column,),
+                _mean_of(column, scale),
+                unit=about.unit if about else "",
+                digits=about.digits if about else 2,
+                ranked=about is not None,
+                source=about.source if about else "",
+            )
+        )
+    return metrics
+
+
+def _mean_of(column: str, scale: float) -> Callable[[Totals, Protocol], float]:
+    return lambda t, _: scale * t.extra[column] / t.images

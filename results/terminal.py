@@ -1,0 +1,64 @@
+"""The short closing table of a run in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .escape import visible
+from .load import Run
+from .manifest import split_triple
+from .merge import Merged, merge_runs
+from .score_table import BASE_HEAD, CONTROL_MARK, backbone_title, cam_title, head_title, is_control
+
+SHORT = ("top1_cls", "gt_known_loc", "max_box_acc_v2", "pxap", "average_drop", "increase_in_confidence")
+"""Metrics of the closing table; ``leaderboard.md`` has all."""
+LISTED = 5
+
+
+def closing_table(run: Run, console: Console | None = None) -> None:
+    """Print the scores of a run, the images that were left out, and what is wrong with its folder.
+
+    Args:
+        run: From ``load_run``.
+        console: Where to print (default: standard output).
+    """
+    console = console or Console(highlight=False)
+    console.print(_table(merge_runs([run])))
+    rows = run.manifest.dataset.rows
+    console.print(
+        f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
+    )
+    for failure in run.failures[:LISTED]:
+        _line(console, f"left out: {failure.image_id} (row {failure.index}): {failure.reason}")
+    if len(run.failures) > LISTED:
+        _line(console, f"left out: {len(run.failures) - LISTED} more images, see {run.out / 'run.json'}")
+    for problem in run.problems[:LISTED]:
+        _line(console, f"problem: {problem}")
+
+
+def _table(merged: Merged) -> Table:
+    metrics = [m for m in merged.metrics if m.name in SHORT]
+    table = Table(header_style="bold", pad_edge=False)
+    table.add_column("backbone / method / head", no_wrap=True)
+    for metric in metrics:
+        table.add_column(f"{metric.title} {metric.arrow}", justify="right")
+    last = ""
+    for triple in merged.triples:
+        manifest, (backbone, cam, head) = merged.manifest(triple), split_triple(triple)
+        if backbone != last:
+            if last:
+                table.add_section()
+            table.add_row(Text(visible(backbone_title(manifest, backbone)), style="bold"))
+            last = backbone
+        mark = f" {CONTROL_MARK}" if is_control(manifest, cam) else ""
+        name = f"  {cam_title(manifest, cam)}{mark}" + ("" if head == BASE_HEAD else f" + {head_title(manifest, head)}")
+        values = merged.scores[triple]
+        cells = (f"{values[m.name]:.{m.digits}f}" if m.name in values else "–" for m in metrics)
+        table.add_row(Text(visible(name), style="dim" if mark else ""), *cells)
+    return table
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(visible(text), style="yellow"), soft_wrap=True)
