@@ -28,6 +28,8 @@ class Head(nn.Module, ABC):
 
     kind: HeadKind = "other"
     num_classes: int
+    classifiers: tuple[str, ...] = ()
+    """Names of the last layers (usually one) inside the head, whose first dimension is C; empty where unknown."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -70,9 +72,13 @@ class Backbone(nn.Module, ABC):
         head_kind: ``gap_linear``, ``mlp`` or ``other``.
         nonnegative: The target features are the output of a ReLU-like activation (F >= 0).
         feature_layer: Name of the target layer, for records.
+        needs_training: The softmax head has fresh parameters.
+        weights_source: Where the parameters come from, in words.
     """
 
     name: str = ""
+    needs_training: bool = False
+    weights_source: str = "untrained"
     num_classes: int
     head_kind: HeadKind = "other"
     nonnegative: bool = False
@@ -125,6 +131,8 @@ class BackboneSpec:
     native_classes: int | None = None
     weights: str = ""
     """File in ``baselines/weights`` shipped for it, or empty."""
+    pretrained: Callable[[Backbone], str] | None = None
+    """Fills a native network with weights that another package carries; returns where they come from, in words."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +215,18 @@ def register_head(spec: HeadSpec) -> HeadSpec:
 
 
 def register_backbone(
-    name: str, *, title: str | None = None, source: str = "", native_classes: int | None = None, weights: str = ""
+    name: str,
+    *,
+    title: str | None = None,
+    source: str = "",
+    native_classes: int | None = None,
+    weights: str = "",
+    pretrained: Callable[[Backbone], str] | None = None,
 ) -> Callable[[Callable[[int | None], Backbone]], Callable[[int | None], Backbone]]:
     """Decorator: register ``build(num_classes) -> Backbone`` under ``name``; RegistryError if the name is taken."""
 
     def decorate(build: Callable[[int | None], Backbone]) -> Callable[[int | None], Backbone]:
-        spec = BackboneSpec(name, build, title or name, source, native_classes, weights)
+        spec = BackboneSpec(name, build, title or name, source, native_classes, weights, pretrained)
         BACKBONES.add(name, spec, origin=build.__module__)
         return build
 

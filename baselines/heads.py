@@ -18,7 +18,7 @@ class GapLinear(Head):
     """Global average pooling and one linear layer: logits = W · mean(F) + b."""
 
     kind: HeadKind = "gap_linear"
-    classifier = "linear"
+    classifiers = ("linear",)
 
     def __init__(self, channels: int, num_classes: int, bias: bool = True) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class MlpHead(Head):
             layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
             width = next_width
         self.mlp = nn.Sequential(*layers, nn.Linear(width, num_classes))
-        self.classifier = f"mlp.{len(layers)}"
+        self.classifiers = (f"mlp.{len(layers)}",)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C) of features (B,N,P,Q)."""
@@ -89,14 +89,13 @@ class ModuleHead(Head):
     Args:
         net: The module. In-place activations are switched off, as the features are shared by all methods.
         num_classes: Classes C.
-        classifier: Qualified name, inside ``net``, of the last layer (Linear or 1×1 convolution).
+        classifiers: Qualified names, inside ``net``, of the last layers (Linear or 1×1 convolution; usually one).
     """
 
-    def __init__(self, net: nn.Module, num_classes: int, classifier: str) -> None:
+    def __init__(self, net: nn.Module, num_classes: int, classifiers: tuple[str, ...]) -> None:
         super().__init__()
         self.net, self.num_classes = net, num_classes
-        self._last = classifier
-        self.classifier = f"net.{classifier}"
+        self.classifiers = tuple(f"net.{name}" for name in classifiers)
         for module in net.modules():
             if getattr(module, "inplace", False) is True:
                 module.inplace = False  # type: ignore[assignment]
@@ -109,14 +108,14 @@ class ModuleHead(Head):
     def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> ModuleHead:
         """The same architecture with new parameters on the same device."""
         classes = num_classes or self.num_classes
-        net = copy.deepcopy(self.net)
+        head = copy.deepcopy(self)
         if classes != self.num_classes:
-            parent, _, leaf = self._last.rpartition(".")
-            setattr(net.get_submodule(parent), leaf, _with_outputs(net.get_submodule(self._last), classes))
-        head = ModuleHead(net, classes, self._last)
+            for name in self.classifiers:
+                parent, _, leaf = name.rpartition(".")
+                setattr(head.get_submodule(parent), leaf, _with_outputs(head.get_submodule(name), classes))
+            head.num_classes = classes
         reset(head, generator)
-        head.requires_grad_(True)
-        return head
+        return head.requires_grad_(True)
 
 
 def reset(module: nn.Module, generator: torch.Generator | None = None) -> None:

@@ -108,14 +108,15 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
     module.load_state_dict(dict(state), strict=False)
 
 
-def weights_digest(module: nn.Module) -> str:
+def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
     """SHA-256 (hex) over names, dtypes, shapes and bytes of a network's parameters and persistent buffers."""
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         if name.endswith("num_batches_tracked"):
             continue
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,5 +1,5 @@
 """Backbones, each with its target layer and heads."""
 
-from . import slim
+from . import efficientnet_lite, slim
 
-__all__ = ["slim"]
+__all__ = ["efficientnet_lite", "slim"]
