@@ -15,10 +15,11 @@ from ..protocol import PROTOCOLS
 from ..registry import UnknownNameError
 
 Row = tuple[str, ...]
+Rows = list[Row]
 
 
-def _backbones(pattern: str) -> tuple[Row, list[Row]]:
-    rows = []
+def _backbones(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = []
     for name in BACKBONES.names(pattern):
         spec = BACKBONES.get(name)
         shipped = spec.weights or "–"
@@ -30,8 +31,8 @@ def _backbones(pattern: str) -> tuple[Row, list[Row]]:
     return ("name", "title", "classes", "weights", "source"), rows
 
 
-def _cams(pattern: str) -> tuple[Row, list[Row]]:
-    rows = []
+def _cams(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = []
     for name in CAMS.names(pattern):
         method = CAMS.get(name)
         needs = ", ".join(sorted(method.needs)) or "nothing"
@@ -39,14 +40,14 @@ def _cams(pattern: str) -> tuple[Row, list[Row]]:
     return ("name", "title", "needs", "returns", "cost", "source"), rows
 
 
-def _heads(pattern: str) -> tuple[Row, list[Row]]:
+def _heads(pattern: str) -> tuple[Row, Rows]:
     found = [HEADS.get(n) for n in HEADS.names(pattern)]
-    rows = [(h.name, h.title, h.branch, "yes" if h.clamp else "no", h.source) for h in found]
+    rows: Rows = [(h.name, h.title, h.branch, "yes" if h.clamp else "no", h.source) for h in found]
     return ("name", "title", "branch", "clamp", "source"), rows
 
 
-def _datasets(pattern: str) -> tuple[Row, list[Row]]:
-    rows = []
+def _datasets(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = []
     for name in DATASETS.names(pattern):
         spec = DATASETS.get(name)
         counts = ", ".join(f"{k} {v:,}" for k, v in spec.counts.items())
@@ -54,8 +55,8 @@ def _datasets(pattern: str) -> tuple[Row, list[Row]]:
     return ("name", "title", "classes", "images", "metrics", "source"), rows
 
 
-def _metrics(pattern: str) -> tuple[Row, list[Row]]:
-    rows = []
+def _metrics(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = []
     for name in METRICS.names(pattern):
         metric = METRICS.get(name)
         better = "higher" if metric.higher_is_better else "lower"
@@ -63,8 +64,8 @@ def _metrics(pattern: str) -> tuple[Row, list[Row]]:
     return ("name", "title", "better", "unit", "source"), rows
 
 
-def _protocols(pattern: str) -> tuple[Row, list[Row]]:
-    rows = []
+def _protocols(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = []
     for name in PROTOCOLS.names(pattern):
         protocol = PROTOCOLS.get(name)
         changed = PROTOCOLS.get("paper").differences(protocol)
@@ -73,7 +74,7 @@ def _protocols(pattern: str) -> tuple[Row, list[Row]]:
     return ("name", "version", "digest", "differs from paper by"), rows
 
 
-KINDS: dict[str, Callable[[str], tuple[Row, list[Row]]]] = {
+KINDS: dict[str, Callable[[str], tuple[Row, Rows]]] = {
     "backbones": _backbones,
     "cams": _cams,
     "heads": _heads,

@@ -163,8 +163,8 @@ class _Runner:
                 for shard in todo:
                     rows, failures = self._shard(engine, table, store.manifest, shard, bar.advance)
                     sample = self.clock.flush()
-                    seconds = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
-                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, seconds)
+                    stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
+                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, stages)
                     samples.append(sample)
         finally:
             engine.close()
@@ -190,7 +190,7 @@ class _Runner:
     def _shard(
         self, engine: OnePass, table: SampleTable, manifest: RunManifest, shard: int, advance: Any
     ) -> tuple[dict[Triple, Columns], list[ImageFailure]]:
-        config, failures = self.config, []
+        config, failures = self.config, list[ImageFailure]()
         pieces: list[dict[Triple, Columns]] = []
         pending = None
         batches = iter(
