@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ..metrics.functional.localisation import hit_counts, tau_grid, unpack_hits
 from ..protocol import Protocol
 from .columns import EXTRA, Array
 from .errors import RecordError
 from .load import Run, require_images
-from .thresholds import hit_counts, pxap, taus
+from .thresholds import pxap
 
 SCALARS: tuple[str, ...] = (
     *("label", "predicted", "degenerate", "peak", "n_boxes"),
@@ -113,22 +115,29 @@ def _loc_index(protocol: Protocol, val_counts: Counts | None) -> int | None:
 
 
 def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.bool_], protocol: Protocol) -> None:
-    grid = taus(protocol.tau_grid)
+    grid = tau_grid(protocol.tau_grid)
+    fixed = torch.tensor([protocol.loc_tau], dtype=torch.float64)
     boxed = batch["n_boxes"] > 0 if "n_boxes" in batch else np.ones(len(correct), dtype=bool)
     row = sums.thresholds.index(protocol.loc_iou)
-    located = "hits_single" if protocol.gt_boxes == "any" else "hits_single_first"
-    peak = batch["peak"]
-    multi = hit_counts(batch["hits_multi"], peak, grid, boxed)
-    single = hit_counts(batch["hits_single"][:, row], peak, grid, boxed)
-    loc_grid = np.array([protocol.loc_tau]) if protocol.loc_threshold == "fixed" else grid
-    loc = hit_counts(batch[located][:, row], peak, loc_grid, boxed)
-    top1 = hit_counts(batch[located][:, row], peak, loc_grid, boxed & correct)
+    located = batch["hits_single" if protocol.gt_boxes == "any" else "hits_single_first"][:, row]
+    loc_grid = fixed if protocol.loc_threshold == "fixed" else grid
+    counts = (
+        _counts(batch["hits_multi"], batch["peak"], grid, boxed),
+        _counts(batch["hits_single"][:, row], batch["peak"], grid, boxed),
+        _counts(located, batch["peak"], loc_grid, boxed),
+        _counts(located, batch["peak"], loc_grid, boxed & correct),
+    )
     first = not sums.single_counts.size
+    before = (sums.multi_counts, sums.single_counts, sums.loc_counts, sums.top1_counts)
+    joined = counts if first else tuple(a + b for a, b in zip(before, counts, strict=True))
+    sums.multi_counts, sums.single_counts, sums.loc_counts, sums.top1_counts = joined
     sums.boxed += int(boxed.sum())
-    sums.multi_counts = multi if first else sums.multi_counts + multi
-    sums.single_counts = single if first else sums.single_counts + single
-    sums.loc_counts = loc if first else sums.loc_counts + loc
-    sums.top1_counts = top1 if first else sums.top1_counts + top1
+
+
+def _counts(packed: Array, peak: Array, taus: torch.Tensor, chosen: npt.NDArray[np.bool_]) -> Counts:
+    hits = unpack_hits(torch.from_numpy(np.ascontiguousarray(packed[chosen])))
+    counted: Counts = hit_counts(hits, torch.from_numpy(peak[chosen]), taus).numpy()
+    return counted
 
 
 def _add_fidelity(sums: Totals, y: Array, o: Array, protocol: Protocol, triple: str) -> None:
