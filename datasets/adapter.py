@@ -40,11 +40,13 @@ class Built:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an adapter will read; cheap to make. ``files``: keyed by contents; ``folders``: keyed by listing."""
+    """What an adapter will read; cheap to make. Keyed by contents: ``files``; by size and
+    time: ``stamps`` (archives); by names, sizes and times of their files: ``folders``."""
 
     variant: str
     build: Callable[[], Built]
     files: tuple[Path, ...] = ()
+    stamps: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
 
 
@@ -113,8 +115,12 @@ class Adapter:
             "has_boxes": built.has_boxes,
             "has_masks": built.has_masks,
             "notes": [str(f) for f in told],
-            "findings": [vars(f) for f in told],
-            "facts": {"variant": plan.variant, "num_classes_known": True, **built.facts},
+            "facts": {
+                "variant": plan.variant,
+                "num_classes_known": True,
+                **built.facts,
+                "findings": [vars(f) for f in told],
+            },
             "watch": watch(built.watched()),
         }
         return built, meta, writer
@@ -141,6 +147,7 @@ class Adapter:
                 "variant": plan.variant,
                 "options": {k: str(v) for k, v in options.items() if k != "refresh"},
                 "files": [[str(f), file_digest(f)] for f in plan.files],
+                "stamps": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in plan.stamps],
                 "folders": [[str(f), listing_digest(f)] for f in plan.folders],
             }
         )

@@ -1,19 +1,29 @@
-"""Members of a tar archive, read in place: one index pass, then random access by offset."""
+"""Members of a tar archive (plain or gzip), read in place: one index pass, then random access by offset."""
 
 from __future__ import annotations
 
+import bisect
+import io
 import os
 import re
+import tarfile
 import threading
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from .schema import DatasetError
 
 _MEMBER = re.compile(r"^member://(\d+)\+(\d+)/(.*)::(.+)$", re.DOTALL)
-_handles: dict[tuple[int, str], int] = {}
+_SPACING = 2 << 20
+_READ = 1 << 18
+_readers: dict[tuple[int, str], PlainReader | GzipReader] = {}
 _lock = threading.Lock()
 
 
 def member_path(archive: Path | str, name: str, offset: int, size: int) -> str:
-    """Address of ``size`` bytes at ``offset`` of the (uncompressed) tar ``archive``, called ``name`` in it."""
+    """Address of ``size`` bytes at ``offset`` of the uncompressed tar in ``archive``, called ``name`` in it."""
     return f"member://{offset}+{size}/{name}::{archive}"
 
 
@@ -33,15 +43,142 @@ def split_member(path: str) -> tuple[int, int, str, str]:
 def read_member(path: str) -> bytes:
     """The member's bytes; OSError where the archive is gone or shorter than when it was indexed."""
     offset, size, name, archive = split_member(path)
-    data = os.pread(_descriptor(archive), size, offset)
+    data = reader(archive).pread(size, offset)
     if len(data) != size:
         raise OSError(f"{archive}: {name} ends after {len(data)} of {size} bytes; the archive is truncated")
     return data
 
 
-def _descriptor(archive: str) -> int:
+class PlainReader:
+    """Random access to an uncompressed file; safe for threads."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes at ``offset``."""
+        return os.pread(self._descriptor, size, offset)
+
+
+@dataclass
+class _Checkpoint:
+    output: int
+    source: int
+    state: Any
+
+
+class GzipReader:
+    """Random access to the contents of a gzip file: the decompressor's state is kept every 2 MiB of output.
+
+    The states grow as far as the file was read (about 40 kB each) and are shared by threads.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._length = os.fstat(self._descriptor).st_size
+        self._lock = threading.Lock()
+        self._points = [_Checkpoint(0, 0, zlib.decompressobj(wbits=31))]
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to ``size`` decompressed bytes at ``offset``; OSError where the stream is damaged or ends early."""
+        with self._lock:
+            at = bisect.bisect_right(self._points, offset, key=lambda p: p.output) - 1
+            start = self._points[at]
+            state, last = start.state.copy(), at == len(self._points) - 1
+            if last:
+                return self._read(start, state, size, offset)
+        return self._read(start, state, size, offset)
+
+    def _read(self, start: _Checkpoint, state: Any, size: int, offset: int) -> bytes:
+        output, source, parts, wanted = start.output, start.source, [], size
+        grow = start is self._points[-1]
+        while wanted > 0 and source < self._length:
+            chunk = os.pread(self._descriptor, _READ, source)
+            if not chunk:
+                break
+            try:
+                data = state.decompress(chunk)
+            except zlib.error as error:
+                raise OSError(f"{self._path}: damaged gzip data near byte {source:,}: {error}") from error
+            source += len(chunk) - len(state.unused_data)
+            skip = max(0, offset - output)
+            if skip < len(data):
+                parts.append(data[skip : skip + wanted])
+                wanted -= len(parts[-1])
+            output += len(data)
+            if state.eof:
+                state = zlib.decompressobj(wbits=31)
+            if grow and output - self._points[-1].output >= _SPACING:
+                self._points.append(_Checkpoint(output, source, state.copy()))
+        return b"".join(parts)
+
+
+def reader(archive: str) -> PlainReader | GzipReader:
+    """The process's shared reader of an archive (a new one after a fork)."""
     key = (os.getpid(), archive)
     with _lock:
-        if key not in _handles:
-            _handles[key] = os.open(archive, os.O_RDONLY)
-        return _handles[key]
+        if key not in _readers:
+            _readers[key] = GzipReader(archive) if is_gzip(Path(archive)) else PlainReader(archive)
+        return _readers[key]
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file starts with gzip's magic number."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+class _Stream(io.RawIOBase):
+    """Seekable stream over a reader, for ``tarfile``."""
+
+    def __init__(self, source: PlainReader | GzipReader) -> None:
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset if whence == 0 else self._at + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.pread(len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def index_tar(archive: Path) -> dict[str, tuple[int, int]]:
+    """Name -> (offset, bytes) of the regular files of a tar or tar.gz; links and devices are left out.
+
+    Raises:
+        DatasetError: Not a tar archive, or it ends early (with the last complete member).
+    """
+    members: dict[str, tuple[int, int]] = {}
+    last = "(none)"
+    end = 0
+    try:
+        source = reader(str(archive))
+        with tarfile.open(fileobj=io.BufferedReader(_Stream(source), 1 << 16), mode="r:") as tar:
+            for member in tar:
+                if member.isreg():
+                    members[member.name.removeprefix("./")] = (member.offset_data, member.size)
+                    last, end = member.name, member.offset_data + member.size
+                tar.members = []  # type: ignore[attr-defined]
+        if end and len(source.pread(1, end - 1)) != 1:
+            raise EOFError(f"the data of {last} is cut off")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        if isinstance(error, PermissionError):
+            raise DatasetError(f"{archive}: permission denied") from error
+        raise DatasetError(
+            f"{archive}: not a complete tar archive ({error}); {len(members):,} members before that, the last "
+            f"{last}. Is the download unfinished ({archive.stat().st_size:,} bytes here)?"
+        ) from error
+    return members

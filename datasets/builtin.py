@@ -1,5 +1,5 @@
 """Registers the built-in data sets when imported."""
 
-from . import wsol
+from . import synthbirds, wsol
 
-__all__ = ["wsol"]
+__all__ = ["synthbirds", "wsol"]

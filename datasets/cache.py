@@ -36,7 +36,8 @@ def file_digest(path: Path) -> str:
 def listing_digest(folder: Path) -> str:
     """SHA-256 hex of names, sizes and modification times in a folder (for folders of very many small files)."""
     with os.scandir(folder) as entries:
-        facts = sorted((e.name, s.st_size, s.st_mtime_ns) for e in entries if (s := e.stat()))
+        stats = ((e.name, e.stat()) for e in entries)
+        facts = sorted((name, s.st_size, s.st_mtime_ns) for name, s in stats)
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -29,6 +29,10 @@ class Finding:
         return f"{where}{self.what}{fix}"
 
 
+class MissingSplitError(DatasetError):
+    """The data set as it lies here has no such split; that alone is no defect."""
+
+
 class Findings:
     """An ordered collection of findings of one data set and split."""
 
@@ -59,7 +63,7 @@ class Findings:
         """Raise ``DatasetError`` listing every error; does nothing where there is none."""
         errors = self.of("error")
         if errors:
-            raise DatasetError("\n".join([f"{title}:", *(f"  {e}" for e in errors)]))
+            raise DatasetError("\n".join([f"{title}:", *(f"  {e}" for e in errors)]), findings=tuple(self.items))
 
 
 def some(names: Sequence[object], count: int | None = None) -> str:

@@ -16,7 +16,9 @@ def resize_boxes(boxes: Sequence[Sequence[float]], width: int, height: int, size
     """
     array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     image = np.array([width, height, width, height], dtype=np.float64)
-    return np.trunc(array * float(size) / image).astype(np.int64)
+    truncated: npt.NDArray[np.int64] = np.empty(array.shape, np.int64)
+    np.copyto(truncated, np.trunc(array * float(size) / image), casting="unsafe")
+    return truncated
 
 
 def nearest_indices(length: int, size: int) -> npt.NDArray[np.int64]:
@@ -25,7 +27,8 @@ def nearest_indices(length: int, size: int) -> npt.NDArray[np.int64]:
     ``floor(i / (size/length))`` with the two divisions in float64, as OpenCV does them; not Pillow's pixel centres.
     """
     scale = 1.0 / (size / length)
-    return np.minimum(np.floor(np.arange(size) * scale).astype(np.int64), length - 1)
+    indices: npt.NDArray[np.int64] = np.floor(np.arange(size) * scale).astype(np.int64).clip(max=length - 1)
+    return indices
 
 
 def resize_nearest(mask: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from .schema import DATASETS, DatasetError, DatasetSpec, SampleTable, Split
 
@@ -24,8 +24,7 @@ def open_table(name: str, root: str | Path | None = None, split: str = "test", *
     spec = DATASETS.get(name)
     if split not in get_args(Split):
         raise DatasetError(f"{name}: no split {split!r}; choose one of {', '.join(get_args(Split))}")
-    chosen: Split = split
-    return spec.load(check_root(spec, root), chosen, options)
+    return spec.load(check_root(spec, root), cast("Split", split), options)
 
 
 def check_root(spec: DatasetSpec, root: str | Path | None) -> Path | None:

@@ -19,7 +19,14 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class DatasetError(ValueError):
-    """Bad data on disk: says what was wrong, where (file, line, image id) and what to do."""
+    """Bad data on disk: says what was wrong, where (file, line, image id) and what to do.
+
+    ``findings``: everything that was found before the adapter gave up, for the doctor (``findings.Finding``).
+    """
+
+    def __init__(self, message: str, *, findings: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
 
 
 def sample_features(class_names: list[str]) -> hf.Features:

@@ -11,11 +11,12 @@ import numpy as np
 
 from .adapter import Adapter, Built, Plan
 from .files import MISSING, FileIndex
-from .findings import Findings, some
+from .findings import Findings, MissingSplitError, some
 from .imagenet_classes import imagenet_class_names
 from .rows import Chunk
 from .schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
-from .wsol_metadata import IDS, LABELS, PLACES, SIZES, Metadata, read_lines, read_metadata
+from .textfiles import read_lines
+from .wsol_metadata import IDS, LABELS, PLACES, SIZES, Metadata, read_metadata
 
 OPTIONS = {
     "metadata": "folder with train/, val/, test/, each of image_ids.txt, class_labels.txt … (default: ROOT/metadata)",
@@ -60,10 +61,12 @@ def find_metadata(root: Path, split: Split, named: object) -> Path:
             f"wsol: {base} is the parent of the metadata of {', '.join(below)}; pass metadata={base / below[0]}"
         )
     if (base / IDS).is_file():
-        raise DatasetError(f"wsol: {base} holds the split {base.name!r}, not {split!r}; pass its parent {base.parent}")
+        raise MissingSplitError(
+            f"wsol: {base} holds the split {base.name!r}, not {split!r}; pass its parent {base.parent}"
+        )
     have = [s for s in SPLITS if (base / s / IDS).is_file()]
     found = f"it has the splits {', '.join(have)}" if have else "it has no split folder with image_ids.txt"
-    raise DatasetError(f"wsol: no {split!r} split in {base}: expected {base / split / IDS}; {found}")
+    raise MissingSplitError(f"wsol: no {split!r} split in {base}: expected {base / split / IDS}; {found}")
 
 
 def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) -> Built:

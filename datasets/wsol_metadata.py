@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .findings import Findings, some
 from .rows import Ints, group_boxes
 from .schema import DatasetError
+from .textfiles import read_lines, shorten
 
 IDS, LABELS, SIZES, PLACES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
 
@@ -28,27 +29,6 @@ class Metadata:
     box_offsets: Ints | None = None
     masks: list[list[str]] | None = None
     ignores: list[str | None] | None = None
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a list file without their ends; ``DatasetError`` where it is missing or not UTF-8 (with the line)."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{path}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
-        ) from None
-    lines = text.replace("\r\n", "\n").split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
 
 
 def read_metadata(folder: Path, findings: Findings) -> Metadata:
@@ -93,10 +73,9 @@ def _labels(path: Path, row_of: Mapping[str, int], findings: Findings) -> Ints:
     if found is None:
         raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
     rows, values, lines = found
-    whole = values[:, 0] == np.floor(values[:, 0])
-    for i in np.flatnonzero(~whole)[:5]:
+    for i in np.flatnonzero(values[:, 0] % 1)[:5]:
         findings.error(f"label {values[i, 0]} is not a whole number", f"{path}:{lines[i]}")
-    labels[rows] = np.where(whole, values[:, 0], 0).astype(np.int64)
+    labels[rows] = np.floor(values[:, 0]).astype(np.int64)
     _once(path, rows, values, lines, list(row_of), findings)
     return labels
 
@@ -104,7 +83,7 @@ def _labels(path: Path, row_of: Mapping[str, int], findings: Findings) -> Ints:
 def _read_sizes(
     meta: Metadata, path: Path, rows: Ints, values: npt.NDArray[np.float64], lines: Ints, findings: Findings
 ) -> None:
-    bad = ~(values >= 1).all(1)
+    bad = np.asarray((values < 1).any(1))
     for i in np.flatnonzero(bad)[:5]:
         findings.error(f"image size {values[i].tolist()} is not positive", f"{path}:{lines[i]}")
     _once(path, rows, values, lines, meta.ids, findings)
@@ -240,8 +219,7 @@ def _numbers_one_by_one(split: list[list[str]], numbers: int) -> npt.NDArray[np.
 
 
 def _wrong_fields(path: Path, line: int, text: str, expected: str, findings: Findings) -> None:
-    shown = text if len(text) <= 80 else text[:77] + "…"
-    findings.error(f"{shown!r} is not `{expected}`", f"{path}:{line}", "is the file truncated?")
+    findings.error(f"{shorten(text)} is not `{expected}`", f"{path}:{line}", "is the file truncated?")
 
 
 def _report_unknown(path: Path, unknown: list[tuple[int, str]], findings: Findings) -> None:

@@ -1,0 +1,182 @@
+"""What is really on disk: one report a data set, with everything that was found and the next step for what was not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from .findings import Finding, MissingSplitError
+from .images import UnreadableImageError, open_picture
+from .open import check_root, open_table
+from .schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
+from .sources import SOURCES
+
+Advance = Callable[[int], object]
+Track = Callable[[str, int], AbstractContextManager[Advance]]
+"""Given a title and a number of units, a context whose value advances the progress."""
+
+
+@dataclass
+class SplitReport:
+    """One split. ``expected``: published number of images, None where there is none; boxes: per image."""
+
+    split: Split
+    rows: int = 0
+    expected: int | None = None
+    variant: str = ""
+    num_classes: int = 0
+    classes_present: int = 0
+    boxes: int = 0
+    boxes_per_image: tuple[int, float, int] = (0, 0.0, 0)
+    several_boxes: int = 0
+    has_masks: bool = False
+    findings: list[Finding] = field(default_factory=list)
+    fingerprint: str = ""
+    unreadable: tuple[ImageFailure, ...] = ()
+    modes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[Finding]:
+        """Findings that a run stops on."""
+        return [f for f in self.findings if f.level == "error"]
+
+
+@dataclass
+class DoctorReport:
+    """One data set under one root. ``next_steps``: how to get what is missing."""
+
+    name: str
+    title: str
+    root: Path | None
+    licence: str
+    citation: str
+    source: str
+    splits: list[SplitReport]
+    next_steps: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a split, every one can be used, and every image decodes (as far as that was asked)."""
+        return any(s.rows for s in self.splits) and not any(s.problems or s.unreadable for s in self.splits)
+
+
+def _ignore(_units: int) -> None:
+    return None
+
+
+def doctor(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    deep: bool = False,
+    splits: Sequence[Split] = SPLITS,
+    workers: int = 4,
+    track: Track = lambda _title, _total: nullcontext(_ignore),
+    **options: Any,
+) -> DoctorReport:
+    """Examine every split of a data set; problems are findings of the report, never an exception.
+
+    Args:
+        name: Registered name.
+        root: Folder of the data set.
+        deep: Decode every image (in ``workers`` threads).
+        splits: Splits to look at.
+        workers: Decoding threads.
+        track: Shows the progress of a split's decoding.
+        **options: The adapter's options.
+
+    Raises:
+        UnknownNameError: No data set has this name.
+        DatasetError: The root does not exist.
+    """
+    spec = DATASETS.get(name)
+    path = check_root(spec, root)
+    reports = []
+    for split in splits:
+        report, table = _examine(name, path, split, options)
+        report.expected = spec.counts.get(split)
+        if table is not None:
+            _compare_count(report)
+            if deep:
+                with track(f"decode {name} {split}", len(table)) as advance:
+                    report.unreadable, report.modes = decode_all(table, workers, advance)
+        reports.append(report)
+    found = any(r.rows for r in reports)
+    complete = all(not r.problems and (r.expected is None or r.rows >= r.expected) for r in reports)
+    steps = () if complete and found else tuple(s.step for s in SOURCES.get(name, ()))
+    return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
+
+
+def _examine(
+    name: str, root: Path | None, split: Split, options: Mapping[str, Any]
+) -> tuple[SplitReport, SampleTable | None]:
+    """The split's report; where images are missing, of those that are there."""
+    report = SplitReport(split)
+    try:
+        table = open_table(name, root, split, **options)
+    except MissingSplitError as error:
+        report.findings = [Finding("note", str(error))]
+        return report, None
+    except DatasetError as error:
+        known = [f for f in error.findings if isinstance(f, Finding)]
+        report.findings = known or [Finding("error", str(error))]
+        try:
+            table = open_table(name, root, split, **{**options, "missing": "skip"})
+        except (DatasetError, TypeError):
+            return report, None
+    else:
+        stored = table.facts.get("findings")
+        report.findings = [Finding(**f) for f in stored] if stored else [Finding("note", n) for n in table.notes]
+    _describe(report, table)
+    return report, table
+
+
+def _describe(report: SplitReport, table: SampleTable) -> None:
+    data = table.rows.data
+    report.rows, report.num_classes = len(table), table.num_classes
+    report.variant, report.fingerprint = str(table.facts.get("variant", "")), table.fingerprint
+    report.classes_present = len(pc.unique(data["label"]))
+    report.has_masks = table.has_masks
+    if table.has_boxes and len(table):
+        counts = pc.list_value_length(data["boxes"]).to_numpy()
+        report.boxes = int(counts.sum())
+        report.boxes_per_image = (int(counts.min()), float(counts.mean()), int(counts.max()))
+        report.several_boxes = int(np.count_nonzero(counts > 1))
+
+
+def _compare_count(report: SplitReport) -> None:
+    if report.expected is not None and report.rows != report.expected:
+        kind = "a subset" if report.rows < report.expected else "more than published"
+        report.findings.append(Finding("warning", f"{report.rows:,} images, published are {report.expected:,}: {kind}"))
+
+
+def decode_all(table: SampleTable, workers: int, advance: Advance) -> tuple[tuple[ImageFailure, ...], dict[str, int]]:
+    """Images that cannot be decoded, and how many images have which Pillow mode."""
+    failures: list[ImageFailure] = []
+    modes: Counter[str] = Counter()
+
+    def work(row: tuple[int, str, Mapping[str, Any]]) -> ImageFailure | str:
+        try:
+            return open_picture(row[2]).mode
+        except UnreadableImageError as error:
+            return ImageFailure(row[1], row[0], str(error))
+
+    with ThreadPoolExecutor(max(1, workers), "decode") as pool:
+        for first in range(0, len(table), 256):
+            indices = range(first, min(first + 256, len(table)))
+            rows = table.rows[list(indices)]
+            for outcome in pool.map(work, zip(indices, rows["image_id"], rows["image"], strict=True)):
+                if isinstance(outcome, str):
+                    modes[outcome] += 1
+                else:
+                    failures.append(outcome)
+            advance(len(indices))
+    return tuple(failures), dict(modes)

@@ -1,0 +1,107 @@
+"""Where each data set comes from: files, sizes, checksums and official pages, for the doctor and the download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a publisher. ``url`` is empty where it is given out on a page only (registration, terms, no HTTPS).
+
+    ``size`` in bytes, 0 where not published; ``checksum``: ``md5:…`` or ``sha256:…``, empty where not published.
+    ``unpacks_to``: a path that exists below the root once the archive is extracted; ``optional``: not needed for boxes.
+    """
+
+    name: str
+    page: str
+    url: str = ""
+    size: int = 0
+    checksum: str = ""
+    unpacks_to: str = ""
+    optional: bool = False
+
+    @property
+    def step(self) -> str:
+        """What to do to get it, in words."""
+        size = f", {self.size:,} bytes" if self.size else ""
+        check = f", {self.checksum.replace(':', ' ')}" if self.checksum else ""
+        return f"{self.name}{size}{check}: {self.page}"
+
+
+_CALTECH, _IMAGENET = "CaltechDATA", "image-net.org, Download, ILSVRC2012 (free registration)"
+_CARS = "Stanford Cars (its first page is gone; Kaggle and torchvision's issue 7545 name mirrors)"
+_WSOL = "clovaai/wsolevaluation, dataset section of its README"
+
+SOURCES: dict[str, tuple[SourceFile, ...]] = {
+    "cub": (
+        SourceFile(
+            "CUB_200_2011.tgz",
+            f"{_CALTECH}, record 65de6-vp158",
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            1_150_585_339,
+            "md5:97eceeb196236b17998738112f37df78",
+            "CUB_200_2011/images.txt",
+        ),
+        SourceFile(
+            "segmentations.tgz",
+            f"{_CALTECH}, record w9d68-gec53",
+            "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz",
+            39_272_883,
+            "md5:4d47ba1228eae64f2fa547c47bc65255",
+            "segmentations",
+            optional=True,
+        ),
+    ),
+    "tiny_imagenet": (
+        SourceFile(
+            "tiny-imagenet-200.zip",
+            "Stanford CS231n",
+            "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            248_100_043,
+            "md5:90528d7ca1a48142e341f4ef8d21d0de",
+            "tiny-imagenet-200/wnids.txt",
+        ),
+    ),
+    "stanford_cars": (
+        SourceFile("cars_train.tgz", _CARS, checksum="md5:065e5b463ae28d29e77c1b4b166cfe61", unpacks_to="cars_train"),
+        SourceFile("cars_test.tgz", _CARS, checksum="md5:4ce7ebf6a94d07f1952d94dd34c4d501", unpacks_to="cars_test"),
+        SourceFile("car_devkit.tgz", _CARS, checksum="md5:c3b158d763b6e2245038c8ad08e45376", unpacks_to="devkit"),
+        SourceFile(
+            "cars_test_annos_withlabels.mat",
+            _CARS,
+            checksum="md5:b0a2b23655a3edd16d84508592a98d10",
+            unpacks_to="cars_test_annos_withlabels.mat",
+        ),
+    ),
+    "imagenet": (
+        SourceFile(
+            "ILSVRC2012_img_val.tar",
+            _IMAGENET,
+            size=6_744_924_160,
+            checksum="md5:29b22e2961454d5413ddabcf34fc5622",
+            unpacks_to="val",
+        ),
+        SourceFile(
+            "ILSVRC2012_img_train.tar",
+            _IMAGENET,
+            size=147_897_477_120,
+            checksum="md5:1d675b47d978889d74fa0da5fadfb00e",
+            unpacks_to="train",
+            optional=True,
+        ),
+        SourceFile(
+            "ILSVRC2012_devkit_t12.tar.gz",
+            _IMAGENET,
+            checksum="md5:fa75699e90414af021442c21a62c3abf",
+            unpacks_to="devkit",
+        ),
+        SourceFile("ILSVRC2012_bbox_val_v3.tgz", _IMAGENET, unpacks_to="bbox_val"),
+        SourceFile("LOC_val_solution.csv", "Kaggle, ImageNet Object Localization Challenge", optional=True),
+    ),
+    "openimages30k": (
+        SourceFile("OpenImages30k images and masks", _WSOL, unpacks_to="val"),
+        SourceFile("metadata/OpenImages", _WSOL, unpacks_to="metadata"),
+    ),
+    "wsol": (SourceFile("metadata", _WSOL),),
+}
