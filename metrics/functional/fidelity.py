@@ -1,0 +1,110 @@
+"""Fidelity of a map to the network: class scores on masked images, and the map's mass on known evidence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def drops(y: Tensor, o: Tensor) -> Tensor:
+    """Relative drop relu(Y − O) / Y per image, float64 (n,); the summand of Average Drop.
+
+    Args:
+        y: Class score Y (n,) on the image. o: Class score O (n,) on the masked image.
+
+    Raises:
+        ValueError: Wrong shapes.
+    """
+    y, o = _pair(y, o)
+    return torch.relu(y - o) / y
+
+
+def gains(y: Tensor, o: Tensor) -> Tensor:
+    """Relative gain relu(O − Y) / (1 − Y) per image, float64 (n,); 0 where Y = 1, which leaves nothing to gain."""
+    y, o = _pair(y, o)
+    return torch.where(y == 1, 0.0, torch.relu(o - y) / (1 - y))
+
+
+def average_drop(y: Tensor, o: Tensor) -> Tensor:
+    """Average Drop in percent, float64 (): 100·mean( relu(Y − O) / Y ); lower is better.
+
+    Args:
+        y: Class score Y (n,) on the image. o: Class score O (n,) on the image masked by the map.
+
+    Raises:
+        ValueError: No image, wrong shapes, or a drop that is not finite (Y = 0); names the image's row.
+
+    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1; SEMANTICS §5.
+    """
+    return _mean_percent(drops(y, o), "Average Drop", "the class score Y is 0 or not finite")
+
+
+def increase_in_confidence(y: Tensor, o: Tensor) -> Tensor:
+    """Increase in Confidence in percent, float64 (): 100·mean( O > Y ); higher is better.
+
+    Raises:
+        ValueError: No image, wrong shapes, or a score that is NaN; names the image's row.
+
+    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1.
+    """
+    y, o = _pair(y, o)
+    # NaN compares as False, which would count as "no increase".
+    up = torch.where((y - o).isnan(), torch.nan, (o > y).to(torch.float64))
+    return _mean_percent(up, "Increase in Confidence", "a class score is NaN")
+
+
+def average_gain(y: Tensor, o: Tensor) -> Tensor:
+    """Average Gain in percent, float64 (): 100·mean( relu(O − Y) / (1 − Y) ); higher is better.
+
+    Defined for scores in [0, 1] (probabilities, sigmoid scores), not for logits.
+
+    Raises:
+        ValueError: No image, wrong shapes, or a score outside [0, 1]; names the image's row.
+
+    Source: Zhang et al., Opti-CAM, CVIU 2024, Eq. 18.
+    """
+    y, o = _pair(y, o)
+    inside = (y >= 0) & (y <= 1) & (o >= 0) & (o <= 1)
+    return _mean_percent(torch.where(inside, gains(y, o), torch.nan), "Average Gain", "a class score is outside [0, 1]")
+
+
+def evidence_precision(maps_positive: Tensor, evidence: Tensor) -> Tensor:
+    """Share of a map's mass on the evidence mask, float64 (B,) in [0, 1]; 0 for a map without mass.
+
+    Σ_{p in evidence} M_p / Σ_p M_p. With boxes or object masks as evidence this is the energy-based pointing game.
+
+    Args:
+        maps_positive: Non-negative maps (B,R,R), any floating dtype.
+        evidence: bool (B,R,R) on the same device.
+
+    Raises:
+        ValueError: Wrong shapes; on the CPU also a negative or not finite value.
+
+    Source: Wang et al., Score-CAM, CVPRW 2020, §4.3 (energy-based pointing game).
+    """
+    if maps_positive.ndim != 3 or maps_positive.shape != evidence.shape:
+        raise ValueError(
+            f"maps {tuple(maps_positive.shape)} and evidence {tuple(evidence.shape)} must both be of shape (B,R,R)"
+        )
+    maps = maps_positive.to(torch.float64).flatten(1)
+    if maps.device.type == "cpu" and not bool((maps >= 0).all() & maps.isfinite().all()):
+        image = int((~((maps >= 0) & maps.isfinite())).any(1).nonzero()[0, 0])
+        raise ValueError(f"image {image} of the batch: the map has negative, NaN or infinite values; clamp it at 0")
+    mass = maps.sum(1)
+    inside = torch.where(evidence.flatten(1).bool(), maps, 0.0).sum(1)
+    return torch.where(mass > 0, inside / mass, 0.0)
+
+
+def _pair(y: Tensor, o: Tensor) -> tuple[Tensor, Tensor]:
+    if y.ndim != 1 or y.shape != o.shape:
+        raise ValueError(f"expected scores Y and O of one shape (n,), got {tuple(y.shape)} and {tuple(o.shape)}")
+    return y.to(torch.float64), o.to(torch.float64)
+
+
+def _mean_percent(values: Tensor, name: str, reason: str) -> Tensor:
+    if len(values) == 0:
+        raise ValueError(f"{name}: no image to score")
+    bad = ~values.isfinite()
+    if bool(bad.any()):
+        raise ValueError(f"{name}: image {int(bad.nonzero()[0, 0])} has no finite value: {reason}")
+    return 100.0 * values.mean()

@@ -1,0 +1,80 @@
+"""From raw maps to normalised maps, in the one dtype chain that reproduces the published decisions.
+
+The chain, pinned by tests: raw map → float64 → resize to R×R → min-max in float64 → floor(255·) as uint8. In float32 a
+constant map leaves the resize slightly uneven, min-max blows that up to noise, and levels flip elsewhere.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._resize import bicubic
+
+OK, CONSTANT, NOT_FINITE = 0, 1, 2
+"""Flags of ``min_max``: contrast, no contrast, NaN or infinity."""
+
+
+def resize_maps(low: Tensor, size: int, kernel: str) -> Tensor:
+    """Resize raw maps (B,h,w) to float64 (B,R,R), half-pixel centres, no antialiasing.
+
+    ``bicubic`` (a = −0.75) is bit-equal to OpenCV's INTER_CUBIC in float64; ``bilinear`` is torch's.
+
+    Args:
+        low: Raw maps (B,h,w), any floating or integer dtype, any device.
+        size: Side R in pixels.
+        kernel: ``bicubic`` or ``bilinear``.
+
+    Raises:
+        ValueError: Wrong shape, size or kernel.
+
+    Source: wsolevaluation, ``resize`` before ``normalize_scoremap`` (SEMANTICS §3).
+    """
+    if low.ndim != 3 or low.shape[1] < 1 or low.shape[2] < 1:
+        raise ValueError(f"resize_maps: expected maps of shape (B,h,w), got {tuple(low.shape)}")
+    if size < 1:
+        raise ValueError(f"resize_maps: size must be a positive number of pixels, got {size}")
+    if kernel not in ("bicubic", "bilinear"):
+        raise ValueError(f"resize_maps: kernel must be 'bicubic' or 'bilinear', got {kernel!r}")
+    if len(low) == 0:
+        return low.new_empty((0, size, size), dtype=torch.float64)
+    low = low.double()
+    if kernel == "bicubic":
+        up = bicubic(low, size)
+    else:
+        up = F.interpolate(low[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    # A map without contrast must leave the resize without contrast, whatever the kernel's rounding.
+    flat = (low == low[:, :1, :1]).all(2).all(1)
+    return torch.where(flat[:, None, None], low[:, :1, :1], up)
+
+
+def min_max(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Min-max normalise every map to [0, 1]: (v − min) / (max − min), in float64.
+
+    Args:
+        maps: Maps (B,R,R), any real dtype.
+
+    Returns:
+        Normalised maps float64 (B,R,R), all zero where degenerate; flags uint8 (B,): 0 the map has contrast, 1 it is
+        constant (or max = 0 after the shift), 2 it holds NaN or infinity.
+
+    Raises:
+        ValueError: Wrong shape.
+
+    Source: wsolevaluation, ``normalize_scoremap``.
+    """
+    if maps.ndim != 3:
+        raise ValueError(f"min_max: expected maps of shape (B,R,R), got {tuple(maps.shape)}")
+    maps = maps.double()
+    if maps.numel() == 0:
+        return maps, torch.zeros(len(maps), dtype=torch.uint8, device=maps.device)
+    low, high = torch.aminmax(maps.flatten(1), dim=1)
+    span = high - low
+    bad = ~span.isfinite()
+    flat = span == 0
+    ok = (~(bad | flat))[:, None, None]
+    # Multiplying NaN by zero keeps NaN, hence the selection.
+    norm = (maps - low[:, None, None]) / span[:, None, None]
+    norm = torch.where(ok, norm, torch.zeros((), dtype=norm.dtype, device=norm.device))
+    return norm, (flat.to(torch.uint8) * CONSTANT + bad.to(torch.uint8) * NOT_FINITE)

@@ -1,0 +1,93 @@
+"""Box kernels in worker threads, beside the device's next work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ._engine import warm_up
+from .boxes import LevelIoUs, check_levels, join_boxes, run
+
+_Job = tuple[Tensor, torch.cuda.Event | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class BoxPool:
+    """Threads that run ``level_ious`` without the GIL; a context manager.
+
+    A device batch is copied to pinned host memory in one asynchronous transfer when it is submitted; the worker waits
+    for that copy alone, so neither the device nor the caller stalls.
+
+    Args:
+        threads: Number of worker threads, at least 1.
+
+    Raises:
+        ValueError: No thread.
+    """
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise ValueError(f"BoxPool: expected at least one thread, got {threads}")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="boxes")
+        self._executor.submit(warm_up)
+
+    def submit(self, levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> Future[LevelIoUs]:
+        """``level_ious`` of a batch, later; input errors are raised here, not in the worker."""
+        return self._executor.submit(_work, *_prepare(levels, gt_boxes))
+
+    def submit_timed(
+        self, levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]
+    ) -> Future[tuple[LevelIoUs, float]]:
+        """Like ``submit``; the result comes with the CPU milliseconds that its worker spent."""
+        return self._executor.submit(_timed, *_prepare(levels, gt_boxes))
+
+    def close(self) -> None:
+        """Stop the threads; work that has not begun is dropped."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> BoxPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prepare(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> _Job:
+    check_levels(levels)
+    boxes, offsets = join_boxes(gt_boxes, len(levels))
+    return *_to_host(levels), boxes, offsets
+
+
+def _to_host(levels: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    if levels.device.type != "cuda":
+        return levels.detach().cpu(), None
+    host = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
+    host.copy_(levels.detach(), non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return host, copied
+
+
+def _work(
+    levels: Tensor, copied: torch.cuda.Event | None, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+) -> LevelIoUs:
+    if copied is not None:
+        copied.synchronize()
+    return run(levels, boxes, offsets)
+
+
+def _timed(
+    levels: Tensor, copied: torch.cuda.Event | None, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+) -> tuple[LevelIoUs, float]:
+    start = time.thread_time()
+    ious = _work(levels, copied, boxes, offsets)
+    return ious, 1e3 * (time.thread_time() - start)
