@@ -1,5 +1,6 @@
 """The repository root is the import package: nothing shadows, nothing heavy is imported, the wheel is complete."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,19 +27,29 @@ def test_import_is_light():
     assert python("-c", code).stdout.strip() == "[]"
 
 
+def files():
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    return [f for f in listed if f and (ROOT / f).is_file()]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT))
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    # From a copy: a build in the checkout would leave its folders there, and find those of earlier builds.
+    for file in files():
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, source / file)
+    python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source))
     (file,) = out.glob("cambench-*.whl")
     return file
 
 
 def test_the_wheel_holds_code_and_data_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     rooms = ("baselines/", "datasets/", "metrics/", "results/", "bench/")
-    wanted = {f"cambench/{f}" for f in tracked if f.startswith(rooms) and f.endswith((".py", ".safetensors", ".j2"))}
+    wanted = {f"cambench/{f}" for f in files() if f.startswith(rooms) and f.endswith((".py", ".safetensors", ".j2"))}
     assert wanted <= set(names), sorted(wanted - set(names))
     assert "cambench/py.typed" in names
     assert any(n.startswith("cambench/results/published/") and n.endswith(".csv") for n in names)

@@ -1,9 +1,5 @@
 """A tiny real data set on disk: blobs in JPEG files, described by WE metadata."""
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,15 +32,6 @@ def write_split(root, metadata, split, count, seed):
         lines["localization"].append(f"{name},{','.join(map(str, box))}")
     for file, content in lines.items():
         (metadata / split / f"{file}.txt").write_text("\n".join(content) + "\n")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _private_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    if "CAMBENCH_CACHE" not in os.environ:
-        patch.setenv("CAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
 
 
 @pytest.fixture

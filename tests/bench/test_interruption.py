@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from cambench.bench.run import run
 from cambench.results.errors import RunLockedError
 from cambench.results.manifest import RunManifest

@@ -5,10 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from cambench.baselines.base import CAMS
 from cambench.bench.cli import app
 from cambench.results.load import load_run
-from typer.testing import CliRunner
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from cambench.baselines.open import open_backbone
 from cambench.bench.errors import RunError, UsageError
 from cambench.bench.run import run
@@ -14,7 +16,6 @@ from cambench.metrics.functional.localisation import unpack_hits
 from cambench.registry import UnknownNameError
 from cambench.results.errors import RunMismatchError
 from cambench.results.load import load_run
-from PIL import Image
 
 SCORES = ("scores.md", "scores.csv", "scores.tex")
 
@@ -140,9 +141,10 @@ def test_lost_images_are_named_and_left_out_of_every_triple(settings, blobs):
     assert all(f["reason"] for f in listed)
     for triple in records.triples:
         assert len(records.column(triple, "y")) == 8
-    assert "test/003.jpg" in (settings["out"] / "scores.md").read_text() or "2 image" in (
-        settings["out"] / "scores.md"
-    ).read_text()
+    assert (
+        "test/003.jpg" in (settings["out"] / "scores.md").read_text()
+        or "2 image" in (settings["out"] / "scores.md").read_text()
+    )
 
 
 def test_a_whole_shard_of_lost_images_does_not_stop_the_run(settings, blobs):

@@ -1,6 +1,7 @@
 """Triple patterns: globs, braces, controls, readable refusals."""
 
 import pytest
+
 from cambench.bench.errors import UsageError
 from cambench.bench.triples import Triple, expand_patterns
 from cambench.registry import UnknownNameError
@@ -41,9 +42,7 @@ def test_repeats_are_dropped_and_order_is_kept():
 
 
 def test_timm_names_are_open_ended():
-    assert expand_patterns(["timm:resnet18/gradcam/softmax"])[0].triple == Triple(
-        "timm:resnet18", "gradcam", "softmax"
-    )
+    assert expand_patterns(["timm:resnet18/gradcam/softmax"])[0].triple == Triple("timm:resnet18", "gradcam", "softmax")
 
 
 @pytest.mark.parametrize(
