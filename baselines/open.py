@@ -28,17 +28,21 @@ def open_backbone(
         num_classes: Classes wanted; None for those of the weights. Where they differ, the softmax head is fresh
             (seed 0) and ``needs_training`` is set.
         weights: File of weights, instead of the network's own.
-        pretrained: Load the network's own weights: shipped ones, a package's, or timm's from its hub.
+        pretrained: Load the network's own weights: shipped ones, a package's, or timm's from its hub. Without them
+            and without a file the parameters are random (seed 0) and ``needs_training`` is set.
 
     Raises:
         UnknownNameError: No such network; the message lists the nearest names.
         UnsupportedNetworkError: A timm network that has no feature map between body and head.
         WeightsError: Weights that are missing, not plain tensors, or of another network.
     """
-    if name.startswith(TIMM):
-        backbone = _open_timm(name, weights, pretrained)
-    else:
-        backbone = _open_registered(_spec(name), weights, pretrained)
+    # Parameters that no file fills are the same in every run.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name.startswith(TIMM):
+            backbone = _open_timm(name, weights, pretrained)
+        else:
+            backbone = _open_registered(_spec(name), weights, pretrained)
     if num_classes is not None and num_classes != backbone.num_classes:
         head = backbone.head("softmax").fresh(torch.Generator().manual_seed(0), num_classes)
         backbone.heads.clear()
