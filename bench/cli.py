@@ -49,8 +49,12 @@ def run(
     triples: Annotated[
         list[str] | None, typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'.")
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")] = None,
-    output: Annotated[Path | None, typer.Option("--out", help="Folder of the run; an unfinished run continues.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; an unfinished run continues.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of these fields; options given here win.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test. [default: test]")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
@@ -61,7 +65,8 @@ def run(
         list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
     ] = None,
     head_weights: Annotated[
-        list[str] | None, typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; trained during the run where absent.")
+        list[str] | None,
+        typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; trained during the run where absent."),
     ] = None,
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained/--no-pretrained", help="Use the weights that a backbone ships.")
@@ -82,7 +87,7 @@ def run(
 
     Real images, described by WE metadata:
 
-        cambench run --dataset wsol --root images/ --metadata metadata/ --triples 'efficientnet_lite0/*/softmax' --out runs/imagenet
+        cambench run --dataset wsol --root images/ --metadata meta/ --triples 'efficientnet_lite0/*/softmax' --out runs/x
     """
     from ..results.terminal import closing_table
     from .config import RunConfig, read_config
@@ -211,7 +216,9 @@ def time_stages(
 
 @app.command()
 def figure(
-    what: Annotated[str, typer.Argument(help="contact-sheet: samples of a data set by class; maps: a qualitative grid.")],
+    what: Annotated[
+        str, typer.Argument(help="contact-sheet: samples of a data set by class; maps: a qualitative grid.")
+    ],
     output: Annotated[Path, typer.Option("--out", help="PNG or PDF to write.")],
     dataset: Annotated[str, typer.Option(help="Data set.")] = "synthbirds",
     root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
@@ -258,19 +265,28 @@ def _files(values: list[str] | None) -> dict[str, Path] | None:
 
 def main() -> None:
     """Entry point: errors become one readable line and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail(RuntimeError("interrupted; run the same command again to continue"), 1)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _fail(error, code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for wrong use, 1 for data, weights or folders that cannot be used, None for a defect of ours."""
+    if isinstance(error, UsageError | UnknownNameError | RegistryError):
+        return 2
+    # Imported only once something failed: these rooms load torch and pandas.
     from ..baselines.weights_io import WeightsError
     from ..datasets.schema import DatasetError
     from ..results.errors import ResultsError
     from .errors import RunError
 
-    try:
-        app()
-    except (UsageError, UnknownNameError, RegistryError) as error:
-        _fail(error, 2)
-    except (DatasetError, WeightsError, ResultsError, RunError, OSError) as error:
-        _fail(error, 1)
-    except KeyboardInterrupt:
-        _fail(RuntimeError("interrupted; run the same command again to continue"), 1)
+    return 1 if isinstance(error, DatasetError | WeightsError | ResultsError | RunError | OSError) else None
 
 
 def _fail(error: BaseException, code: int) -> None:

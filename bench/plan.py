@@ -1,4 +1,4 @@
-"""From patterns to a plan: which maps each backbone computes, which triples share them, which are impossible and why."""
+"""From patterns to a plan: the maps that each backbone computes, the triples that share them, the impossible ones."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import DATASETS, ImageFailure, SampleTable
 from ..registry import load_plugin
-from ..results.leaderboard import write_leaderboard
 from ..results.columns import empty_columns
+from ..results.leaderboard import write_leaderboard
 from ..results.load import Run, load_run
 from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ..results.store import RunStore
@@ -102,7 +102,7 @@ class _Runner:
             for name, plan in plans.items():
                 begun = time.monotonic()
                 network = networks.pop(name).to(self.device)
-                self._heads(store, keeper, name, network, plan, plans)
+                self._heads(store, keeper, name, network, plans)
                 self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
                 self._pass(store, table, network, plan, timings)
             self.durations["total"] = time.monotonic() - started
@@ -119,7 +119,6 @@ class _Runner:
         keeper: HeadKeeper,
         name: str,
         network: Backbone,
-        plan: BackbonePlan,
         plans: Mapping[str, BackbonePlan],
     ) -> None:
         record = backbone_record(network)
@@ -242,7 +241,7 @@ class _Runner:
                 has_boxes=table.has_boxes,
                 has_masks=table.has_masks,
                 has_evidence=table.has_evidence,
-                notes=list(table.notes),
+                notes=[" ".join(note.split()) for note in table.notes],
             ),
             shard_size=config.shard_size,
             options={

@@ -60,7 +60,8 @@ def test_the_wheel_holds_code_and_data_and_no_tests(wheel):
 def test_ls_works_from_the_wheel(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import cambench; assert cambench.__file__.startswith(sys.argv[1]);"
+        "import sys; sys.path.insert(0, sys.argv[1]); import cambench;"
+        "assert cambench.__file__.startswith(sys.argv[1]);"
         "from cambench.bench.cli import main; sys.argv = ['cambench', 'ls']; main()"
     )
     answer = python("-c", code, str(tmp_path), cwd=tmp_path)

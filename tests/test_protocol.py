@@ -1,10 +1,11 @@
 """Protocol: frozen, named, hashed over everything but the name."""
 
 import pytest
-from cambench.protocol import PROTOCOLS, Protocol
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from cambench.protocol import PROTOCOLS, Protocol
 
 paper = PROTOCOLS.get("paper")
 

@@ -3,10 +3,11 @@
 from importlib.metadata import EntryPoint
 
 import pytest
-from cambench import registry as registry_module
-from cambench.registry import Registry, RegistryError, UnknownNameError, expand_braces, load_plugin
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cambench import registry as registry_module
+from cambench.registry import Registry, RegistryError, UnknownNameError, expand_braces, load_plugin
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_a_second_run_computes_nothing_and_changes_no_table(settings, monkeypatc
     run(**settings)
     before = tables(settings["out"])
     backbone = type(open_backbone("slim_resnet"))
-    monkeypatch.setattr(backbone, "features", lambda self, x: pytest.fail("nothing is left to compute"))
+    monkeypatch.setattr(backbone, "features", lambda *_: pytest.fail("nothing is left to compute"))
     run(**settings)
     assert tables(settings["out"]) == before
 
