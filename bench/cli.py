@@ -87,7 +87,7 @@ def run(
 
     Real images, described by WE metadata:
 
-        cambench run --dataset wsol --root images/ --metadata meta/ --triples 'efficientnet_lite0/*/softmax' --out runs/x
+        cambench run --dataset wsol --root images/ --metadata we/ --triples 'efficientnet_lite0/*/softmax' --out runs/x
     """
     from ..results.terminal import closing_table
     from .config import RunConfig, read_config

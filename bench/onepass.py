@@ -6,9 +6,8 @@ per distinct map. Box levels are integer work on the CPU: worker threads do it b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -21,12 +20,14 @@ from ..baselines.base import CAMS, HEADS, Backbone, Branch
 from ..baselines.evidence import Evidence
 from ..baselines.maps import apply_sign, clamps, raw_map
 from ..datasets.schema import Batch
-from ..metrics.functional.boxes import LevelIoUs, level_ious, quantize
+from ..metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ..metrics.functional.fidelity import evidence_precision
 from ..metrics.functional.localisation import pack_hits
 from ..metrics.functional.maps import min_max, resize_maps
 from ..metrics.functional.pixels import pixel_histograms
+from ..metrics.functional.pool import BoxPool
 from ..protocol import Protocol
+from .errors import RunError
 from .stages import StageClock
 from .triples import Triple
 
@@ -90,11 +91,11 @@ class OnePass:
         self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
         self._autocast, self._channels_last, self._keep_maps = autocast, channels_last, keep_maps
         self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
-        self._pool = ThreadPoolExecutor(box_threads, thread_name_prefix="boxes")
+        self._pool = BoxPool(box_threads)
 
     def close(self) -> None:
         """Stop the box threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -109,8 +110,13 @@ class OnePass:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> BatchScores:
-        """Score every distinct map of a batch (B ≥ 1 decoded images)."""
+        """Score every distinct map of a batch (B ≥ 1 decoded images); RunError names an image whose boxes are wrong."""
         clock, protocol = self.clock, self.protocol
+        if self._has_boxes:
+            try:
+                join_boxes(batch.gt_boxes, len(batch), batch.image_ids)
+            except (TypeError, ValueError) as error:
+                raise RunError(f"ground truth: {error}") from error
         with clock.stage("forward"):
             pixels = batch.images.to(self.device, non_blocking=True).float() / 255
             images = self.backbone.normalise(pixels)
@@ -141,7 +147,7 @@ class OnePass:
                 levels = quantize(norm)
             column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": y}
             if self._has_boxes:
-                boxes[triple] = self._pool.submit(timed_level_ious, levels, batch.gt_boxes)
+                boxes[triple] = self._pool.submit_timed(levels, batch.gt_boxes)
             with clock.stage("pixels", triple):
                 if masks is not None:
                     column["pixel_histogram"] = pixel_histograms(norm, masks, protocol.tau_grid)
@@ -226,10 +232,3 @@ class Fidelity:
                 self._normalised = backbone.normalise(self._pixels)
             masked = self._normalised * mask
         return self.score(self._engine.features(masked))
-
-
-def timed_level_ious(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.int64]]) -> tuple[LevelIoUs, float]:
-    """``level_ious`` and the CPU milliseconds that this thread spent on it."""
-    start = time.thread_time()
-    ious = level_ious(levels, list(gt_boxes))
-    return ious, 1e3 * (time.thread_time() - start)
