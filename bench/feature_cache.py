@@ -1,0 +1,132 @@
+"""Features of a frozen backbone for head training: computed once and kept, or streamed where they would not fit.
+
+What is cached is the head's input itself, F (B,N,P,Q) in the dtype that the backbone returns. For a GAP + linear head
+it is F's spatial mean (B,N,1,1) instead: the mean of one cell is that cell, so the head computes the same function, bit
+for bit where it pools with ``Tensor.mean``, up to the order of float summation where it does not. Which of the two
+it was, and the dtype, are part of the training record.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..baselines.base import Backbone, Head
+from .recipe import Augment
+from .training_augment import augment_batch
+from .training_data import ImageSource
+
+PASS_BATCH = 32
+"""Images a batch of the one caching pass."""
+
+
+class FeatureSource:
+    """Features and row numbers of a table, in any order, for heads on a frozen ``backbone``.
+
+    Args:
+        backbone: Network on ``device``; it is put into evaluation mode and runs without autograd.
+        images: Decoded images; its ``size`` is the augmentation's ``load_size`` where there is one.
+        heads: The heads that will read the features (all must be GAP + linear for pooling).
+        size: Side of the network's input in pixels.
+        augment: Augmentation, or None. With augmentation there is nothing to cache: every epoch is a backbone pass.
+        cache_bytes: Budget of the cached features on ``device``.
+        device: Where the backbone runs and the features live.
+
+    Attributes:
+        passes: Backbone passes over the table so far (the caching one, or one an epoch).
+        cached: Whether the features are kept; known after the first epoch has begun, None before.
+        pooled: Whether they are F's spatial means.
+        dtype: Dtype of the features, or None before the first batch.
+        bytes_needed: Size of the features of the whole table.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        images: ImageSource,
+        heads: Sequence[Head],
+        *,
+        size: int,
+        augment: Augment | None,
+        cache_bytes: int,
+        device: torch.device,
+    ) -> None:
+        self.backbone, self.images, self.heads = backbone.freeze(), images, list(heads)
+        self.size, self.augment, self.cache_bytes, self.device = size, augment, cache_bytes, device
+        self.passes, self.bytes_needed = 0, 0
+        self.cached: bool | None = None
+        self.pooled = False
+        self.dtype: torch.dtype | None = None
+        self._cache: Tensor | None = None
+
+    def epoch(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(features on ``device``, row numbers (B,) int64 on the CPU) over ``order``, in batches of ``batch_size``.
+
+        Cached or streamed, the batches hold the same images; the features are equal up to float rounding (a
+        convolution may choose another algorithm for another batch).
+        """
+        if self.cached is None:
+            self._decide()
+        if self._cache is None:
+            self.passes += 1
+            for pixels, rows in self.images.batches(order, batch_size):
+                yield self._features(pixels), rows
+            return
+        failures = self.images.failures
+        for start in range(0, len(order), batch_size):
+            rows = torch.tensor([r for r in order[start : start + batch_size] if r not in failures], dtype=torch.int64)
+            if len(rows):
+                yield self._cache[rows.to(self._cache.device)], rows
+
+    def _decide(self) -> None:
+        """Look at one batch: can the features be pooled, do they fit? Then run the caching pass, or leave it."""
+        everything = range(len(self.images.table))
+        batches = self.images.batches(everything, PASS_BATCH)
+        first = next(batches, None)
+        self.cached = False
+        if first is None:
+            return
+        whole = self._features(first[0])
+        self.pooled = pooling_is_exact(self.heads, whole)
+        features = whole.mean((-2, -1), keepdim=True) if self.pooled else whole
+        self.dtype = features.dtype
+        self.bytes_needed = features[0].numel() * features.element_size() * len(everything)
+        if self.augment is not None or self.bytes_needed > self.cache_bytes:
+            self.pooled = False
+            return
+        self.cached, self.passes = True, 1
+        self._cache = torch.zeros((len(everything), *features.shape[1:]), dtype=features.dtype, device=self.device)
+        for pixels, rows in itertools.chain([first], batches):
+            part = features if pixels is first[0] else self._pool(self._features(pixels))
+            self._cache[rows.to(self.device)] = part
+
+    def _pool(self, features: Tensor) -> Tensor:
+        return features.mean((-2, -1), keepdim=True) if self.pooled else features
+
+    @torch.no_grad()
+    def _features(self, images: Tensor) -> Tensor:
+        pixels = augment_batch(images.to(self.device, non_blocking=True), self.augment, self.size, self.size)
+        return self.backbone.features(self.backbone.normalise(pixels))
+
+
+@torch.no_grad()
+def pooling_is_exact(heads: Sequence[Head], features: Tensor) -> bool:
+    """Whether every head computes the same from F (B,N,P,Q) and from its spatial mean (B,N,1,1), up to rounding.
+
+    Declared by ``head.kind == "gap_linear"`` and verified on ``features``.
+    """
+    if not features.is_floating_point() or any(h.kind != "gap_linear" for h in heads):
+        return False
+    pooled = features.mean((-2, -1), keepdim=True)
+    for head in heads:
+        training = head.training
+        head.eval()
+        whole, part = head(features), head(pooled)
+        head.train(training)
+        scale = max(float(whole.abs().max()), 1e-12)
+        if float((whole - part).abs().max()) > 1e-4 * scale:
+            return False
+    return True

@@ -1,0 +1,146 @@
+"""Checkpoints: heads and networks as safetensors with provenance, and resumable training states; atomic writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..baselines.base import Backbone, Branch, Head
+from ..baselines.weights_io import apply_state, load_metadata, load_state, save_state
+from .errors import RunError, UsageError
+
+HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-1"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a trained number."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in ("cambench", "torch", "torchvision", "timm", "numpy", "pillow"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors; metadata values that are no strings become JSON.
+
+    Raises:
+        UsageError: The name does not end in ``.safetensors``.
+        RunError: The file cannot be written (folder, rights, full disk).
+    """
+    if file.suffix != ".safetensors":
+        raise UsageError(f"{file}: a checkpoint's name ends in .safetensors")
+    text = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True) for k, v in metadata.items()}
+    try:
+        save_state(file, tensors, text)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write {file}: {error}") from error
+
+
+def save_head(file: Path, head: Head, branch: Branch, record: Mapping[str, Any]) -> None:
+    """Write one branch's head with its training record (JSON under ``record``); raises as ``save_tensors``."""
+    facts = {"format": HEAD_FORMAT, "branch": branch, "num_classes": str(head.num_classes), "kind": head.kind}
+    save_tensors(file, head.state_dict(), {**facts, "record": dict(record)})
+
+
+def load_head(file: Path, backbone: Backbone, branch: Branch = "sigmoid") -> dict[str, Any]:
+    """Put the head in ``file`` onto ``backbone`` as its frozen branch; returns the training record.
+
+    A softmax head brings its own class count; a sigmoid branch of other classes is then dropped.
+
+    Raises:
+        UsageError: Not a head checkpoint, of another branch, network or class count.
+        WeightsError: Missing or damaged, or its keys or shapes do not fit.
+    """
+    tensors, metadata = load_state(file), load_metadata(file)
+    if metadata.get("format") != HEAD_FORMAT:
+        raise UsageError(f"checkpoint {file}: not a head written by `cambench train head`")
+    if metadata["branch"] != branch:
+        raise UsageError(f"checkpoint {file}: holds the {metadata['branch']} branch, wanted the {branch} branch")
+    record: dict[str, Any] = json.loads(metadata["record"])
+    made_for = record.get("backbone")
+    if made_for and backbone.name and made_for != backbone.name:
+        raise UsageError(f"checkpoint {file}: trained on {made_for}'s features, not on {backbone.name}'s")
+    classes = int(metadata["num_classes"])
+    if branch == "sigmoid" and classes != backbone.num_classes:
+        raise UsageError(f"checkpoint {file}: {classes} classes, but the network has {backbone.num_classes}")
+    head = backbone.head("softmax").fresh(torch.Generator().manual_seed(0), num_classes=classes)
+    apply_state(head, tensors, file)
+    put_head(backbone, branch, head)
+    return record
+
+
+def put_head(backbone: Backbone, branch: Branch, head: Head) -> None:
+    """Make ``head`` the frozen ``branch`` of ``backbone``; with a softmax head come its classes."""
+    if branch == "softmax":
+        if "sigmoid" in backbone.heads and backbone.head("sigmoid").num_classes != head.num_classes:
+            del backbone.heads["sigmoid"]
+        backbone.num_classes, backbone.needs_training = head.num_classes, False
+    backbone.heads[branch] = head
+    backbone.freeze()
+
+
+def network_tensors(backbone: Backbone) -> dict[str, Tensor]:
+    """Parameters and buffers of the softmax network: everything except the sigmoid branch."""
+    return {k: v for k, v in backbone.state_dict().items() if not k.startswith("heads.sigmoid.")}
+
+
+def save_network(file: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:
+    """Write the softmax network with its provenance; raises as ``save_tensors``."""
+    save_tensors(file, network_tensors(backbone), {"format": NETWORK_FORMAT, **metadata})
+
+
+def save_training(file: Path, key: str, state: Mapping[str, Any]) -> None:
+    """Write a resumable training state; ``key`` identifies everything that must agree to continue it.
+
+    Raises:
+        RunError: The file cannot be written (folder, rights, full disk); an earlier state stays as it was.
+    """
+    temporary: Path | None = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            torch.save({"format": STATE_FORMAT, "key": key, **state}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except (OSError, RuntimeError) as error:
+        raise RunError(f"cannot write the training state {file}: {error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def load_training(file: Path, key: str) -> dict[str, Any] | None:
+    """The training state in ``file``, or None where there is none.
+
+    Raises:
+        UsageError: The file is not a training state, or belongs to another training; it is left untouched.
+    """
+    if not file.exists():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(f"training state {file}: cannot be read ({type(error).__name__}); delete it") from None
+    if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+        raise UsageError(f"training state {file}: not written by `cambench train`; delete it or choose another --out")
+    if state["key"] != key:
+        raise UsageError(
+            f"training state {file} belongs to another training (network, first weights, recipe, seed, data or torch "
+            "version differ); delete it to start afresh, or choose another --out"
+        )
+    return dict(state)

@@ -1,0 +1,74 @@
+"""Optimiser, learning-rate schedule and random streams: pure functions of recipe, seed and step.
+
+Nothing here keeps state of its own, so a training resumes exactly from parameters, optimiser state and a step number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from .recipe import Optimiser, Schedule
+
+
+def build_optimiser(spec: Optimiser, groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.Optimizer:
+    """Optimiser over (parameters, learning-rate factor) groups; ``set_rate`` moves all groups together."""
+    settings = []
+    for parameters, factor in groups:
+        kept = [p for p in parameters if p.requires_grad]
+        matrices = [p for p in kept if p.ndim > 1 or spec.decay_vectors]
+        vectors = [p for p in kept if p.ndim <= 1 and not spec.decay_vectors]
+        for chosen, decay in ((matrices, spec.weight_decay), (vectors, 0.0)):
+            if chosen:
+                settings.append({"params": chosen, "weight_decay": decay, "base_lr": spec.lr * factor})
+    if spec.name == "sgd":
+        nesterov = spec.nesterov and spec.momentum > 0
+        return torch.optim.SGD(settings, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(settings, lr=spec.lr, betas=spec.betas)
+
+
+def rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Learning-rate factor of a step (counted from 0 over the whole training)."""
+    if schedule.kind == "step":
+        epoch = step // steps_per_epoch
+        return schedule.gamma ** sum(epoch >= m for m in schedule.milestones)
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(steps_per_epoch * epochs - warmup, 1)
+    return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its base rate times ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
+    """Rows 0 … length-1 in the random order of an epoch."""
+    generator = torch.Generator().manual_seed(mix(seed, epoch, 0))
+    order: list[int] = torch.randperm(length, generator=generator).tolist()
+    return order
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed the global generators (dropout, augmentation) for one step; call inside ``torch.random.fork_rng``."""
+    torch.manual_seed(mix(seed, step, 1))
+
+
+def mix(seed: int, count: int, stream: int) -> int:
+    """A 63-bit seed for item ``count`` of one of four streams; splitmix64, so that near seeds share no numbers."""
+    mask = 2**64 - 1
+    value = (seed * 0x9E3779B97F4A7C15 + count * 4 + stream + 1) & mask
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+    return (value ^ (value >> 31)) >> 1
+
+
+def rng_devices(device: torch.device) -> list[torch.device]:
+    """Devices whose generator ``torch.random.fork_rng`` must save beside the CPU's."""
+    return [device] if device.type == "cuda" else []

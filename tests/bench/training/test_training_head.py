@@ -1,0 +1,195 @@
+import copy
+
+import pytest
+import torch
+
+from cambench.baselines.base import Head
+from cambench.baselines.weights_io import WeightsError
+from cambench.bench.errors import RunError, UsageError
+from cambench.bench.feature_cache import pooling_is_exact
+from cambench.bench.training import TrainingDivergedError, load_head, save_head, top1, train_head
+from cambench.bench.training_checkpoint import save_tensors
+
+
+def states(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+@pytest.mark.parametrize("kind", ["gap", "mlp"])
+def test_sigmoid_branch_learns_and_leaves_everything_else_untouched(kind, network, table, tables, head_recipe):
+    backbone = network(kind).train()
+    pixels = torch.rand(5, 3, 16, 16)
+    with torch.no_grad():
+        before = copy.deepcopy(backbone).freeze()(pixels)
+    frozen = states(backbone)
+    recipe = head_recipe.model_copy(update={"epochs": 30})
+    record = train_head(backbone, table, recipe, evaluate=tables(30, seed=1, split="test"))
+    assert record.losses[-1] < 0.8 * record.losses[0]
+    assert record.eval_top1["sigmoid"] > 80
+    assert torch.equal(backbone(pixels), before)
+    after = {k: v for k, v in states(backbone).items() if not k.startswith("heads.sigmoid.")}
+    assert_same(after, frozen)
+    assert not backbone.training
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert (record.backbone_passes, record.cached, record.pooled) == (1, True, kind == "gap")
+    assert set(record.train_top1) == {"softmax", "sigmoid"}
+    assert record.data_fingerprint == table.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["gap", "mlp"])
+def test_cached_and_streamed_features_train_the_same_head(kind, network, tables, head_recipe):
+    table = tables(30, broken=(4, 17))
+    cached, streamed = network(kind), network(kind)
+    first = train_head(cached, table, head_recipe)
+    second = train_head(streamed, table, head_recipe, cache_bytes=first.cache_bytes - 1)
+    assert (first.cached, second.cached) == (True, False)
+    assert (first.backbone_passes, second.backbone_passes) == (1, head_recipe.epochs)
+    assert first.cache_bytes == second.cache_bytes
+    assert first.losses == pytest.approx(second.losses, rel=1e-5)
+    assert first.train_top1 == second.train_top1
+    assert first.failures == second.failures == ("train/4", "train/17")
+    assert first.images == 28
+    for key, value in states(cached.head("sigmoid")).items():
+        torch.testing.assert_close(value, states(streamed.head("sigmoid"))[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gap", "mlp"])
+def test_a_seed_decides_the_head_to_the_bit(kind, network, table, head_recipe):
+    heads = []
+    for seed, noise in ((3, 0), (3, 99), (4, 0)):
+        torch.manual_seed(noise)
+        backbone = network(kind)
+        train_head(backbone, table, head_recipe, seed=seed)
+        heads.append(states(backbone.head("sigmoid")))
+    assert_same(heads[0], heads[1])
+    assert any(not torch.equal(v, heads[2][k]) for k, v in heads[0].items())
+
+
+def test_training_leaves_the_global_generator_alone(network, table, head_recipe):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_head(network("mlp"), table, head_recipe)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_one_step_of_plain_sgd_is_the_gradient_of_eq_12(network, table, head_recipe):
+    """From the recorded start, one full-batch step by an independent float64 formula."""
+    plain = {"name": "sgd", "lr": 0.5, "weight_decay": 0.0, "momentum": 0.0}
+    settings = {"epochs": 1, "batch_size": 30, "optimiser": plain, "schedule": {"kind": "step"}}
+    recipe = type(head_recipe)(**{**head_recipe.model_dump(), **settings})
+    frozen = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"lr": 1e-30})})
+    start, moved = network(), network()
+    train_head(start, table, frozen)
+    train_head(moved, table, recipe)
+    from cambench.datasets.loading import load_batches
+
+    batch = next(load_batches(table, range(30), 16, 30, 0, masks=False))
+    with torch.no_grad():
+        pooled = moved.features(moved.normalise(batch.images / 255)).mean((2, 3)).double()
+    old = start.head("sigmoid").linear
+    weight, bias = old.weight.double(), old.bias.double()
+    target = torch.nn.functional.one_hot(batch.labels, 3).double()
+    score = torch.sigmoid(pooled @ weight.T + bias)
+    slope = (-(1 - 1 / 3) * target * (1 - score) + (1 / 3) * (1 - target) * score) / 30
+    new = moved.head("sigmoid").linear
+    torch.testing.assert_close(new.weight.double(), weight - 0.5 * slope.T @ pooled, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(new.bias.double(), bias - 0.5 * slope.sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_softmax_head_for_other_classes(network, table, tables, head_recipe):
+    backbone = network(classes=7)
+    backbone.heads["sigmoid"] = backbone.head("softmax").fresh()
+    record = train_head(backbone, table, head_recipe.model_copy(update={"epochs": 30}), "softmax")
+    assert (backbone.num_classes, backbone.head("softmax").num_classes, record.num_classes) == (3, 3, 3)
+    assert "sigmoid" not in backbone.heads
+    assert record.losses[-1] < record.losses[0]
+    assert top1(backbone, tables(30, seed=2), 16, "cpu")["softmax"] > 80
+    with pytest.raises(UsageError, match="7 classes"):
+        train_head(network(classes=7), table, head_recipe)
+
+
+def test_augmentation_streams_and_is_recorded(network, table, head_recipe):
+    recipe = type(head_recipe)(**{**head_recipe.model_dump(), "augment": {"load_size": 20}})
+    record = train_head(network(), table, recipe)
+    assert (record.cached, record.backbone_passes) == (False, recipe.epochs)
+    assert record.recipe["augment"]["load_size"] == 20
+    assert record.losses[-1] < record.losses[0]
+
+
+def test_nan_stops_and_names_the_step(network, table, head_recipe):
+    backbone = network()
+    recipe = head_recipe.model_copy(
+        update={"optimiser": head_recipe.optimiser.model_copy(update={"name": "sgd", "lr": 1e30})}
+    )
+    with pytest.raises(TrainingDivergedError, match=r"not finite at step \d+ of epoch 1") as caught:
+        train_head(backbone, table, recipe)
+    assert "sigmoid" not in backbone.heads
+    assert caught.value.good_epochs == 0
+    assert all(torch.isfinite(v).all() for v in caught.value.state.values())
+
+
+def test_bad_tables(network, tables, head_recipe):
+    with pytest.raises(RunError, match="none of the 6 images"):
+        train_head(network(), tables(6, broken=range(6)), head_recipe)
+    with pytest.raises(RunError, match="no images"):
+        train_head(network(), tables(6).head(0), head_recipe)
+
+
+def test_checkpoint_round_trip(tmp_path, network, table, head_recipe):
+    backbone = network("mlp")
+    record = train_head(backbone, table, head_recipe)
+    file = tmp_path / "deep" / "head.safetensors"
+    save_head(file, backbone.head("sigmoid"), "sigmoid", record.model_dump(mode="json"))
+    other = network("mlp")
+    assert load_head(file, other) == record.model_dump(mode="json")
+    assert_same(states(other), states(backbone))
+    assert not any(p.requires_grad for p in other.parameters())
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_checkpoint_that_does_not_fit(tmp_path, network, table, head_recipe):
+    backbone = network()
+    record = train_head(backbone, table, head_recipe).model_dump(mode="json")
+    file = tmp_path / "head.safetensors"
+    save_head(file, backbone.head("sigmoid"), "sigmoid", record)
+    with pytest.raises(UsageError, match="3 classes, but the network has 5"):
+        load_head(file, network(classes=5))
+    with pytest.raises(WeightsError, match=r"missing: mlp|unexpected: linear"):
+        load_head(file, network("mlp"))
+    with pytest.raises(UsageError, match="holds the sigmoid branch"):
+        load_head(file, network(), "softmax")
+    renamed = network()
+    renamed.name = "other"
+    with pytest.raises(UsageError, match="tiny's features"):
+        load_head(file, renamed)
+    plain = tmp_path / "plain.safetensors"
+    save_tensors(plain, {"a": torch.zeros(1)}, {})
+    with pytest.raises(UsageError, match="not a head"):
+        load_head(plain, network())
+    with pytest.raises(WeightsError, match="no such file"):
+        load_head(tmp_path / "none.safetensors", network())
+
+
+def test_pooling_is_verified_not_believed(network):
+    class Liar(Head):
+        kind = "gap_linear"
+        num_classes = 3
+
+        def forward(self, features):
+            return features.amax((2, 3))[:, :3]
+
+        fresh = None
+
+    features = torch.rand(4, 8, 3, 3)
+    assert not pooling_is_exact([Liar()], features)
+    assert pooling_is_exact([network().head()], features)
+    assert not pooling_is_exact([network("mlp").head()], features)
+    head = network().head()
+    assert torch.equal(head(features), head(features.mean((2, 3), keepdim=True)))
