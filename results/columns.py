@@ -19,7 +19,7 @@ EXTRA = "extra:"
 MAP = "map"
 HITS = ("hits_multi", "hits_single", "hits_single_first")
 LEVEL_BYTES = 32
-"""256 levels, one bit each; bit order as written by ``metrics``' ``pack_hits``."""
+"""256 levels, one bit each, most significant bit first (``metrics``' ``pack_hits``)."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..metrics.functional.fidelity import average_drop, average_gain, increase_in_confidence
 from ..metrics.functional.localisation import hit_counts, tau_grid, unpack_hits
+from ..metrics.functional.pixels import pxap
 from ..protocol import Protocol
 from .columns import EXTRA, Array
 from .errors import RecordError
 from .load import Run, require_images
-from .thresholds import pxap
 
 SCALARS: tuple[str, ...] = (
     *("label", "predicted", "degenerate", "peak", "n_boxes"),
@@ -37,7 +38,7 @@ class Totals:
         loc_counts, top1_counts: Images (τ,) located by the protocol's box rule; those also classified correctly. One
             entry where the protocol fixes τ.
         loc_index: Index of the location threshold in them; None where it must come from the val split.
-        drop, gain: Sums of relu(Y−O)/Y and relu(O−Y)/(1−Y). increased: Images with O > Y.
+        average_drop, average_gain, increase: Fidelity scores in percent.
         histogram: Pixels (2,K) per threshold bin, background and object.
         evidence: Sum of evidence precision. extra: Sums of the ``extra:`` columns.
     """
@@ -52,16 +53,16 @@ class Totals:
     loc_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     top1_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     loc_index: int | None = None
-    drop: float = 0.0
-    gain: float = 0.0
-    increased: int = 0
+    average_drop: float = 0.0
+    average_gain: float = 0.0
+    increase: float = 0.0
     histogram: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
     evidence: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
 
     def pxap(self) -> float:
         """PxAP in percent."""
-        return pxap(self.histogram)
+        return pxap(torch.from_numpy(self.histogram))
 
 
 def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | None = None) -> Totals:
@@ -90,6 +91,9 @@ def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | N
         if "pixel_histogram" in have:
             histogram = batch["pixel_histogram"].sum(axis=0, dtype=np.int64)
             sums.histogram = histogram if not sums.histogram.size else sums.histogram + histogram
+    if protocol.loc_threshold == "oracle" and sums.loc_counts.size:
+        # One threshold, the best for GT-known Loc: Top-1 Loc then speaks of the same boxes.
+        sums.loc_index = int(sums.loc_counts.argmax())
     joined = {name: np.concatenate(parts) for name, parts in kept.items()}
     sums.correct = int((joined["predicted"] == joined["label"]).sum())
     sums.degenerate = int((joined["degenerate"] != 0).sum())
@@ -141,17 +145,15 @@ def _counts(packed: Array, peak: Array, taus: torch.Tensor, chosen: npt.NDArray[
 
 
 def _add_fidelity(sums: Totals, y: Array, o: Array, protocol: Protocol, triple: str) -> None:
-    for name, value in (("y", y), ("o", o)):
-        _finite_sum(value, triple, name)
-    if protocol.fidelity_score != "logit" and np.any(y <= 0):
-        raise RecordError(f"{triple}: {int((y <= 0).sum())} images have a class score of 0; Average Drop divides by it")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drop = np.maximum(y - o, 0) / y
-        gain = np.maximum(o - y, 0) / (1 - y)
-    sums.drop = float(drop.sum())
-    # A class score of exactly 1 leaves no room to gain.
-    sums.gain = float(np.where(y < 1, gain, 0.0).sum())
-    sums.increased = int((o > y).sum())
+    scores = torch.from_numpy(y), torch.from_numpy(o)
+    try:
+        sums.average_drop = float(average_drop(*scores))
+        sums.increase = float(increase_in_confidence(*scores))
+        # A gain is a share of the head-room 1 - Y, which a raw logit does not have.
+        if protocol.fidelity_score != "logit":
+            sums.average_gain = float(average_gain(*scores))
+    except ValueError as error:
+        raise RecordError(f"{triple}: {error}") from None
 
 
 def _finite_sum(values: Array, triple: str, name: str) -> float:

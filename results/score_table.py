@@ -104,7 +104,7 @@ def _grid(merged: Merged, footnotes: Footnotes, backbone: str, cams: dict[str, l
             label = Cell(_label(merged, triple, position == 0) + footnotes.mark(merged, triple))
             cells = [_cell(merged, m, triple, best[m.name], repeat=position > 0) for m in metrics]
             rows.append((label, *cells))
-    head = ("Method", *(f"{m.title} {m.arrow}" + (f" ({m.unit})" if m.unit else "") for m in metrics))
+    head = ("Method", *(f"{m.title} {m.arrow}" + (f" ({m.unit})" if m.unit not in ("", "%") else "") for m in metrics))
     manifest = merged.manifest(members[0])
     return Grid(backbone_title(manifest, backbone), head, rows, code=backbone, rules=frozenset(rules))
 
@@ -169,7 +169,11 @@ def _options(manifest: RunManifest) -> str:
 
 
 def _notes(merged: Merged, footnotes: Footnotes) -> list[str]:
-    notes = ["Best of a backbone in bold; in parentheses the change to the same method with the softmax head."]
+    notes = [
+        "Best of a backbone in bold; in parentheses the change to the same method with the softmax head, in points.",
+    ]
+    plain = [m.title for m in merged.metrics if m.unit != "%"]
+    notes.append("Scores in %" + (f", except {', '.join(plain)}." if plain else "."))
     if any(is_control(merged.manifest(t), split_triple(t)[1]) for t in merged.triples):
         notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
     notes += [f"({letter}) computed once: {text}." for text, letter in footnotes.letters.items()]

@@ -60,8 +60,6 @@ def _top1_loc(t: Totals, p: Protocol) -> float:
 
 
 def _at_tau(counts: npt.NDArray[np.int64], t: Totals, p: Protocol) -> float:
-    if p.loc_threshold == "oracle":
-        return float(counts.max())
     if t.loc_index is None:
         raise RecordError(
             f"protocol {p.name} takes the location threshold from the val split: give the val run of the same triples"
@@ -93,15 +91,19 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "gt_known_loc", "GT-known Loc", True, ("hits_single",), _gt_known, source="Choe et al., CVPR 2020, section 3"
     ),
-    Metric("max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020, Eq. 3"),
+    Metric(
+        "max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020, section 3.2"
+    ),
     Metric("max_box_acc_v2", "MaxBoxAccV2", True, ("hits_multi",), _max_box_acc_v2, source="Choe et al., TPAMI 2022"),
-    Metric("pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020, Eq. 5"),
+    Metric(
+        "pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020, section 3.2"
+    ),
     Metric(
         "average_drop",
         "Avg Drop",
         False,
         ("y", "o"),
-        lambda t, _: 100 * t.drop / t.images,
+        lambda t, _: t.average_drop,
         source="Chattopadhay et al., WACV 2018, section 4.1",
     ),
     Metric(
@@ -109,7 +111,7 @@ METRICS: tuple[Metric, ...] = (
         "Inc Conf",
         True,
         ("y", "o"),
-        lambda t, _: _percent(t.increased, t.images),
+        lambda t, _: t.increase,
         source="Chattopadhay et al., WACV 2018, section 4.1",
     ),
     Metric(
@@ -117,8 +119,8 @@ METRICS: tuple[Metric, ...] = (
         "Avg Gain",
         True,
         ("y", "o"),
-        lambda t, _: 100 * t.gain / t.images,
-        source="Zhang et al., 2023, Eq. 18",
+        lambda t, _: t.average_gain,
+        source="Zhang et al., CVIU 2024, Eq. 18",
     ),
     Metric(
         "evidence_precision",
@@ -174,17 +176,17 @@ def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = 
         columns = set(run.columns(canonical))
         found = totals(run, canonical, columns, None if val is None else loc_curve_column(val, canonical))
         protocol = run.manifest.protocol
-        cache[canonical] = {m.name: m.compute(found, protocol) for m in METRICS if _applies(m, columns, protocol)}
-        for metric in extra:
-            if metric.needs[0] in columns:
-                cache[canonical][metric.name] = metric.compute(found, protocol)
+        applicable = [m for m in (*METRICS, *extra) if _applies(m, columns, protocol)]
+        try:
+            cache[canonical] = {m.name: m.compute(found, protocol) for m in applicable}
+        except ValueError as error:
+            raise RecordError(f"{canonical}: {error}") from None
     scores = {t: cache[run.manifest.canonical(t)] for t in wanted}
     present = {name for row in scores.values() for name in row}
     return ScoreTable(tuple(m for m in (*METRICS, *extra) if m.name in present), scores, len(run.index))
 
 
 def _applies(metric: Metric, columns: set[str], protocol: Protocol) -> bool:
-    # A gain is a share of the head-room 1 - Y, which a raw logit does not have.
     if metric.name == "average_gain" and protocol.fidelity_score == "logit":
         return False
     return set(metric.needs) <= columns

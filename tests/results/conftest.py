@@ -15,7 +15,7 @@ from cambench.results.manifest import (
 )
 from cambench.results.store import RunStore
 
-BINS = 1003
+BINS = 1002
 
 
 def triples_of(backbone="net"):
@@ -72,7 +72,7 @@ def image_row(triple, index, thresholds=3):
     y = rng.uniform(0.2, 0.9)
     first_miss = rng.integers(1, 255, thresholds)
     hits = np.arange(256)[None] < np.sort(first_miss)[::-1][:, None]
-    bits = np.packbits(hits, axis=-1, bitorder="little")
+    bits = np.packbits(hits, axis=-1)
     histogram = rng.integers(0, 30, (2, BINS))
     return {
         "image_id": f"img/{index:03d}.jpg",
