@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 
 def load(root: Path | None, split: Split, options: Mapping[str, Any]) -> SampleTable:  # noqa: ARG001
-    """The split's table, drawn at first use; ``root`` is not used. ``DatasetError`` for a bad option or cache folder."""
+    """The split's table, drawn at first use (``root`` is not used). ``DatasetError``: a bad option or cache folder."""
     job = _job(split, options)
     entry = cache_root() / "datasets" / "synthbirds" / _key(job)
     refresh = str(options.get("refresh", "")).lower() in ("1", "true", "yes", "on")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .synthbirds_pen import Points, Shape, capsule, ellipse, rotate, smooth, tint
+from .synthbirds_pen import Points, Shape, Wing, capsule, ellipse, rotate, smooth, tint
 from .synthbirds_species import Color, PartState, Species
 
 
@@ -136,7 +136,14 @@ class Painter:
         self._add(capsule((0.2, 0.02), 0.22 * p, (head[0], head[1]), self.radius * 0.92), self.body)
         self._add(outline, self.body)
         pale = smooth(
-            [(0.4, 0.02), (0.34, -0.12 * p), (0.15, -0.245 * p), (-0.12, -0.24 * p), (-0.34, -0.1 * p), (0.08, -0.1 * p)]
+            [
+                (0.4, 0.02),
+                (0.34, -0.12 * p),
+                (0.15, -0.245 * p),
+                (-0.12, -0.24 * p),
+                (-0.34, -0.1 * p),
+                (0.08, -0.1 * p),
+            ]
         )
         belly, collar = self.parts.get("belly"), self.parts.get("collar")
         self._add(pale, self.pale)
@@ -164,12 +171,14 @@ class Painter:
 
     def _head(self) -> None:
         (hx, hy), r = self.head_at, self.radius
-        self._throat_and_beak()
+        self._beak()
         self._add_head(ellipse(hx, hy, r, r * 0.96), self.body)
         throat, cap, face = (self.parts.get(k) for k in ("throat", "cap", "face"))
         if throat is not None:
-            bib = [(hx + r * 0.97, hy - r * 0.2), (hx + r * 0.2, hy - r * 0.1), (hx - r * 0.45, hy - r * 0.75),
-                   (hx - r * 0.35, hy - r * 1.7), (hx + r * 0.4, hy - r * 1.55), (hx + r * 0.85, hy - r * 0.75)]  # fmt: skip
+            bib = [
+                (hx + r * 0.97, hy - r * 0.2), (hx + r * 0.2, hy - r * 0.1), (hx - r * 0.45, hy - r * 0.75),
+                (hx - r * 0.35, hy - r * 1.7), (hx + r * 0.4, hy - r * 1.55), (hx + r * 0.85, hy - r * 0.75),
+            ]  # fmt: skip
             self._add_head(smooth(bib), throat.color, "throat")
         if cap is not None:
             arc = np.deg2rad(np.linspace(-2, 196, 22))
@@ -193,7 +202,7 @@ class Painter:
         self._add_head(ellipse(x, y, r * 0.2), (14, 12, 16))
         self._add_head(ellipse(x + r * 0.07, y + r * 0.08, r * 0.07), (250, 250, 250))
 
-    def _throat_and_beak(self) -> None:
+    def _beak(self) -> None:
         state, (hx, hy), r = self.parts["beak"], self.head_at, self.radius
         x = hx + r * 0.74
         if state.shape in ("cone", "dagger", "needle"):
@@ -212,14 +221,32 @@ class Painter:
             return
         top = [(x - 0.03, hy + 0.17), (x + 0.22, hy + 0.17), (x + 0.44, hy + 0.06), (x + 0.5, hy - 0.12),
                (x + 0.4, hy - 0.05), (x + 0.2, hy - 0.03), (x - 0.03, hy - 0.03)]  # fmt: skip
-        low = [(x - 0.03, hy - 0.01), (x + 0.22, hy - 0.02), (x + 0.42, hy - 0.07), (x + 0.22, hy - 0.13), (x - 0.03, hy - 0.15)]
+        low = [
+            (x - 0.03, hy - 0.01),
+            (x + 0.22, hy - 0.02),
+            (x + 0.42, hy - 0.07),
+            (x + 0.22, hy - 0.13),
+            (x - 0.03, hy - 0.15),
+        ]
         casque = self.parts.get("casque")
         if casque is not None:
-            horn = [(x - 0.12, hy + 0.12), (x - 0.1, hy + 0.3), (x + 0.08, hy + 0.37), (x + 0.28, hy + 0.28), (x + 0.24, hy + 0.12)]
+            horn = [
+                (x - 0.12, hy + 0.12),
+                (x - 0.1, hy + 0.3),
+                (x + 0.08, hy + 0.37),
+                (x + 0.28, hy + 0.28),
+                (x + 0.24, hy + 0.12),
+            ]
             self._add_head(smooth(horn), casque.color, "casque")
         self._add_head(smooth(low), tint(state.color, 0.8), "beak")
         self._add_head(smooth(top), state.color, "beak")
-        tip = [(x + 0.36, hy + 0.11), (x + 0.45, hy + 0.05), (x + 0.5, hy - 0.12), (x + 0.4, hy - 0.05), (x + 0.33, hy - 0.02)]
+        tip = [
+            (x + 0.36, hy + 0.11),
+            (x + 0.45, hy + 0.05),
+            (x + 0.5, hy - 0.12),
+            (x + 0.4, hy - 0.05),
+            (x + 0.33, hy - 0.02),
+        ]
         self._add_head(smooth(tip), state.accent or state.color, "beak")
 
     def _feathers(self, wing: Wing, lines: tuple[float, ...]) -> None:
@@ -261,40 +288,3 @@ class Painter:
         self._add(wing.outline(), self.wing)
         self._feathers(wing, (0.3, 0.5, 0.7, 0.86))
         self._marks(wing)
-
-
-class Wing:
-    """A wing as a map (span fraction u, chord fraction v) -> point, smooth between its two edges of five knots."""
-
-    def __init__(
-        self, lead: list[tuple[float, float]], trail: list[tuple[float, float]], turn: float, pivot: tuple[float, float]
-    ) -> None:
-        self.edges = tuple(rotate(np.asarray(_SPAN @ np.asarray(side)), turn, pivot) for side in (lead, trail))
-
-    def at(self, u: Points, v: Points | float) -> Points:
-        """Points (N,2) at span fractions ``u`` (N,) and chord fractions ``v``."""
-        grid, chord = np.linspace(0, 1, len(_SPAN)), np.clip(v, 0, 1)
-        axes = [
-            np.interp(u, grid, self.edges[0][:, k]) * (1 - chord) + np.interp(u, grid, self.edges[1][:, k]) * chord
-            for k in (0, 1)
-        ]
-        return np.stack(axes, axis=1)
-
-    def outline(self) -> Points:
-        """Closed outline."""
-        return np.concatenate([self.edges[0], self.edges[1][::-1]])
-
-
-def _span_matrix(knots: int, samples: int) -> Points:
-    """Lagrange-free smooth interpolation: open Catmull-Rom from ``knots`` points to ``samples`` points."""
-    padded = np.vstack([2 * np.eye(knots)[0] - np.eye(knots)[1], np.eye(knots), 2 * np.eye(knots)[-1] - np.eye(knots)[-2]])
-    rows = []
-    for u in np.linspace(0, knots - 1, samples):
-        i = min(int(u), knots - 2)
-        t = u - i
-        basis = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
-        rows.append(0.5 * sum(b * padded[i + k] for k, b in enumerate(basis)))
-    return np.stack(rows)
-
-
-_SPAN = _span_matrix(5, 29)

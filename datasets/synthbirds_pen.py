@@ -81,9 +81,46 @@ def tint(color: Color, factor: float) -> Color:
     return r, g, b
 
 
-def rasterise(
-    shapes: list[Shape], size: tuple[int, int], evidence: frozenset[str]
-) -> tuple[Array, Array, Array]:
+class Wing:
+    """A wing as a map (span fraction u, chord fraction v) -> point, smooth between its two edges of five knots."""
+
+    def __init__(
+        self, lead: list[tuple[float, float]], trail: list[tuple[float, float]], turn: float, pivot: tuple[float, float]
+    ) -> None:
+        self.edges = tuple(rotate(np.asarray(_SPAN @ np.asarray(side)), turn, pivot) for side in (lead, trail))
+
+    def at(self, u: Points, v: Points | float) -> Points:
+        """Points (N,2) at span fractions ``u`` (N,) and chord fractions ``v``."""
+        grid, chord = np.linspace(0, 1, len(_SPAN)), np.clip(v, 0, 1)
+        axes = [
+            np.interp(u, grid, self.edges[0][:, k]) * (1 - chord) + np.interp(u, grid, self.edges[1][:, k]) * chord
+            for k in (0, 1)
+        ]
+        return np.stack(axes, axis=1)
+
+    def outline(self) -> Points:
+        """Closed outline."""
+        return np.concatenate([self.edges[0], self.edges[1][::-1]])
+
+
+def _span_matrix(knots: int, samples: int) -> Points:
+    """Matrix of the open Catmull-Rom spline from ``knots`` points to ``samples`` points."""
+    padded = np.vstack(
+        [2 * np.eye(knots)[0] - np.eye(knots)[1], np.eye(knots), 2 * np.eye(knots)[-1] - np.eye(knots)[-2]]
+    )
+    rows = []
+    for u in np.linspace(0, knots - 1, samples):
+        i = min(int(u), knots - 2)
+        t = u - i
+        basis = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
+        rows.append(0.5 * sum(b * padded[i + k] for k, b in enumerate(basis)))
+    return np.stack(rows)
+
+
+_SPAN = _span_matrix(5, 29)
+
+
+def rasterise(shapes: list[Shape], size: tuple[int, int], evidence: frozenset[str]) -> tuple[Array, Array, Array]:
     """Paint shapes (pixel coordinates, y down) in order, anti-aliased.
 
     Returns:

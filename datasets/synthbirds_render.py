@@ -47,7 +47,9 @@ def draw(seed: int, split: str, index: int, side: int) -> Picture:
             return picture
 
 
-def _place(rng: np.random.Generator, shapes: list[Shape], side: int) -> tuple[list[Shape], tuple[float, float, float, float]]:
+def _place(
+    rng: np.random.Generator, shapes: list[Shape], side: int
+) -> tuple[list[Shape], tuple[float, float, float, float]]:
     """Shapes in pixels of the image, y down, and their bounds."""
     extent = SMALLEST + (LARGEST - SMALLEST) * float(rng.beta(3.2, 2.0))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -93,9 +95,12 @@ def _paste(
     """Bird over the image, shaded as a rounded body: image, coverage and evidence coverage, all (S,S,…)."""
     color, cover, marked = rasterise(shapes, (side, side), evidence_parts(species))
     unit = side / 224
-    soft = np.asarray(
-        Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(5 * unit)), dtype=np.float32
-    ) / 255
+    soft = (
+        np.asarray(
+            Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(5 * unit)), dtype=np.float32
+        )
+        / 255
+    )
     angle = float(rng.uniform(-2.4, -0.75))
     dy, dx = np.gradient(soft)
     relief = -(dx * np.cos(angle) + dy * np.sin(angle)) * 5 * unit

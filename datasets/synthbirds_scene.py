@@ -63,6 +63,10 @@ def _one(rng: Rng, colors: tuple[Color, ...]) -> Color:
     return colors[int(rng.integers(len(colors)))]
 
 
+def _moved(points: Points, x: float, y: float) -> Points:
+    return np.asarray(points + np.array((x, y)))
+
+
 class _Canvas:
     """Shapes at twice the final resolution on a transparent layer; coordinates are fractions of the side."""
 
@@ -88,14 +92,21 @@ def _leaf(rng: Rng, canvas: _Canvas, x: float, y: float, size: float, color: Col
     blade = smooth([(-1, 0), (-0.4, 0.34), (0.3, 0.3), (1, 0), (0.3, -0.3), (-0.4, -0.34)])
     vein = np.array([(-1.0, -0.03), (0.95, 0.0), (-1.0, 0.03)])
     for points, shade in ((blade, 1.0), (np.concatenate([blade[:24], [[-1, 0]]]), 1.08), (vein, 0.7)):
-        canvas.fill(rotate(points * size, turn) + (x, y), tint(color, shade))
+        canvas.fill(_moved(rotate(points * size, turn), x, y), tint(color, shade))
 
 
 def _spray(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
     color = _pick(rng, GREENS)
     for _ in range(int(rng.integers(4, 9))):
         dx, dy = rng.normal(0, size, 2)
-        _leaf(rng, canvas, x + dx, y + dy, size * float(rng.uniform(0.5, 0.9)), tint(color, float(rng.uniform(0.75, 1.15))))
+        _leaf(
+            rng,
+            canvas,
+            x + dx,
+            y + dy,
+            size * float(rng.uniform(0.5, 0.9)),
+            tint(color, float(rng.uniform(0.75, 1.15))),
+        )
 
 
 def _branch(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
@@ -103,7 +114,10 @@ def _branch(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
     dx, dy = np.cos(turn) * size * 4, np.sin(turn) * size * 4
     thick = size * float(rng.uniform(0.08, 0.22))
     canvas.fill(capsule((x - dx, y - dy), thick, (x + dx, y + dy), thick * 0.5), color)
-    canvas.fill(capsule((x - dx, y - dy - thick * 0.5), thick * 0.25, (x + dx, y + dy - thick * 0.25), thick * 0.1), tint(color, 1.2))
+    canvas.fill(
+        capsule((x - dx, y - dy - thick * 0.5), thick * 0.25, (x + dx, y + dy - thick * 0.25), thick * 0.1),
+        tint(color, 1.2),
+    )
 
 
 def _berries(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
@@ -120,12 +134,17 @@ def _flower(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
     color, heart, count = _pick(rng, VIVID + PLUMAGE), _pick(rng, VIVID), int(rng.integers(5, 8))
     petal = smooth([(0.1, 0), (0.6, 0.3), (1, 0.12), (1, -0.12), (0.6, -0.3)]) * size
     for k in range(count):
-        canvas.fill(rotate(petal, 360 / count * k + float(rng.uniform(0, 30))) + (x, y), tint(color, 1 - 0.05 * (k % 3)))
+        canvas.fill(
+            _moved(rotate(petal, 360 / count * k + float(rng.uniform(0, 30))), x, y), tint(color, 1 - 0.05 * (k % 3))
+        )
     canvas.fill(ellipse(x, y, size * 0.28), heart)
 
 
 def _rock(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
-    color, angle = _pick(rng, ((126, 120, 112), (96, 90, 88), (160, 148, 130)) + PLUMAGE), np.linspace(0, 2 * np.pi, 10)[:9]
+    color, angle = (
+        _pick(rng, ((126, 120, 112), (96, 90, 88), (160, 148, 130), *PLUMAGE)),
+        np.linspace(0, 2 * np.pi, 10)[:9],
+    )
     radius = size * rng.uniform(0.75, 1.2, 9)
     outline = np.stack([x + 1.3 * radius * np.cos(angle), y + 0.85 * radius * np.sin(angle)], axis=1)
     canvas.fill(smooth(outline, 3), tint(color, 0.8))
@@ -137,15 +156,15 @@ def _decoy(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
     color, mark, turn = _pick(rng, PLUMAGE), _pick(rng, VIVID), float(rng.uniform(0, 360))
     angle = np.linspace(0, 2 * np.pi, 9)[:8]
     body = smooth(np.stack([np.cos(angle) * 1.15, np.sin(angle) * 0.85], axis=1) * rng.uniform(0.78, 1.18, (8, 1)), 5)
-    place = rotate(body * size, turn) + (x, y)
+    place = _moved(rotate(body * size, turn), x, y)
     canvas.fill(place, tint(color, 0.82))
-    canvas.fill(rotate(body * size * 0.86, turn) + (x - size * 0.05, y - size * 0.07), color)
+    canvas.fill(_moved(rotate(body * size * 0.86, turn), x - size * 0.05, y - size * 0.07), color)
     if rng.random() < 0.5:
         for at in (-0.35, 0.15):
             band = np.array([(at, -0.62), (at + 0.2, -0.62), (at + 0.24, 0.6), (at + 0.04, 0.62)])
-            canvas.fill(rotate(band * size, turn) + (x, y), mark)
+            canvas.fill(_moved(rotate(band * size, turn), x, y), mark)
     else:
-        canvas.fill(rotate(ellipse(0.2, 0.1, 0.5, 0.38) * size, turn) + (x, y), mark)
+        canvas.fill(_moved(rotate(ellipse(0.2, 0.1, 0.5, 0.38) * size, turn), x, y), mark)
 
 
 def _cloud(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
@@ -160,7 +179,15 @@ def _grass(rng: Rng, canvas: _Canvas, x: float, y: float, size: float) -> None:
     for _ in range(int(rng.integers(5, 10))):
         root, lean = x + float(rng.normal(0, size)), float(rng.normal(0, size))
         tall = size * float(rng.uniform(1.5, 4.0))
-        blade = np.array([(root - 0.006, y + size), (root + lean * 0.4, y - tall * 0.5), (root + lean, y - tall), (root + lean * 0.4 + 0.008, y - tall * 0.5), (root + 0.008, y + size)])
+        blade = np.array(
+            [
+                (root - 0.006, y + size),
+                (root + lean * 0.4, y - tall * 0.5),
+                (root + lean, y - tall),
+                (root + lean * 0.4 + 0.008, y - tall * 0.5),
+                (root + 0.008, y + size),
+            ]
+        )
         canvas.fill(blade, tint(color, float(rng.uniform(0.75, 1.2))))
 
 
@@ -169,7 +196,9 @@ FAR: tuple[_Drawer, ...] = (_spray, _branch, _cloud, _rock, _spray, _branch, _de
 NEAR: tuple[_Drawer, ...] = (_leaf, _spray, _branch, _berries, _flower, _rock, _decoy, _decoy, _grass, _berries)
 
 
-def scatter(rng: Rng, image: Array, kinds: tuple[_Drawer, ...], count: int, scale: tuple[float, float], blur: float) -> Array:
+def scatter(
+    rng: Rng, image: Array, kinds: tuple[_Drawer, ...], count: int, scale: tuple[float, float], blur: float
+) -> Array:
     """Composite ``count`` random distractors onto ``image``."""
     canvas = _Canvas(image.shape[0])
     for _ in range(count):
@@ -200,7 +229,13 @@ def perch(rng: Rng, image: Array, x: float, y: float, reach: float) -> Array:
         canvas.fill(capsule(ends[0], thick * 0.3, ends[1], thick * 0.2), tint(color, 1.16))
         for _ in range(int(rng.integers(0, 5))):
             at = float(rng.uniform(left, right))
-            _leaf(rng, canvas, at, y + thick + slope * (at - x) + float(rng.normal(0, thick * 2)), reach * float(rng.uniform(0.12, 0.28)))
+            _leaf(
+                rng,
+                canvas,
+                at,
+                y + thick + slope * (at - x) + float(rng.normal(0, thick * 2)),
+                reach * float(rng.uniform(0.12, 0.28)),
+            )
     else:
         _rock(rng, canvas, x, y + reach * 0.5, reach * 0.62)
     return canvas.over(image, 0.0)
@@ -210,7 +245,9 @@ def foreground(rng: Rng, side: int, x: float, y: float, reach: float) -> tuple[A
     """A few leaves or blades that may cross the edge of the bird: premultiplied colour (S,S,3) and coverage (S,S,1)."""
     canvas = _Canvas(side)
     if rng.random() < 0.3:
-        angle = float(rng.uniform(np.pi * 0.75, np.pi * 1.25) if rng.random() < 0.5 else rng.uniform(-0.2, 0.2)) + np.pi / 2
+        angle = (
+            float(rng.uniform(np.pi * 0.75, np.pi * 1.25) if rng.random() < 0.5 else rng.uniform(-0.2, 0.2)) + np.pi / 2
+        )
         at = (x + np.cos(angle) * reach * 0.9, y + np.sin(angle) * reach * 0.9)
         _spray(rng, canvas, float(at[0]), float(at[1]), reach * 0.14)
     flat = np.asarray(canvas.layer.convert("RGBa").reduce(2), dtype=np.float32)

@@ -60,25 +60,49 @@ FINCH = _family(
     "finch",
     {"beak": PartState("cone", HORN), "tail": PartState("square", (96, 66, 50))},
     body=((184, 122, 78), (170, 106, 72), (196, 138, 92)),
-    wing_shade=0.62, plump=1.18, head=0.235, tail_length=0.42, tail_width=0.15, leg=0.2, posture=32.0,
+    wing_shade=0.62,
+    plump=1.18,
+    head=0.235,
+    tail_length=0.42,
+    tail_width=0.15,
+    leg=0.2,
+    posture=32.0,
 )
 JAY = _family(
     "jay",
     {"beak": PartState("dagger", (52, 52, 60)), "tail": PartState("square", (34, 62, 128))},
     body=((70, 126, 208), (84, 142, 214), (62, 108, 192)),
-    wing_shade=0.66, plump=1.0, head=0.215, tail_length=0.72, tail_width=0.15, leg=0.22, posture=26.0,
+    wing_shade=0.66,
+    plump=1.0,
+    head=0.215,
+    tail_length=0.72,
+    tail_width=0.15,
+    leg=0.22,
+    posture=26.0,
 )
 WARBLER = _family(
     "warbler",
     {"beak": PartState("needle", (58, 54, 48)), "tail": PartState("square", (110, 118, 40))},
     body=((206, 204, 66), (190, 198, 74), (216, 206, 84)),
-    wing_shade=0.68, plump=0.92, head=0.215, tail_length=0.46, tail_width=0.12, leg=0.24, posture=20.0,
+    wing_shade=0.68,
+    plump=0.92,
+    head=0.215,
+    tail_length=0.46,
+    tail_width=0.12,
+    leg=0.24,
+    posture=20.0,
 )
 TOUCANET = _family(
     "toucanet",
     {"tail": PartState("square", (40, 40, 50))},
     body=((72, 70, 84), (84, 78, 88), (62, 66, 78)),
-    wing_shade=0.7, plump=1.04, head=0.235, tail_length=0.58, tail_width=0.14, leg=0.16, posture=40.0,
+    wing_shade=0.7,
+    plump=1.04,
+    head=0.235,
+    tail_length=0.58,
+    tail_width=0.14,
+    leg=0.16,
+    posture=40.0,
 )
 
 FAMILIES = (FINCH, JAY, WARBLER, TOUCANET)
