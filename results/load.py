@@ -126,6 +126,8 @@ def _whole_shards(
     whole, problems, absent = [], list[str](), []
     for shard in range(manifest.shards):
         mark = marks.get(shard)
+        if mark is not None and not mark.images:
+            continue
         part = mark.parts.get(triple) if mark else None
         if part is None:
             absent.append(shard)

@@ -85,9 +85,9 @@ def _to_arrow(name: str, value: Array) -> tuple[Any, Any]:
     if value.ndim == 1:
         array = pa.array(value)
         return array, pa.field(name, array.type, nullable=False)
-    flat = np.ascontiguousarray(value).reshape(len(value), -1)
-    width = flat.shape[1] * flat.itemsize
-    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat.tobytes())])
+    width = value.itemsize * int(np.prod(value.shape[1:]))
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(value).tobytes())]
+    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(value), buffers)
     layout = json.dumps({"dtype": value.dtype.str, "shape": value.shape[1:]}).encode()
     return array, pa.field(name, pa.binary(width), nullable=False, metadata={_LAYOUT: layout})
 

@@ -102,6 +102,8 @@ class RunStore:
         rows = self.manifest.rows_of(shard)
         if mark is None or (mark.start, mark.stop) != (rows.start, rows.stop):
             return False
+        if not mark.images:
+            return True
         return all(self._whole(mark, triple) for triple in {self.manifest.canonical(t) for t in triples})
 
     def write_shard(
@@ -117,7 +119,8 @@ class RunStore:
         Args:
             backbone: The backbone of all triples in ``rows``.
             shard: Number of the shard; its data-set rows are ``manifest.rows_of(shard)``.
-            rows: Canonical triple -> column -> values, one per image (``columns.COLUMNS`` lists them).
+            rows: Canonical triple -> column -> values, one per image (``columns.COLUMNS`` lists them); empty where all
+                images of the shard failed.
             failures: Images of the shard that have no row.
             stages: Stage -> seconds spent on this shard.
 
@@ -129,6 +132,10 @@ class RunStore:
             Failure(image_id=plain_text(f.image_id), index=f.index, reason=plain_text(f.reason)) for f in failures
         ]
         expected = np.array(sorted(set(self.manifest.rows_of(shard)) - {f.index for f in failed}), dtype=np.int64)
+        if not rows and len(expected):
+            raise RecordError(
+                f"shard {shard} of {backbone}: {len(expected)} images have neither a record nor a failure"
+            )
         checked: dict[str, dict[str, Array]] = {}
         for triple, columns in rows.items():
             if self.manifest.canonical(triple) != triple:

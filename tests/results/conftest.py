@@ -108,7 +108,7 @@ def write_one(store, backbone, shard, failed=(), triples=None):
     span = store.manifest.rows_of(shard)
     kept = [i for i in span if i not in failed]
     wanted = [t for t in triples or canonical_triples(store.manifest) if t.startswith(f"{backbone}/")]
-    rows = {t: make_rows(t, kept) for t in wanted}
+    rows = {t: make_rows(t, kept) for t in wanted} if kept else {}
     lost = [i for i in failed if i in span]
     failures = [Failure(image_id=f"img/{i:03d}.jpg", index=i, reason="truncated JPEG") for i in lost]
     store.write_shard(backbone, shard, rows, failures, {"forward": 0.2})

@@ -139,6 +139,17 @@ def test_failed_image_is_left_out_of_every_triple(tmp_path, toy):
         assert np.array_equal(run.column(triple, "y"), y)
 
 
+def test_shard_whose_images_all_failed(tmp_path, toy):
+    run = load_run(toy.fill(tmp_path / "run", toy.manifest(), failed=(4, 5, 6, 7)))
+    assert run.manifest.finished
+    assert run.problems == []
+    assert list(run.index) == [0, 1, 2, 3, 8, 9, 10]
+    with RunStore.open(tmp_path / "run", toy.manifest()) as store:
+        assert store.shard_done("net", 1, run.triples)
+        with pytest.raises(RecordError, match="neither"):
+            store.write_shard("net", 1, {})
+
+
 @pytest.mark.parametrize("damage", ["truncate", "delete", "swap"])
 def test_damaged_part_is_named_and_its_images_excluded_alike(tmp_path, toy, damage):
     out = toy.fill(tmp_path / "run", toy.manifest())
