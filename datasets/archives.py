@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ class _Stream(io.RawIOBase):
 
 
 def index_tar(archive: Path) -> dict[str, tuple[int, int]]:
+    """``read_index`` of an archive, once a process as long as the file stays the same."""
+    found = archive.stat()
+    return _cached_index(archive, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _cached_index(archive: Path, size: int, mtime_ns: int) -> dict[str, tuple[int, int]]:
+    del size, mtime_ns
+    return read_index(archive)
+
+
+def read_index(archive: Path) -> dict[str, tuple[int, int]]:
     """Name -> (offset, bytes) of the regular files of a tar or tar.gz; links and devices are left out.
 
     Raises:

@@ -1,5 +1,5 @@
 """Registers the built-in data sets when imported."""
 
-from . import synthbirds, wsol
+from . import cars, cub, folder, imagenet, openimages, synthbirds, tiny_imagenet, wsol
 
-__all__ = ["synthbirds", "wsol"]
+__all__ = ["cars", "cub", "folder", "imagenet", "openimages", "synthbirds", "tiny_imagenet", "wsol"]

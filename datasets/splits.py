@@ -22,42 +22,51 @@ HOLDOUT_OPTIONS = {
 def holdout(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Rows (N,) held out: of each class ``round(fraction·n)``, at least one where the class has two or more.
 
-    Not scikit-learn's splitter, which refuses the classes of one to three images that subsets and CUBV2 have.
+    Each class draws from its own generator, so that a split read in pieces gives the same rows. Not scikit-learn's
+    splitter, which refuses the classes of one to three images that subsets have.
     """
-    rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
-    shuffled = rng.permutation(len(labels))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    for start, count in zip(starts, counts, strict=True):
+    order = np.argsort(labels, kind="stable")
+    classes, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    for label, start, count in zip(classes, starts, counts, strict=True):
         take = min(max(1, round(fraction * count)), count - 1)
-        chosen[order[start : start + take]] = True
+        drawn = np.random.default_rng([seed, int(label)]).permutation(count)[:take]
+        chosen[order[start + drawn]] = True
     return chosen
 
 
-def split_train(chunk: Chunk, split: Split, options: Mapping[str, Any], findings: Findings, why: str) -> Chunk:
-    """Train's rows for ``train`` or, as a hold-out, for ``val``; says so in ``findings``.
+class HoldOut:
+    """Chooses train's rows for a split, chunk by chunk (a class must not be spread over chunks).
 
-    Raises:
-        DatasetError: An option is out of range.
+    ``why``: the reason for the hold-out, for the note. DatasetError where an option is out of range.
     """
-    try:
-        fraction, seed = float(options.get("val_fraction", 0.1)), int(options.get("val_seed", 0))
-    except ValueError as error:
-        raise DatasetError(f"val_fraction and val_seed must be numbers: {error}") from None
-    if not 0 < fraction < 1:
-        raise DatasetError(f"val_fraction={fraction} must lie between 0 and 1")
-    policy = options.get("train", "official")
-    if policy not in ("official", "minus_val"):
-        raise DatasetError(f"train={policy!r}; choose official or minus_val")
-    if split == "train" and policy == "official":
-        return chunk
-    held = holdout(chunk.labels, fraction, seed)
-    if split == "val":
-        rest = "train without them: train=minus_val" if policy == "official" else "train leaves them out"
-        findings.note(
-            f"val is a stratified hold-out of train ({held.sum():,} images, {fraction:.0%}, seed {seed}): {why}; {rest}"
-        )
-    else:
-        findings.note(f"train without the {held.sum():,} images held out as val")
-    return chunk.take(np.flatnonzero(held if split == "val" else ~held))
+
+    def __init__(self, split: Split, options: Mapping[str, Any], findings: Findings, why: str) -> None:
+        try:
+            self.fraction, self.seed = float(options.get("val_fraction", 0.1)), int(options.get("val_seed", 0))
+        except ValueError as error:
+            raise DatasetError(f"val_fraction and val_seed must be numbers: {error}") from None
+        if not 0 < self.fraction < 1 or self.seed < 0:
+            raise DatasetError(f"val_fraction={self.fraction} must lie between 0 and 1, val_seed={self.seed} above -1")
+        self.policy = options.get("train", "official")
+        if self.policy not in ("official", "minus_val"):
+            raise DatasetError(f"train={self.policy!r}; choose official or minus_val")
+        self.split, self.findings, self.why = split, findings, why
+        self.held = 0
+
+    def apply(self, chunk: Chunk) -> Chunk:
+        """The rows of the split."""
+        if self.split == "train" and self.policy == "official":
+            return chunk
+        held = holdout(chunk.labels, self.fraction, self.seed)
+        self.held += int(held.sum())
+        return chunk.take(np.flatnonzero(held if self.split == "val" else ~held))
+
+    def report(self) -> None:
+        """Say what was done, once all chunks went through."""
+        if self.split == "val":
+            rest = "train without them: train=minus_val" if self.policy == "official" else "train leaves them out"
+            drawn = f"{self.held:,} images, {self.fraction:.0%}, seed {self.seed}"
+            self.findings.note(f"val is a stratified hold-out of train ({drawn}): {self.why}; {rest}")
+        elif self.policy == "minus_val":
+            self.findings.note(f"train without the {self.held:,} images held out as val")

@@ -1,0 +1,234 @@
+"""`cub`: CUB-200-2011 as published, extracted or still in its .tgz, with or without segmentations (SEMANTICS §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import wsol
+from .adapter import Adapter, Built, Plan
+from .archives import index_tar
+from .findings import Findings, some
+from .headers import add_sizes
+from .locate import Expected, find_base
+from .rows import Chunk, Ints
+from .schema import DatasetError, DatasetSpec, Split, register_dataset
+from .splits import HOLDOUT_OPTIONS, HoldOut
+from .textfiles import id_columns
+from .trees import FolderTree, TarTree, Tree
+
+CLASSES = 200
+LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt")
+EXPECTED = Expected(
+    name="cub",
+    markers=("images.txt",),
+    nested=("CUB_200_2011", "CUB_200_2011/CUB_200_2011", "CUB-200-2011", "cub"),
+    archives=("CUB_200_2011.tgz", "CUB_200_2011.tar.gz", "CUB_200_2011.tar"),
+    what="CUB-200-2011 (the folder CUB_200_2011 with images.txt and images/, or CUB_200_2011.tgz)",
+)
+COUNTS = {"train": 5994, "test": 5794}
+OPTIONS = {
+    **HOLDOUT_OPTIONS,
+    "segmentations": "folder or .tgz of the masks (default: found beside the images), or off",
+    "metadata": "wsolevaluation's metadata/CUB: with the images in CUBV2/, val is CUBV2",
+}
+PAPER_COUNTS = (
+    "the official split (5,994/5,794) is used; the paper's 6,033/5,755 add up to the same 11,788 images but match no "
+    "published split"
+)
+
+
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+    """Find the lists, in a folder or an archive."""
+    if split == "val":
+        cubv2 = _cubv2(root, options)
+        if cubv2 is not None:
+            return cubv2
+    base = find_base(root, EXPECTED)
+    masks = _segmentations(root, base, options)
+    mask_archive = (masks,) if masks is not None and masks.is_file() else ()
+    if base.is_file():
+        return Plan(
+            "archive read in place",
+            lambda: build(TarTree(base, _prefix(base)), masks, split, options),
+            stamps=(base, *mask_archive),
+        )
+    absent = [n for n in LISTS if not (base / n).is_file()]
+    if absent:
+        raise DatasetError(f"cub: {base} lacks {', '.join(absent)}: half-extracted? Extract CUB_200_2011.tgz again")
+    variant = "official folder" + (", segmentations" if masks else "")
+    files = tuple(base / n for n in LISTS)
+    return Plan(variant, lambda: build(FolderTree(base), masks, split, options), files, mask_archive)
+
+
+def _prefix(archive: Path) -> str:
+    members = index_tar(archive)
+    tops = [m.removesuffix("images.txt") for m in members if m == "images.txt" or m.endswith("/images.txt")]
+    if not tops:
+        raise DatasetError(
+            f"cub: {archive} has no images.txt among its {len(members):,} files; is it CUB_200_2011.tgz?"
+        )
+    return min(tops, key=len)
+
+
+def _segmentations(root: Path, base: Path, options: Mapping[str, Any]) -> Path | None:
+    named = options.get("segmentations")
+    if named is not None:
+        path = Path(str(named)).expanduser()
+        if str(named) == "off":
+            return None
+        if not path.exists():
+            raise DatasetError(f"cub: segmentations={named}: no such folder or archive")
+        return path
+    for folder in dict.fromkeys(
+        (base if base.is_dir() else base.parent, root if root.is_dir() else root.parent, base.parent)
+    ):
+        for name in ("segmentations", "segmentations.tgz"):
+            if (folder / name).exists():
+                return folder / name
+    return None
+
+
+def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
+    """val from CUBV2 where its metadata was named; None otherwise."""
+    if "metadata" not in options:
+        return None
+    folder = wsol.find_metadata(root, "val", options["metadata"])
+    files = tuple(sorted(folder.glob("*.txt")))
+    above = root if root.is_dir() else root.parent
+    near = [p for p in (above / "CUBV2", above.parent / "CUBV2") if p.is_dir()]
+    settings = {**options, "num_classes": CLASSES}
+    return Plan("CUBV2", lambda: wsol.build(near[0] if near else above, folder, "val", settings), files)
+
+
+def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, Any]) -> Built:
+    """Read the five lists and join them by image id."""
+    findings = Findings()
+    findings.note(PAPER_COUNTS)
+    ids, names = _column(tree, "images.txt", "id path", findings)
+    if not len(ids):
+        raise DatasetError(f"{tree.label}/images.txt: no image in it; is the file truncated?")
+    labels = _join(tree, "image_class_labels.txt", "id class", ids, findings)
+    train = _join(tree, "train_test_split.txt", "id is_train", ids, findings)
+    boxes = _join(tree, "bounding_boxes.txt", "id x y width height", ids, findings)
+    boxes[:, 2:] += boxes[:, :2]
+    odd = np.flatnonzero((train[:, 0] != 0) & (train[:, 0] != 1))
+    if odd.size:
+        findings.error(
+            f"is_train of image {ids[odd[0]]} is {train[odd[0], 0]}, not 0 or 1", f"{tree.label}/train_test_split.txt"
+        )
+    wanted = np.flatnonzero(train[:, 0] == (0 if split == "test" else 1))
+    hold = HoldOut(split, options, findings, "no CUBV2 (pass metadata=DIR of wsolevaluation's CUB)")
+
+    def chunks() -> Iterator[Chunk]:
+        files = [f"images/{names[i][0]}" for i in wanted]
+        chunk = Chunk(
+            ids=[names[i][0] for i in wanted],
+            paths=tree.paths(files),
+            labels=labels[wanted, 0].astype(np.int64) - 1,
+            boxes=boxes[wanted],
+            box_offsets=np.arange(len(wanted) + 1, dtype=np.int64),
+            sizes=tree.sizes(files),
+        )
+        if split != "test":
+            chunk = hold.apply(chunk)
+            hold.report()
+        if masks is not None:
+            add_masks(chunk, masks, findings)
+        add_sizes(chunk)
+        yield chunk
+
+    return Built(
+        class_names=_class_names(tree, findings),
+        chunks=chunks(),
+        findings=findings,
+        watched=tree.folders,
+        has_boxes=True,
+        has_masks=masks is not None,
+    )
+
+
+def _column(tree: Tree, name: str, expected: str, findings: Findings) -> tuple[Ints, list[list[str]]]:
+    return id_columns(tree.lines(name), expected.count(" "), f"{tree.label}/{name}", findings, expected)
+
+
+def _join(tree: Tree, name: str, expected: str, ids: Ints, findings: Findings) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers (N,fields) of a list in the order of ``ids``; ids in only one of the two files are errors."""
+    where = f"{tree.label}/{name}"
+    keys, values = _column(tree, name, expected, findings)
+    table = np.full((len(ids), expected.count(" ")), np.nan)
+    row_of = {int(k): i for i, k in enumerate(ids)}
+    unknown: list[int] = []
+    for key, fields in zip(keys, values, strict=True):
+        row = row_of.get(int(key))
+        if row is None:
+            unknown.append(int(key))
+            continue
+        try:
+            table[row] = [float(f) for f in fields]
+        except ValueError:
+            findings.error(f"{' '.join(fields)!r} of image {key} is not `{expected.partition(' ')[2]}`", where)
+    if unknown:
+        findings.error(
+            f"{len(unknown):,} ids have no image in images.txt: {some(unknown)}",
+            where,
+            "is images.txt truncated?",
+            len(unknown),
+        )
+    absent = np.setdiff1d(ids, keys)
+    if absent.size:
+        findings.error(
+            f"{absent.size:,} images of images.txt have no line here: {some(absent.tolist())}",
+            where,
+            "is the file truncated?",
+            int(absent.size),
+        )
+    bad = np.flatnonzero(~np.isfinite(table).all(1) & np.isin(ids, keys))
+    if bad.size:
+        findings.error(f"not a number for images {some(ids[bad].tolist())}", where, count=int(bad.size))
+    return np.where(np.isfinite(table), table, 0.0)
+
+
+def _class_names(tree: Tree, findings: Findings) -> tuple[str, ...]:
+    """Names by 0-based index; a subset of the classes keeps the indices of all 200."""
+    keys, values = _column(tree, "classes.txt", "id name", findings)
+    named = {int(k): v[0] for k, v in zip(keys, values, strict=True)}
+    beyond = [k for k in named if not 1 <= k <= CLASSES]
+    if beyond:
+        findings.error(f"class ids outside 1 … {CLASSES}: {some(beyond)}", f"{tree.label}/classes.txt")
+    if len(named) < CLASSES:
+        findings.note(f"a subset: {len(named)} of {CLASSES} classes are named; labels stay those of the full set")
+    return tuple(named.get(i, f"{i:03d}.(absent)") for i in range(1, CLASSES + 1))
+
+
+def add_masks(chunk: Chunk, masks: Path, findings: Findings) -> None:
+    """Segmentations (grey: how many annotators agree; any of them counts, the evaluators' > 0.5) of every image."""
+    names = [f"{i.rpartition('.')[0]}.png" for i in chunk.ids]
+    tree: Tree = TarTree(masks, "segmentations/") if masks.is_file() else FolderTree(masks)
+    lost = [n for n, size in zip(names, tree.sizes(names), strict=True) if size < 0]
+    if lost:
+        fix = "extract segmentations.tgz completely, or pass segmentations=off"
+        findings.error(f"{len(lost):,} of {len(names):,} masks are missing: {some(lost)}", masks, fix, len(lost))
+    chunk.masks = [[p] for p in tree.paths(names)]
+    chunk.ignores = [None] * len(names)
+
+
+ADAPTER = Adapter("cub", 1, plan, OPTIONS)
+SPEC = register_dataset(
+    DatasetSpec(
+        name="cub",
+        load=ADAPTER.load,
+        title="CUB-200-2011",
+        source="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001",
+        licence="non-commercial research and education",
+        citation="@techreport{wah2011cub, title={The Caltech-UCSD Birds-200-2011 Dataset}, author={Wah, C. and "
+        "Branson, S. and Welinder, P. and Perona, P. and Belongie, S.}, institution={Caltech}, "
+        "number={CNS-TR-2011-001}, year={2011}}",
+        counts=COUNTS,
+        num_classes=CLASSES,
+        metrics=("boxes", "masks"),
+    )
+)

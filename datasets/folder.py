@@ -1,0 +1,178 @@
+"""`folder`: people's own images, with a CSV of boxes, a COCO JSON, or only one folder a class."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .adapter import Adapter, Built, Plan
+from .files import IMAGE_SUFFIXES
+from .findings import Findings, MissingSplitError, some
+from .headers import add_sizes
+from .rows import Chunk, group_boxes
+from .schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
+from .textfiles import read_lines, shorten
+from .trees import FolderTree
+
+OPTIONS = {
+    "annotations": "CSV (image,label,x0,y0,x1,y1; optional width,height,split) or COCO JSON; default: one folder a class",
+    "label": "COCO: unique (default; an image of several categories is an error) or largest (of the largest annotation)",
+}
+_NEEDED, _BOX = ("image", "label"), ("x0", "y0", "x1", "y1")
+
+
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+    """Choose the reader by the annotation file's suffix."""
+    if not root.is_dir():
+        raise DatasetError(f"folder: {root} is not a folder")
+    named = options.get("annotations")
+    if named is None:
+        return Plan("class folders", lambda: build_folders(root, split))
+    path = Path(str(named)).expanduser()
+    path = path if path.is_file() or path.is_absolute() else root / path
+    if not path.is_file():
+        raise DatasetError(f"folder: annotations={named}: no such file, neither here nor in {root}")
+    if path.suffix.lower() == ".json":
+        from .coco import build_coco
+
+        return Plan("COCO JSON", lambda: build_coco(root, path, split, str(options.get("label", "unique"))), (path,))
+    return Plan("CSV of boxes", lambda: build_csv(root, path, split), (path,))
+
+
+def build_csv(root: Path, path: Path, split: Split) -> Built:
+    """One box per line, several lines per image; class indices are ranks of the distinct labels in the whole file."""
+    findings = Findings()
+    lines = read_lines(path)
+    reader = csv.DictReader(lines)
+    header = tuple(reader.fieldnames or ())
+    absent = [c for c in _NEEDED if c not in header]
+    partial = [c for c in _BOX if c not in header]
+    if absent or 0 < len(partial) < 4:
+        raise DatasetError(
+            f"{path}:1: columns {', '.join(absent + (partial if len(partial) < 4 else []))} are missing; expected "
+            f"image,label and x0,y0,x1,y1 (optional width,height,split), found {', '.join(header) or 'nothing'}"
+        )
+    has_boxes = not partial
+    rows: list[tuple[str, str, list[float], tuple[int, int]]] = []
+    every_label: set[str] = set()
+    splits: set[str] = set()
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        if None in row.values() or None in row:
+            findings.error(f"{shorten(lines[reader.line_num - 1])} has not {len(header)} fields", where, "truncated?")
+            continue
+        every_label.add(row["label"])
+        splits.add(row.get("split", ""))
+        if "split" in header and row["split"] != split:
+            continue
+        try:
+            box = [float(row[c]) for c in _BOX] if has_boxes and row["x0"] != "" else []
+            size = int(row.get("width") or 0), int(row.get("height") or 0)
+        except ValueError:
+            findings.error(f"not a number in {shorten(lines[reader.line_num - 1])}", where)
+            continue
+        rows.append((row["image"], row["label"], box, size))
+    _check_split(path, split, splits, in_header="split" in header)
+    names = _class_names(every_label)
+    return _built(root, path, rows, names, has_boxes, findings)
+
+
+def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) -> None:
+    if not in_header and split != "test":
+        raise MissingSplitError(f"folder: {path} has no column `split`, so all of it is test; there is no {split}")
+    strange = sorted(found - {*SPLITS, ""})
+    if in_header and strange:
+        raise DatasetError(f"{path}: splits must be train, val or test; found {some(strange)}")
+    if in_header and split not in found:
+        raise MissingSplitError(f"folder: {path} has no row of split {split}")
+
+
+def _class_names(labels: set[str]) -> tuple[str, ...]:
+    """Names by index: whole numbers are the indices themselves, other labels are ranked."""
+    if labels and all(x.isdecimal() for x in labels):
+        return tuple(str(i) for i in range(max(map(int, labels)) + 1))
+    return tuple(sorted(labels))
+
+
+def _built(
+    root: Path,
+    path: Path,
+    rows: list[tuple[str, str, list[float], tuple[int, int]]],
+    names: tuple[str, ...],
+    has_boxes: bool,
+    findings: Findings,
+) -> Built:
+    index_of = {n: i for i, n in enumerate(names)}
+    row_of: dict[str, int] = {}
+    labels: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    owner: list[int] = []
+    boxes: list[list[float]] = []
+    for image, label, box, size in rows:
+        if image not in row_of:
+            row_of[image] = len(labels)
+            labels.append(index_of[label])
+            sizes.append(size)
+        elif labels[row_of[image]] != index_of[label]:
+            findings.error(f"{image} has the labels {names[labels[row_of[image]]]!r} and {label!r}", path)
+        if box:
+            owner.append(row_of[image])
+            boxes.append(box)
+    tree = FolderTree(root)
+    ids = list(row_of)
+
+    def chunks() -> Iterator[Chunk]:
+        grouped = group_boxes(np.array(owner, np.int64), np.array(boxes, np.float64).reshape(-1, 4), len(ids))
+        chunk = Chunk(ids, tree.paths(ids), np.array(labels, np.int64), sizes=tree.sizes(ids))
+        if has_boxes:
+            chunk.boxes, chunk.box_offsets = grouped
+            without = [i for i, n in zip(ids, chunk.box_counts(), strict=True) if n == 0]
+            if without:
+                findings.error(f"{len(without):,} images have no box: {some(without)}", path, count=len(without))
+        known = np.array(sizes, np.int64).reshape(-1, 2)
+        if known.size and (known > 0).all():
+            chunk.widths, chunk.heights = known[:, 0], known[:, 1]
+        else:
+            add_sizes(chunk)
+        yield chunk
+
+    return Built(names, chunks(), findings, watched=tree.folders, has_boxes=has_boxes)
+
+
+def build_folders(root: Path, split: Split) -> Built:
+    """ROOT/split/class/image where split folders exist, else ROOT/class/image as test; no boxes."""
+    findings = Findings()
+    have = [s for s in SPLITS if (root / s).is_dir()]
+    if (have and split not in have) or (not have and split != "test"):
+        raise MissingSplitError(f"folder: {root} has no {split}/ folder" + ("" if have else ", so all of it is test"))
+    base = root / split if have else root
+    tops = [root / s for s in have] or [root]
+    names = tuple(sorted({p.name for top in tops for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")}))
+    if not names:
+        raise DatasetError(f"folder: {base} has no class folders; pass annotations=FILE (CSV or COCO JSON)")
+    tree = FolderTree(base)
+    findings.note("no boxes and no masks: localisation metrics need annotations=FILE (CSV or COCO JSON)")
+
+    def chunks() -> Iterator[Chunk]:
+        for label, name in enumerate(names):
+            files = sorted(f"{name}/{n}" for n in tree.children(name) if n.endswith(IMAGE_SUFFIXES))
+            yield Chunk(files, tree.paths(files), np.full(len(files), label), sizes=tree.sizes(files))
+
+    return Built(names, chunks(), findings, watched=lambda: [base, *tree.folders()])
+
+
+ADAPTER = Adapter("folder", 1, plan, OPTIONS)
+SPEC = register_dataset(
+    DatasetSpec(
+        name="folder",
+        load=ADAPTER.load,
+        title="your own images",
+        source="a folder with a CSV of boxes, COCO JSON, or class folders",
+        licence="the images' own",
+        metrics=("boxes",),
+    )
+)

@@ -1,0 +1,134 @@
+"""ImageNet's labels and boxes in the forms people have: devkit, LOC_val_solution.csv, XML (SEMANTICS §7)."""
+
+from __future__ import annotations
+
+import csv
+import tarfile
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+
+from .findings import Findings, some
+from .imagenet_classes import imagenet_wnids
+from .schema import DatasetError
+from .textfiles import decode_lines, read_lines
+
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+VAL_IMAGES = 50_000
+
+
+@dataclass
+class Annotations:
+    """By image name without suffix: label, boxes (K,4) as published, and (width, height) where stated."""
+
+    labels: dict[str, int] = field(default_factory=dict)
+    boxes: dict[str, list[list[float]]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def label_of() -> dict[str, int]:
+    """wnid -> label: the rank in sorted order, not the devkit's ILSVRC2012_ID."""
+    return {wnid: i for i, wnid in enumerate(imagenet_wnids())}
+
+
+def read_devkit(place: Path) -> dict[str, int]:
+    """Labels of the 50,000 validation images from a devkit folder or ILSVRC2012_devkit_t12.tar.gz.
+
+    Raises:
+        DatasetError: A file is missing, damaged, or has not 50,000 lines.
+    """
+    meta_bytes, lines, where = _devkit_archive(place) if place.is_file() else _devkit_folder(place)
+    try:
+        synsets = scipy.io.loadmat(BytesIO(meta_bytes), squeeze_me=True)["synsets"]
+        wnid_of = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
+    except Exception as error:  # scipy raises anything on damaged files
+        raise DatasetError(f"{where}: meta.mat cannot be read ({error}); is it truncated?") from error
+    if len(lines) != VAL_IMAGES:
+        raise DatasetError(f"{where}: {len(lines):,} lines, expected {VAL_IMAGES:,}: is the file truncated?")
+    labels = label_of()
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            found[f"ILSVRC2012_val_{number:08d}"] = labels[wnid_of[int(line)]]
+        except (ValueError, KeyError):
+            raise DatasetError(f"{where}:{number}: {line!r} is not a class id 1 … 1000") from None
+    return found
+
+
+def _devkit_folder(place: Path) -> tuple[bytes, list[str], str]:
+    meta, truth = place / "meta.mat", place / GROUND_TRUTH
+    if not meta.is_file():
+        raise DatasetError(f"{meta}: no such file; it belongs to ILSVRC2012_devkit_t12.tar.gz")
+    return meta.read_bytes(), read_lines(truth), str(truth)
+
+
+def _devkit_archive(place: Path) -> tuple[bytes, list[str], str]:
+    try:
+        with tarfile.open(place) as tar:
+            content = {
+                Path(m.name).name: file.read()
+                for m in tar
+                if m.isreg() and Path(m.name).name in ("meta.mat", GROUND_TRUTH) and (file := tar.extractfile(m))
+            }
+        return content["meta.mat"], decode_lines(content[GROUND_TRUTH], f"{place}:{GROUND_TRUTH}"), str(place)
+    except (tarfile.TarError, EOFError, OSError, KeyError) as error:
+        raise DatasetError(f"{place}: cannot be read ({error}); is the download complete?") from error
+
+
+def read_solution(path: Path, findings: Findings) -> Annotations:
+    """Kaggle's LOC_val_solution.csv: `ImageId,wnid x0 y0 x1 y1 wnid …`."""
+    labels, result = label_of(), Annotations()
+    for number, row in enumerate(csv.reader(read_lines(path)), 1):
+        if number == 1 and row[:1] == ["ImageId"]:
+            continue
+        fields = row[1].split() if len(row) == 2 else []
+        try:
+            if not fields or len(fields) % 5:
+                raise ValueError
+            numbers = [[float(v) for v in fields[i + 1 : i + 5]] for i in range(0, len(fields), 5)]
+            label = labels[fields[0]]
+        except (ValueError, KeyError):
+            findings.error(f"{','.join(row)[:80]!r} is not `id,wnid x0 y0 x1 y1 …`", f"{path}:{number}", "truncated?")
+            continue
+        if row[0] in result.labels:
+            findings.error(f"{row[0]} is listed twice", f"{path}:{number}", "remove the duplicate line")
+        result.labels[row[0]], result.boxes[row[0]] = label, numbers
+    return result
+
+
+def read_xml_folder(folder: Path, findings: Findings) -> Annotations:
+    """PASCAL-style XML files: every object's box and wnid, and the image's size."""
+    labels, result = label_of(), Annotations()
+    bad: list[str] = []
+    for path in sorted(folder.glob("*.xml")):
+        try:
+            root = ElementTree.fromstring(path.read_bytes())
+            boxes = [[float(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS] for o in root.iter("object")]
+            wnid = root.findtext("object/name", "")
+            result.sizes[path.stem] = int(root.findtext("size/width", "0")), int(root.findtext("size/height", "0"))
+        except (ElementTree.ParseError, ValueError, OSError) as error:
+            bad.append(f"{path.name} ({error})")
+            continue
+        result.boxes[path.stem] = boxes
+        if wnid in labels:
+            result.labels[path.stem] = labels[wnid]
+    if bad:
+        fix = "extract ILSVRC2012_bbox_val_v3.tgz again"
+        findings.error(f"{len(bad):,} XML files cannot be read: {some(bad)}", folder, fix, len(bad))
+    return result
+
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def columns(names: list[str], found: Annotations) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], list[str]]:
+    """Boxes (M,4) and offsets of images in order, and the names that have none."""
+    lists = [found.boxes.get(n, []) for n in names]
+    offsets = np.concatenate([[0], np.cumsum([len(b) for b in lists])]).astype(np.int64)
+    flat = np.array([b for boxes in lists for b in boxes], np.float64).reshape(-1, 4)
+    return flat, offsets, [n for n, b in zip(names, lists, strict=True) if not b]
