@@ -116,7 +116,9 @@ def test_float32_is_near_float64(name: str, images: Tensor, settle: Callable[[nn
     low = {c: raw_map(CAMS.get(c), single, clamp=False) for c in PEERS}
     double = Evidence(features.double(), net.head().double(), target)
     for cam in PEERS:
-        ours, exact = (peer_scale(m.clamp_min(0).double()) for m in (low[cam], raw_map(CAMS.get(cam), double, clamp=False)))
+        ours, exact = (
+            peer_scale(m.clamp_min(0).double()) for m in (low[cam], raw_map(CAMS.get(cam), double, clamp=False))
+        )
         assert (ours - exact).abs().max() < 5e-6, cam
 
 
