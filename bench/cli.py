@@ -216,19 +216,16 @@ def time_stages(
 
 @app.command()
 def figure(
-    what: Annotated[
-        str, typer.Argument(help="contact-sheet: samples of a data set by class; maps: a qualitative grid.")
-    ],
+    what: Annotated[str, typer.Argument(help="contact-sheet: samples of a data set by class.")],
     output: Annotated[Path, typer.Option("--out", help="PNG or PDF to write.")],
     dataset: Annotated[str, typer.Option(help="Data set.")] = "synthbirds",
     root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    triples: Annotated[list[str] | None, typer.Option(help="Patterns, for maps.")] = None,
-    rows: Annotated[int, typer.Option(help="Samples a class, or images of the grid.", min=1, max=50)] = 3,
+    rows: Annotated[int, typer.Option(help="Samples a class.", min=1, max=50)] = 3,
     plugin: Plugins = None,
 ) -> None:
-    """Draw a figure: a contact sheet of a data set, or a grid of maps with predicted and true boxes.
+    """Draw a figure: a contact sheet of a data set, boxes and evidence outlined in its last row.
 
     Example:
 
@@ -239,7 +236,7 @@ def figure(
     for file in plugin or []:
         load_plugin(file)
     options = {"metadata": str(metadata)} if metadata else {}
-    draw(what, output, dataset=dataset, root=root, options=options, split=split, triples=triples or [], rows=rows)
+    draw(what, output, dataset=dataset, root=root, options=options, split=split, rows=rows)
     out.print(f"wrote {output}", soft_wrap=True)
 
 

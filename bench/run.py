@@ -30,6 +30,7 @@ from ..results.load import Run, load_run
 from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ..results.store import RunStore
 from ..results.timing_schema import BackboneTiming, Timings
+from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
 from .errors import RunError
 from .onepass import Columns, OnePass
@@ -66,6 +67,7 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
     for file in config.plugins:
         load_plugin(file)
     device = torch.device(pick_device(config.device))
+    keep_freed_memory()
     with torch_determinism():
         return _Runner(config, device).run()
 

@@ -19,6 +19,7 @@ from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import Batch, SampleTable
 from ..results.timing_schema import BackboneTiming, StageTiming, Timings
+from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
 from .errors import RunError, UsageError
 from .onepass import OnePass
@@ -73,6 +74,7 @@ def time_pass(
     wanted = expand_patterns(config.triples)
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
     where = torch.device(pick_device(device))
+    keep_freed_memory()
     table = open_table(dataset, root, "test", **options)
     ready, load_rate = _load(table, config, batches)
     report = TimingReport(
@@ -207,7 +209,9 @@ def show_timings(report: TimingReport, console: Console) -> None:
     for name, timing in report.timings.backbones.items():
         ratio = report.load_forwards.get(name)
         if ratio is not None:
-            console.print(f"{name}: a plain forward takes {timing.forward_ms:.2f} ms an image; loading is {ratio:.1f}× faster")
+            console.print(
+                f"{name}: a plain forward takes {timing.forward_ms:.2f} ms an image; loading is {ratio:.1f}× faster"
+            )
         if timing.map_forwards is None:
             continue
         table = Table("stage", "ms/image", "IQR", "forwards", title=name, title_justify="left", box=None)

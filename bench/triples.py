@@ -55,7 +55,9 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
                         if CAMS.get(cam).headless and head != "softmax":
                             if cam_glob or head_glob:
                                 continue
-                            raise UsageError(f"triple {triple}: {cam} depends on no head; write {backbone}/{cam}/softmax")
+                            raise UsageError(
+                                f"triple {triple}: {cam} depends on no head; write {backbone}/{cam}/softmax"
+                            )
                         found[triple] = found.get(triple, False) or not (cam_glob or _GLOB.search(parts[0]))
     if not found:
         raise UsageError(f"no triple matches {' '.join(patterns) or '(nothing)'}")

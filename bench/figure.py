@@ -1,0 +1,71 @@
+"""``cambench figure``: pictures of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..datasets.loading import load_batches
+from ..datasets.open import open_table
+from ..datasets.schema import SampleTable
+from ..registry import UnknownNameError
+from ..results.contact_sheet import Column, Tile, contact_sheet
+from .errors import RunError, UsageError
+
+FIGURES = ("contact-sheet",)
+COLUMNS = 12
+"""Classes of a contact sheet; a data set with more shows its first ones."""
+SIZE, DPI = 224, 130
+
+
+def draw(
+    what: str,
+    output: Path,
+    *,
+    dataset: str,
+    root: Path | None,
+    options: Mapping[str, Any],
+    split: str,
+    rows: int,
+) -> None:
+    """Write a figure to ``output`` (PNG or PDF).
+
+    Raises:
+        UnknownNameError: No such figure. UsageError: A file format that cannot be written.
+        RunError: No image of the split can be read.
+    """
+    if what not in FIGURES:
+        raise UnknownNameError("figure", what, FIGURES)
+    if output.suffix.lower() not in (".png", ".pdf"):
+        raise UsageError(f"--out {output}: expected a name ending in .png or .pdf")
+    table = open_table(dataset, root, split, **options)
+    columns = sheet_columns(table, rows)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(columns, outlined=1).savefig(output, dpi=DPI)
+
+
+def sheet_columns(table: SampleTable, samples: int) -> list[Column]:
+    """One column a class, ``samples`` readable images each, as the networks see them (squashed to 224×224).
+
+    Raises:
+        RunError: None of the chosen images can be read.
+    """
+    chosen: dict[int, list[int]] = {}
+    for row, label in enumerate(table.rows["label"][:]):
+        if label in chosen or len(chosen) < COLUMNS:
+            picked = chosen.setdefault(label, [])
+            if len(picked) < samples:
+                picked.append(row)
+    tiles: dict[int, list[Tile]] = {label: [] for label in sorted(chosen)}
+    wanted = [row for label in sorted(chosen) for row in chosen[label]]
+    for batch in load_batches(table, wanted, SIZE, 16, 2):
+        for i, label in enumerate(batch.labels.tolist()):
+            evidence = batch.evidence[i].numpy() if batch.evidence is not None else None
+            tiles[label].append(Tile(batch.images[i].permute(1, 2, 0).numpy(), batch.gt_boxes[i].tolist(), evidence))
+    families = table.facts.get("families", {})
+    names = table.class_names
+    columns = [Column(names[k], found, families.get(names[k], "")) for k, found in tiles.items() if found]
+    if not columns:
+        raise RunError(f"{table.name} {table.split}: none of the chosen images can be read")
+    return columns
