@@ -117,6 +117,10 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
     digest = hashlib.sha256(repr((VERSION, job, CLASS_NAMES)).encode())
     console = Console(stderr=True)
     shown = on_progress is None and console.is_terminal and sys.stderr.isatty()
+    if on_progress is None and not shown:
+        console.print(
+            f"drawing synthbirds {job.split}: {job.count} images, once; kept in {entry.parent}", soft_wrap=True
+        )
     writer = _SealedWriter(entry)
     try:
         chunks = draw_rows(job)
