@@ -1,5 +1,62 @@
-"""cambench: compare class activation maps honestly."""
+"""cambench: compare class activation maps honestly.
+
+The public names below are imported at first use, so that ``import cambench`` loads no network library.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
+    from .baselines.base import register_backbone, register_cam, register_head
+    from .bench.run import run
+    from .datasets.schema import register_dataset
+    from .metrics import register_metric
+    from .protocol import Protocol
+
+_HOMES = {
+    "Protocol": ".protocol",
+    "list_backbones": ".api",
+    "list_cams": ".api",
+    "list_datasets": ".api",
+    "list_heads": ".api",
+    "list_metrics": ".api",
+    "list_protocols": ".api",
+    "register_backbone": ".baselines.base",
+    "register_cam": ".baselines.base",
+    "register_dataset": ".datasets.schema",
+    "register_head": ".baselines.base",
+    "register_metric": ".metrics",
+    "run": ".bench.run",
+}
+
+__all__ = [
+    "Protocol",
+    "__version__",
+    "list_backbones",
+    "list_cams",
+    "list_datasets",
+    "list_heads",
+    "list_metrics",
+    "list_protocols",
+    "register_backbone",
+    "register_cam",
+    "register_dataset",
+    "register_head",
+    "register_metric",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..api import list_backbones
 from ..baselines.base import BACKBONES, CAMS, HEADS
 from ..datasets.schema import DATASETS
 from ..metrics import METRICS
@@ -25,9 +26,7 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
     if pattern.startswith("timm:"):
-        import timm
-
-        rows += [(f"timm:{n}", n, "–", "–", "timm") for n in timm.list_models(pattern.removeprefix("timm:"))]
+        rows += [(n, n.removeprefix("timm:"), "–", "–", "timm") for n in list_backbones(pattern)]
     return ("name", "title", "classes", "weights", "source"), rows
 
 

@@ -65,5 +65,5 @@ def test_ls_works_from_the_wheel(wheel, tmp_path):
         "from cambench.bench.cli import main; sys.argv = ['cambench', 'ls']; main()"
     )
     answer = python("-c", code, str(tmp_path), cwd=tmp_path)
-    for name in ("slim_resnet", "gradcam", "sigmoid", "synthbirds", "maxboxaccv2", "paper"):
+    for name in ("slim_resnet", "gradcam", "sigmoid", "synthbirds", "max_box_acc_v2", "paper"):
         assert name in answer.stdout

@@ -1,0 +1,42 @@
+"""Names that can be used, by kind: thin views of the registries."""
+
+from __future__ import annotations
+
+from .baselines.base import BACKBONES, CAMS, HEADS
+from .datasets.schema import DATASETS
+from .metrics import METRICS
+from .protocol import PROTOCOLS
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Registered backbones that match a glob; ``timm:`` patterns list timm's networks."""
+    if pattern.startswith("timm:"):
+        import timm
+
+        return [f"timm:{name}" for name in timm.list_models(pattern.removeprefix("timm:"))]
+    return BACKBONES.names(pattern)
+
+
+def list_cams(pattern: str = "*") -> list[str]:
+    """Registered CAM methods that match a glob."""
+    return CAMS.names(pattern)
+
+
+def list_heads(pattern: str = "*") -> list[str]:
+    """Registered heads that match a glob."""
+    return HEADS.names(pattern)
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """Registered data sets that match a glob."""
+    return DATASETS.names(pattern)
+
+
+def list_metrics(pattern: str = "*") -> list[str]:
+    """Registered metrics that match a glob."""
+    return METRICS.names(pattern)
+
+
+def list_protocols(pattern: str = "*") -> list[str]:
+    """Named protocols that match a glob."""
+    return PROTOCOLS.names(pattern)
