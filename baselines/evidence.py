@@ -33,7 +33,8 @@ class Evidence:
         images: Tensor | None = None,
         backbone: Backbone | None = None,
     ) -> None:
-        self.features = features.detach()
+        # Maps reduce over cells; a channels-last map would be strided in every one of those reductions.
+        self.features = features.detach().contiguous()
         self.head, self.target = head, target
         self.image_ids = tuple(image_ids)
         self._images, self._backbone = images, backbone
