@@ -34,7 +34,12 @@ def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
     label_of = {c: i for i, c in enumerate(category_ids)}
     if len(set(names)) < len(names):
         raise DatasetError(f"{path}: category names are not distinct")
-    images, labels, owner, boxes, mixed, bare = [], [], [], [], [], []
+    images: list[dict[str, Any]] = []
+    labels: list[int] = []
+    owner: list[int] = []
+    boxes: list[list[float]] = []
+    mixed: list[str] = []
+    bare: list[str] = []
     for image in coco.loadImgs(sorted(coco.getImgIds())):
         annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"], iscrowd=False))
         if not annotations:

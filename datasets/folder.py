@@ -19,8 +19,8 @@ from .textfiles import read_lines, shorten
 from .trees import FolderTree
 
 OPTIONS = {
-    "annotations": "CSV (image,label,x0,y0,x1,y1; optional width,height,split) or COCO JSON; default: one folder a class",
-    "label": "COCO: unique (default; an image of several categories is an error) or largest (of the largest annotation)",
+    "annotations": "CSV (image,label,x0,y0,x1,y1; maybe width,height,split) or COCO JSON; default: one folder a class",
+    "label": "COCO: unique (default: several categories in an image are an error) or largest (annotation)",
 }
 _NEEDED, _BOX = ("image", "label"), ("x0", "y0", "x1", "y1")
 

@@ -145,8 +145,8 @@ def find_validation(base: Path, options: Mapping[str, Any]) -> Sources:
     by_class = images.is_dir() and any(p.name in label_of() for p in images.iterdir() if p.is_dir())
     if not by_class and devkit is None and solution is None and xml is None:
         raise DatasetError(
-            f"imagenet: {images} has no class folders, so the labels must come from elsewhere: put "
-            f"ILSVRC2012_devkit_t12.tar.gz (image-net.org, development kit) or LOC_val_solution.csv (Kaggle) into {base}"
+            f"imagenet: {images} has no class folders, so labels must come from elsewhere: put "
+            f"ILSVRC2012_devkit_t12.tar.gz (image-net.org) or LOC_val_solution.csv (Kaggle) into {base}"
         )
     return Sources(images, by_class, xml, solution, devkit)
 
