@@ -103,9 +103,15 @@ def check_columns(triple: str, columns: Mapping[str, Array], manifest: RunManife
                 f"records of {triple}: column {name} has shape {value.shape}, expected {count} rows "
                 f"of {column.ndim} dimension(s)"
             )
-        checked[name] = _cast(triple, name, value, column.dtype)
+        checked[name] = _cast(triple, name, value, _stored_dtype(name, column, manifest))
     _check_hits(triple, checked, len(manifest.hit_thresholds))
     return checked
+
+
+def _stored_dtype(name: str, column: Column, manifest: RunManifest) -> str:
+    # A bin holds at most all pixels of a map, which two bytes can count up to 255 x 255 pixels.
+    small = name == "pixel_histogram" and manifest.protocol.size**2 < 2**16
+    return "<u2" if small else column.dtype
 
 
 _EXTRA_COLUMN = Column("<f8", 0, "a further metric's value of the image")

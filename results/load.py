@@ -13,10 +13,10 @@ import pandas as pd
 
 from .columns import COLUMNS, Array
 from .errors import RecordError
+from .folder import read_manifest
 from .manifest import Failure, RunManifest, split_triple
 from .markers import ShardMark, read_marks
 from .parts import check_part, column_names, part_path, read_part
-from .store import read_manifest
 
 Index = npt.NDArray[np.int64]
 
@@ -132,7 +132,7 @@ def _whole_shards(
         if part is None:
             absent.append(shard)
             continue
-        wrong = check_part(part_path(out, triple, shard), part.key, part.bytes)
+        wrong = check_part(part_path(out, triple, shard), part, manifest.record_key(triple))
         if wrong:
             rows = manifest.rows_of(shard)
             problems.append(f"{wrong}; images {rows.start} to {rows.stop - 1} are left out of every triple")

@@ -10,17 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .atomic import safe_name, write_text
 from .manifest import SCHEMA_VERSION, Failure
-
-
-class PartMark(BaseModel):
-    """A part that a marker vouches for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: str
-    """``RunManifest.record_key`` of the triple when it was written."""
-    bytes: int
-    """Size of the file."""
+from .parts import PartMark
 
 
 class ShardMark(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from .atomic import atomic_path, plain_text, safe_name
 from .errors import RecordError
@@ -26,8 +28,21 @@ def part_path(out: Path, triple: str, shard: int) -> Path:
     return out.joinpath("records", *map(safe_name, split_triple(triple)), f"part-{shard:05d}.parquet")
 
 
-def write_part(path: Path, columns: Mapping[str, Array], key: str) -> int:
-    """Write a part atomically; returns its bytes on disk.
+class PartMark(BaseModel):
+    """What a shard's marker says of a part, so that any change of the file shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    """``RunManifest.record_key`` of the triple when it was written."""
+    bytes: int
+    """Size of the file."""
+    crc32: int
+    """CRC-32 of the file."""
+
+
+def write_part(path: Path, columns: Mapping[str, Array], key: str) -> PartMark:
+    """Write a part atomically; returns its mark.
 
     A column of more than one dimension becomes fixed-size binary; its dtype and shape are in the field's metadata.
     """
@@ -35,23 +50,26 @@ def write_part(path: Path, columns: Mapping[str, Array], key: str) -> int:
     schema = pa.schema(list(fields), metadata={_KEY: key.encode()})
     table = pa.Table.from_arrays(list(arrays), schema=schema)
     with atomic_path(path) as temp:
-        pq.write_table(table, temp, compression="zstd", write_page_checksum=True)
-    return path.stat().st_size
+        # Statistics would repeat whole histograms as the minimum and maximum of their column.
+        pq.write_table(table, temp, compression="zstd", write_page_checksum=True, write_statistics=False)
+        content = temp.read_bytes()
+    return PartMark(key=key, bytes=len(content), crc32=zlib.crc32(content))
 
 
-def check_part(path: Path, key: str, size: int | None = None) -> str | None:
-    """What is wrong with a part (None where nothing is): missing, truncated, unreadable, of another run."""
+def check_part(path: Path, mark: PartMark, key: str) -> str | None:
+    """What is wrong with a part (None where nothing is): missing, truncated, changed, written under another key."""
+    if mark.key != key:
+        return f"{path}: written under another key (protocol, data set, weights or version)"
     try:
-        found = path.stat().st_size
-        if size is not None and found != size:
-            return f"{path}: has {found} bytes, {size} were written; truncated or changed"
-        metadata = pq.read_schema(path).metadata or {}
+        content = path.read_bytes()
     except FileNotFoundError:
         return f"{path}: missing"
-    except (OSError, pa.ArrowException) as error:
-        return f"{path}: not a readable Parquet file ({_first_line(error)})"
-    if metadata.get(_KEY, b"").decode() != key:
-        return f"{path}: written under another key (protocol, data set, weights or version)"
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    if len(content) != mark.bytes:
+        return f"{path}: has {len(content)} bytes, {mark.bytes} were written; truncated or changed"
+    if zlib.crc32(content) != mark.crc32:
+        return f"{path}: its content has changed since it was written (CRC-32)"
     return None
 
 
@@ -65,7 +83,7 @@ def read_part(path: Path, names: Sequence[str] | None = None) -> dict[str, Array
             if lacking:
                 raise RecordError(f"{path}: has no column {', '.join(lacking)}")
             table = file.read(columns=wanted)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(
             f"{path}: damaged ({_first_line(error)}); run again with the same --out to redo it"
         ) from error

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol as TypingProtocol
 
 import numpy as np
-from pydantic import ValidationError
 
-from .atomic import TEMP_SUFFIX, plain_text, write_text
+from .atomic import plain_text, write_text
 from .columns import Array, check_columns
-from .errors import RecordError, ResultsError, RunMismatchError
-from .locks import LOCK_NAME, FolderLock
-from .manifest import SCHEMA_VERSION, BackboneRecord, Failure, RunManifest
-from .markers import PartMark, ShardMark, read_mark, read_marks, write_mark
-from .parts import part_path, write_part
+from .errors import RecordError, RunMismatchError
+from .folder import MANIFEST_NAME, check_folder, wait_for
+from .locks import FolderLock
+from .manifest import BackboneRecord, Failure, RunManifest
+from .markers import ShardMark, read_mark, read_marks, write_mark
+from .parts import PartMark, check_part, part_path, write_part
 from .timing_schema import BackboneTiming, StageTiming, Timings
 
-MANIFEST_NAME = "run.json"
-WAIT_FOR_RANK0_S = 120.0
+WRITERS = 4
+"""Threads that write the parts of a shard; compressing and flushing release the interpreter."""
 
 
 class FailedImage(TypingProtocol):
@@ -67,13 +66,13 @@ class RunStore:
             RecordError: Its ``run.json`` is damaged or of another schema version.
         """
         out = Path(out)
-        _check_folder(out, manifest)
+        check_folder(out, manifest)
         out.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(out, rank, world_size)
         try:
             if rank and not (out / MANIFEST_NAME).exists():
-                _wait_for(out / MANIFEST_NAME)
-            stored = _check_folder(out, manifest)
+                wait_for(out / MANIFEST_NAME)
+            stored = check_folder(out, manifest)
             store = cls(
                 out, stored.extended(manifest) if stored else manifest.model_copy(deep=True), lock, rank, world_size
             )
@@ -144,10 +143,9 @@ class RunStore:
         span = self.manifest.rows_of(shard)
         old = read_mark(self.out, backbone, shard)
         parts = {t: p for t, p in old.parts.items() if self._whole(old, t)} if old else {}
-        for triple, columns in checked.items():
-            key = self.manifest.record_key(triple)
-            size = write_part(part_path(self.out, triple, shard), columns, key)
-            parts[triple] = PartMark(key=key, bytes=size)
+        with ThreadPoolExecutor(WRITERS) as pool:
+            written = pool.map(lambda item: self._write_part(shard, *item), checked.items())
+            parts |= dict(zip(checked, written, strict=True))
         mark = ShardMark(
             shard=shard,
             start=span.start,
@@ -204,43 +202,17 @@ class RunStore:
     ) -> None:
         self.close()
 
+    def _write_part(self, shard: int, triple: str, columns: Mapping[str, Array]) -> PartMark:
+        return write_part(part_path(self.out, triple, shard), columns, self.manifest.record_key(triple))
+
     def _whole(self, mark: ShardMark, triple: str) -> bool:
         part = mark.parts.get(triple)
-        if part is None or part.key != self.manifest.record_key(triple):
-            return False
-        path = part_path(self.out, triple, mark.shard)
-        return path.is_file() and path.stat().st_size == part.bytes
+        key = self.manifest.record_key(triple)
+        return part is not None and check_part(part_path(self.out, triple, mark.shard), part, key) is None
 
     def _save(self) -> None:
         if self.rank == 0:
             write_text(self.out / MANIFEST_NAME, self.manifest.model_dump_json(indent=1) + "\n")
-
-
-def read_manifest(out: Path) -> RunManifest:
-    """The manifest of a run folder.
-
-    Raises:
-        RecordError: There is none, it is damaged, or another schema version wrote it (the message names both).
-    """
-    path = out / MANIFEST_NAME
-    try:
-        content = json.loads(path.read_bytes())
-        version = content["schema_version"]
-    except FileNotFoundError:
-        raise RecordError(f"{out} is not a run folder: it has no {MANIFEST_NAME}") from None
-    except (ValueError, KeyError, TypeError):
-        raise RecordError(f"{path}: damaged; expected the JSON object that a run writes") from None
-    if version != SCHEMA_VERSION:
-        writer = content.get("code_version", "?")
-        raise RecordError(
-            f"{path}: schema version {version} (cambench {writer}); this cambench reads version {SCHEMA_VERSION}. "
-            f"Read it with cambench {writer}, or run again"
-        )
-    try:
-        return RunManifest.model_validate(content)
-    except ValidationError as error:
-        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise RecordError(f"{path}: {fields}") from None
 
 
 def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> BackboneTiming:
@@ -251,26 +223,6 @@ def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> Bac
             if mark.images:
                 samples.setdefault(stage, []).append(1000 * seconds / mark.images)
     return timing.model_copy(update={"stages": {s: StageTiming.of(v, "shard") for s, v in samples.items()}})
-
-
-def _check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
-    """The stored manifest that ``manifest`` may continue; None for an empty or new folder. Writes nothing."""
-    if not out.exists():
-        return None
-    if not out.is_dir():
-        raise RunMismatchError(out, ["it is a file, not a folder"])
-    if (out / MANIFEST_NAME).exists():
-        stored = read_manifest(out)
-        different = manifest.differences(stored)
-        if different:
-            raise RunMismatchError(out, different)
-        return stored
-    foreign = sorted(
-        p.name for p in out.iterdir() if not (p.name.startswith(LOCK_NAME) or p.name.endswith(TEMP_SUFFIX))
-    )
-    if foreign:
-        raise RunMismatchError(out, [f"no {MANIFEST_NAME}, but other files: {', '.join(map(repr, foreign[:5]))}"])
-    return None
 
 
 def _sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard: int) -> dict[str, Array]:
@@ -287,11 +239,3 @@ def _sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard:
 
 def _union(failures: Iterable[Failure]) -> list[Failure]:
     return sorted({f.index: f for f in failures}.values(), key=lambda f: f.index)
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + WAIT_FOR_RANK0_S
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise ResultsError(f"{path}: rank 0 did not write it within {WAIT_FOR_RANK0_S:.0f} s")
-        time.sleep(0.05)

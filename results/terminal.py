@@ -12,8 +12,15 @@ from .manifest import split_triple
 from .merge import Merged, merge_runs
 from .score_table import BASE_HEAD, CONTROL_MARK, backbone_title, cam_title, head_title, is_control
 
-SHORT = ("top1_cls", "gt_known_loc", "max_box_acc_v2", "pxap", "average_drop", "increase_in_confidence")
-"""Metrics of the closing table; ``leaderboard.md`` has all."""
+SHORT = {
+    "top1_cls": "Top-1",
+    "gt_known_loc": "GT Loc",
+    "max_box_acc_v2": "MBAv2",
+    "pxap": "PxAP",
+    "average_drop": "Drop",
+    "increase_in_confidence": "Inc",
+}
+"""Metrics of the closing table and their short names; ``leaderboard.md`` has all."""
 LISTED = 5
 
 
@@ -43,7 +50,7 @@ def _table(merged: Merged) -> Table:
     table = Table(header_style="bold", pad_edge=False)
     table.add_column("backbone / method / head", no_wrap=True)
     for metric in metrics:
-        table.add_column(f"{metric.title} {metric.arrow}", justify="right")
+        table.add_column(f"{SHORT[metric.name]} {metric.arrow}", justify="right")
     last = ""
     for triple in merged.triples:
         manifest, (backbone, cam, head) = merged.manifest(triple), split_triple(triple)

@@ -168,21 +168,34 @@ def test_damaged_part_is_named_and_its_images_excluded_alike(tmp_path, toy, dama
     assert list(run.index) == [0, 1, 2, 3, 8, 9, 10]
     assert all(len(run.column(t, "y")) == 7 for t in run.triples)
     assert score_run(run).images == 7
-    # Running again redoes what is missing or cut short.
-    if damage != "swap":
-        again = load_run(toy.fill(out, toy.manifest()))
-        assert again.problems == []
-        assert len(again.index) == 11
+    # Running again redoes what is damaged.
+    again = load_run(toy.fill(out, toy.manifest()))
+    assert again.problems == []
+    assert len(again.index) == 11
 
 
-def test_flipped_byte_inside_a_page_is_an_error_not_a_number(tmp_path, toy):
-    out = toy.fill(tmp_path / "run", toy.manifest())
-    part = part_path(out, "net/cam/sigmoid", 0)
+def test_any_flipped_byte_is_a_named_problem(tmp_path, toy):
+    out = toy.fill(tmp_path / "run", toy.manifest(rows=4, shard_size=2))
+    part = part_path(out, TRIPLE, 1)
+    content = part.read_bytes()
+    for position in range(3, len(content), len(content) // 60):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        part.write_bytes(damaged)
+        run = load_run(out)
+        assert len(run.problems) == 1
+        assert "part-00001.parquet: its content has changed" in run.problems[0]
+        assert list(run.index) == [0, 1]
+
+
+def test_part_damaged_after_loading_is_an_error_not_a_number(tmp_path, toy):
+    run = load_run(toy.fill(tmp_path / "run", toy.manifest()))
+    part = part_path(run.out, TRIPLE, 0)
     content = bytearray(part.read_bytes())
     content[len(content) // 3] ^= 0xFF
     part.write_bytes(content)
     with pytest.raises(RecordError, match=r"part-00000\.parquet: damaged"):
-        score_run(load_run(out))
+        score_run(run)
 
 
 def test_triple_without_records_is_pending(tmp_path, toy):

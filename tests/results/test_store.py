@@ -12,9 +12,10 @@ import pytest
 
 from cambench.results.atomic import atomic_path, plain_name, safe_name
 from cambench.results.errors import RecordError, RunLockedError, RunMismatchError
+from cambench.results.folder import read_manifest
 from cambench.results.load import load_run
 from cambench.results.parts import part_path
-from cambench.results.store import RunStore, read_manifest
+from cambench.results.store import RunStore
 
 HELPERS = Path(__file__).with_name("conftest.py")
 
@@ -225,11 +226,9 @@ def test_killed_while_writing_continues(tmp_path, toy):
 
 HOLD = """
     store = RunStore.open({out!r}, toys.make_manifest())
-    pid = os.fork() if {fork} else 1
-    if pid == 0:
-        time.sleep(60)
-        os._exit(0)
-    print(pid, flush=True)
+    forked = {fork} and os.fork() > 0
+    if not forked:
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
@@ -278,7 +277,7 @@ def test_ranks_share_a_folder_and_a_second_launch_does_not(tmp_path, toy):
 
 
 def test_rank_waits_for_rank_zero(tmp_path, toy, monkeypatch):
-    monkeypatch.setattr("cambench.results.store.WAIT_FOR_RANK0_S", 0.1)
+    monkeypatch.setattr("cambench.results.folder.WAIT_FOR_RANK0_S", 0.1)
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="rank 0"):
         RunStore.open(tmp_path / "run", toy.manifest(), rank=1, world_size=2)

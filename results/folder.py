@@ -1,0 +1,73 @@
+"""What a run folder holds: its manifest, and whether a run may continue there."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .atomic import TEMP_SUFFIX
+from .errors import RecordError, ResultsError, RunMismatchError
+from .locks import LOCK_NAME
+from .manifest import SCHEMA_VERSION, RunManifest
+
+MANIFEST_NAME = "run.json"
+WAIT_FOR_RANK0_S = 120.0
+
+
+def read_manifest(out: Path) -> RunManifest:
+    """The manifest of a run folder.
+
+    Raises:
+        RecordError: There is none, it is damaged, or another schema version wrote it (the message names both).
+    """
+    path = out / MANIFEST_NAME
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["schema_version"]
+    except FileNotFoundError:
+        raise RecordError(f"{out} is not a run folder: it has no {MANIFEST_NAME}") from None
+    except (ValueError, KeyError, TypeError):
+        raise RecordError(f"{path}: damaged; expected the JSON object that a run writes") from None
+    if version != SCHEMA_VERSION:
+        writer = content.get("code_version", "?")
+        raise RecordError(
+            f"{path}: schema version {version} (cambench {writer}); this cambench reads version {SCHEMA_VERSION}. "
+            f"Read it with cambench {writer}, or run again"
+        )
+    try:
+        return RunManifest.model_validate(content)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise RecordError(f"{path}: {fields}") from None
+
+
+def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
+    """The stored manifest that ``manifest`` may continue; None for an empty or new folder. Writes nothing."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise RunMismatchError(out, ["it is a file, not a folder"])
+    if (out / MANIFEST_NAME).exists():
+        stored = read_manifest(out)
+        different = manifest.differences(stored)
+        if different:
+            raise RunMismatchError(out, different)
+        return stored
+    foreign = sorted(
+        p.name for p in out.iterdir() if not (p.name.startswith(LOCK_NAME) or p.name.endswith(TEMP_SUFFIX))
+    )
+    if foreign:
+        raise RunMismatchError(out, [f"no {MANIFEST_NAME}, but other files: {', '.join(map(repr, foreign[:5]))}"])
+    return None
+
+
+def wait_for(path: Path) -> None:
+    """Wait until rank 0 has written ``path``; ResultsError after ``WAIT_FOR_RANK0_S`` seconds."""
+    deadline = time.monotonic() + WAIT_FOR_RANK0_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise ResultsError(f"{path}: rank 0 did not write it within {WAIT_FOR_RANK0_S:.0f} s")
+        time.sleep(0.05)
