@@ -16,8 +16,9 @@ from ..datasets.schema import DatasetError, SampleTable
 from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
+from .feature_cache import FeatureSource
 from .recipe import HeadRecipe, auto_recipe, load_recipe
-from .training import load_head, save_head, train_head
+from .training import feature_source, load_head, save_head, train_head
 
 
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
@@ -48,6 +49,7 @@ class HeadKeeper:
     def __init__(self, config: RunConfig, table: SampleTable, device: torch.device, only_one: bool) -> None:
         self._config, self._table, self._device, self._only_one = config, table, device, only_one
         self._train_table: SampleTable | None = None
+        self._source: FeatureSource | None = None
 
     @property
     def recipe_name(self) -> str:
@@ -63,6 +65,7 @@ class HeadKeeper:
             RunError: Training diverged.
         """
         records: dict[str, BranchRecord] = {}
+        self._source = None
         for branch in branches:
             training: Mapping[str, Any] | None = None
             if branch in backbone.heads and not backbone.needs_training:
@@ -90,8 +93,20 @@ class HeadKeeper:
             return "trained in this run", load_head(kept, backbone, branch)
         recipe = load_recipe(HeadRecipe, self.recipe_name)
         table = self._training_table(name, branch)
+        workers = self._config.workers
+        if self._source is None:
+            # One backbone pass serves every branch that is trained on this backbone.
+            self._source = feature_source(backbone, table, recipe, self._device, [], workers=workers)
         record = train_head(
-            backbone, table, recipe, branch, self._device, True, seed=self._config.seed, workers=self._config.workers
+            backbone,
+            table,
+            recipe,
+            branch,
+            self._device,
+            True,
+            seed=self._config.seed,
+            workers=workers,
+            source=self._source,
         ).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
         return "trained in this run", record

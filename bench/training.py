@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +116,7 @@ def train_head(
     evaluate: SampleTable | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     workers: int = 2,
+    source: FeatureSource | None = None,
 ) -> HeadTrainingRecord:
     """Train a fresh clone of the softmax head as ``backbone.heads[branch]``; everything else stays as it is, frozen.
 
@@ -135,6 +136,7 @@ def train_head(
         evaluate: Split on which both heads are scored afterwards (one more backbone pass, over that split).
         cache_bytes: Budget in bytes for the cached features, and for decoded images where features are streamed.
         workers: Decoding threads.
+        source: Features of ``table`` that another branch's training already made (``feature_source``).
 
     Raises:
         TrainingDivergedError: The loss is NaN or infinite; the backbone keeps the heads that it had.
@@ -157,20 +159,11 @@ def train_head(
     head.to(device).requires_grad_(True)
     observed = {"softmax": template} if branch == "sigmoid" else {}
 
-    size = recipe.augment.load_size if recipe.augment else recipe.size
-    images = ImageSource(table, size, workers, cache_bytes if recipe.augment else 0)
+    source = source or feature_source(backbone, table, recipe, device, [head], cache_bytes, workers)
+    images = source.images
     title = f"{backbone.name}: {branch} head on {table.name}"
     # Whether the features fit is known after one batch, so the bar counts the images that the head sees.
     with progress_bar(title, len(table) * recipe.epochs) if progress else nullcontext() as bar:
-        source = FeatureSource(
-            backbone,
-            images,
-            [head, *observed.values()],
-            size=recipe.size,
-            augment=recipe.augment,
-            cache_bytes=cache_bytes,
-            device=device,
-        )
         losses: list[float] = []
         last = _Epoch()
         good = _snapshot(head)
@@ -222,6 +215,29 @@ def train_head(
         feature_dtype=str(source.dtype).removeprefix("torch."),
         device=str(device),
         versions=versions(),
+    )
+
+
+def feature_source(
+    backbone: Backbone,
+    table: SampleTable,
+    recipe: HeadRecipe,
+    device: str | torch.device,
+    heads: Sequence[Head],
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    workers: int = 2,
+) -> FeatureSource:
+    """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone."""
+    size = recipe.augment.load_size if recipe.augment else recipe.size
+    images = ImageSource(table, size, workers, cache_bytes if recipe.augment else 0)
+    return FeatureSource(
+        backbone.to(device),
+        images,
+        [*heads, backbone.head("softmax")],
+        size=recipe.size,
+        augment=recipe.augment,
+        cache_bytes=cache_bytes,
+        device=torch.device(device),
     )
 
 
