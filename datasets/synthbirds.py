@@ -161,7 +161,7 @@ register_dataset(
         title="synthbirds: drawn birds whose telling parts are known",
         source="drawn by cambench",
         licence="Apache-2.0",
-        counts=dict(COUNTS),
+        counts={str(split): count for split, count in COUNTS.items()},
         num_classes=len(CLASS_NAMES),
         metrics=("boxes", "masks", "evidence"),
         needs_root=False,

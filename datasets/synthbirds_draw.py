@@ -207,9 +207,9 @@ class Painter:
         x = hx + r * 0.74
         if state.shape in ("cone", "dagger", "needle"):
             length, deep = {"cone": (0.2, 0.1), "dagger": (0.29, 0.062), "needle": (0.24, 0.04)}[state.shape]
-            tip = (x + 0.05 + length, hy - r * 0.16)
-            upper = np.array([(x, hy + deep), (x + length * 0.55, hy + deep * 0.55), tip, (x, hy - r * 0.12)])
-            lower = np.array([(x, hy - r * 0.12), tip, (x + length * 0.5, hy - deep * 0.9), (x, hy - deep * 1.15)])
+            end = (x + 0.05 + length, hy - r * 0.16)
+            upper = np.array([(x, hy + deep), (x + length * 0.55, hy + deep * 0.55), end, (x, hy - r * 0.12)])
+            lower = np.array([(x, hy - r * 0.12), end, (x + length * 0.5, hy - deep * 0.9), (x, hy - deep * 1.15)])
             self._add_head(upper, state.color, "beak")
             self._add_head(lower, tint(state.color, 0.74), "beak")
             return

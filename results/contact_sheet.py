@@ -137,7 +137,7 @@ def _headings(figure: Figure, columns: Sequence[Column], axes: Any, top: float) 
         if columns[start].group:
             left, right = axes[0, start].get_position().x0, axes[0, stop - 1].get_position().x1
             height = top + (1 - top) * 0.66
-            line = {"transform": figure.transFigure, "facecolor": "#555555", "edgecolor": "none"}
+            line: dict[str, Any] = {"transform": figure.transFigure, "facecolor": "#555555", "edgecolor": "none"}
             figure.add_artist(Rectangle((left + 0.002, height), right - left - 0.004, 0.002, **line))
             figure.text((left + right) / 2, height + 0.012, columns[start].group, ha="center", va="bottom", fontsize=9)
         start = stop
