@@ -140,7 +140,7 @@ class RunManifest(_Model):
     seeds: dict[str, int] = Field(default_factory=dict)
     devices: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
-    """Library -> version (python, torch, numpy …)."""
+    """Library -> version (python, torch, numpy …); several, with commas, where a later session had another."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """What cannot change a number: workers, threads, batch size, command line. Not part of the key."""
     started: str = ""
@@ -253,6 +253,7 @@ class RunManifest(_Model):
                 "cams": self.cams | newer.cams,
                 "heads": self.heads | newer.heads,
                 "metrics": self.metrics | newer.metrics,
+                "versions": _all_versions(self.versions, newer.versions),
                 "devices": list(dict.fromkeys([*self.devices, *newer.devices])),
                 "started": self.started or newer.started,
                 "durations_s": self.durations_s | newer.durations_s,
@@ -288,6 +289,11 @@ def _joined(older: BackboneRecord | None, newer: BackboneRecord) -> BackboneReco
     if older is None:
         return newer
     return newer.model_copy(update={"branches": older.branches | newer.branches})
+
+
+def _all_versions(older: dict[str, str], newer: dict[str, str]) -> dict[str, str]:
+    joined = {name: f"{older[name]}, {newer[name]}" for name in older.keys() & newer.keys()}
+    return {**older, **newer, **{name: ", ".join(dict.fromkeys(text.split(", "))) for name, text in joined.items()}}
 
 
 def _line(what: str, ours: Any, theirs: Any) -> str:

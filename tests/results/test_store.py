@@ -26,7 +26,7 @@ def snapshot(folder):
 
 def script(body):
     head = f"""
-        import importlib.util, os, signal, sys, time
+        import importlib.util, itertools, os, signal, sys, time
         spec = importlib.util.spec_from_file_location("toys", {str(HELPERS)!r})
         toys = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(toys)
@@ -117,6 +117,12 @@ def test_another_run_is_refused_and_untouched(tmp_path, toy, changes, says):
     assert snapshot(out) == before
 
 
+def test_library_versions_of_all_sessions_are_kept(tmp_path, toy):
+    for torch in ("2.4", "2.5", "2.5"):
+        RunStore.open(tmp_path / "run", toy.manifest(versions={"python": "3.11", "torch": torch})).close()
+    assert read_manifest(tmp_path / "run").versions == {"python": "3.11", "torch": "2.4, 2.5"}
+
+
 def test_add_backbone_refuses_other_weights(tmp_path, toy):
     out = toy.fill(tmp_path / "run", toy.manifest())
     with RunStore.open(out, toy.manifest(backbones={})) as store:
@@ -200,11 +206,11 @@ def test_killed_while_writing_continues(tmp_path, toy):
     body = f"""
         from cambench.results import parts
         manifest = toys.make_manifest()
-        real, calls = parts.pq.write_table, []
+        real, calls = parts.pq.write_table, itertools.count(1)
         def half(table, path, **options):
-            calls.append(path)
+            number = next(calls)
             real(table, path, **options)
-            if len(calls) == 6:
+            if number == 6:
                 with open(path, "r+b") as file:
                     file.truncate(200)
                 os.kill(os.getpid(), signal.SIGKILL)
