@@ -38,9 +38,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         lists = (base / "val" / "val_annotations.txt",)
     absent = [p for p in lists if not p.is_file()]
     if absent:
-        raise DatasetError(
-            f"tiny_imagenet: {len(absent)} lists missing, first {absent[0]}: half-extracted?"
-        )
+        raise DatasetError(f"tiny_imagenet: {len(absent)} lists missing, first {absent[0]}: half-extracted?")
     words = [base / "words.txt"] if (base / "words.txt").is_file() else []
     return Plan("tiny-imagenet-200", lambda: build(base, split, wnids, lists), (base / "wnids.txt", *words, *lists))
 

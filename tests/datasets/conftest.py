@@ -68,7 +68,9 @@ def cub_replica(tmp_path: Path) -> Path:
     """12 images of classes 3, 12 and 200; id parity decides the split; every fourth file another JPEG mode."""
     base = tmp_path / "CUB_200_2011"
     classes = {3: "003.Sooty_Albatross", 12: "012.Yellow_headed_Blackbird", 200: "200.Common_Yellowthroat"}
-    lists: dict[str, list[str]] = {n: [] for n in ("images", "image_class_labels", "train_test_split", "bounding_boxes")}
+    lists: dict[str, list[str]] = {
+        n: [] for n in ("images", "image_class_labels", "train_test_split", "bounding_boxes")
+    }
     for i in range(12):
         image_id, class_id = 101 + i, list(classes)[i // 4]
         name = f"{classes[class_id]}/Bird_{i:04d}.jpg"
