@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 from ..baselines.base import BACKBONES, CAMS, HEADS
 from ..registry import expand_braces
 from .errors import UsageError
 
-_GLOB = re.compile(r"[*?\[]")
+_PATTERN = re.compile(r"[*?\[{]")
 
 
 class Triple(NamedTuple):
@@ -25,7 +26,7 @@ class Triple(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A triple and whether the user named it in full (then it must be possible) or a glob found it."""
+    """A triple and whether the user named it in full (then it must be possible) or a pattern found it."""
 
     triple: Triple
     explicit: bool
@@ -42,26 +43,27 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     """
     found: dict[Triple, bool] = {}
     for pattern in patterns:
+        explicit = not _PATTERN.search(pattern)
         for plain in _alternatives(pattern):
-            # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
-            parts = plain.rsplit("/", 2)
-            if len(parts) != 3 or not all(parts):
-                raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
-            cam_glob, head_glob = (bool(_GLOB.search(p)) for p in parts[1:])
-            for backbone in _backbones(parts[0]):
-                for cam in CAMS.match(parts[1]):
-                    for head in HEADS.match(parts[2]):
-                        triple = Triple(backbone, cam, head)
-                        if CAMS.get(cam).headless and head != "softmax":
-                            if cam_glob or head_glob:
-                                continue
-                            raise UsageError(
-                                f"triple {triple}: {cam} depends on no head; write {backbone}/{cam}/softmax"
-                            )
-                        found[triple] = found.get(triple, False) or not (cam_glob or _GLOB.search(parts[0]))
+            for triple in _matches(plain):
+                if CAMS.get(triple.cam).headless and triple.head != "softmax":
+                    if not explicit:
+                        continue
+                    right = triple._replace(head="softmax")
+                    raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
+                found[triple] = found.get(triple, False) or explicit
     if not found:
         raise UsageError(f"no triple matches {' '.join(patterns) or '(nothing)'}")
     return [Wanted(t, e) for t, e in found.items()]
+
+
+def _matches(plain: str) -> Iterator[Triple]:
+    # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
+    parts = plain.rsplit("/", 2)
+    if len(parts) != 3 or not all(parts):
+        raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
+    for names in product(_backbones(parts[0]), CAMS.match(parts[1]), HEADS.match(parts[2])):
+        yield Triple(*names)
 
 
 def _alternatives(pattern: str) -> list[str]:
