@@ -220,9 +220,11 @@ def fill_holes(values: Bytes, h: int, w: int, link: Cells, filled: Bytes) -> Non
 
 @kernel
 def maxtree_batch(
-    levels: npt.NDArray[np.uint8], gt: Ints, offsets: Ints, multi: Floats, single: Floats, single_first: Floats
-) -> None:
-    """Level curves (B,256) of maps (B,H,W); image b owns rows ``offsets[b]:offsets[b+1]`` of ``gt`` (M,4)."""
+    levels: npt.NDArray[np.uint8], gt: Ints, offsets: Ints, multi: Floats, single: Floats, single_first: Floats,
+    done: npt.NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Level curves (B,256) of the maps (B,H,W) that are not ``done``; image b owns rows ``offsets[b]:offsets[b+1]``
+    of ``gt`` (M,4)."""
     count, h, w = levels.shape
     cells = (h + 2) * (w + 2)
     values, filled = np.zeros(cells, np.uint8), np.zeros(cells, np.uint8)
@@ -230,6 +232,8 @@ def maxtree_batch(
     area2, first, box = np.empty(cells, np.int32), np.empty(cells, np.int32), np.empty((cells, 4), np.int32)
     cached, start, unused = np.empty(cells, np.float64), np.empty(257, np.int64), np.empty(256, np.float64)
     for b in range(count):
+        if done[b]:
+            continue
         for y in range(h):
             for x in range(w):
                 values[(y + 1) * (w + 2) + x + 1] = levels[b, y, x]
