@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, watch
-from .checks import check_chunk, check_ids, split_missing
+from .checks import check_chunk, check_ids, check_names, split_missing
 from .findings import Findings, some
 from .rows import Chunk, record_batch, update_digest
 from .schema import DatasetError, SampleTable, Split, sample_features
@@ -94,11 +94,13 @@ class Adapter:
         try:
             built = plan.build()
             digest = hashlib.sha256(f"{self.name}/{self.version}/{split}".encode())
-            digest.update("\0".join(built.class_names).encode())
+            digest.update("\0".join(built.class_names).encode("utf-8", "surrogateescape"))
+            check_names(built.class_names, built.findings)
             features = sample_features(list(built.class_names))
             for chunk in checked(built, options):
                 update_digest(digest, chunk)
-                writer.write(record_batch(chunk, features))
+                if not built.findings.of("error"):
+                    writer.write(record_batch(chunk, features))
             if writer.rows == 0 and not built.findings.of("error"):
                 lost = built.facts.get("missing_images", 0)
                 why = f": all {lost:,} that it lists are missing" if lost else ""

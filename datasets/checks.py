@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from .files import MISSING, UNREADABLE
 from .findings import Findings, some
 from .rows import Chunk
+
+
+def check_names(names: Sequence[str], findings: Findings) -> None:
+    """Class names are UTF-8 (they may be folder names)."""
+    bad = [n for n in names if not _is_utf8(n)]
+    if bad:
+        findings.error(
+            f"{len(bad)} class names are not UTF-8: {some([repr(b) for b in bad])}", fix="rename the folders"
+        )
 
 
 def check_ids(chunk: Chunk, seen: set[str], findings: Findings) -> None:

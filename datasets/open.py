@@ -40,7 +40,12 @@ def check_root(spec: DatasetSpec, root: str | Path | None) -> Path | None:
         raise DatasetError(f"{spec.name}: root {path} cannot be read: {error.strerror}") from error
     if not exists:
         raise DatasetError(f"{spec.name}: root {path} does not exist{_nearest(path)}")
-    return path.resolve()
+    path = path.resolve()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"{spec.name}: the name of root {str(path)!r} is not UTF-8; rename the folder") from None
+    return path
 
 
 def _nearest(path: Path) -> str:

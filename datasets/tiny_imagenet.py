@@ -38,7 +38,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         lists = (base / "val" / "val_annotations.txt",)
     absent = [p for p in lists if not p.is_file()]
     if absent:
-        raise DatasetError(f"tiny_imagenet: {len(absent)} lists missing, first {absent[0]}: half-extracted?")
+        raise DatasetError(f"tiny_imagenet: {len(absent)} box lists missing, first {absent[0]}: half-extracted?")
     words = [base / "words.txt"] if (base / "words.txt").is_file() else []
     return Plan("tiny-imagenet-200", lambda: build(base, split, wnids, lists), (base / "wnids.txt", *words, *lists))
 
@@ -105,8 +105,8 @@ SPEC = register_dataset(
         title="Tiny ImageNet",
         source="Stanford CS231n, tiny-imagenet-200",
         licence="ImageNet's terms: non-commercial research and education",
-        citation="@misc{tinyimagenet, title={Tiny ImageNet Visual Recognition Challenge}, author={Le, Y. and Yang, X.}, "
-        "year={2015}}",
+        citation="@misc{tinyimagenet, title={Tiny ImageNet Visual Recognition Challenge}, author={Le, Y. and Yang, X.}"
+        ", year={2015}}",
         counts={"train": 100_000, "val": 10_000, "test": 10_000},
         num_classes=200,
         metrics=("boxes",),
