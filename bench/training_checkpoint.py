@@ -24,8 +24,12 @@ HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network
 
 
 def versions() -> dict[str, str]:
-    """Versions of what can change a trained number."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    """Versions, machine and CPU threads: what can change the last bits of a trained number."""
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
     for name in ("cambench", "torch", "torchvision", "timm", "numpy", "pillow"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -123,16 +123,30 @@ def test_augmentation_streams_and_is_recorded(network, table, head_recipe):
     assert record.losses[-1] < record.losses[0]
 
 
-def test_nan_stops_and_names_the_step(network, table, head_recipe):
-    backbone = network()
-    recipe = head_recipe.model_copy(
-        update={"optimiser": head_recipe.optimiser.model_copy(update={"name": "sgd", "lr": 1e30})}
-    )
-    with pytest.raises(TrainingDivergedError, match=r"not finite at step \d+ of epoch 1") as caught:
-        train_head(backbone, table, recipe)
+def test_nan_stops_names_the_step_and_keeps_the_last_good_state(network, table, head_recipe):
+    constant = type(head_recipe)(**{**head_recipe.model_dump(), "schedule": {"kind": "step"}})
+    backbone, calls = network(), []
+    clean = backbone.features
+
+    def poisoned(images):
+        calls.append(len(images))
+        # One call decides on the cache; 30 images in batches of 8 are 4 steps an epoch.
+        return clean(images) * (float("nan") if len(calls) == 1 + 4 + 3 else 1.0)
+
+    backbone.features = poisoned
+    with pytest.raises(TrainingDivergedError, match="not finite at step 2 of epoch 2") as caught:
+        train_head(backbone, table, constant, cache_bytes=0)
     assert "sigmoid" not in backbone.heads
-    assert caught.value.good_epochs == 0
-    assert all(torch.isfinite(v).all() for v in caught.value.state.values())
+    assert caught.value.good_epochs == 1
+    reference = network()
+    train_head(reference, table, constant.model_copy(update={"epochs": 1}), cache_bytes=0)
+    assert_same(caught.value.state, states(reference.head("sigmoid")))
+
+
+def test_a_rate_that_explodes_is_a_failure_not_a_head(network, table, head_recipe):
+    wild = head_recipe.optimiser.model_copy(update={"name": "sgd", "lr": 1e30, "weight_decay": 1.0})
+    with pytest.raises(TrainingDivergedError, match=r"step \d+ of epoch 1"):
+        train_head(network(), table, head_recipe.model_copy(update={"optimiser": wild}))
 
 
 def test_bad_tables(network, tables, head_recipe):
