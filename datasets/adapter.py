@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, watch
-from .checks import check_chunk, check_ids, check_names, split_missing
+from .checks import IdCheck, check_chunk, check_names, split_missing
 from .findings import Findings, some
 from .rows import Chunk, record_batch, update_digest
 from .schema import DatasetError, SampleTable, Split, sample_features
@@ -157,16 +157,17 @@ class Adapter:
 
 def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
     """The chunks after the checks that hold for every data set; missing images are left out or made an error."""
-    seen: set[str] = set()
+    ids = IdCheck(built.findings)
     missing: list[str] = []
     for chunk in built.chunks:
-        check_ids(chunk, seen, built.findings)
+        ids.add(chunk.ids)
         check_chunk(chunk, len(built.class_names), built.findings)
         present, gone = split_missing(chunk, built.findings)
         missing += gone
         yield present if len(present) < len(chunk) else chunk
+    ids.close()
     if missing:
-        report_missing(built, missing, len(seen), skip=options.get("missing") == "skip")
+        report_missing(built, missing, ids.total, skip=options.get("missing") == "skip")
 
 
 def report_missing(built: Built, missing: list[str], total: int, *, skip: bool) -> None:

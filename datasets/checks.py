@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,29 +22,39 @@ def check_names(names: Sequence[str], findings: Findings) -> None:
         )
 
 
-def check_ids(chunk: Chunk, seen: set[str], findings: Findings) -> None:
-    """Ids occur once and are UTF-8; ``seen`` collects them over chunks."""
-    before = len(seen)
-    fresh = set(chunk.ids)
-    if len(fresh) == len(chunk.ids) and seen.isdisjoint(fresh):
-        seen |= fresh
-    else:
-        twice = []
-        for image_id in chunk.ids:
-            if image_id in seen:
-                twice.append(image_id)
-            seen.add(image_id)
-        findings.error(
-            f"{len(twice):,} image ids occur more than once: {some(twice)}",
-            fix="remove the duplicate lines or files",
-            count=len(twice),
-        )
-    if len(seen) > before and not all(map(_is_utf8, fresh)):
-        bad = [i for i in chunk.ids if not _is_utf8(i)]
-        findings.error(
-            f"{len(bad):,} file names are not UTF-8: {some([repr(b) for b in bad])}",
-            fix="rename them (convmv -f latin1 -t utf8 …), or extract the archive with a UTF-8 locale",
-            count=len(bad),
+class IdCheck:
+    """Ids occur once and are UTF-8. Over chunks only a 64-bit hash of each id is kept, so that memory stays small."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self.total = 0
+        self._hashes: list[npt.NDArray[np.int64]] = []
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Check one chunk's ids."""
+        self.total += len(ids)
+        self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
+        if len(set(ids)) < len(ids):
+            twice = [i for i, n in Counter(ids).items() if n > 1]
+            self._report(f"{some(twice)}", len(twice))
+        bad = [i for i in ids if not _is_utf8(i)]
+        if bad:
+            self.findings.error(
+                f"{len(bad):,} file names are not UTF-8: {some([repr(b) for b in bad])}",
+                fix="rename them (convmv -f latin1 -t utf8 …), or extract the archive with a UTF-8 locale",
+                count=len(bad),
+            )
+
+    def close(self) -> None:
+        """Check that no id occurs in two chunks."""
+        if len(self._hashes) > 1:
+            several = self.total - len(np.unique(np.concatenate(self._hashes)))
+            if several and not self.findings.of("error"):
+                self._report("in different folders", several)
+
+    def _report(self, which: str, count: int) -> None:
+        self.findings.error(
+            f"{count:,} image ids occur more than once: {which}", fix="remove the duplicate lines or files", count=count
         )
 
 

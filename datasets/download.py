@@ -10,6 +10,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _transfer(url: str, part: Path, start: int, size: int, track: Track) -> int:
                 start = 0
             length = int(response.headers.get("Content-Length") or 0)
             total = size or (start + length)
-            _check_space(part, total - start)
+            _check_space(part.parent, total - start)
             done = start
             with part.open("ab" if start else "wb") as file, track(part.name.removesuffix(".part"), total) as advance:
                 advance(start)
@@ -175,10 +176,10 @@ def _transfer(url: str, part: Path, start: int, size: int, track: Track) -> int:
     return start
 
 
-def _check_space(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
     if needed > free:
-        raise DatasetError(f"{path.parent}: {needed:,} bytes needed, {free:,} free")
+        raise DatasetError(f"{folder}: {needed:,} bytes needed, {free:,} free")
 
 
 def verify(path: Path, size: int, checksum: str) -> None:
@@ -202,36 +203,64 @@ def unpack(archive: Path, folder: Path) -> int:
     """Extract a tar or zip archive into ``folder``; number of files.
 
     All members are checked before the first is written: absolute paths, ``..``, links and devices are refused, and so
-    is a member that exists already.
+    is a member that exists already. Files are written aside and moved into place at the end, so that an interrupted
+    extraction never looks like a complete one.
 
     Raises:
         DatasetError: A member is refused, or the archive is damaged.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{archive.name}.extracting"
+    shutil.rmtree(aside, ignore_errors=True)
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as pack:
-                infos = [i for i in pack.infolist() if not i.is_dir()]
-                for info in infos:
-                    kind = stat.S_IFMT(info.external_attr >> 16)
-                    _check_member(archive, info.filename, kind in (0, stat.S_IFREG), folder)
-                _check_space(folder / "x", sum(i.file_size for i in infos))
-                for info in infos:
-                    with pack.open(info) as source:
-                        _write(source.read, folder / info.filename)
-                return len(infos)
-        with tarfile.open(archive) as tar:
-            members = [m for m in tar if not m.isdir()]
-            for member in members:
-                _check_member(archive, member.name, member.isreg(), folder)
-            _check_space(folder / "x", sum(m.size for m in members))
-            for member in members:
-                content = tar.extractfile(member)
-                assert content is not None
-                with content:
-                    _write(content.read, folder / member.name)
-            return len(members)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        count = (
+            _unpack_zip(archive, folder, aside) if zipfile.is_zipfile(archive) else _unpack_tar(archive, folder, aside)
+        )
+        _move_in(aside, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise DatasetError(f"{archive}: cannot be extracted: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return count
+
+
+def _unpack_zip(archive: Path, folder: Path, aside: Path) -> int:
+    with zipfile.ZipFile(archive) as pack:
+        infos = [i for i in pack.infolist() if not i.is_dir()]
+        for info in infos:
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            _check_member(archive, info.filename, kind in (0, stat.S_IFREG), folder)
+        _check_space(folder, sum(i.file_size for i in infos))
+        for info in infos:
+            with pack.open(info) as source:
+                _write(source.read, aside / info.filename)
+    return len(infos)
+
+
+def _unpack_tar(archive: Path, folder: Path, aside: Path) -> int:
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if not m.isdir()]
+        for member in members:
+            _check_member(archive, member.name, member.isreg(), folder)
+        _check_space(folder, sum(m.size for m in members))
+        for member in members:
+            content = tar.extractfile(member)
+            assert content is not None
+            with content:
+                _write(content.read, aside / member.name)
+    return len(members)
+
+
+def _move_in(source: Path, target: Path) -> None:
+    """Move everything below ``source`` into ``target``; whole folders where they are new."""
+    for entry in source.iterdir() if source.is_dir() else ():
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            _move_in(entry, place)
+        elif place.exists():
+            raise FileExistsError(f"{place} appeared during the extraction; it was left untouched")
+        else:
+            entry.rename(place)
 
 
 def _check_member(archive: Path, name: str, regular: bool, folder: Path) -> None:

@@ -70,7 +70,7 @@ def test_real_imagenet_images_squashed_files_and_original_boxes(shared_data):
 def test_replica_rows_boxes_and_warm_start(wsol_replica):
     root, metadata = wsol_replica
     table = open_table("wsol", root, metadata=metadata)
-    assert [r["boxes"] for r in table.rows][0] == [[10, 20, 200, 150], [30, 30, 399, 299]]
+    assert table.rows[0]["boxes"] == [[10, 20, 200, 150], [30, 30, 399, 299]]
     assert table.rows["label"] == [0, 0, 0, 1, 1, 1]
     assert table.facts["num_classes_known"] is False
     assert any("largest label" in n for n in table.notes)

@@ -1,0 +1,124 @@
+"""The doctor's report: counts, findings, decoding, next steps."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+from cambench.datasets.doctor import doctor
+from cambench.datasets.schema import DATASETS, DatasetError, register_dataset
+from cambench.registry import UnknownNameError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def text(split) -> str:
+    return "\n".join(map(str, split.findings))
+
+
+def test_healthy_replica(imagenet_replica):
+    imagenet_replica.by_class()
+    imagenet_replica.xml("bbox_val")
+    imagenet_replica.train()
+    report = doctor("imagenet", imagenet_replica.base, deep=True)
+    assert report.ok
+    train, val, test = report.splits
+    assert (train.rows, val.rows, test.rows) == (15, 3, 6)
+    assert (test.expected, train.expected) == (50_000, 1_281_167)
+    assert (test.boxes, test.boxes_per_image, test.several_boxes) == (7, (1, 7 / 6, 2), 1)
+    assert (test.num_classes, test.classes_present) == (1000, 3)
+    assert test.variant == "wnid folders, XML boxes"
+    assert test.modes == {"RGB": 6}
+    assert "6 images, published are 50,000: a subset" in text(test)
+    assert any("29b22e2961454d5413ddabcf34fc5622" in s for s in report.next_steps)
+
+
+def test_deep_names_damaged_and_non_rgb_files(cub_replica):
+    images = cub_replica / "images"
+    first, second = (cub_replica / "images.txt").read_text().split()[1:4:2]
+    whole = (images / first).read_bytes()
+    (images / first).write_bytes(whole[: len(whole) // 2])
+    (images / second).write_bytes(b"")
+    seen: dict[str, int] = {}
+
+    @contextmanager
+    def track(title, total):
+        def advance(count):
+            seen[title] = seen.get(title, 0) + count
+
+        yield advance
+
+    report = doctor("cub", cub_replica, deep=True, track=track)
+    train, _, test = report.splits
+    assert not report.ok
+    assert [f.image_id for f in test.unreadable] == [first]
+    assert "truncated" in test.unreadable[0].reason
+    assert [f.image_id for f in train.unreadable] == [second]
+    assert "1 image files are empty" in text(train)
+    assert train.modes == {"L": 2, "RGB": 3}
+    assert test.modes == {"CMYK": 3, "RGB": 2}
+    assert seen["decode cub test"] == 6
+    assert doctor("cub", cub_replica, splits=("test",)).ok
+
+
+def test_missing_files_are_all_reported_and_the_rest_is_described(cars_replica):
+    shutil.rmtree(cars_replica / "cars_test")
+    (cars_replica / "cars_train" / "00002.jpg").unlink()
+    report = doctor("stanford_cars", cars_replica)
+    train, val, test = report.splits
+    assert not report.ok
+    assert train.rows == 5
+    assert "1 of 6 listed images are not on disk: 00002.jpg" in text(train)
+    assert "1 of 5 boxes reach outside" in text(train) or "1 of 6 boxes reach outside" in text(train)
+    assert (test.rows, len(test.problems)) == (0, 1)
+    assert val.rows or val.problems
+    assert any("cars_test.tgz" in s for s in report.next_steps)
+
+
+def test_several_problems_at_once(cub_replica):
+    path = cub_replica / "bounding_boxes.txt"
+    path.write_text("101 1 2\n" + "\n".join(path.read_text().splitlines()[2:]) + "\n")
+    (cub_replica / "images" / (cub_replica / "images.txt").read_text().split()[5]).unlink()
+    report = doctor("cub", cub_replica, splits=("test",))
+    assert len(report.splits[0].problems) == 3
+    assert report.splits[0].rows == 0
+
+
+def test_a_split_that_is_not_there_is_no_problem(wsol_replica):
+    root, metadata = wsol_replica
+    report = doctor("wsol", root, metadata=metadata)
+    assert report.ok
+    assert [s.rows for s in report.splits] == [0, 0, 6]
+    assert [f.level for f in report.splits[0].findings] == ["note"]
+
+
+def test_wrong_use(tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean 'cub'"):
+        doctor("cubs", tmp_path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        doctor("cub", tmp_path / "nowhere")
+    report = doctor("cub", tmp_path)
+    assert not report.ok
+    assert any(
+        "CUB_200_2011.tgz, 1,150,585,339 bytes, md5 97eceeb196236b17998738112f37df78" in s for s in report.next_steps
+    )
+
+
+def test_every_builtin_says_where_it_comes_from():
+    for name in DATASETS:
+        spec = DATASETS.get(name)
+        assert spec.title
+        assert spec.source
+        assert spec.metrics
+    assert DATASETS.get("cub").counts == {"train": 5994, "test": 5794}
+    assert register_dataset(DATASETS.get("cub")).name == "cub"
+
+
+def test_real_cars_devkit(shared_data):
+    report = doctor("stanford_cars", shared_data / "stanford_cars", deep=True, splits=("train",))
+    (train,) = report.splits
+    assert (train.rows, train.num_classes) == (50, 196)
+    assert "8,094 of 8,144" in text(train)
+    assert not train.unreadable
