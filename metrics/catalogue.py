@@ -40,5 +40,15 @@ for _spec in (
         "evidence_precision", "Evidence precision", True, PERCENT, "share of the positive map on the known evidence",
         "fidelity", ("evidence",), "EvidencePrecision",
     ),
+    MetricSpec("insertion", "Insertion AUC", True, PERCENT, RISE, "fidelity", ("forwards",), "Insertion"),
+    MetricSpec("deletion", "Deletion AUC", False, PERCENT, RISE, "fidelity", ("forwards",), "Deletion"),
+    MetricSpec(
+        "pointing_game", "Pointing game", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016", "localisation",
+        ("boxes",), "PointingGame",
+    ),
+    MetricSpec(
+        "energy_pointing_game", "Energy pointing game", True, PERCENT, "Wang et al., Score-CAM, CVPRW 2020",
+        "localisation", ("boxes",), "EnergyPointingGame",
+    ),
 ):  # fmt: skip
     register_metric(_spec, origin=__name__)

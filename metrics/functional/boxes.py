@@ -44,11 +44,16 @@ def quantize(norm: Tensor) -> Tensor:
 
     Raises:
         TypeError: Another dtype; float32 would flip levels.
+        ValueError: On the CPU, a value outside [0, 1] or NaN (a check on another device would stall it).
 
     Source: wsolevaluation, ``(scoremap * 255).astype(np.uint8)``.
     """
     if norm.dtype != torch.float64:
         raise TypeError(f"quantize: expected float64 maps (float32 flips levels), got {norm.dtype}")
+    if norm.device.type == "cpu" and norm.numel():
+        low, high = (float(v) for v in torch.aminmax(norm))
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"quantize: expected maps in [0, 1] (see min_max), got values from {low} to {high}")
     return (norm * 255).to(torch.uint8)
 
 
@@ -68,7 +73,9 @@ def quantize_levels(low_res_maps: Tensor, size: int = 224) -> Tensor:
     return quantize(norm)
 
 
-def level_ious(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> LevelIoUs:
+def level_ious(
+    levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], image_ids: Sequence[str] | None = None
+) -> LevelIoUs:
     """IoU with the ground truth at every level of every map of a batch.
 
     Boxes follow the published rules: right and bottom edges are exclusive, then clipped to the map; the IoU is
@@ -78,6 +85,7 @@ def level_ious(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]])
         levels: uint8 (B,H,W), H and W at most 512; a device batch is copied to the host in one transfer.
         gt_boxes: B integer arrays (K,4) of x0, y0, x1, y1 in pixels of the map; K may be 0 (IoU 0). A box that ends
             beyond the image is kept as published.
+        image_ids: Names for messages.
 
     Raises:
         TypeError: Levels that are not uint8, or boxes that are not integers.
@@ -86,7 +94,7 @@ def level_ious(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]])
     Source: wsolevaluation, ``compute_bboxes_from_scoremaps`` and ``calculate_multiple_iou``; SEMANTICS §3.
     """
     check_levels(levels)
-    boxes, offsets = join_boxes(gt_boxes, len(levels))
+    boxes, offsets = join_boxes(gt_boxes, len(levels), image_ids)
     return run(levels, boxes, offsets)
 
 

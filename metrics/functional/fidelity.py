@@ -36,7 +36,7 @@ def average_drop(y: Tensor, o: Tensor) -> Tensor:
 
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1; SEMANTICS §5.
     """
-    return _mean_percent(drops(y, o), "Average Drop", "the class score Y is 0 or not finite")
+    return mean_percent(drops(y, o), "Average Drop", "the class score Y is 0 or not finite")
 
 
 def increase_in_confidence(y: Tensor, o: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def increase_in_confidence(y: Tensor, o: Tensor) -> Tensor:
     y, o = _pair(y, o)
     # NaN compares as False, which would count as "no increase".
     up = torch.where((y - o).isnan(), torch.nan, (o > y).to(torch.float64))
-    return _mean_percent(up, "Increase in Confidence", "a class score is NaN")
+    return mean_percent(up, "Increase in Confidence", "a class score is NaN")
 
 
 def average_gain(y: Tensor, o: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def average_gain(y: Tensor, o: Tensor) -> Tensor:
     """
     y, o = _pair(y, o)
     inside = (y >= 0) & (y <= 1) & (o >= 0) & (o <= 1)
-    return _mean_percent(torch.where(inside, gains(y, o), torch.nan), "Average Gain", "a class score is outside [0, 1]")
+    return mean_percent(torch.where(inside, gains(y, o), torch.nan), "Average Gain", "a class score is outside [0, 1]")
 
 
 def evidence_precision(maps_positive: Tensor, evidence: Tensor) -> Tensor:
@@ -101,10 +101,15 @@ def _pair(y: Tensor, o: Tensor) -> tuple[Tensor, Tensor]:
     return y.to(torch.float64), o.to(torch.float64)
 
 
-def _mean_percent(values: Tensor, name: str, reason: str) -> Tensor:
+def mean_percent(values: Tensor, name: str, reason: str) -> Tensor:
+    """100·mean of values (n,), float64 (); summed in the order of their size, so that the images' order is no matter.
+
+    Raises:
+        ValueError: No image, or a value that is not finite; names the image's row, the metric and the reason.
+    """
     if len(values) == 0:
         raise ValueError(f"{name}: no image to score")
     bad = ~values.isfinite()
     if bool(bad.any()):
         raise ValueError(f"{name}: image {int(bad.nonzero()[0, 0])} has no finite value: {reason}")
-    return 100.0 * values.mean()
+    return 100.0 * values.to(torch.float64).sort().values.mean()

@@ -1,0 +1,71 @@
+"""The pointing game, and its energy-based variant, on boxes or masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .boxes import join_boxes
+from .fidelity import evidence_precision
+
+
+def box_regions(gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], size: int, device: torch.device) -> Tensor:
+    """Union of an image's boxes as bool (B,R,R); right and bottom edges belong to a box.
+
+    Raises:
+        TypeError: Boxes that are not integers. ValueError: An impossible box; names the image.
+    """
+    boxes, offsets = join_boxes(gt_boxes, len(gt_boxes))
+    image = torch.from_numpy(np.repeat(np.arange(len(gt_boxes)), np.diff(offsets))).to(device)
+    x0, y0, x1, y1 = torch.from_numpy(boxes).to(device).unbind(1)
+    at = torch.arange(size, device=device)
+    columns = (at >= x0[:, None]) & (at <= x1[:, None])
+    rows = (at >= y0[:, None]) & (at <= y1[:, None])
+    regions = torch.zeros((len(gt_boxes), size, size), dtype=torch.int32, device=device)
+    regions.index_add_(0, image, (rows[:, :, None] & columns[:, None, :]).to(torch.int32))
+    return regions > 0
+
+
+def pointing_hits(maps: Tensor, regions: Tensor, tolerance: float) -> Tensor:
+    """Whether a map's highest pixel lies within ``tolerance`` pixels of its region, bool (B,).
+
+    Of equal pixels the raster-first one is taken; a map without contrast or with NaN points nowhere and misses.
+
+    Args:
+        maps: Maps (B,R,R). regions: bool (B,R,R) on the same device. tolerance: Radius in pixels (15 as published).
+
+    Raises:
+        ValueError: Wrong shapes or a negative tolerance.
+
+    Source: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016, §4.1.
+    """
+    if maps.ndim != 3 or maps.shape != regions.shape:
+        raise ValueError(f"maps {tuple(maps.shape)} and regions {tuple(regions.shape)} must both be (B,R,R)")
+    if tolerance < 0:
+        raise ValueError(f"tolerance must not be negative, got {tolerance}")
+    flat = maps.flatten(1)
+    peak = flat.amax(1, keepdim=True)
+    width = maps.shape[2]
+    index = torch.arange(flat.shape[1], device=maps.device)
+    # argmax does not promise the first of equal values on every device.
+    point = torch.where(flat == peak, index, flat.shape[1] - 1).amin(1)
+    dy = index // width - (point // width)[:, None]
+    dx = index % width - (point % width)[:, None]
+    near = dy * dy + dx * dx <= tolerance * tolerance
+    pointed = (peak[:, 0] > flat.amin(1)) & flat.isfinite().all(1)
+    return (near & regions.flatten(1).bool()).any(1) & pointed
+
+
+def energy_in_region(maps_positive: Tensor, regions: Tensor) -> Tensor:
+    """Energy-based pointing game: share of a positive map's mass within its region, float64 (B,).
+
+    Args and errors as ``fidelity.evidence_precision``.
+
+    Source: Wang et al., Score-CAM, CVPRW 2020, §4.3.
+    """
+    return evidence_precision(maps_positive, regions)
