@@ -76,6 +76,9 @@ def run(
     dtype: Annotated[str | None, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = None,
     channels_last: Annotated[bool | None, typer.Option("--channels-last/--no-channels-last")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the heads that are trained. [default: 0]")] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option(help="Further per-image metrics, by pattern; expensive ones by name.")
+    ] = None,
     keep_maps: Annotated[bool | None, typer.Option("--keep-maps/--no-keep-maps", help="Store score maps.")] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -114,6 +117,7 @@ def run(
         "dtype": dtype,
         "channels_last": channels_last,
         "seed": seed,
+        "metrics": tuple(metrics) if metrics else None,
         "keep_maps": keep_maps,
         "plugins": tuple(plugin) if plugin else None,
     }

@@ -46,11 +46,13 @@ class RunConfig(BaseModel):
     channels_last: bool = False
     workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1)
     box_threads: int = Field(default_factory=lambda: min(16, os.cpu_count() or 1), ge=1)
+    metrics: tuple[str, ...] = ("*",)
+    """Per-image metrics beside the built-in ones: patterns; an expensive metric must be named in full."""
     keep_maps: bool = False
     """Store the low-resolution score maps with the records."""
     plugins: tuple[Path, ...] = ()
 
-    @field_validator("triples", mode="before")
+    @field_validator("triples", "metrics", mode="before")
     @classmethod
     def _split_patterns(cls, value: Any) -> Any:
         values = [value] if isinstance(value, str) else list(value)

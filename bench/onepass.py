@@ -26,8 +26,10 @@ from ..metrics.functional.localisation import pack_hits
 from ..metrics.functional.maps import min_max, resize_maps
 from ..metrics.functional.pixels import pixel_histograms
 from ..metrics.functional.pool import BoxPool
+from ..metrics.registry import MapBatch, MetricSpec
 from ..protocol import Protocol
 from .errors import RunError
+from .measures import measure
 from .stages import StageClock
 from .triples import Triple
 
@@ -69,6 +71,7 @@ class OnePass:
         autocast: Autocast dtype of the backbone, or None for float32.
         box_threads: Threads of the box kernels.
         iou_thresholds: IoU thresholds whose hit bits are recorded.
+        measures: Further metrics, one value an image.
         has_boxes: The split has ground-truth boxes.
         keep_maps: Also return low-resolution maps.
     """
@@ -84,6 +87,7 @@ class OnePass:
         channels_last: bool,
         box_threads: int,
         iou_thresholds: tuple[float, ...],
+        measures: Sequence[MetricSpec],
         has_boxes: bool,
         keep_maps: bool,
         clock: StageClock,
@@ -91,7 +95,7 @@ class OnePass:
         self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
         self._autocast, self._channels_last, self._keep_maps = autocast, channels_last, keep_maps
         self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
-        self._pool = BoxPool(box_threads)
+        self._measures, self._pool = tuple(measures), BoxPool(box_threads)
 
     def close(self) -> None:
         """Stop the box threads."""
@@ -155,6 +159,13 @@ class OnePass:
                     column["evidence_precision"] = evidence_precision(up.clamp_min(0), parts)
             with clock.stage("fidelity", triple):
                 column["o"] = fidelity.masked_score(positive, finished)
+            if self._measures:
+                with clock.stage("measures", triple):
+                    maps = MapBatch(
+                        batch.image_ids, norm, up.clamp_min(0), pixels, batch.gt_boxes, masks, parts, protocol,
+                        fidelity.score_images,
+                    )  # fmt: skip
+                    column |= {f"extra:{spec.name}": measure(spec, maps) for spec in self._measures}
             if self._keep_maps:
                 column["map"] = low.float()
             columns[triple] = column
@@ -200,7 +211,12 @@ class Fidelity:
         self._engine, self._pixels, self._target = engine, pixels, target
         self._normalised: Tensor | None = None
 
-    def score(self, features: Tensor, logits: Tensor | None = None) -> Tensor:
+    def score_images(self, images: Tensor, index: Tensor) -> Tensor:
+        """Score (M,) of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,)."""
+        features = self._engine.features(self._engine.backbone.normalise(images))
+        return self.score(features, target=self._target[index])
+
+    def score(self, features: Tensor, logits: Tensor | None = None, target: Tensor | None = None) -> Tensor:
         """Score (B,) float64 of the target class: probability, sigmoid score or raw logit, by the protocol."""
         backbone, kind = self._engine.backbone, self._engine.protocol.fidelity_score
         if kind == "sigmoid":
@@ -213,7 +229,7 @@ class Fidelity:
             scores = scores.softmax(1)
         elif kind == "sigmoid":
             scores = scores.sigmoid()
-        return scores.gather(1, self._target[:, None])[:, 0]
+        return scores.gather(1, (self._target if target is None else target)[:, None])[:, 0]
 
     def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
         """Score O (B,) of the masked images; ``positive`` is the low-resolution map (B,P,Q) after ReLU."""

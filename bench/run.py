@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
 import platform
 import sys
@@ -23,6 +21,7 @@ from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
 from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import DATASETS, ImageFailure, SampleTable
+from ..metrics.registry import MetricSpec
 from ..registry import load_plugin
 from ..results.columns import empty_columns
 from ..results.leaderboard import write_leaderboard
@@ -33,6 +32,7 @@ from ..results.timing_schema import BackboneTiming, Timings
 from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
 from .errors import RunError
+from .measures import choose_measures, foreign_code, measure_record, measures_key
 from .onepass import Columns, OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
 from .prepare import HeadKeeper, backbone_record, check_labels, open_network, torch_determinism
@@ -81,6 +81,7 @@ class _Runner:
         self.rank, self.world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         self.clock = StageClock(device)
         self.durations: dict[str, float] = {}
+        self.measures: list[MetricSpec] = []
 
     def run(self) -> RunResult:
         started = time.monotonic()
@@ -95,6 +96,7 @@ class _Runner:
         plans = {name: plan for name, plan in plans.items() if plan.triples}
         for name in plans:
             check_labels(networks[name], table, name)
+        self.measures = choose_measures(config.metrics, table)
         manifest = self._manifest(table, plans)
         keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
         manifest.options["head_recipe"] = keeper.recipe_name
@@ -152,6 +154,7 @@ class _Runner:
             channels_last=config.channels_last,
             box_threads=config.box_threads,
             iou_thresholds=store.manifest.hit_thresholds,
+            measures=self.measures,
             has_boxes=table.has_boxes,
             keep_maps=config.keep_maps,
             clock=self.clock,
@@ -252,6 +255,7 @@ class _Runner:
                 "device": self.device.type,
                 "batch_size": config.batch_size,
                 "seed": config.seed,
+                "metrics": measures_key(self.measures),
             },
             triples=[str(t) for t in triples],
             aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},
@@ -259,6 +263,7 @@ class _Runner:
             skipped={str(t): why for plan in plans.values() for t, why in plan.skipped.items()},
             cams={name: _cam_record(name) for name in dict.fromkeys(t.cam for t in triples)},
             heads={name: _head_record(name) for name in dict.fromkeys(t.head for t in triples)},
+            metrics={spec.name: measure_record(spec) for spec in self.measures},
             seeds={"heads": config.seed},
             devices=[device_name(self.device)],
             versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
@@ -274,15 +279,12 @@ class _Runner:
 
 def _cam_record(name: str) -> CamRecord:
     method = CAMS.get(name)
-    digest = ""
-    # The code version covers built-in methods; a user's file may change under the same version.
-    if not method.fn.__module__.startswith(f"{__package__.partition('.')[0]}."):
-        try:
-            digest = hashlib.sha256(Path(inspect.getfile(method.fn)).read_bytes()).hexdigest()
-        except (TypeError, OSError):
-            digest = hashlib.sha256(method.fn.__code__.co_code).hexdigest()
     return CamRecord(
-        title=method.title, source=method.source, cost=method.cost, control=method.headless, code_sha256=digest
+        title=method.title,
+        source=method.source,
+        cost=method.cost,
+        control=method.headless,
+        code_sha256=foreign_code(method.fn),
     )
 
 

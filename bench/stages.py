@@ -17,7 +17,7 @@ from ..baselines.base import HEADS
 from ..results.timing_schema import BackboneTiming, StageTiming, TripleTiming
 from .triples import Triple
 
-STAGES = ("load", "forward", "heads", "maps", "resize", "boxes", "pixels", "fidelity")
+STAGES = ("load", "forward", "heads", "maps", "resize", "boxes", "pixels", "fidelity", "measures")
 Part = str | Triple | None
 
 

@@ -131,6 +131,7 @@ def _engine(
         channels_last=config.channels_last,
         box_threads=config.box_threads,
         iou_thresholds=tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou})),
+        measures=(),
         has_boxes=has_boxes,
         keep_maps=False,
         clock=StageClock(where),
