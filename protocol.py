@@ -66,6 +66,13 @@ class Protocol(BaseModel):
     """Kernel that upsamples the map to the mask of the image."""
     fidelity_min_max: Literal["low_res", "full_res"] = "low_res"
     """Where the mask is min-max normalised: before the upsampling (torch-cam; the paper is silent), or after it."""
+    pointing_tolerance: float = Field(default=15, ge=0)
+    """Radius in pixels around the ground truth that still counts in the pointing game (as published)."""
+    curve_steps: int = Field(default=224, ge=1)
+    """Steps of an insertion or deletion curve (RISE: one a row of pixels)."""
+    insertion_blur_width: int = Field(default=11, ge=1)
+    insertion_blur_sigma: float = Field(default=5.0, gt=0)
+    """Gaussian, in pixels, whose blurred image insertion starts from (RISE)."""
     map_dtype: Literal["float64"] = "float64"
     """Resize, min-max and quantisation run in this dtype (float32 flips levels)."""
 

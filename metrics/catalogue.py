@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import per_image
 from .registry import MetricSpec, register_metric
 
 PERCENT = "%"
@@ -40,15 +41,21 @@ for _spec in (
         "evidence_precision", "Evidence precision", True, PERCENT, "share of the positive map on the known evidence",
         "fidelity", ("evidence",), "EvidencePrecision",
     ),
-    MetricSpec("insertion", "Insertion AUC", True, PERCENT, RISE, "fidelity", ("forwards",), "Insertion"),
-    MetricSpec("deletion", "Deletion AUC", False, PERCENT, RISE, "fidelity", ("forwards",), "Deletion"),
+    MetricSpec(
+        "insertion", "Insertion AUC", True, PERCENT, RISE, "fidelity", ("forwards",), "Insertion",
+        per_image.insertion, expensive=True,
+    ),
+    MetricSpec(
+        "deletion", "Deletion AUC", False, PERCENT, RISE, "fidelity", ("forwards",), "Deletion",
+        per_image.deletion, expensive=True,
+    ),
     MetricSpec(
         "pointing_game", "Pointing game", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016", "localisation",
-        ("boxes",), "PointingGame",
+        ("boxes",), "PointingGame", per_image.pointing_game,
     ),
     MetricSpec(
         "energy_pointing_game", "Energy pointing game", True, PERCENT, "Wang et al., Score-CAM, CVPRW 2020",
-        "localisation", ("boxes",), "EnergyPointingGame",
+        "localisation", ("boxes",), "EnergyPointingGame", per_image.energy_pointing_game,
     ),
 ):  # fmt: skip
     register_metric(_spec, origin=__name__)

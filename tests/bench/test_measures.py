@@ -60,3 +60,21 @@ def test_bad_metrics_are_said(settings, register):
         run(**{**settings, "metrics": ("needy",)})
     with pytest.raises(UnknownNameError, match="did you mean 'needy'"):
         run(**{**settings, "metrics": ("nedy",)})
+
+
+def test_pointing_games_and_curves(settings, blobs):
+    settings["triples"] = ("slim_resnet/{cam,center}/softmax",)
+    named = ("pointing_game", "energy_pointing_game", "deletion", "insertion")
+    result = run(**{**settings, "metrics": named, "limit": 2}).run
+    y = result.column("slim_resnet/cam/softmax", "y")
+    for name in named:
+        values = result.column("slim_resnet/cam/softmax", f"extra:{name}")
+        assert ((values >= 0) & (values <= 1)).all()
+    assert set(result.column("slim_resnet/center/softmax", "extra:pointing_game")) <= {0.0, 1.0}
+    assert (result.column("slim_resnet/cam/softmax", "extra:deletion") <= y.max() + 1).all()
+
+
+def test_the_cheap_pointing_games_are_always_there(settings):
+    text = (run(**settings).run.out / "scores.md").read_text()
+    assert "Pointing game" in text
+    assert "Deletion" not in text
