@@ -59,6 +59,11 @@ def jpeg() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def pack() -> Callable[..., Path]:
+    return pack_tar
+
+
+@pytest.fixture
 def png_mask() -> Callable[..., Path]:
     return draw_mask
 
@@ -203,3 +208,40 @@ def wsol_replica(tmp_path: Path) -> tuple[Path, Path]:
     lines = [f"{n},{10 + i},20,200,{150 + i}" for i, n in enumerate(ids)]
     (meta / "localization.txt").write_text("\n".join([*lines, f"{ids[0]},30,30,399,299"]) + "\n")
     return root, meta.parent
+
+
+@pytest.fixture
+def tiny_replica(tmp_path: Path) -> Path:
+    base = tmp_path / "tiny-imagenet-200"
+    wnids = ["n02124075", "n01443537"]
+    for wnid in wnids:
+        lines = []
+        for i in range(3):
+            draw_image(base / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", (64, 64), seed=i, format="JPEG")
+            lines.append(f"{wnid}_{i}.JPEG\t{i}\t2\t63\t50")
+        (base / "train" / wnid / f"{wnid}_boxes.txt").write_text("\n".join(lines) + "\n")
+    lines = []
+    for i in range(4):
+        draw_image(base / "val" / "images" / f"val_{i}.JPEG", (64, 64), "L" if i == 2 else "RGB", seed=i, format="JPEG")
+        lines.append(f"val_{i}.JPEG\t{wnids[i % 2]}\t1\t2\t{30 + i}\t50")
+    (base / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    (base / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    (base / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\nn02124075\tEgyptian cat\n")
+    return base
+
+
+@pytest.fixture
+def openimages_replica(tmp_path: Path) -> Path:
+    base = tmp_path / "OpenImages"
+    for split in ("train", "val", "test"):
+        for label, name in enumerate(("01226z", "0by6g")):
+            for i in range(2):
+                stem = f"{label}{i}ab"
+                folder = base / split / name
+                draw_image(folder / f"{stem}.jpg", (40, 30), seed=i)
+                if split != "train":
+                    draw_mask(folder / f"{stem}_m{name}_1a2b3c4d.png", (80, 60), (10, 10, 40, 40))
+                    draw_mask(folder / f"{stem}_ignore.png", (80, 60), (30, 30, 60, 50))
+                    if i == 0:
+                        draw_mask(folder / f"{stem}_m{name}_5a2b3c4d.png", (80, 60), (60, 5, 75, 20))
+    return base

@@ -16,28 +16,8 @@ from cambench.datasets.schema import DatasetError
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture
-def tiny(tmp_path, jpeg):
-    base = tmp_path / "tiny-imagenet-200"
-    wnids = ["n02124075", "n01443537"]
-    for wnid in wnids:
-        lines = []
-        for i in range(3):
-            jpeg(base / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", (64, 64), seed=i, format="JPEG")
-            lines.append(f"{wnid}_{i}.JPEG\t{i}\t2\t63\t50")
-        (base / "train" / wnid / f"{wnid}_boxes.txt").write_text("\n".join(lines) + "\n")
-    lines = []
-    for i in range(4):
-        jpeg(base / "val" / "images" / f"val_{i}.JPEG", (64, 64), "L" if i == 2 else "RGB", seed=i, format="JPEG")
-        lines.append(f"val_{i}.JPEG\t{wnids[i % 2]}\t1\t2\t{30 + i}\t50")
-    (base / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
-    (base / "wnids.txt").write_text("\n".join(wnids) + "\n")
-    (base / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\nn02124075\tEgyptian cat\n")
-    return base
-
-
-def test_tiny_imagenet(tiny):
-    train, val, test = (open_table("tiny_imagenet", tiny.parent, s) for s in ("train", "val", "test"))
+def test_tiny_imagenet(tiny_replica):
+    train, val, test = (open_table("tiny_imagenet", tiny_replica.parent, s) for s in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (6, 4, 4)
     assert train.class_names == ("goldfish (n01443537)", "Egyptian cat (n02124075)")
     assert val.rows["label"] == [1, 0, 1, 0]
@@ -46,31 +26,14 @@ def test_tiny_imagenet(tiny):
     assert any("no labels" in n for n in test.notes)
 
 
-def test_tiny_imagenet_damaged(tiny):
-    path = tiny / "val" / "val_annotations.txt"
+def test_tiny_imagenet_damaged(tiny_replica):
+    path = tiny_replica / "val" / "val_annotations.txt"
     path.write_text(path.read_text()[:-8])
     with pytest.raises(DatasetError, match=r"val_annotations\.txt:4"):
-        open_table("tiny_imagenet", tiny)
-    (tiny / "train" / "n02124075" / "n02124075_boxes.txt").unlink()
+        open_table("tiny_imagenet", tiny_replica)
+    (tiny_replica / "train" / "n02124075" / "n02124075_boxes.txt").unlink()
     with pytest.raises(DatasetError, match="1 box lists missing"):
-        open_table("tiny_imagenet", tiny, "train")
-
-
-@pytest.fixture
-def openimages(tmp_path, jpeg, png_mask):
-    base = tmp_path / "OpenImages"
-    for split in ("train", "val", "test"):
-        for label, name in enumerate(("01226z", "0by6g")):
-            for i in range(2):
-                stem = f"{label}{i}ab"
-                folder = base / split / name
-                jpeg(folder / f"{stem}.jpg", (40, 30), seed=i)
-                if split != "train":
-                    png_mask(folder / f"{stem}_m{name}_1a2b3c4d.png", (80, 60), (10, 10, 40, 40))
-                    png_mask(folder / f"{stem}_ignore.png", (80, 60), (30, 30, 60, 50))
-                    if i == 0:
-                        png_mask(folder / f"{stem}_m{name}_5a2b3c4d.png", (80, 60), (60, 5, 75, 20))
-    return base
+        open_table("tiny_imagenet", tiny_replica, "train")
 
 
 def write_metadata(base, split="test"):
@@ -90,10 +53,10 @@ def write_metadata(base, split="test"):
     (folder / "localization.txt").write_text("\n".join(lines))
 
 
-def test_openimages_with_and_without_metadata_agree(openimages):
-    bare = open_table("openimages30k", openimages.parent)
-    write_metadata(openimages)
-    described = open_table("openimages30k", openimages)
+def test_openimages_with_and_without_metadata_agree(openimages_replica):
+    bare = open_table("openimages30k", openimages_replica.parent)
+    write_metadata(openimages_replica)
+    described = open_table("openimages30k", openimages_replica)
     assert (bare.num_classes, described.num_classes) == (2, 100)
     assert any("2 class folders, published are 100" in n for n in bare.notes)
     for column in ("image_id", "label", "masks", "ignore"):
@@ -104,15 +67,15 @@ def test_openimages_with_and_without_metadata_agree(openimages):
     # File pixel (35, 35) of 80×60 lies in the mask and in the ignore mask: foreground wins.
     assert batch.masks[0, int(35 * 80 / 60), 35] == 1
     assert batch.masks[0, int(45 * 80 / 60), 55] == 255
-    assert not open_table("openimages30k", openimages, "train").has_masks
+    assert not open_table("openimages30k", openimages_replica, "train").has_masks
 
 
-def test_openimages_stray_and_missing_masks(openimages):
-    folder = openimages / "test" / "0by6g"
+def test_openimages_stray_and_missing_masks(openimages_replica):
+    folder = openimages_replica / "test" / "0by6g"
     (folder / "10ab.jpg").unlink()
     (folder / "11ab_m0by6g_1a2b3c4d.png").unlink()
     with pytest.raises(DatasetError) as error:
-        open_table("openimages30k", openimages)
+        open_table("openimages30k", openimages_replica)
     assert "2 masks have no image" in str(error.value)
     assert "1 images have no mask: 11ab" in str(error.value)
 
