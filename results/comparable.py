@@ -53,7 +53,8 @@ def same_images(runs: Sequence[Run], *, intersect: bool = False) -> tuple[list[R
     limited = [run if len(run.index) == len(common) else replace(run, index=common) for run in runs]
     _check_ids(limited)
     notes = [f"over the {len(common)} common images only (--intersect)", *apart] if apart else []
-    return limited, notes
+    notes += [line for other in runs[1:] for line in _circumstances(first, other)]
+    return limited, list(dict.fromkeys(notes))
 
 
 def _differences(first: Run, other: Run) -> list[str]:
@@ -68,6 +69,15 @@ def _differences(first: Run, other: Run) -> list[str]:
         "data fingerprint": (_whole(ours.dataset.fingerprint), _whole(theirs.dataset.fingerprint)),
     }
     return lines + [f"{name}: {a} and {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _circumstances(first: Run, other: Run) -> list[str]:
+    """What may change a number without making the runs incomparable: it may be what is compared."""
+    ours, theirs = first.manifest, other.manifest
+    pairs = {"code version": (ours.code_version, theirs.code_version)}
+    for name in sorted(ours.options.keys() | theirs.options.keys()):
+        pairs[f"option {name}"] = (str(ours.options.get(name)), str(theirs.options.get(name)))
+    return [f"{name}: {a} in {first.out}, {b} in {other.out}" for name, (a, b) in pairs.items() if a != b]
 
 
 def _whole(fingerprint: str) -> str:

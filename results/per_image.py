@@ -173,6 +173,12 @@ def read_per_image(run: Run, triple: str, val: Run | None = None, *, loc_curves:
     return PerImage(run, triple, tuple(columns), values, curves, tau, PIXELS in have)
 
 
+def located_at(run: Run, triple: str, tau: float) -> npt.NDArray[np.bool_]:
+    """Images bool (n,) that the protocol's box rule locates at a threshold τ; False for an image without a box."""
+    data = {n: run.column(triple, n) for n in run.columns(triple) if n in (*HITS, "peak", "n_boxes")}
+    return _boxed(data) & _hits_at(_located(run, data), data["peak"], tau)
+
+
 def _fixed_tau(run: Run, triple: str, val: Run | None) -> float | None:
     protocol = run.manifest.protocol
     if protocol.loc_threshold == "fixed":
@@ -190,16 +196,15 @@ def _boxes(
     run: Run, data: dict[str, Array], correct: npt.NDArray[np.bool_], tau: float | None, loc_curves: bool
 ) -> tuple[dict[str, Array], Curves]:
     protocol, thresholds = run.manifest.protocol, run.manifest.hit_thresholds
-    boxed = data["n_boxes"] > 0 if "n_boxes" in data else np.ones(len(correct), dtype=bool)
+    boxed = _boxed(data)
     if not boxed.any():
         raise RecordError(f"{run.out}: no image has a ground-truth box")
-    single, loc = thresholds.index(protocol.loc_iou), protocol.loc_iou
-    located = data["hits_single" if protocol.gt_boxes == "any" else "hits_single_first"][:, single]
+    located = _located(run, data)
     reader = HitReader(data["peak"], tau_grid(protocol.tau_grid).numpy())
     rows: dict[str, tuple[Array, npt.NDArray[np.bool_]]] = {
         f"{V2}{d}": (data["hits_multi"][:, thresholds.index(d)], boxed) for d in protocol.iou_thresholds
     }
-    rows[SINGLE] = (data["hits_single"][:, thresholds.index(loc)], boxed)
+    rows[SINGLE] = (data["hits_single"][:, thresholds.index(protocol.loc_iou)], boxed)
     if tau is None or loc_curves:
         rows |= {LOC: (located, boxed), TOP1: (located, boxed & correct)}
     columns: dict[str, Array] = {"boxed": boxed}
@@ -207,6 +212,17 @@ def _boxes(
         hit = boxed & _hits_at(located, data["peak"], tau)
         columns |= {LOC: hit, TOP1: hit & correct}
     return columns, reader.curves(rows)
+
+
+def _boxed(data: dict[str, Array]) -> npt.NDArray[np.bool_]:
+    return data["n_boxes"] > 0 if "n_boxes" in data else np.ones(len(data["peak"]), dtype=bool)
+
+
+def _located(run: Run, data: dict[str, Array]) -> Array:
+    """Hit bits (n,32) of the protocol's box rule."""
+    protocol = run.manifest.protocol
+    name = "hits_single" if protocol.gt_boxes == "any" else "hits_single_first"
+    return data[name][:, run.manifest.hit_thresholds.index(protocol.loc_iou)]
 
 
 def _hits_at(packed: Array, peak: Array, tau: float) -> npt.NDArray[np.bool_]:
