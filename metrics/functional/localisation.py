@@ -125,7 +125,7 @@ def percent(counts: Tensor, total: Tensor) -> Tensor:
     if bool((total <= 0).any()):
         raise ValueError("no image to score: the split is empty, or every weight is zero")
     total = total.to(counts.device, torch.float64)
-    return 100.0 * counts.to(torch.float64) / total.view(*total.shape, *[1] * (counts.ndim - total.ndim))
+    return 100.0 * counts.to(torch.float64) / total.reshape((*total.shape, *[1] * (counts.ndim - total.ndim)))
 
 
 def best_tau(curve: Tensor, taus: Tensor) -> float:
