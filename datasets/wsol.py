@@ -16,7 +16,8 @@ from .imagenet_classes import imagenet_class_names
 from .rows import Chunk
 from .schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from .textfiles import read_lines
-from .wsol_metadata import IDS, LABELS, PLACES, SIZES, Metadata, read_metadata
+from .wsol_columns import IDS
+from .wsol_metadata import LABELS, PLACES, SIZES, Metadata, read_metadata
 
 OPTIONS = {
     "metadata": "folder with train/, val/, test/, each of image_ids.txt, class_labels.txt … (default: ROOT/metadata)",

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from .findings import Findings, some
 from .rows import Ints, group_boxes
 from .schema import DatasetError
-from .textfiles import read_lines, shorten
+from .textfiles import read_lines
+from .wsol_columns import IDS, read_columns, report_fields, report_unknown
 
-IDS, LABELS, SIZES, PLACES = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+LABELS, SIZES, PLACES = "class_labels.txt", "image_sizes.txt", "localization.txt"
 
 
 @dataclass
@@ -47,7 +48,7 @@ def read_metadata(folder: Path, findings: Findings) -> Metadata:
         row_of = {image_id: i for i, image_id in enumerate(ids)}
     meta = Metadata(ids, _labels(folder / LABELS, row_of, findings))
     if (folder / SIZES).is_file():
-        sizes = _columns(folder / SIZES, row_of, 2, findings)
+        sizes = read_columns(folder / SIZES, row_of, 2, findings)
         if sizes is not None:
             _read_sizes(meta, folder / SIZES, *sizes, findings)
     if (folder / PLACES).is_file():
@@ -68,7 +69,7 @@ def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
 
 
 def _labels(path: Path, row_of: Mapping[str, int], findings: Findings) -> Ints:
-    found = _columns(path, row_of, 1, findings)
+    found = read_columns(path, row_of, 1, findings)
     labels = np.zeros(len(row_of), np.int64)
     if found is None:
         raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
@@ -125,7 +126,7 @@ def _places(meta: Metadata, path: Path, row_of: Mapping[str, int], findings: Fin
     if lines[0].count(",") == 2:
         _masks(meta, path, lines, row_of, findings)
         return
-    found = _columns(path, row_of, 4, findings)
+    found = read_columns(path, row_of, 4, findings)
     if found is None:
         return
     rows, values, _ = found
@@ -150,7 +151,7 @@ def _masks(meta: Metadata, path: Path, lines: list[str], row_of: Mapping[str, in
     for number, line in enumerate(lines, 1):
         fields = line.split(",")
         if len(fields) != 3:
-            _wrong_fields(path, number, line, "path,mask.png,ignore.png", findings)
+            report_fields(path, number, line, "path,mask.png,ignore.png", findings)
             continue
         row = row_of.get(fields[0])
         if row is None:
@@ -162,7 +163,7 @@ def _masks(meta: Metadata, path: Path, lines: list[str], row_of: Mapping[str, in
         masks[row].append(fields[1])
         if fields[2]:
             ignores[row] = ignores[row] or fields[2]
-    _report_unknown(path, unknown, findings)
+    report_unknown(path, unknown, findings)
     meta.masks, meta.ignores = masks, ignores
     _report_without(meta, np.array([not m for m in masks]), "mask", path, findings)
 
@@ -175,59 +176,4 @@ def _report_without(meta: Metadata, none: npt.NDArray[np.bool_], kind: str, path
             path,
             "is the file truncated, or of another split?",
             int(rows.size),
-        )
-
-
-def _columns(
-    path: Path, row_of: Mapping[str, int], numbers: int, findings: Findings
-) -> tuple[Ints, npt.NDArray[np.float64], Ints] | None:
-    """Rows, values (M,numbers) and line numbers of `path,number…` lines; None where the file is empty or all bad."""
-    lines = read_lines(path)
-    if not lines:
-        return None
-    split = [line.rsplit(",", numbers) for line in lines]
-    expected = ",".join(["path", *(["number"] * numbers)])
-    good = [i for i, f in enumerate(split) if len(f) == numbers + 1]
-    if len(good) < len(split):
-        wrong = sorted(set(range(len(split))) - set(good))
-        for i in wrong[:5]:
-            _wrong_fields(path, i + 1, lines[i], expected, findings)
-        split = [split[i] for i in good]
-    at = np.array(good, np.int64) + 1
-    rows = np.fromiter((row_of.get(f[0], -1) for f in split), np.int64, len(split))
-    try:
-        values = np.array([f[1:] for f in split], dtype=np.float64).reshape(-1, numbers)
-    except ValueError:
-        values = _numbers_one_by_one(split, numbers)
-    strange = ~np.isfinite(values).all(1)
-    for i in np.flatnonzero(strange)[:5]:
-        findings.error(f"not a number in {','.join(split[i][1:])!r}", f"{path}:{at[i]}")
-    _report_unknown(path, [(int(at[i]), split[i][0]) for i in np.flatnonzero(rows < 0)], findings)
-    keep = (rows >= 0) & ~strange
-    return (rows[keep], values[keep], at[keep]) if keep.any() else None
-
-
-def _numbers_one_by_one(split: list[list[str]], numbers: int) -> npt.NDArray[np.float64]:
-    """Values with NaN where a field is not a number (the caller reports those lines)."""
-    values = np.full((len(split), numbers), np.nan)
-    for i, fields in enumerate(split):
-        try:
-            values[i] = [float(v) for v in fields[1:]]
-        except ValueError:
-            continue
-    return values
-
-
-def _wrong_fields(path: Path, line: int, text: str, expected: str, findings: Findings) -> None:
-    findings.error(f"{shorten(text)} is not `{expected}`", f"{path}:{line}", "is the file truncated?")
-
-
-def _report_unknown(path: Path, unknown: list[tuple[int, str]], findings: Findings) -> None:
-    if unknown:
-        line, _ = unknown[0]
-        findings.error(
-            f"{len(unknown):,} ids are not in {IDS}: {some([n for _, n in unknown[:6]], len(unknown))}",
-            f"{path}:{line}",
-            "is the file of another split?",
-            len(unknown),
         )

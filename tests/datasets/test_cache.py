@@ -98,6 +98,7 @@ def test_many_threads_build_the_same_entry(own_cache, cub_replica):
     assert len(entries(own_cache)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_build_the_same_entry(own_cache, cub_replica):
     code = f"from cambench.datasets.open import open_table; print(open_table('cub', {str(cub_replica)!r}).fingerprint)"
     running = [

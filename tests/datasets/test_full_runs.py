@@ -34,7 +34,7 @@ def check(tmp_path, dataset, root, images, scores, **options):
     for row in rows:
         assert int(row["images"]) == images
         assert all(0 <= float(row[s]) <= 100 for s in scores)
-    assert (tmp_path / "out" / "scores.md").read_text().count("slim_resnet") >= 1
+    assert (tmp_path / "out" / "scores.md").read_text().count("Grad-CAM") >= 1
     assert (tmp_path / "out" / "scores.tex").stat().st_size > 0
 
 
