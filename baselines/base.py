@@ -98,7 +98,7 @@ class Backbone(nn.Module, ABC):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalised images of pixels (B,3,R,R) in [0, 1]."""
-        return (pixels - self.mean) / self.std
+        return (pixels - self.mean).div_(self.std)
 
     def head(self, branch: Branch = "softmax") -> Head:
         """The branch's head; raises KeyError where the branch was not trained or loaded."""

@@ -1,4 +1,4 @@
-"""The command line: ``cambench run | train | ls | leaderboard | time | figure | doctor | download``.
+"""The command line: ``cambench run | train | ls | leaderboard | compare | time | figure | doctor | download``.
 
 Exit codes: 0 done, 1 failed, 2 wrong use.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..registry import RegistryError, UnknownNameError, load_plugin
-from . import cli_data, cli_train
+from . import cli_compare, cli_data, cli_train
 from .errors import UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_train.app, name="train")
+app.command()(cli_compare.compare)
 app.command()(cli_data.doctor)
 app.command()(cli_data.download)
 
