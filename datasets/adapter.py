@@ -63,6 +63,14 @@ class Adapter:
         """The split's table, from the cache where nothing changed; ``DatasetError`` where the data is bad."""
         assert root is not None
         chosen = self.check_options(options)
+        try:
+            return self._load(root, split, chosen)
+        except OSError as error:
+            # A folder that may not be read, a link loop, a file that went away between two looks.
+            reason = f"{error.filename or root}: {error.strerror or error}"
+            raise DatasetError(f"{self.name} {split} under {root}: {reason}") from error
+
+    def _load(self, root: Path, split: Split, chosen: Mapping[str, Any]) -> SampleTable:
         plan = self.plan(root, split, chosen)
         entry = cache_root() / "datasets" / self.name / self._key(plan, root, split, chosen)
         found = None if truth(chosen, "refresh") else lookup(entry)
@@ -127,9 +135,14 @@ class Adapter:
         }
         return built, meta, writer
 
+    @property
+    def all_options(self) -> dict[str, str]:
+        """Names and meanings of the common options and the adapter's own."""
+        return {**COMMON_OPTIONS, **self.options}
+
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options that are set; ``DatasetError`` for an unknown one, with the nearest name."""
-        known = {**COMMON_OPTIONS, **self.options}
+        known = self.all_options
         for name in options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)

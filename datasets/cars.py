@@ -172,6 +172,7 @@ SPEC = register_dataset(
         "author={Krause, J. and Stark, M. and Deng, J. and Fei-Fei, L.}, booktitle={3dRR}, year={2013}}",
         counts=COUNTS,
         num_classes=CLASSES,
+        options=ADAPTER.all_options,
         metrics=("boxes",),
     )
 )

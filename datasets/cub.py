@@ -229,6 +229,7 @@ SPEC = register_dataset(
         "number={CNS-TR-2011-001}, year={2011}}",
         counts=COUNTS,
         num_classes=CLASSES,
+        options=ADAPTER.all_options,
         metrics=("boxes", "masks"),
     )
 )

@@ -173,6 +173,7 @@ SPEC = register_dataset(
         title="your own images",
         source="a folder with a CSV of boxes, COCO JSON, or class folders",
         licence="the images' own",
+        options=ADAPTER.all_options,
         metrics=("boxes",),
     )
 )

@@ -268,6 +268,7 @@ SPEC = register_dataset(
         "author={Russakovsky, O. and others}, journal={IJCV}, year={2015}}",
         counts={"train": 1_281_167, "test": VAL_IMAGES},
         num_classes=1000,
+        options=ADAPTER.all_options,
         metrics=("boxes",),
     )
 )

@@ -87,9 +87,19 @@ def _boxes(base: Path, options: Mapping[str, Any]) -> tuple[Path | None, Path | 
         if not path.exists():
             raise DatasetError(f"imagenet: boxes={path}: no such folder or file")
         return (path, None) if path.is_dir() else (None, path)
-    xml = next((base / n for n in _XML if (base / n).is_dir() and any((base / n).glob("*.xml"))), None)
-    solution = base / "LOC_val_solution.csv"
-    return xml, solution if solution.is_file() else None
+    places = _places(base)
+    folders = (p / n for p in places for n in _XML)
+    xml = next((f for f in folders if f.is_dir() and any(f.glob("*.xml"))), None)
+    solutions = (p / "LOC_val_solution.csv" for p in places)
+    return xml, next((s for s in solutions if s.is_file()), None)
+
+
+def _places(base: Path) -> list[Path]:
+    """The base, and the folders above it where it is a part of the Kaggle tree (ILSVRC/Data/CLS-LOC)."""
+    places = [base]
+    while places[-1].name in ("CLS-LOC", "Data", "ILSVRC"):
+        places.append(places[-1].parent)
+    return places
 
 
 def _devkit(base: Path, options: Mapping[str, Any]) -> Path | None:
@@ -100,5 +110,5 @@ def _devkit(base: Path, options: Mapping[str, Any]) -> Path | None:
         if not (path.is_file() or (path / GROUND_TRUTH).is_file()):
             raise DatasetError(f"imagenet: devkit={path}: no {GROUND_TRUTH} there")
         return path
-    candidates = (base / n for n in _DEVKIT)
+    candidates = (p / n for p in _places(base) for n in _DEVKIT)
     return next((p for p in candidates if p.is_file() or (p / GROUND_TRUTH).is_file()), None)

@@ -115,6 +115,7 @@ SPEC = register_dataset(
         "booktitle={CVPR}, year={2020}}",
         counts=COUNTS,
         num_classes=CLASSES,
+        options=ADAPTER.all_options,
         metrics=("masks",),
     )
 )

@@ -138,6 +138,8 @@ class DatasetSpec:
     num_classes: int | None = None
     metrics: tuple[str, ...] = ()
     needs_root: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What ``--option key=value`` may set, and what it means."""
 
 
 DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.builtin",))

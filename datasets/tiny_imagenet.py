@@ -109,6 +109,7 @@ SPEC = register_dataset(
         ", year={2015}}",
         counts={"train": 100_000, "val": 10_000, "test": 10_000},
         num_classes=200,
+        options=ADAPTER.all_options,
         metrics=("boxes",),
     )
 )

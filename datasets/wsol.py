@@ -221,6 +221,7 @@ SPEC = register_dataset(
         source="Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020",
         licence="the images' own",
         citation="choe2020evaluating",
+        options=ADAPTER.all_options,
         metrics=("boxes", "masks"),
     )
 )

@@ -49,6 +49,33 @@ def test_every_variant_gives_the_same_rows(imagenet_replica, variant):
     assert batch.labels.tolist() == imagenet_replica.labels
 
 
+@pytest.mark.parametrize("root", ["ILSVRC", "ILSVRC/Data/CLS-LOC"])
+def test_kaggle_tree_from_further_down(imagenet_replica, root):
+    imagenet_replica.flat("ILSVRC/Data/CLS-LOC/val")
+    imagenet_replica.xml("ILSVRC/Annotations/CLS-LOC/val")
+    imagenet_replica.solution()
+    table = open_table("imagenet", imagenet_replica.base / root)
+    assert table.facts["variant"] == "flat + CSV, XML boxes"
+    assert table.rows["label"] == imagenet_replica.labels
+
+
+def test_a_folder_inside_names_the_right_one(imagenet_replica):
+    imagenet_replica.by_class()
+    with pytest.raises(DatasetError, match=f"pass its folder: --root {imagenet_replica.base}"):
+        open_table("imagenet", imagenet_replica.base / "val" / "n01440764")
+
+
+def test_errors_of_the_file_system_are_words(imagenet_replica, monkeypatch):
+    imagenet_replica.by_class()
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    with pytest.raises(DatasetError, match=r"imagenet test under .*val: Permission denied"):
+        open_table("imagenet", imagenet_replica.base)
+
+
 def test_classes_are_ranked_wnids_with_distinct_names():
     assert list(imagenet_wnids()) == sorted(imagenet_wnids())
     assert len(set(imagenet_class_names())) == 1000

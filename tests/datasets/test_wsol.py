@@ -130,6 +130,16 @@ def test_missing_images_stop_a_run_unless_the_user_says_otherwise(wsol_replica):
     assert part.rows[1]["boxes"] == [[12, 20, 200, 152]]
 
 
+def test_both_readers_agree(shared_data, monkeypatch):
+    folder = shared_data / "wsol_metadata" / "ILSVRC" / "val"
+    fast, findings = read_metadata(folder, Findings()), Findings()
+    monkeypatch.setattr("cambench.datasets.wsol_columns._read_clean", lambda *_: None)
+    slow = read_metadata(folder, findings)
+    assert not findings.of("error")
+    for name in ("labels", "widths", "heights", "boxes", "box_offsets"):
+        assert np.array_equal(getattr(fast, name), getattr(slow, name))
+
+
 def damage(metadata: Path, file: str, line: int, text: str | None) -> None:
     path = metadata / "test" / file
     lines = path.read_text().splitlines()
