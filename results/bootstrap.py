@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from .errors import RecordError
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .load import Run
 from .per_image import Floats, PerImage, read_per_image
-from .resample import Plan, resampled_scores
+from .resample import Plan, resampled_scores, usable_cores
 from .scores import METRICS, Metric, extra_metrics
 
 
@@ -82,7 +83,9 @@ def bootstrap(
     # Aliases share records: read and resampled once.
     keys = {e.name: (str(e.run.out), e.run.manifest.canonical(e.triple)) for e in entries}
     first = {key: e for e in reversed(entries) for key in [keys[e.name]]}
-    read = {key: read_per_image(e.run, key[1], e.val) for key, e in first.items()}
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        parts = pool.map(lambda item: read_per_image(item[1].run, item[0][1], item[1].val), first.items())
+        read = dict(zip(first, parts, strict=True))
     plan = Plan(len(index), resamples, seed)
     sampled = dict(zip(read, resampled_scores(list(read.values()), plan, threads), strict=True))
     points = {key: one.point() for key, one in read.items()}

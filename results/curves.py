@@ -86,9 +86,10 @@ class HitReader:
             levels = torch.from_numpy(self._levels[self._kind[part]])
             hits = np.stack([self._expand(*row, part, levels) for row in rows.values()], axis=1)
             steps = np.diff(hits.view(np.int8), axis=2, prepend=np.int8(0))
-            image, row, threshold = np.nonzero(steps)
-            code = (row * width + threshold).astype(np.int32)
-            changes.append(np.where(steps[image, row, threshold] > 0, code, -1 - code))
+            # Counting booleans is several times faster than nonzero of another dtype.
+            flat = np.flatnonzero(steps != 0)
+            image, code = np.divmod(flat, len(rows) * width)
+            changes.append(np.where(steps.ravel()[flat] > 0, code, -1 - code).astype(np.int32))
             counts[part] = np.bincount(image, minlength=len(hits))
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return Curves(tuple(rows), self.taus, offsets, np.concatenate(changes))

@@ -131,7 +131,11 @@ def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
 
 
 def differences(
-    boot: Bootstrap, pairs: Iterable[tuple[str, str]] | None = None, *, level: float = LEVEL
+    boot: Bootstrap,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    level: float = LEVEL,
 ) -> list[Difference]:
     """Paired tests of every ranked metric between entries; Holm's correction is over all that are returned.
 
@@ -140,14 +144,15 @@ def differences(
     each resample): paired bootstrap. A metric that is the same for a backbone is left out between its triples.
 
     Args:
-        boot: Scores and resamples. pairs: ``(first, second)`` entries (default: any two). level: Of the intervals.
+        boot: Scores and resamples. pairs: ``(first, second)`` entries (default: any two). metrics: Only these.
+        level: Of the intervals.
     """
     chosen = list(combinations(boot.entries, 2) if pairs is None else pairs)
     found = [
         _difference(boot, metric, first, second, level)
         for first, second in chosen
         for metric in boot.metrics
-        if _comparable(boot, metric, first, second)
+        if (metrics is None or metric.name in metrics) and _comparable(boot, metric, first, second)
     ]
     corrected = holm([d.p for d in found])
     return [replace(d, p_holm=float(p)) for d, p in zip(found, corrected, strict=True)]

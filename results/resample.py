@@ -71,7 +71,7 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
         if triple.images != plan.images:
             raise ValueError(f"{triple.triple} has {triple.images} images, the resamples {plan.images}")
     found: list[dict[str, list[Floats]]] = [{} for _ in triples]
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         for blocks in plan.groups():
             counted = list(pool.map(lambda b: _count(plan, triples, b), blocks))
             weights = [w for w, _ in counted]
@@ -84,6 +84,11 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
                 if triple.has_pixels:
                     _append(found[i], {"pxap": _pxap(triple, weights)})
     return [{name: np.concatenate(parts) for name, parts in one.items()} for one in found]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(plan: Plan, triples: Sequence[PerImage], block: int) -> tuple[Weights, list[Counts | None]]:

@@ -7,6 +7,7 @@ from scipy.stats import binomtest, ttest_rel
 from cambench.results.bootstrap import bootstrap_run
 from cambench.results.load import load_run
 from cambench.results.paired import differences, holm, mcnemar, paired_bootstrap_p
+from cambench.results.ranks import ranks
 from cambench.results.store import RunStore
 
 DISCORDANT = [(0, 0), (1, 0), (3, 3), (2, 9), (40, 61), (0, 30), (500, 431)]
@@ -145,3 +146,23 @@ def test_a_triple_against_its_alias_is_identical(toy, tmp_path):
     found = differences(bootstrap_run(run, resamples=50), [("net/cam/softmax", "net/gradcam/softmax")])
     assert found
     assert all(d.identical and d.p == 1 and d.p_holm == 1 and d.verdict() == "" and d.value == 0 for d in found)
+
+
+def test_ranks_share_where_nothing_is_significant(toy, tmp_path):
+    """Three triples locate 30, 32 and 90 of 100 images: the first two share rank 2."""
+    located = {"net/cam/softmax": 30, "net/cam/sigmoid": 32, "net/gradcam/sigmoid": 90}
+    manifest = toy.manifest(rows=100, shard_size=100, triples=list(located), aliases={})
+    with RunStore.open(tmp_path / "run", manifest) as store:
+        rows = {}
+        for triple, count in located.items():
+            hits = np.where(np.arange(100) < count, 255, 0).astype(np.uint8)[:, None, None] + np.zeros(
+                (3, 32), np.uint8
+            )
+            rows[triple] = toy.rows(triple, range(100), hits_single=hits)
+        store.write_shard("net", 0, rows)
+        store.finish()
+    boot = bootstrap_run(load_run(tmp_path / "run"), resamples=100)
+    assert list(ranks(boot, "gt_known_loc").values()) == [2, 2, 1]
+    assert list(ranks(boot, "gt_known_loc", list(located)[:2]).values()) == [1, 1]
+    with pytest.raises(KeyError, match="no ranked metric 'degenerate'"):
+        ranks(boot, "degenerate")
