@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .boxes import join_boxes
+from ._levels import join_boxes
 from .fidelity import evidence_precision
 
 

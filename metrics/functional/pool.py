@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._engine import warm_up
-from .boxes import LevelIoUs, check_levels, join_boxes, run
+from ._levels import LevelIoUs, check_levels, join_boxes, run
 
 _Job = tuple[Tensor, torch.cuda.Event | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
