@@ -33,7 +33,7 @@ COUNTS = {"train": 5994, "test": 5794}
 OPTIONS = {
     **HOLDOUT_OPTIONS,
     "segmentations": "folder or .tgz of the masks (default: found beside the images), or off",
-    "metadata": "wsolevaluation's metadata/CUB: with the images in CUBV2/, val is CUBV2",
+    "metadata": "wsolevaluation's metadata/CUB: with the images in CUBV2/, val is CUBV2 (default: metadata/ beside it)",
 }
 PAPER_COUNTS = (
     "the official split (5,994/5,794) is used; the paper's 6,033/5,755 add up to the same 11,788 images but match no "
@@ -93,15 +93,25 @@ def _segmentations(root: Path, base: Path, options: Mapping[str, Any]) -> Path |
 
 
 def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
-    """val from CUBV2 where its metadata was named; None otherwise."""
-    if "metadata" not in options:
-        return None
-    folder = wsol.find_metadata(root, "val", options["metadata"])
-    files = tuple(sorted(folder.glob("*.txt")))
+    """val from CUBV2, where its metadata was named or lies beside its images; None otherwise."""
     above = root if root.is_dir() else root.parent
-    near = [p for p in (above / "CUBV2", above.parent / "CUBV2") if p.is_dir()]
-    settings = {**options, "num_classes": CLASSES}
-    return Plan("CUBV2", lambda: wsol.build(near[0] if near else above, folder, "val", settings), files)
+    images = next((p for p in (above / "CUBV2", above.parent / "CUBV2") if p.is_dir()), None)
+    if "metadata" in options:
+        folder = wsol.find_metadata(root, "val", options["metadata"])
+    elif images is not None and (found := wsol.nearby_metadata(images.parent, "CUB", "val")):
+        folder = found
+    else:
+        return None
+    files = tuple(sorted(folder.glob("*.txt")))
+
+    def build_val() -> Built:
+        built = wsol.build(images or above, folder, "val", {"num_classes": CLASSES})
+        lists = [p for p in (above, *(above / n for n in EXPECTED.nested)) if (p / "classes.txt").is_file()]
+        if lists:
+            built.class_names = _class_names(FolderTree(lists[0]), built.findings)
+        return built
+
+    return Plan("CUBV2", build_val, files)
 
 
 def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, Any]) -> Built:

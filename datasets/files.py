@@ -49,8 +49,9 @@ class FileIndex:
         return np.fromiter((self.size(p) for p in paths), np.int64, len(paths))
 
     def folders(self) -> list[Path]:
-        """The folders that exist and were listed."""
-        return [Path(p) for p, found in self._folders.items() if found is not None]
+        """The folders that exist and were listed; for one that is missing, the folder in which it would appear."""
+        found = (Path(p) for p in self._folders)
+        return list(dict.fromkeys(p if p.is_dir() else next(q for q in p.parents if q.is_dir()) for p in found))
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:

@@ -140,7 +140,9 @@ def _built(
             add_sizes(chunk)
         yield chunk
 
-    return Built(names, chunks(), findings, watched=tree.folders, has_boxes=has_boxes)
+    # Whole-number labels leave open how many classes there are.
+    facts = {"num_classes_known": not all(n.isdecimal() for n in names)}
+    return Built(names, chunks(), findings, facts, tree.folders, has_boxes)
 
 
 def build_folders(root: Path, split: Split) -> Built:

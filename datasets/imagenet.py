@@ -45,10 +45,13 @@ OPTIONS = {
 def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     """Find what the split is made of."""
     if split == "val" and "metadata" in options:
-        return _imagenetv2(root, options)
+        return _imagenetv2(root, wsol.find_metadata(root, "val", options["metadata"]))
     base = find_base(root, EXPECTED)
     if base.is_file():
         base = base.parent
+    found = wsol.nearby_metadata(base, "ILSVRC", "val") if split == "val" and (base / "val2").is_dir() else None
+    if found is not None:
+        return _imagenetv2(base, found)
     if split == "test":
         sources = find_validation(base, options)
         files = [p for p in (sources.solution, sources.devkit) if p is not None and p.is_file()]
@@ -72,13 +75,11 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     return Plan("wnid folders", lambda: build_train(folder, split, options))
 
 
-def _imagenetv2(root: Path, options: Mapping[str, Any]) -> Plan:
-    folder = wsol.find_metadata(root, "val", options["metadata"])
+def _imagenetv2(root: Path, folder: Path) -> Plan:
     files = tuple(sorted(folder.glob("*.txt")))
-    settings = {k: v for k, v in options.items() if k != "class_names"}
 
     def build() -> Built:
-        built = wsol.build(root, folder, "val", {**settings, "num_classes": 1000})
+        built = wsol.build(root, folder, "val", {"num_classes": 1000})
         built.class_names = imagenet_class_names()
         return built
 

@@ -70,6 +70,12 @@ def find_metadata(root: Path, split: Split, named: object) -> Path:
     raise MissingSplitError(f"wsol: no {split!r} split in {base}: expected {base / split / IDS}; {found}")
 
 
+def nearby_metadata(base: Path, name: str, split: Split) -> Path | None:
+    """The split's lists in BASE/metadata or BASE/metadata/NAME, as wsolevaluation's own repository has them."""
+    places = (base / "metadata" / name / split, base / "metadata" / split)
+    return next((p for p in places if (p / IDS).is_file()), None)
+
+
 def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) -> Built:
     """Read the metadata and find every image."""
     findings = Findings()

@@ -54,6 +54,14 @@ def test_removed_images_make_the_entry_stale(own_cache, cub_replica):
         open_table("cub", cub_replica)
 
 
+def test_folders_that_appear_later_make_a_partial_entry_stale(own_cache, cub_replica, tmp_path):
+    folder = next(p for p in (cub_replica / "images").iterdir())
+    folder.rename(tmp_path / "away")
+    assert len(open_table("cub", cub_replica, missing="skip")) == 4
+    (tmp_path / "away").rename(folder)
+    assert len(open_table("cub", cub_replica, missing="skip")) == 6
+
+
 @pytest.mark.parametrize("file", ["meta.json", "rows.arrow"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "junk"])
 def test_a_damaged_entry_is_built_again(own_cache, cub_replica, file, damage):

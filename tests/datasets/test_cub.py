@@ -110,8 +110,10 @@ def test_cubv2_metadata_makes_val(cub_replica, tmp_path, jpeg):
     (meta / "class_labels.txt").write_text(f"{ids[0]},2\n{ids[1]},11")
     (meta / "image_sizes.txt").write_text("".join(f"{i},40,30\n" for i in ids))
     (meta / "localization.txt").write_text("".join(f"{i},1,2,30,20\n" for i in ids))
-    table = open_table("cub", cub_replica, "val", metadata=tmp_path / "metadata")
-    assert (table.rows["image_id"], table.num_classes, table.facts["variant"]) == (ids, 200, "CUBV2")
+    for options in ({"metadata": tmp_path / "metadata"}, {}):
+        table = open_table("cub", cub_replica, "val", **options)
+        assert (table.rows["image_id"], table.num_classes, table.facts["variant"]) == (ids, 200, "CUBV2")
+        assert table.class_names == open_table("cub", cub_replica).class_names
 
 
 def test_wrong_folder_says_which_is_right(cub_replica, tmp_path):

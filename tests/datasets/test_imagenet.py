@@ -97,6 +97,22 @@ def test_train_and_its_holdout(imagenet_replica):
         open_table("imagenet", imagenet_replica.base)
 
 
+def test_imagenetv2_beside_the_images_is_val(imagenet_replica, jpeg):
+    imagenet_replica.train()
+    meta = imagenet_replica.base / "metadata" / "ILSVRC" / "val"
+    meta.mkdir(parents=True)
+    ids = ["val2/0/0.jpeg", "val2/999/3.jpeg"]
+    for image_id in ids:
+        jpeg(imagenet_replica.base / image_id)
+    (meta / "image_ids.txt").write_text("\n".join(ids))
+    (meta / "class_labels.txt").write_text(f"{ids[0]},0\n{ids[1]},999")
+    (meta / "image_sizes.txt").write_text("".join(f"{i},40,30\n" for i in ids))
+    (meta / "localization.txt").write_text("".join(f"{i},1,2,30,20\n" for i in ids))
+    table = open_table("imagenet", imagenet_replica.base, "val")
+    assert (table.rows["image_id"], table.rows["label"], table.has_boxes) == (ids, [0, 999], True)
+    assert table.class_names == imagenet_class_names()
+
+
 def test_added_and_removed_images_are_noticed_by_the_cache(imagenet_replica, jpeg):
     imagenet_replica.train()
     first = open_table("imagenet", imagenet_replica.base, "train")
