@@ -84,6 +84,7 @@ def test_device_moves_keep_integer_states():
     assert metric.counts.dtype == torch.int64
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
