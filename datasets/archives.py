@@ -18,7 +18,7 @@ from .schema import DatasetError
 
 _MEMBER = re.compile(r"^member://(\d+)\+(\d+)/(.*)::(.+)$", re.DOTALL)
 _SPACING = 2 << 20
-_READ = 1 << 18
+_READ = 1 << 16
 _readers: dict[tuple[int, str], PlainReader | GzipReader] = {}
 _lock = threading.Lock()
 
@@ -62,16 +62,24 @@ class PlainReader:
 
 
 @dataclass
-class _Checkpoint:
+class _Point:
+    """A decompressor that has produced ``output`` bytes from ``source`` bytes; ``tail``: the last of them."""
+
     output: int
     source: int
     state: Any
+    tail: bytes = b""
+
+    def copy(self) -> _Point:
+        """An independent decompressor at the same place."""
+        return _Point(self.output, self.source, self.state.copy())
 
 
 class GzipReader:
     """Random access to the contents of a gzip file: the decompressor's state is kept every 2 MiB of output.
 
-    The states grow as far as the file was read (about 40 kB each) and are shared by threads.
+    The states grow as far as the file was read (about 40 kB each) and are shared by threads. Reading on where the
+    last read ended goes straight on.
     """
 
     def __init__(self, path: str) -> None:
@@ -79,39 +87,46 @@ class GzipReader:
         self._descriptor = os.open(path, os.O_RDONLY)
         self._length = os.fstat(self._descriptor).st_size
         self._lock = threading.Lock()
-        self._points = [_Checkpoint(0, 0, zlib.decompressobj(wbits=31))]
+        self._points = [_Point(0, 0, zlib.decompressobj(wbits=31))]
+        self._cursor = self._points[0].copy()
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to ``size`` decompressed bytes at ``offset``; OSError where the stream is damaged or ends early."""
         with self._lock:
             at = bisect.bisect_right(self._points, offset, key=lambda p: p.output) - 1
             start = self._points[at]
-            state, last = start.state.copy(), at == len(self._points) - 1
-            if last:
-                return self._read(start, state, size, offset)
-        return self._read(start, state, size, offset)
+            here = self._cursor
+            near = here.output - len(here.tail) <= offset and here.output >= start.output
+            if near or at == len(self._points) - 1:
+                if not near:
+                    self._cursor = start.copy()
+                return self._read(self._cursor, size, offset)
+            start = start.copy()
+        return self._read(start, size, offset)
 
-    def _read(self, start: _Checkpoint, state: Any, size: int, offset: int) -> bytes:
-        output, source, parts, wanted = start.output, start.source, [], size
-        grow = start is self._points[-1]
-        while wanted > 0 and source < self._length:
-            chunk = os.pread(self._descriptor, _READ, source)
+    def _read(self, at: _Point, size: int, offset: int) -> bytes:
+        """Move ``at`` on until it has produced the wanted bytes."""
+        begin = offset - (at.output - len(at.tail))
+        parts = [at.tail[begin : begin + size]] if begin >= 0 else []
+        wanted = size - sum(map(len, parts))
+        while wanted > 0 and at.source < self._length:
+            chunk = os.pread(self._descriptor, _READ, at.source)
             if not chunk:
                 break
             try:
-                data = state.decompress(chunk)
+                data = at.state.decompress(chunk)
             except zlib.error as error:
-                raise OSError(f"{self._path}: damaged gzip data near byte {source:,}: {error}") from error
-            source += len(chunk) - len(state.unused_data)
-            skip = max(0, offset - output)
+                raise OSError(f"{self._path}: damaged gzip data near byte {at.source:,}: {error}") from error
+            at.source += len(chunk) - len(at.state.unused_data)
+            skip = max(0, offset - at.output)
             if skip < len(data):
                 parts.append(data[skip : skip + wanted])
                 wanted -= len(parts[-1])
-            output += len(data)
-            if state.eof:
-                state = zlib.decompressobj(wbits=31)
-            if grow and output - self._points[-1].output >= _SPACING:
-                self._points.append(_Checkpoint(output, source, state.copy()))
+            at.output, at.tail = at.output + len(data), data
+            if at.state.eof:
+                at.state = zlib.decompressobj(wbits=31)
+            if at is self._cursor and at.output - self._points[-1].output >= _SPACING:
+                self._points.append(at.copy())
         return b"".join(parts)
 
 

@@ -183,3 +183,17 @@ def test_holdout_is_stratified_and_independent_of_the_other_classes():
     assert [int(held[labels == c].sum()) for c in range(4)] == [2, 1, 0, 1]
     assert np.array_equal(holdout(labels[:20], 0.1, 0), held[:20])
     assert not np.array_equal(holdout(labels, 0.1, 1), held)
+
+
+def test_gzip_reader_is_shared_by_threads(tmp_path):
+    import gzip
+    from concurrent.futures import ThreadPoolExecutor
+
+    data = np.random.default_rng(3).integers(0, 64, 9_000_000, dtype=np.uint8).tobytes()
+    (tmp_path / "x.gz").write_bytes(gzip.compress(data, 1))
+    reader = GzipReader(str(tmp_path / "x.gz"))
+    places = np.random.default_rng(4).integers(0, len(data) - 70_000, 200).tolist()
+    places[::3] = range(0, 67 * 5000, 5000)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda p: reader.pread(65_000, p), places))
+    assert all(f == data[p : p + 65_000] for f, p in zip(found, places, strict=True))
