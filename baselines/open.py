@@ -19,14 +19,14 @@ _SOFTMAX, _SIGMOID = "heads.softmax.", "heads.sigmoid."
 
 
 def open_backbone(
-    name: str, num_classes: int | None = None, weights: Path | None = None, pretrained: bool = True
+    name: str, num_classes: int | None = None, weights: Path | None = None, pretrained: bool = True, seed: int = 0
 ) -> Backbone:
     """A frozen network with its softmax branch, and its sigmoid branch where the weights hold one.
 
     Args:
         name: Registered name, or ``timm:`` and a timm model name.
         num_classes: Classes wanted; None for those of the weights. Where they differ, the softmax head is fresh
-            (seed 0) and ``needs_training`` is set.
+            and ``needs_training`` is set.
         weights: File of weights, instead of the network's own.
         pretrained: Load the network's own weights: shipped ones, a package's, or timm's from its hub. Without them
             and without a file the parameters are random (seed 0) and ``needs_training`` is set.
@@ -38,13 +38,13 @@ def open_backbone(
     """
     # Parameters that no file fills are the same in every run.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         if name.startswith(TIMM):
             backbone = _open_timm(name, weights, pretrained)
         else:
             backbone = _open_registered(_spec(name), weights, pretrained)
     if num_classes is not None and num_classes != backbone.num_classes:
-        head = backbone.head("softmax").fresh(torch.Generator().manual_seed(0), num_classes)
+        head = backbone.head("softmax").fresh(torch.Generator().manual_seed(seed), num_classes)
         backbone.heads.clear()
         backbone.heads["softmax"] = head
         backbone.num_classes, backbone.needs_training = num_classes, True

@@ -86,6 +86,9 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of every field except name and source, as canonical JSON."""
         fields = self.model_dump(mode="json", exclude={"name", "source"})
+        if not fields.get("body_from"):
+            # The field is younger than the first shipped checkpoints; empty, it says nothing.
+            fields.pop("body_from", None)
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
@@ -101,6 +104,8 @@ class BackboneRecipe(Recipe):
     kind: ClassVar[Kind] = "backbone"
     init: Literal["random", "pretrained"]
     """First parameters: random ones, or those that the network's library or package ships."""
+    body_from: str = ""
+    """Backbone whose weights fill the parameters of the body that agree in name and shape; empty: none."""
     head_lr_factor: float = Field(default=1.0, gt=0)
     """Learning-rate factor of the softmax head's parameters."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

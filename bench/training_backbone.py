@@ -28,7 +28,7 @@ from .training import TrainingDivergedError, top1
 from .training_augment import augment_batch
 from .training_checkpoint import load_training, network_tensors, save_training, versions
 from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
-from .training_optim import build_optimiser, epoch_order, mix, rate_factor, rng_devices, seed_step, set_rate
+from .training_optim import build_optimiser, epoch_order, rate_factor, rng_devices, seed_step, set_rate
 
 EpochDone = Callable[[int, float, float], None]
 
@@ -253,9 +253,21 @@ def open_for_training(name: str, num_classes: int, recipe: BackboneRecipe, weigh
     Raises:
         UnknownNameError, WeightsError: No such network; weights that do not fit.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(seed, 0, 2))
-        return open_backbone(name, num_classes, weights, pretrained=recipe.init == "pretrained")
+    backbone = open_backbone(name, num_classes, weights, pretrained=recipe.init == "pretrained", seed=seed)
+    if recipe.body_from:
+        _copy_body(open_backbone(recipe.body_from), backbone)
+    return backbone
+
+
+def _copy_body(source: Backbone, target: Backbone) -> None:
+    """Copy what agrees in name and shape outside the heads; UsageError where nothing does."""
+    given, wanted = source.state_dict(), target.state_dict()
+    shared = {
+        k: v for k, v in given.items() if not k.startswith("heads.") and k in wanted and wanted[k].shape == v.shape
+    }
+    if not shared:
+        raise UsageError(f"recipe: body_from {source.name}: no parameter of it fits {target.name}")
+    target.load_state_dict(shared, strict=False)
 
 
 def _key(backbone: Backbone, table: SampleTable, recipe: BackboneRecipe, seed: int) -> str:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from cambench.baselines.open import open_backbone
 from cambench.bench.errors import RunError, UsageError
 from cambench.bench.training import TrainingDivergedError
-from cambench.bench.training_backbone import train_backbone
+from cambench.bench.training_backbone import open_for_training, train_backbone
 from cambench.bench.training_checkpoint import load_training
 
 
@@ -104,3 +105,29 @@ def test_bad_requests(network, tables, backbone_recipe):
 def test_unreadable_images_are_named(network, tables, backbone_recipe):
     record = train_backbone(network(), tables(20, broken=(5,)), backbone_recipe)
     assert (record.images, record.failures) == (19, ("train/5",))
+
+
+def test_body_of_another_network_is_copied_where_it_fits(backbone_recipe):
+    recipe = backbone_recipe.model_copy(update={"body_from": "slim_vgg_gap"})
+    started = open_for_training("slim_vgg", 12, recipe, None, 0).state_dict()
+    source = open_backbone("slim_vgg_gap").state_dict()
+    body = [k for k in started if k.startswith("body.")]
+    assert body
+    assert all(torch.equal(started[k], source[k]) for k in body)
+    scratch = open_for_training("slim_vgg", 12, backbone_recipe, None, 0).state_dict()
+    assert all(torch.equal(started[k], v) for k, v in scratch.items() if k.startswith("heads."))
+    assert not torch.equal(started["body.conv2.0.weight"], scratch["body.conv2.0.weight"])
+    assert backbone_recipe.digest != recipe.digest
+    with pytest.raises(UsageError, match="no parameter of it fits"):
+        open_for_training(
+            "slim_inception", 12, backbone_recipe.model_copy(update={"body_from": "efficientnet_lite0"}), None, 0
+        )
+
+
+def test_first_parameters_follow_the_seed(backbone_recipe):
+    first, same, other = (
+        open_for_training("slim_resnet", 12, backbone_recipe, None, seed).state_dict()["body.stem.0.weight"]
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)

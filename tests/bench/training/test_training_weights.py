@@ -23,7 +23,9 @@ def test_provenance_and_size(name, weights):
     assert file.stat().st_size <= 3_000_000
     assert f"train backbone --backbone {name} --dataset synthbirds" in facts["command"]
     assert f"--seed {facts['seed']}" in facts["command"]
-    assert facts["record"]["recipe_digest"] == load_recipe(BackboneRecipe, "synthbirds").digest
+    recipe = load_recipe(BackboneRecipe, facts["record"]["recipe"]["name"])
+    assert f"--recipe {recipe.name} " in facts["command"]
+    assert facts["record"]["recipe_digest"] == recipe.digest
     assert facts["accuracy"]["test"] >= 90
 
 
