@@ -28,11 +28,14 @@ class Interval:
 
 
 def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> Interval:
-    """Bias-corrected percentile interval of a score.
+    """Percentile interval of a score, widened to hold the bias-corrected percentile interval as well.
 
-    A maximum over thresholds is higher in a resample than in the data on average; the plain percentile interval would
-    count that bias twice. With z0 = Φ⁻¹(share of samples below the point, ties half), the ends are the samples'
-    quantiles at Φ(2·z0 ± z(level)); without bias they are the percentile interval's.
+    A maximum over thresholds is higher in a resample than in the data on average, and in the data than in the
+    population. The percentile interval counts that bias twice and covers MaxBoxAccV2 85 to 88 % of the time where 95 %
+    was asked for; the bias-corrected one ignores what the correction itself costs in variance (92 to 93 %). The hull of
+    both covers 93 to 97 % (``tests/results/test_statistics_coverage.py``); without a bias the three are the same.
+
+    Bias-corrected ends: quantiles of the samples at Φ(2·z0 ± z), z0 = Φ⁻¹(share of samples below the point, ties half).
 
     Args:
         samples: Scores (S,) of the resamples; NaN where a resample has no score.
@@ -42,7 +45,7 @@ def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> I
     Raises:
         ValueError: No resample has a score, or the level is outside (0, 1).
 
-    Source: Efron, Better bootstrap confidence intervals, JASA 1987, section 2 (BC; acceleration 0).
+    Source: Efron, Better bootstrap confidence intervals, JASA 1987, section 2 (BC).
     """
     if not 0 < level < 1:
         raise ValueError(f"confidence level {level}: expected a fraction between 0 and 1")
@@ -53,5 +56,5 @@ def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> I
     edge = 0.5 / len(values)
     bias = ndtri(np.clip(below, edge, 1 - edge))
     tails = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    low, high = np.quantile(values, ndtr(2 * bias + tails))
-    return Interval(float(low), float(high), level)
+    ends = np.quantile(values, np.concatenate([ndtr(tails), ndtr(2 * bias + tails)]))
+    return Interval(float(ends.min()), float(ends.max()), level)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ WEIGHT_BYTES = 128 << 20
 """Memory of the weights that are held at a time; it changes no result."""
 CHUNK = 1024
 """Images of a matrix product."""
+GROUP = 16
+"""Blocks whose weights and sums are held at most."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Plan:
     def groups(self) -> Iterator[range]:
         """Blocks whose weights are held together."""
         blocks = -(-self.count // BLOCK)
-        step = max(1, WEIGHT_BYTES // (BLOCK * self.images))
+        step = min(GROUP, max(1, WEIGHT_BYTES // (BLOCK * self.images)))
         for start in range(0, blocks, step):
             yield range(start, min(start + step, blocks))
 
@@ -120,30 +123,39 @@ def _weighted_sums(values: Floats, weights: Sequence[Weights]) -> Floats:
 
 
 def _pxap(triple: PerImage, weights: Sequence[Weights]) -> Floats:
-    """PxAP (S,) of resamples; whole numbers in float64, so exact and the same however they are cut."""
+    """PxAP (S,) of resamples; sums of whole numbers, so exact and the same however they are cut."""
     total: Floats | None = None
     start = 0
     for batch in _rebatched(triple):
         part = slice(start, start + len(batch))
         start += len(batch)
-        drawn = np.concatenate([w[part] for w in weights], axis=1).T.astype(np.float64)
-        product = drawn @ batch.reshape(len(batch), -1).astype(np.float64)
-        total = product if total is None else np.add(total, product, out=total)
+        if total is None:
+            total = np.zeros((sum(w.shape[1] for w in weights), batch[0].size))
+        drawn = np.ascontiguousarray(np.concatenate([w[part] for w in weights], axis=1).T)
+        _add_product(total, drawn, batch.reshape(len(batch), -1))
     assert total is not None
     histograms = torch.from_numpy(total.reshape(len(total), 2, -1))
     # A resample without any object pixel has no score.
-    scored = histograms[:, 1].sum(-1) > 0
+    scored = (histograms[:, 1].sum(-1) > 0).nonzero()[:, 0]
     values = np.full(len(total), np.nan)
-    values[scored.numpy()] = pxaps(histograms[scored]).numpy()
+    for chosen in scored.split(BLOCK):
+        values[chosen.numpy()] = pxaps(histograms[chosen]).numpy()
     return values
 
 
-def _rebatched(triple: PerImage) -> Iterator[npt.NDArray[np.uint32]]:
-    """The histograms (m,2,K) in batches of at least ``CHUNK`` images, whatever the shards."""
-    held: list[npt.NDArray[np.uint32]] = []
+def _add_product(total: Floats, drawn: Weights, counts: npt.NDArray[np.integer[Any]]) -> None:
+    """Add ``drawn @ counts`` (S,k) of whole numbers, in float32 for the columns whose sums that type holds exactly."""
+    heavy = counts.sum(axis=0, dtype=np.int64) * int(drawn.max(initial=0)) >= 2**24
+    total += drawn.astype(np.float32) @ np.where(heavy, 0, counts).astype(np.float32)
+    total[:, heavy] += drawn.astype(np.float64) @ counts[:, heavy].astype(np.float64)
+
+
+def _rebatched(triple: PerImage) -> Iterator[npt.NDArray[np.integer[Any]]]:
+    """The histograms (m,2,K) in batches of some thousand images, whatever the shards."""
+    held: list[npt.NDArray[np.integer[Any]]] = []
     for batch in triple.run.batches(triple.triple, [PIXELS]):
         held.append(batch[PIXELS])
-        if sum(map(len, held)) >= CHUNK:
+        if sum(map(len, held)) >= 4 * CHUNK:
             yield np.concatenate(held)
             held = []
     if held:

@@ -79,10 +79,9 @@ def coverage(protocol, simulations, images, resamples):
     """Share of simulations whose interval holds the truth: per metric, and for the difference of the two methods."""
     population = Population(protocol, 0)
     everyone = [population.draw(m, np.arange(POPULATION)).point() for m in (0, 1)]
-    rng = np.random.default_rng(1)
     held = {name: 0 for m in METRICS for name in (m, f"difference of {m}") if name != "difference of top1_cls"}
     for simulation in range(simulations):
-        chosen = rng.integers(0, POPULATION, images)
+        chosen = np.random.default_rng([1, simulation]).integers(0, POPULATION, images)
         pair = [population.draw(m, chosen) for m in (0, 1)]
         samples = resampled_scores(pair, Plan(images, resamples, simulation), threads=1)
         points = [one.point() for one in pair]
