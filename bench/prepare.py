@@ -18,7 +18,8 @@ from .config import RunConfig
 from .errors import RunError, UsageError
 from .feature_cache import FeatureSource
 from .recipe import HeadRecipe, auto_recipe, load_recipe
-from .training import feature_source, load_head, save_head, train_head
+from .training import feature_source, image_source, load_head, save_head, train_head
+from .training_data import ImageSource
 
 
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
@@ -50,6 +51,7 @@ class HeadKeeper:
         self._config, self._table, self._device, self._only_one = config, table, device, only_one
         self._train_table: SampleTable | None = None
         self._source: FeatureSource | None = None
+        self._images: ImageSource | None = None
 
     @property
     def recipe_name(self) -> str:
@@ -95,8 +97,11 @@ class HeadKeeper:
         table = self._training_table(name, branch)
         workers = self._config.workers
         if self._source is None:
-            # One backbone pass serves every branch that is trained on this backbone.
-            self._source = feature_source(backbone, table, recipe, self._device, [], workers=workers)
+            # Images are decoded once for all backbones, features are computed once for all branches of one.
+            self._images = self._images or image_source(table, recipe, workers)
+            self._source = feature_source(
+                backbone, table, recipe, self._device, [], workers=workers, images=self._images
+            )
         record = train_head(
             backbone,
             table,

@@ -226,19 +226,28 @@ def feature_source(
     heads: Sequence[Head],
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     workers: int = 2,
+    images: ImageSource | None = None,
 ) -> FeatureSource:
-    """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone."""
-    size = recipe.augment.load_size if recipe.augment else recipe.size
-    images = ImageSource(table, size, workers, cache_bytes if recipe.augment else 0)
+    """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone.
+
+    ``images``: its decoded images, where several backbones share them (``image_source``).
+    """
     return FeatureSource(
         backbone.to(device),
-        images,
+        images or image_source(table, recipe, workers, cache_bytes if recipe.augment else 0),
         [*heads, backbone.head("softmax")],
         size=recipe.size,
         augment=recipe.augment,
         cache_bytes=cache_bytes,
         device=torch.device(device),
     )
+
+
+def image_source(
+    table: SampleTable, recipe: HeadRecipe, workers: int, cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> ImageSource:
+    """Decoded images of a training table at the size that the recipe loads; kept in memory within ``cache_bytes``."""
+    return ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
 
 
 def _step(
