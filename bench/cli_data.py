@@ -65,9 +65,13 @@ def show(report: DoctorReport) -> None:
     for split in report.splits:
         table.add_row(*_row(split))
     out.print(table)
+    found: dict[Finding, list[str]] = {}
     for split in report.splits:
         for finding in split.findings:
-            _print_finding(split.split, finding)
+            found.setdefault(finding, []).append(split.split)
+    for finding, names in found.items():
+        _print_finding(", ".join(names), finding)
+    for split in report.splits:
         for failure in split.unreadable[:20]:
             text = escape(f"{failure.image_id}: {failure.reason}")
             out.print(f"[bold red]error[/] {split.split}: cannot be decoded: {text}")

@@ -17,7 +17,7 @@ from .findings import Finding, MissingSplitError
 from .images import UnreadableImageError, open_picture
 from .open import check_root, open_table
 from .schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
-from .sources import SOURCES
+from .sources import SOURCES, SourceFile
 
 Advance = Callable[[int], object]
 Track = Callable[[str, int], AbstractContextManager[Advance]]
@@ -99,19 +99,21 @@ def doctor(
     """
     spec = DATASETS.get(name)
     path = check_root(spec, root)
-    reports = []
+    reports, tables = [], []
     for split in splits:
         report, table = _examine(name, path, split, options)
         report.expected = spec.counts.get(split)
         if table is not None:
             _compare_count(report)
+            report.findings += [f for other in tables for f in _overlap(other, table)]
+            tables.append(table)
             if deep:
                 with track(f"decode {name} {split}", len(table)) as advance:
                     report.unreadable, report.modes = decode_all(table, workers, advance)
         reports.append(report)
     found = any(r.rows for r in reports)
     complete = all(not r.problems and (r.expected is None or r.rows >= r.expected) for r in reports)
-    steps = () if complete and found else tuple(s.step for s in SOURCES.get(name, ()))
+    steps = () if complete and found else tuple(_step(s, path) for s in SOURCES.get(name, ()))
     return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
 
 
@@ -150,6 +152,32 @@ def _describe(report: SplitReport, table: SampleTable) -> None:
         report.boxes = int(counts.sum())
         report.boxes_per_image = (int(counts.min()), float(counts.mean()), int(counts.max()))
         report.several_boxes = int(np.count_nonzero(counts > 1))
+
+
+def _overlap(one: SampleTable, other: SampleTable) -> list[Finding]:
+    """Files that are in both splits, and ids that name different files in them (val is held out of train: told there)."""
+    if {one.split, other.split} == {"train", "val"}:
+        return []
+    pair = f"{one.split} and {other.split}"
+    paths = [pc.struct_field(t.rows.data["image"], "path") for t in (one, other)]
+    files = pc.sum(pc.is_in(paths[1], value_set=pc.unique(paths[0]))).as_py() or 0
+    ids = pc.sum(pc.is_in(other.rows.data["image_id"], value_set=pc.unique(one.rows.data["image_id"]))).as_py() or 0
+    found = []
+    if files:
+        found.append(Finding("warning", f"{files:,} images are both in {pair}", count=files))
+    if ids > files:
+        found.append(Finding("note", f"{ids - files:,} image ids name different files in {pair}", count=ids - files))
+    return found
+
+
+def _step(source: SourceFile, root: Path | None) -> str:
+    """The step, and whether what it gives is there (maybe not all of it)."""
+    if root is None or not source.unpacks_to:
+        return source.step
+    here = next((p for p in (root, root.parent) if (p / source.unpacks_to).exists()), None)
+    return (
+        source.step if here is None else f"{source.step} ({here / source.unpacks_to} is there; complete it if needed)"
+    )
 
 
 def _compare_count(report: SplitReport) -> None:

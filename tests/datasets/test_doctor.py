@@ -77,6 +77,17 @@ def test_missing_files_are_all_reported_and_the_rest_is_described(cars_replica):
     assert any("cars_test.tgz" in s for s in report.next_steps)
 
 
+def test_ids_and_files_in_two_splits(cars_replica, tmp_path, jpeg):
+    _, _, test = doctor("stanford_cars", cars_replica).splits
+    assert "6 image ids name different files in train and test" in text(test)
+    for i in range(2):
+        jpeg(tmp_path / "own" / f"{i}.jpg")
+    rows = ["0.jpg,a,1,1,9,9,train", "1.jpg,a,1,1,9,9,train", "1.jpg,a,1,1,9,9,test"]
+    (tmp_path / "own" / "b.csv").write_text("\n".join(["image,label,x0,y0,x1,y1,split", *rows]))
+    _, _, test = doctor("folder", tmp_path / "own", annotations="b.csv").splits
+    assert "1 images are both in train and test" in text(test)
+
+
 def test_several_problems_at_once(cub_replica):
     path = cub_replica / "bounding_boxes.txt"
     path.write_text("101 1 2\n" + "\n".join(path.read_text().splitlines()[2:]) + "\n")
