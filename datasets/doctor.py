@@ -99,7 +99,8 @@ def doctor(
     """
     spec = DATASETS.get(name)
     path = check_root(spec, root)
-    reports, tables = [], []
+    reports: list[SplitReport] = []
+    tables: list[SampleTable] = []
     for split in splits:
         report, table = _examine(name, path, split, options)
         report.expected = spec.counts.get(split)
@@ -155,12 +156,12 @@ def _describe(report: SplitReport, table: SampleTable) -> None:
 
 
 def _overlap(one: SampleTable, other: SampleTable) -> list[Finding]:
-    """Files that are in both splits, and ids that name different files in them (val is held out of train: told there)."""
+    """Files that are in both splits, and ids that name different files in them (train and its hold-out val aside)."""
     if {one.split, other.split} == {"train", "val"}:
         return []
     pair = f"{one.split} and {other.split}"
     paths = [pc.struct_field(t.rows.data["image"], "path") for t in (one, other)]
-    files = pc.sum(pc.is_in(paths[1], value_set=pc.unique(paths[0]))).as_py() or 0
+    files = pc.sum(pc.is_in(paths[1], value_set=pc.unique(paths[0]), skip_nulls=True)).as_py() or 0
     ids = pc.sum(pc.is_in(other.rows.data["image_id"], value_set=pc.unique(one.rows.data["image_id"]))).as_py() or 0
     found = []
     if files:
