@@ -98,9 +98,10 @@ def coverage(protocol, simulations, images, resamples):
 
 
 def test_intervals_cover_quick():
-    found = coverage("paper", simulations=150, images=150, resamples=300)
-    # Binomial(150, 0.95) has a standard deviation of 1.8 %.
-    assert {name: share for name, share in found.items() if not 0.89 <= share <= 0.995} == {}
+    found = coverage("paper", simulations=80, images=150, resamples=250)
+    # Binomial(80, 0.95) has a standard deviation of 2.4 %; the average over the scores varies less.
+    assert {name: share for name, share in found.items() if share < 0.87} == {}
+    assert 0.925 <= np.mean(list(found.values())) <= 0.98
 
 
 @pytest.mark.slow
