@@ -61,10 +61,12 @@ def show(report: DoctorReport) -> None:
     """Print a report: one table of splits, the findings below it, the next steps last."""
     out.print(f"[bold]{escape(report.title)}[/] ({report.name}) in {escape(str(report.root or 'the package'))}")
     out.print(f"licence: {escape(report.licence or 'see the publisher')}; source: {escape(report.source)}")
-    table = Table("split", "images", "published", "classes", "boxes", "per image", "several", "masks", "found as")
+    table = Table("split", "images", "published", "classes", "boxes", "per image", "several", "masks")
     for split in report.splits:
         table.add_row(*_row(split))
     out.print(table)
+    for variant in dict.fromkeys(s.variant for s in report.splits if s.variant):
+        out.print(f"found as: {escape(variant)} ({', '.join(s.split for s in report.splits if s.variant == variant)})")
     found: dict[Finding, list[str]] = {}
     for split in report.splits:
         for finding in split.findings:
@@ -98,7 +100,6 @@ def _row(split: SplitReport) -> list[str]:
         f"{low} … {high}, mean {mean:.2f}" if split.boxes else "–",
         f"{split.several_boxes:,}" if split.boxes else "–",
         "yes" if split.has_masks else "–",
-        escape(split.variant or "–"),
     ]
 
 
