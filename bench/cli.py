@@ -188,6 +188,10 @@ def time_stages(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = "float32",
     protocol: Annotated[str, typer.Option(help="Protocol.")] = "paper",
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained/--no-pretrained", help="Time with the weights that a backbone ships, or without."),
+    ] = True,
     report: Annotated[Path | None, typer.Option("--out", help="Also write the figures to this JSON file.")] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -212,6 +216,7 @@ def time_stages(
         device=device,
         dtype=dtype,
         protocol=protocol,
+        pretrained=pretrained,
     )
     show_timings(figures, out)
     if report is not None:

@@ -25,6 +25,7 @@ from ..metrics.functional.fidelity import evidence_precision
 from ..metrics.functional.localisation import pack_hits
 from ..metrics.functional.maps import min_max, resize_maps
 from ..metrics.functional.pixels import pixel_histograms
+from ..metrics.functional.pointing import box_regions
 from ..metrics.functional.pool import BoxPool
 from ..metrics.registry import MapBatch, MetricSpec
 from ..protocol import Protocol
@@ -137,6 +138,9 @@ class OnePass:
         masks = batch.masks.to(self.device, non_blocking=True) if batch.masks is not None else None
         parts = batch.evidence.to(self.device, non_blocking=True) if batch.evidence is not None else None
 
+        regions = (
+            box_regions(batch.gt_boxes, protocol.size, self.device) if self._has_boxes and self._measures else None
+        )
         columns: dict[Triple, dict[str, Tensor]] = {}
         boxes: dict[Triple, Future[tuple[LevelIoUs, float]]] = {}
         for triple in self.maps:
@@ -162,7 +166,7 @@ class OnePass:
             if self._measures:
                 with clock.stage("measures", triple):
                     maps = MapBatch(
-                        batch.image_ids, norm, up.clamp_min(0), pixels, batch.gt_boxes, masks, parts, protocol,
+                        batch.image_ids, norm, up.clamp_min(0), pixels, batch.gt_boxes, regions, masks, parts, protocol,
                         fidelity.score_images,
                     )  # fmt: skip
                     column |= {f"extra:{spec.name}": measure(spec, maps) for spec in self._measures}

@@ -59,6 +59,7 @@ def time_pass(
     device: str,
     dtype: str,
     protocol: str,
+    pretrained: bool,
 ) -> TimingReport:
     """Time ``batches`` batches after one of warm-up; heads that have no weights are timed with fresh ones.
 
@@ -69,7 +70,7 @@ def time_pass(
         raise UsageError(f"--stage {stage!r}: expected all or load")
     config = RunConfig.create(
         dataset=dataset, root=root, options=dict(options), triples=tuple(patterns), protocol=protocol,
-        out=Path(), device=device, batch_size=batch_size, dtype=dtype,
+        out=Path(), device=device, batch_size=batch_size, dtype=dtype, pretrained=pretrained,
     )  # fmt: skip
     wanted = expand_patterns(config.triples)
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))

@@ -15,14 +15,16 @@ def pointing_game(batch: MapBatch) -> Tensor:
     """1 where the highest pixel lies within the protocol's tolerance of a ground-truth box, else 0; (B,) float64."""
     from .functional.pointing import pointing_hits
 
-    return pointing_hits(batch.maps, _regions(batch), batch.protocol.pointing_tolerance).double()
+    assert batch.regions is not None
+    return pointing_hits(batch.maps, batch.regions, batch.protocol.pointing_tolerance).double()
 
 
 def energy_pointing_game(batch: MapBatch) -> Tensor:
     """Share of the positive map's mass within the ground-truth boxes; (B,) float64."""
     from .functional.pointing import energy_in_region
 
-    return energy_in_region(batch.positive, _regions(batch))
+    assert batch.regions is not None
+    return energy_in_region(batch.positive, batch.regions)
 
 
 def deletion(batch: MapBatch) -> Tensor:
@@ -36,12 +38,6 @@ def insertion(batch: MapBatch) -> Tensor:
 
     protocol = batch.protocol
     return _areas(batch, blur(batch.pixels, protocol.insertion_blur_width, protocol.insertion_blur_sigma), batch.pixels)
-
-
-def _regions(batch: MapBatch) -> Tensor:
-    from .functional.pointing import box_regions
-
-    return box_regions(batch.gt_boxes, batch.maps.shape[-1], batch.maps.device)
 
 
 def _areas(batch: MapBatch, start: Tensor, end: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ class MapBatch:
 
     ``maps`` (B,R,R) float64 in [0, 1]: resized and min-max normalised, zero where degenerate; ``positive`` (B,R,R)
     float64: resized, negative values dropped, not normalised; ``pixels`` (B,3,R,R) float32 in [0, 1]; ``gt_boxes``: B
-    arrays (K,4) int64 in R-pixel coordinates; ``masks`` (B,R,R) uint8 {0, 1, 255} or None; ``evidence`` (B,R,R) bool or
-    None; ``score(images, index)``: class score (M,) float64 of images (M,3,R,R) in [0, 1] for the targets of the
-    batch's images ``index`` (M,).
+    arrays (K,4) int64 in R-pixel coordinates; ``regions`` bool (B,R,R): their union, or None without boxes; ``masks``
+    (B,R,R) uint8 {0, 1, 255} or None; ``evidence`` (B,R,R) bool or None; ``score(images, index)``: class score (M,)
+    float64 of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,).
     """
 
     image_ids: Sequence[str]
@@ -29,6 +29,7 @@ class MapBatch:
     positive: Tensor
     pixels: Tensor
     gt_boxes: Sequence[npt.NDArray[np.int64]]
+    regions: Tensor | None
     masks: Tensor | None
     evidence: Tensor | None
     protocol: Protocol
