@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 Branch = Literal["softmax", "sigmoid"]
 Need = Literal[
-    "features", "gradients", "class_weights", "rescoring", "images", "layers", "input_gradients", "attention"
+    "features",
+    "gradients",
+    "head_gradients",
+    "class_weights",
+    "rescoring",
+    "images",
+    "layers",
+    "input_gradients",
+    "attention",
 ]
 Returns = Literal["weights", "map", "mask"]
 HeadKind = Literal["gap_linear", "mlp", "other"]
@@ -151,7 +159,7 @@ class CamMethod:
     needs: frozenset[Need] = frozenset({"features", "gradients"})
     returns: Returns = "weights"
     headless: bool = False
-    """The map depends on no head (controls): listed once, under the head ``softmax``."""
+    """The map depends on no head (controls, Eigen-CAM): listed once, under the head ``softmax``."""
     gap_linear_equal: str | None = None
     """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
     gap_linear_clamped: str | None = None
@@ -160,9 +168,27 @@ class CamMethod:
     """The identity above holds where F >= 0 only."""
     nonnegative_weights: bool = False
     """The weights are never negative (where F >= 0), so the clamp changes nothing."""
+    nonnegative_always: bool = False
+    """The weights are never negative, whatever the sign of F."""
+    sigmoid_piecewise_equal: str | None = None
+    """On the sigmoid branch of a piecewise linear head (GAP + linear, MLP) the map equals this method's."""
+    gap_linear_unclamped: bool = False
+    """On a GAP + linear head with F >= 0 the weights are never negative, so the clamp changes nothing."""
+    clamped_equal: str | None = None
+    """With the clamp on, the map equals this method's with the clamp on, under any head."""
     cost: str = "shared pass"
     """Forwards and backwards beyond the shared pass, as a formula (``1 + N forwards``)."""
+    expensive: bool = False
+    """Needs forwards of the network, or one of the head for each channel, beyond the shared pass.
+
+    Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
+    """
     extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def control(self) -> bool:
+        """The map looks at nothing but the image's id (random, center, uniform)."""
+        return self.headless and self.returns == "mask"
 
 
 def _check_cam(name: str, method: CamMethod) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .base import Backbone, Head
+from .base import Backbone, Branch, Head
+
+_BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
 
 
 class Evidence:
@@ -49,16 +51,37 @@ class Evidence:
     @cached_property
     def gradients(self) -> Tensor:
         """G = ∂ logit[target] / ∂ features, (B,N,P,Q), without graph. Closed form w/(P·Q) on a GAP + linear head."""
-        weights = self.head.class_weights(self.target)
-        if weights is not None:
-            area = self.features.shape[-2] * self.features.shape[-1]
-            return (weights.detach().to(self.features.dtype) / area)[:, :, None, None].expand_as(self.features)
+        if self.constant_gradient is not None:
+            return self.constant_gradient
         with torch.enable_grad():
             leaf = self.features.clone().requires_grad_()
             logits = self.head(leaf)
             self.__dict__.setdefault("logits", logits.detach())
             chosen = logits.gather(1, self.target[:, None]).sum()
             (gradient,) = torch.autograd.grad(chosen, leaf)
+        return gradient
+
+    @cached_property
+    def constant_gradient(self) -> Tensor | None:
+        """G (B,N,P,Q) where it is the same at any features: w/(P·Q) on a GAP + linear head; else None."""
+        weights = self.head.class_weights(self.target)
+        if weights is None:
+            return None
+        area = self.features.shape[-2] * self.features.shape[-1]
+        return (weights.detach().to(self.features.dtype) / area)[:, :, None, None].expand_as(self.features)
+
+    def head_gradient(self, score: Callable[[Tensor], Tensor] | None = None, features: Tensor | None = None) -> Tensor:
+        """Gradient (B,N,P,Q), without graph, of another score, or at other features, than ``gradients``.
+
+        Args:
+            score: Differentiable function of the logits (B,C) to a score (B,); the target's logit where None.
+            features: Where the gradient is taken, (B,N,P,Q); the batch's own features where None.
+        """
+        with torch.enable_grad():
+            leaf = (self.features if features is None else features).detach().clone().requires_grad_()
+            logits = self.head(leaf)
+            chosen = logits.gather(1, self.target[:, None])[:, 0] if score is None else score(logits)
+            (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
         return gradient
 
     @cached_property
@@ -77,6 +100,19 @@ class Evidence:
         return self._images
 
     @cached_property
+    def branch(self) -> Branch:
+        """The branch whose head this is, looked up in the backbone; ``softmax`` where the caller gave no backbone."""
+        heads = self._backbone.heads if self._backbone is not None else ()
+        return next((b for b in _BRANCHES if b in heads and self.backbone.head(b) is self.head), "softmax")
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network; RuntimeError where the caller gave none."""
+        if self._backbone is None:
+            raise RuntimeError("this evidence holds no backbone; declare needs={'rescoring'}")
+        return self._backbone
+
+    @cached_property
     def seeds(self) -> Tensor:
         """Seeds (B,), int64 in [0, 2^62), each a hash of the image's id alone."""
         digests = [hashlib.sha256(i.encode("utf-8", "surrogateescape")).digest() for i in self.image_ids]
@@ -91,11 +127,22 @@ class Evidence:
 
     def score_images(self, images: Tensor) -> Tensor:
         """Target logits (B·k,) of modified normalised images (B·k,3,R,R), k copies of each image consecutive."""
-        if self._backbone is None:
-            raise RuntimeError("this evidence holds no backbone; declare needs={'rescoring'}")
+        return self._image_logits(images).gather(1, self._repeat(len(images))[:, None])[:, 0]
+
+    def activated_scores(self, images: Tensor) -> Tensor:
+        """Activated target scores (B·k,), float64, of modified normalised images, k copies of each image consecutive.
+
+        The softmax probability on the softmax branch, the sigmoid of the logit on the sigmoid branch. float64, so that
+        a confident network's changes are not rounded to 0 or 1.
+        """
+        logits = self._image_logits(images).double()
+        scores = logits.softmax(1) if self.branch == "softmax" else logits.sigmoid()
+        return scores.gather(1, self._repeat(len(images))[:, None])[:, 0]
+
+    def _image_logits(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = self.head(self._backbone.features(images))
-        return logits.gather(1, self._repeat(len(images))[:, None])[:, 0]
+            logits: Tensor = self.head(self.backbone.features(images))
+        return logits
 
     def _repeat(self, count: int) -> Tensor:
         copies, rest = divmod(count, len(self.target))

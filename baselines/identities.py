@@ -9,7 +9,9 @@ from ..protocol import MapRule, Protocol
 from .base import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
 from .maps import clamps
 
-SUPPLIED: frozenset[Need] = frozenset({"features", "gradients", "class_weights", "rescoring", "images"})
+SUPPLIED: frozenset[Need] = frozenset(
+    {"features", "gradients", "head_gradients", "class_weights", "rescoring", "images"}
+)
 """What ``Evidence`` can give today."""
 
 
@@ -25,23 +27,37 @@ class MapKey(NamedTuple):
 def canonical(method: CamMethod, head: HeadSpec, backbone: Backbone, protocol: Protocol) -> MapKey:
     """Key of the map of ``backbone/method/head``.
 
-    On a GAP + linear head: Grad-CAM ≡ CAM, Layer-CAM ≡ clamped CAM, and with F ≥ 0 XGrad-CAM ≡ CAM. Where weights are
-    never negative the clamp changes nothing. Controls depend on no head. Maps under different rules are different maps.
+    On a GAP + linear head: Grad-CAM ≡ CAM, Layer-CAM ≡ clamped CAM, and with F ≥ 0 XGrad-CAM ≡ CAM. Under any head,
+    HiRes-CAM with the clamp ≡ Layer-CAM; without curvature, Shapley-CAM of the sigmoid branch ≡ Grad-CAM. Where
+    weights are never negative the clamp changes nothing. Controls and Eigen-CAM depend on no head. Maps under
+    different rules are different maps.
     """
     rule, clamp = protocol.rule_for(method.name), clamps(method, head, protocol)
     if method.headless:
         return MapKey(method.name, None, False, rule)
     visited = {method.name}
-    while backbone.head_kind == "gap_linear" and (backbone.nonnegative or not method.gap_linear_nonnegative):
-        equal = method.gap_linear_equal or method.gap_linear_clamped
+    while True:
+        equal, clamp = _equal(method, head.branch, clamp, backbone)
         if equal is None or equal in visited:
             break
-        clamp = clamp or method.gap_linear_equal is None
         visited.add(equal)
         method = CAMS.get(equal)
-    if backbone.nonnegative and method.nonnegative_weights:
+    unclamped = method.nonnegative_weights or (backbone.head_kind == "gap_linear" and method.gap_linear_unclamped)
+    if method.nonnegative_always or (backbone.nonnegative and unclamped):
         clamp = False
     return MapKey(method.name, head.branch, clamp, rule)
+
+
+def _equal(method: CamMethod, branch: Branch, clamp: bool, backbone: Backbone) -> tuple[str | None, bool]:
+    """The method whose map ``method``'s equals on this backbone, if one is known, and whether that one is clamped."""
+    if backbone.head_kind == "gap_linear" and (backbone.nonnegative or not method.gap_linear_nonnegative):
+        if method.gap_linear_equal is not None:
+            return method.gap_linear_equal, clamp
+        if method.gap_linear_clamped is not None:
+            return method.gap_linear_clamped, True
+    if branch == "sigmoid" and backbone.head_kind in ("gap_linear", "mlp") and method.sigmoid_piecewise_equal:
+        return method.sigmoid_piecewise_equal, clamp
+    return (method.clamped_equal if clamp else None), clamp
 
 
 def supports(method: CamMethod, backbone: Backbone) -> str | None:

@@ -53,7 +53,8 @@ def raw_map(method: CamMethod, evidence: Evidence, *, clamp: bool) -> Tensor:
 
 def clamps(method: CamMethod, head: HeadSpec, protocol: Protocol) -> bool:
     """Whether the head's clamp is applied to the method's weights under the protocol."""
-    return head.clamp and method.returns == "weights" and method.name not in protocol.clamp_exempt
+    weighted = method.returns == "weights" and not method.headless
+    return head.clamp and weighted and method.name not in protocol.clamp_exempt
 
 
 def apply_sign(raw: Tensor, method: CamMethod, rule: MapRule) -> Tensor:

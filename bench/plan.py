@@ -64,8 +64,17 @@ def needs_branch(plans: Mapping[str, BackbonePlan], protocol: Protocol, branch: 
 
 def identity(alias: Triple, original: Triple) -> str:
     """Why the map of ``alias`` is that of ``original``, in words for a footnote."""
-    title, other = CAMS.get(alias.cam).title, CAMS.get(original.cam).title
+    method, head = CAMS.get(alias.cam), HEADS.get(alias.head)
+    title, other = method.title, CAMS.get(original.cam).title
     if alias.cam == original.cam:
+        if method.returns != "weights":
+            return f"{title} has no channel weights, so the clamp changes nothing"
+        if method.nonnegative_always:
+            return f"{title} has no negative weights, so the clamp changes nothing"
         return f"{title} has no negative weights here (F ≥ 0), so the clamp changes nothing"
+    if head.clamp and method.clamped_equal == original.cam:
+        return f"with the clamp, {title} equals {other}"
+    if head.branch == "sigmoid" and method.sigmoid_piecewise_equal == original.cam:
+        return f"the sigmoid branch's head has no curvature, so {title} equals {other}"
     clamped = " with the clamp" if HEADS.get(original.head).clamp else ""
     return f"on a GAP + linear head with F ≥ 0, {title} equals {other}{clamped} after min-max"

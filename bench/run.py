@@ -283,7 +283,7 @@ def _cam_record(name: str) -> CamRecord:
         title=method.title,
         source=method.source,
         cost=method.cost,
-        control=method.headless,
+        control=method.control,
         code_sha256=foreign_code(method.fn),
     )
 

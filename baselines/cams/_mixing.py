@@ -1,5 +1,8 @@
 """Integer hashing in tensor operations: the same bits on every device and in every batch."""
 
+import math
+
+import torch
 from torch import Tensor
 
 
@@ -9,6 +12,30 @@ def splitmix64(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _FIRST
     x = (x ^ _shift(x, 27)) * _SECOND
     return x ^ _shift(x, 31)
+
+
+def uniforms(seeds: Tensor, streams: Tensor, count: int) -> Tensor:
+    """Uniform values in [0, 1), float32, a function of (seed, stream, index) alone.
+
+    Args:
+        seeds: int64, broadcastable against ``streams``.
+        streams: int64; each names a sequence of its own under a seed.
+        count: Values of each sequence; the result has shape (*broadcast, count).
+    """
+    return (_hashes(seeds, streams, count) & _LOW).to(torch.float32) / 2**24
+
+
+def normals(seeds: Tensor, streams: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal values (Box & Muller, 1958), arguments as of ``uniforms``; the result has dtype ``dtype``."""
+    bits = _hashes(seeds, streams, count)
+    # The two halves of a 64-bit hash; the first is kept above 0 for the logarithm.
+    radius = ((_shift(bits, 40) + 1).to(dtype) / 2**24).log().mul(-2).sqrt()
+    return ((bits & _LOW).to(dtype) * (2 * math.pi / 2**24)).cos() * radius
+
+
+def _hashes(seeds: Tensor, streams: Tensor, count: int) -> Tensor:
+    keys = splitmix64(splitmix64(seeds) + streams)
+    return splitmix64(keys[..., None] + torch.arange(1, count + 1, device=keys.device))
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
@@ -21,3 +48,4 @@ def _signed(x: int) -> int:
 
 
 _GAMMA, _FIRST, _SECOND = _signed(0x9E3779B97F4A7C15), _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+_LOW = 0xFFFFFF

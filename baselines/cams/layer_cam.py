@@ -12,6 +12,7 @@ from ..evidence import Evidence
     source="Jiang et al., TIP 2021, Eq. 4",
     gap_linear_clamped="cam",
     nonnegative_weights=True,
+    nonnegative_always=True,
 )
 def layer_cam(e: Evidence) -> Tensor:
     """w_i = relu(G_i), elementwise; (B,N,P,Q)."""

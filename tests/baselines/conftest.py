@@ -50,7 +50,8 @@ def given_network() -> Callable[..., tuple[Backbone, dict[Branch, Evidence]]]:
         network = GivenFeatures(heads["softmax"], nonnegative)
         network.heads["sigmoid"] = heads["sigmoid"]
         ids = ("a", "b", "c")
-        return network.freeze(), {b: Evidence(features, h, target, ids) for b, h in heads.items()}
+        network.freeze()
+        return network, {b: Evidence(features, h, target, ids, features, network) for b, h in heads.items()}
 
     return make
 

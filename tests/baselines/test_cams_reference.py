@@ -134,7 +134,8 @@ def test_methods_declare_what_they_read(given_network: Callable[..., Any]) -> No
 
 def test_maps_do_not_depend_on_the_batch(given_network: Callable[..., Any]) -> None:
     whole = given_network("mlp", True)[1]["softmax"]
-    alone = Evidence(whole.features[1:2], whole.head, whole.target[1:2], whole.image_ids[1:2])
+    features, images = whole.features[1:2], whole.images[1:2]
+    alone = Evidence(features, whole.head, whole.target[1:2], whole.image_ids[1:2], images, whole.backbone)
     for cam in CAMS.names():
         if cam != "cam":
             together = raw_map(CAMS.get(cam), whole, clamp=True)[1:2]

@@ -68,7 +68,7 @@ def test_rescoring_repeats_targets(given_network: Make) -> None:
     with pytest.raises(ValueError, match="multiple of 3"):
         e.score_features(pairs[:4])
     with pytest.raises(RuntimeError, match="rescoring"):
-        e.score_images(pairs)
+        Evidence(e.features, e.head, e.target).score_images(pairs)
 
 
 def test_class_weights_need_gap_linear(given_network: Make) -> None:

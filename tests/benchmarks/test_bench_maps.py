@@ -26,13 +26,13 @@ def prepared(name: str) -> tuple[Backbone, Tensor]:
 
 
 def all_maps(net: Backbone, images: Tensor) -> list[Tensor]:
-    """Every distinct map of every method and head from one forward."""
+    """Every distinct map of every method and head from one forward; methods that need more are left out."""
     features = net.features(images)
     target = net.head("softmax")(features).argmax(1)
     ids = tuple(map(str, range(len(images))))
     branches = {b: Evidence(features, net.head(b), target, ids) for b in ("softmax", "sigmoid")}
     distinct = {}
-    for method in map(CAMS.get, CAMS.names()):
+    for method in (m for m in map(CAMS.get, CAMS.names()) if not m.expensive):
         for head in map(HEADS.get, HEADS.names()):
             if supports(method, net) is None:
                 distinct.setdefault(canonical(method, head, net, PAPER), (method, head))
