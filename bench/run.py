@@ -284,6 +284,7 @@ def _cam_record(name: str) -> CamRecord:
         source=method.source,
         cost=method.cost,
         control=method.control,
+        finished=method.returns == "mask",
         code_sha256=foreign_code(method.fn),
     )
 

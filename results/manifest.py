@@ -78,6 +78,8 @@ class CamRecord(_Model):
     """Forwards and backwards beyond the shared pass, as a formula."""
     control: bool = False
     """A control (random, center, uniform): marked in tables."""
+    finished: bool = False
+    """Its maps are masks in [0, 1], scored as they are: no min-max."""
     code_sha256: str = ""
     """SHA-256 hex of the file of a third-party method; empty for built-in ones (``code_version`` covers them)."""
 

@@ -107,22 +107,16 @@ def _record(run: Run, boot: Bootstrap, triple: str, rows: Index, at: Index, metr
     for metric in (m for m in metrics if m.name in boot.points[triple]):
         values = _pxap(data[PIXELS]) if metric.name == "pxap" else image_scores(boot, triple, metric)[at]
         scores[metric.name] = [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
-    rule = run.manifest.protocol.rule_for(split_triple(triple)[1])
+    cam = split_triple(triple)[1]
+    rule, about = run.manifest.protocol.rule_for(cam), run.manifest.cams.get(cam)
     return {
         **{name: data[name].tolist() for name in ("predicted", "target", "degenerate", "peak")},
         "scores": scores,
         "kernel": rule.kernel,
         "lowMinMax": rule.low_res_min_max,
-        "finished": _finished(data),
+        "finished": about is not None and about.finished,
         "maps": _maps(data[MAP]) if MAP in data else None,
     }
-
-
-def _finished(data: Mapping[str, Array]) -> bool:
-    """Whether maps are scored as they are (controls): min-max lifts a peak to 255, and a constant map is degenerate."""
-    whole = data["degenerate"] == 0
-    flat = np.ptp(data[MAP].reshape(len(whole), -1), axis=1) == 0 if MAP in data else np.zeros_like(whole)
-    return bool((whole & ((data["peak"] < 255) | flat)).any())
 
 
 def _pxap(histograms: Array) -> npt.NDArray[np.float64]:

@@ -1,0 +1,59 @@
+"""How the report looks in a real headless Chromium: charts, widths, themes, contrast, names of controls."""
+
+import pytest
+
+By = pytest.importorskip("selenium.webdriver.common.by").By
+
+
+def test_charts_are_drawn(page):
+    for chart in ("pareto", "threshold", "pr"):
+        canvas = page.find_element(By.CSS_SELECTOR, f"#{chart} canvas")
+        script = """const c = arguments[0];
+          return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v)"""
+        assert page.execute_script(script, canvas), chart
+        assert page.find_element(By.ID, chart).get_attribute("aria-label")
+    front = page.find_elements(By.CSS_SELECTOR, "#pareto-front tbody tr")
+    assert 1 <= len(front) <= 5
+
+
+@pytest.mark.parametrize("width", [360, 1280, 2560])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_fits_and_contrasts(page, settle, width, scheme):
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        settle()
+        assert page.execute_script("return document.documentElement.dataset.theme") == scheme
+        assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert page.execute_script(LOW_CONTRAST) == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_every_control_has_a_name(page):
+    unnamed = """const all = document.querySelectorAll("button, input, select, canvas:not(.chart canvas)");
+      const named = (e) => e.getAttribute("aria-label") || e.labels?.length || e.textContent.trim();
+      return [...all].filter((e) => !named(e)).map((e) => e.outerHTML.slice(0, 80))"""
+    assert page.execute_script(unnamed) == []
+
+
+# Texts whose contrast with the nearest background is below 4.5 (WCAG 2, AA).
+LOW_CONTRAST = """
+const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = (c) => c.slice(0, 3).map((v) => linear(v / 255))
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+  if (c.length < 4 || c[3] > 0.99) return c; } return [255, 255, 255]; };
+const bad = [];
+for (const e of document.querySelectorAll("body *")) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  if (!own || ["SCRIPT", "STYLE", "OPTION", "NOSCRIPT"].includes(e.tagName) || !e.offsetParent) continue;
+  const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+  if ((a + 0.05) / (b + 0.05) < 4.5) bad.push(`${e.tagName} ${e.textContent.slice(0, 30)}`);
+}
+return bad;
+"""
