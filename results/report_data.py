@@ -75,7 +75,7 @@ def leaderboard(run: Run, boot: Bootstrap) -> Json:
             }
         )
     plan = boot.plan
-    about = f"{LEVEL:.0%} intervals: bias-corrected image bootstrap, {plan.count} resamples, seed {plan.seed}"
+    about = f"{LEVEL:.0%} intervals: image bootstrap, {plan.count} resamples, seed {plan.seed}"
     return {"metrics": metrics, "triples": rows, "intervals": about}
 
 

@@ -26,7 +26,7 @@ def test_fits_and_contrasts(page, settle, width, scheme):
     try:
         settle()
         assert page.execute_script("return document.documentElement.dataset.theme") == scheme
-        assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
         assert page.execute_script(LOW_CONTRAST) == []
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
