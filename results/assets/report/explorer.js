@@ -81,11 +81,10 @@ function captionOf(t, position, found) {
   const metric = metricOf(state.by);
   const facts = [`evidence for ${className(record.target[position])}`];
   const verdict = isHit(state.by) ? (score === 100 ? "right" : "wrong") : metric && format(metric, score);
-  if (metric && score !== null) facts.push(`${metric.title}: ${verdict}`);
+  if (metric && score !== null) facts.push(`recorded ${metric.title}: ${verdict}`);
   if (record.degenerate[position]) facts.push(record.degenerate[position] === 2 ? "map holds NaN or infinity" : "map has no contrast");
   if (t.alias) facts.push(`computed once: ${t.alias}`);
-  const hit = found.levels && truthOf(position).length;
-  return el("figcaption", {}, el("b", {}, nameOf(t)), el("span", { className: "iou", role: hit ? "status" : "note" }, found.text), ` · ${facts.join(" · ")}`);
+  return el("figcaption", {}, el("b", {}, nameOf(t)), el("span", { className: "iou" }, found.text), ` · ${facts.join(" · ")}`);
 }
 
 let drawing = 0;
@@ -98,6 +97,8 @@ async function drawPanels() {
     return;
   }
   const one = EX.cases[position], image = await imageOf(position);
+  // A slider sends more events than there are frames.
+  await new Promise(requestAnimationFrame);
   if (turn !== drawing) return;
   const shown = shownCases();
   const predicted = [...new Set(DATA.triples.map((t) => EX.records[t.record].predicted[position]))];
