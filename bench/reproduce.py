@@ -1,0 +1,142 @@
+"""``cambench reproduce``: from data folders and ImageNet weights to the paper's table beside ours.
+
+Every step leaves a file that shows it done, and the steps themselves continue where they stopped (an epoch of a
+network, a shard of records), so the same command may be interrupted anywhere and given again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..baselines.open import features_digest, open_backbone
+from ..baselines.weights_io import load_metadata
+from ..results.load import load_run
+from ..results.reproduction import Entry, write_reproduction
+from .config import RunConfig, pick_device
+from .errors import UsageError
+from .recipe import HeadRecipe, load_recipe
+from .reproduce_plan import ReproductionPlan, Step, head_file, network_file, records_folder, tables_of
+from .run import run
+from .training import save_head, train_head
+from .training_backbone import open_for_training, train_backbone
+from .training_checkpoint import save_network
+
+Say = Callable[[str], None]
+
+
+def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
+    """Do what is missing and write the report (Markdown, LaTeX, CSV); returns its files.
+
+    Args:
+        plan: From ``make_plan``. say: Told each step before it starts.
+
+    Raises:
+        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data).
+        DatasetError, WeightsError, ResultsError, RunError: Data, weights or folders that cannot be used.
+    """
+    for step in plan.steps:
+        say(describe(step))
+        if step.kind == "network":
+            _network(plan, step)
+        elif step.kind == "head":
+            _head(plan, step)
+        else:
+            _records(plan, step)
+    request = plan.request
+    entries = [
+        Entry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
+        for dataset in plan.triples
+        for protocol in request.protocols
+    ]
+    notes = []
+    if request.limit is not None:
+        notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
+    return write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
+
+
+def describe(step: Step) -> str:
+    """A step in one line."""
+    verb = {"network": "train network", "head": "train sigmoid branch of", "records": "evaluate"}[step.kind]
+    return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
+
+
+def _network(plan: ReproductionPlan, step: Step) -> None:
+    request = plan.request
+    if step.target in request.weights.values():
+        return
+    recipe, table = request.recipe_of(step.dataset), tables_of(request, step.dataset, "train")
+    facts = {"data_fingerprint": table.fingerprint, "recipe_digest": recipe.digest, "seed": str(request.seed)}
+    if step.target.is_file():
+        _same(step.target, facts, load_metadata(step.target))
+        return
+    step.target.parent.mkdir(parents=True, exist_ok=True)
+    network = open_for_training(step.what, table.num_classes, recipe, None, request.seed)
+    state_file = step.target.with_suffix(".training")
+    record = train_backbone(
+        network,
+        table,
+        recipe,
+        pick_device(request.device),
+        True,
+        seed=request.seed,
+        state_file=state_file,
+        workers=request.workers,
+    )
+    save_network(step.target, network, {**facts, "record": record.model_dump(mode="json")})
+    state_file.unlink(missing_ok=True)
+
+
+def _head(plan: ReproductionPlan, step: Step) -> None:
+    request = plan.request
+    recipe, table = load_recipe(HeadRecipe, request.head_recipe), tables_of(request, step.dataset, "train")
+    network = open_backbone(step.what, weights=network_file(request, step.dataset, step.what))
+    facts = {
+        "data_fingerprint": table.fingerprint,
+        "recipe_digest": recipe.digest,
+        "seed": request.seed,
+        "features_sha256": features_digest(network),
+    }
+    if step.target.is_file():
+        _same(step.target, facts, json.loads(load_metadata(step.target).get("record", "{}")))
+        return
+    step.target.parent.mkdir(parents=True, exist_ok=True)
+    record = train_head(
+        network, table, recipe, "sigmoid", pick_device(request.device), True, seed=request.seed, workers=request.workers
+    )
+    save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})
+
+
+def _records(plan: ReproductionPlan, step: Step) -> None:
+    request = plan.request
+    names = list(dict.fromkeys(t.split("/")[0] for t in plan.triples[step.dataset]))
+    run(
+        RunConfig.create(
+            dataset=step.dataset,
+            root=request.root_of(step.dataset),
+            triples=plan.triples[step.dataset],
+            protocol=step.target.name,
+            out=step.target,
+            limit=request.limit,
+            device=request.device,
+            weights={n: network_file(request, step.dataset, n) for n in names},
+            head_weights={n: head_file(request, step.dataset, n) for n in names},
+            head_recipe=request.head_recipe,
+            seed=request.seed,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            dtype=request.dtype,
+            metrics=(),
+        )
+    )
+
+
+def _same(file: Path, facts: Mapping[str, object], found: Mapping[str, object]) -> None:
+    """UsageError where ``file`` was trained with other data, another recipe or another seed."""
+    for key, wanted in facts.items():
+        if found.get(key) != wanted:
+            raise UsageError(
+                f"{file} was trained with another {key} ({found.get(key)}, now {wanted}); choose another --out, "
+                "or delete the file to train it again"
+            )

@@ -1,0 +1,223 @@
+"""What ``cambench reproduce`` has to do: networks to train, heads to train, passes to run, and how long it may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from ..baselines.base import Backbone
+from ..baselines.open import open_backbone
+from ..datasets.open import open_table
+from ..datasets.schema import DATASETS, DatasetError, SampleTable
+from ..protocol import PROTOCOLS
+from ..results.paper_tables import TableName, published_table
+from .config import pick_device
+from .errors import UsageError
+from .recipe import BackboneRecipe, HeadRecipe, load_recipe
+
+Kind = Literal["network", "head", "records"]
+FOLDERS = {
+    "cub": ("CUB_200_2011", "cub", "CUB"),
+    "stanford_cars": ("stanford_cars", "StanfordCars", "cars"),
+    "imagenet": ("imagenet", "ImageNet", "ILSVRC", "ILSVRC2012"),
+    "openimages30k": ("OpenImages", "openimages30k", "openimages"),
+}
+"""Usual folder names below ``--data-root``."""
+RECIPES = {"cub": "cub", "stanford_cars": "cars", "imagenet": "imagenet", "openimages30k": "openimages"}
+TRAINING_FORWARDS = 3.0
+"""A training step costs about three forwards (forward, and a backward of twice its work)."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A request: which table, from which data, into which folder."""
+
+    table: str
+    out: Path
+    data_root: Path | None = None
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    """Data set -> folder, where it is not a usual one below ``data_root``."""
+    datasets: tuple[str, ...] = ()
+    """Data sets of the table to run; empty: all."""
+    protocols: tuple[str, ...] = ("paper",)
+    limit: int | None = None
+    """Only the first N images of every split (a trial)."""
+    substitutes: Mapping[str, str] = field(default_factory=dict)
+    """Network of the paper -> network that stands in for it (a trial)."""
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """``DATASET/NETWORK`` -> file of a trained network, which is then not trained."""
+    backbone_recipe: str = "auto"
+    head_recipe: str = "paper"
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 32
+    workers: int = 2
+    dtype: str = "float32"
+    resamples: int = 2000
+
+    def recipe_of(self, dataset: str) -> BackboneRecipe:
+        """Recipe of the networks of a data set."""
+        name = RECIPES[dataset] if self.backbone_recipe == "auto" else self.backbone_recipe
+        return load_recipe(BackboneRecipe, name)
+
+    def root_of(self, dataset: str) -> Path:
+        """Folder of a data set; ``DatasetError`` says where it was looked for."""
+        if dataset in self.roots:
+            return self.roots[dataset]
+        if self.data_root is None:
+            raise DatasetError(f"{dataset}: give --data-root, or --root {dataset}=DIR")
+        found = next((self.data_root / n for n in FOLDERS[dataset] if (self.data_root / n).is_dir()), None)
+        if found is None:
+            names = ", ".join(FOLDERS[dataset])
+            raise DatasetError(
+                f"{dataset}: none of {names} is below {self.data_root}; put it there, give --root {dataset}=DIR, "
+                f"or leave it out with --dataset"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do, and the file or folder that shows it done."""
+
+    kind: Kind
+    dataset: str
+    what: str
+    target: Path
+    done: bool
+    images: int
+    """Images that a forward is needed for, epochs included."""
+    forwards: float
+    """Cost in forwards of ``network`` (for ``records``: of all its networks, weighed by ``seconds``)."""
+    seconds: float
+    """Estimated time; 0 where done."""
+
+
+@dataclass(frozen=True)
+class ReproductionPlan:
+    """Steps in the order in which they are done, and the triples of every data set."""
+
+    request: Reproduction
+    steps: tuple[Step, ...]
+    triples: Mapping[str, tuple[str, ...]]
+    networks: Mapping[str, str]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of what is missing."""
+        return sum(s.seconds for s in self.steps)
+
+
+def make_plan(request: Reproduction) -> ReproductionPlan:
+    """Plan a reproduction; measures one short forward of each network for the estimate, trains nothing.
+
+    Raises:
+        UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one.
+        UnknownNameError: No such network or protocol. DatasetError: A data set that is not there.
+    """
+    networks, published = _check(request)
+    head = load_recipe(HeadRecipe, request.head_recipe)
+    steps: list[Step] = []
+    triples: dict[str, tuple[str, ...]] = {}
+    rates: dict[str, float] = {}
+    for dataset in request.datasets or tuple(dict.fromkeys(published["dataset"])):
+        recipe = request.recipe_of(dataset)
+        train, test = (tables_of(request, dataset, s) for s in ("train", "test"))
+        rows = published[published["dataset"] == dataset]
+        wanted = dict.fromkeys(
+            f"{networks[b]}/{c}/{h}" for b, c, h in zip(rows["backbone"], rows["cam"], rows["head"], strict=True)
+        )
+        triples[dataset] = tuple(wanted)
+        used = [networks[b] for b in dict.fromkeys(rows["backbone"])]
+        for name in used:
+            rates[name] = rates.get(name) or _forward_seconds(name, request)
+            per_epoch = len(train)
+            file = network_file(request, dataset, name)
+            steps.append(
+                _step("network", dataset, name, file, per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name])
+            )
+            passes = 1 if head.augment is None else head.epochs
+            steps.append(
+                _step("head", dataset, name, head_file(request, dataset, name), per_epoch * passes, 1, rates[name])
+            )
+        for protocol in request.protocols:
+            out = records_folder(request, dataset, protocol)
+            # One forward, and one masked forward a map; equal maps are scored once, so this is the upper end.
+            seconds = sum(len(test) * rates[t.split("/")[0]] for t in wanted) + sum(len(test) * rates[n] for n in used)
+            done = (out / "leaderboard.md").is_file()
+            what = f"{len(wanted)} triples, {protocol}"
+            forwards = len(wanted) + len(used)
+            steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))
+    return ReproductionPlan(request, tuple(steps), triples, networks)
+
+
+def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
+    """A split of a data set, limited as requested."""
+    return open_table(dataset, request.root_of(dataset), split).head(request.limit)
+
+
+def network_file(request: Reproduction, dataset: str, name: str) -> Path:
+    """Checkpoint of a network: the user's, or the one that is trained here."""
+    theirs = {ours: k for k, ours in request.substitutes.items()}.get(name, name)
+    for key in (f"{dataset}/{name}", f"{dataset}/{theirs}"):
+        if key in request.weights:
+            return request.weights[key]
+    return request.out / "networks" / dataset / f"{name.replace(':', '%3A')}.safetensors"
+
+
+def head_file(request: Reproduction, dataset: str, name: str) -> Path:
+    """Checkpoint of a sigmoid branch."""
+    return request.out / "heads" / dataset / f"{name.replace(':', '%3A')}.sigmoid.safetensors"
+
+
+def records_folder(request: Reproduction, dataset: str, protocol: str) -> Path:
+    """Run folder of a data set under a protocol."""
+    return request.out / "records" / dataset / protocol
+
+
+def _step(kind: Kind, dataset: str, name: str, file: Path, images: int, forwards: float, rate: float) -> Step:
+    done = file.is_file()
+    return Step(kind, dataset, name, file, done, images, forwards, 0.0 if done else images * forwards * rate)
+
+
+def _check(request: Reproduction) -> tuple[dict[str, str], Any]:
+    if request.table not in get_args(TableName):
+        raise UsageError(f"table {request.table!r}: expected {' or '.join(get_args(TableName))}")
+    published = published_table(request.table)
+    for name in request.datasets:
+        DATASETS.get(name)
+        if name not in set(published["dataset"]):
+            raise UsageError(f"{request.table} has no data set {name!r}; it has {', '.join(set(published['dataset']))}")
+    for protocol in request.protocols:
+        PROTOCOLS.get(protocol)
+    names = list(dict.fromkeys(published["backbone"]))
+    unknown = [n for n in request.substitutes if n not in names]
+    if unknown:
+        raise UsageError(f"substitute {unknown[0]!r}: {request.table} has {', '.join(names)}")
+    networks = {n: request.substitutes.get(n, n) for n in names}
+    if len(set(networks.values())) != len(networks):
+        raise UsageError("two networks of the table are replaced by the same one; every network needs its own")
+    missing = [f for f in request.weights.values() if not f.is_file()]
+    if missing:
+        raise UsageError(f"--weights {missing[0]}: no such file")
+    return networks, published
+
+
+def _forward_seconds(name: str, request: Reproduction) -> float:
+    """Seconds an image of one forward at 224×224 on the device: the better of two tries, with random parameters."""
+    device = torch.device(pick_device(request.device))
+    network: Backbone = open_backbone(name, pretrained=False).to(device)
+    batch = min(request.batch_size, 4) if device.type == "cpu" else request.batch_size
+    images = torch.zeros(batch, 3, 224, 224, device=device)
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(2):
+            start = time.perf_counter()
+            float(network(images).sum())
+            best = min(best, time.perf_counter() - start)
+    return best / batch
