@@ -81,6 +81,51 @@ def reproduce(
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
 
 
+def factorial(
+    backbone: Annotated[str, typer.Option(help="Network.")],
+    dataset: Annotated[str, typer.Option(help="Data set.")],
+    output: Annotated[Path, typer.Option("--out", help="Folder of the tables and runs.")],
+    cam: Annotated[str, typer.Option(help="CAM method.")] = "gradcam",
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of the network's weights.")] = None,
+    head_weights: Annotated[Path | None, typer.Option(help="Trained sigmoid branch (else trained here).")] = None,
+    head_recipe: Annotated[str, typer.Option(help="Recipe of the sigmoid branch.")] = "auto",
+    protocol: Annotated[str, typer.Option(help="Where all but the map rule comes from.")] = "paper",
+    limit: Annotated[int | None, typer.Option(help="Only the first N images.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the heads.", min=0)] = 0,
+    device: Device = "auto",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
+) -> None:
+    """Head × clamp × sign × resize on one checkpoint, with main effects: is the gain the sigmoid's or the clamp's?
+
+    Example:
+
+        cambench factorial --backbone slim_vgg --dataset synthbirds --out runs/factorial
+    """
+    from .factorial import factorial as do
+
+    paths = do(
+        dataset=dataset,
+        backbone=backbone,
+        cam=cam,
+        out=output,
+        protocol=protocol,
+        resamples=resamples,
+        say=lambda line: out.print(line, soft_wrap=True, markup=False),
+        root=root,
+        options={"metadata": str(metadata)} if metadata else {},
+        weights={backbone: weights} if weights else {},
+        head_weights={backbone: head_weights} if head_weights else {},
+        head_recipe=head_recipe,
+        limit=limit,
+        seed=seed,
+        device=device,
+    )
+    for path in paths:
+        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
 def _pairs(values: list[str] | None, flag: str) -> dict[str, str]:
     found = {}
     for value in values or []:

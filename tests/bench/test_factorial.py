@@ -3,7 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from cambench.bench.cli_paper import factorial as command
 from cambench.bench.errors import UsageError
 from cambench.bench.factorial import FACTORS, factorial
 from cambench.bench.run import run
@@ -50,6 +53,22 @@ def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
 
     before = [p.read_bytes() for p in paths]
     assert [p.read_bytes() for p in factorial(**small, out=tmp_path / "f", resamples=20)] == before
+
+
+def test_command_line(small, blobs, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("cambench.bench.factorial.run", lambda config: seen.update(config=config) or 1 / 0)
+    app = typer.Typer()
+    app.command()(command)
+    line = f"--backbone slim_vgg --dataset wsol --root {blobs[0]} --metadata {blobs[1]} --out {tmp_path} --limit 3"
+    result = CliRunner().invoke(app, line.split())
+    assert isinstance(result.exception, ZeroDivisionError)
+    config = seen["config"]
+    assert config.options == {"metadata": str(blobs[1])}
+    assert config.limit == 3
+    assert set(config.triples) == {
+        f"slim_vgg/gradcam/{h}" for h in ("softmax", "softmax_clamped", "sigmoid", "sigmoid_signed")
+    }
 
 
 def test_what_it_decides_is_not_asked_for(small, tmp_path):
