@@ -32,11 +32,11 @@ FOOTNOTES = {
     ),
     "table2": (
         "The published CAM and gradient rows come from different networks: ResNet-50 has 73.89 % Top-1 Cls in one and "
-        "69.01 % in the other. On one network with a GAP + linear head, CAM and Grad-CAM draw the same map; ours do.",
+        "69.01 % in the other. On one network with a GAP + linear head, CAM and Grad-CAM draw the same map under the same map rule.",
         "The authors' code cannot run on OpenImages as published.",
     ),
 }
-NO_CHECKPOINTS = "The authors released no checkpoints: every network of ours was trained anew."
+NO_CHECKPOINTS = "The authors released no checkpoints: the networks here are not theirs."
 
 
 @dataclass(frozen=True)
