@@ -32,7 +32,8 @@ FOOTNOTES = {
     ),
     "table2": (
         "The published CAM and gradient rows come from different networks: ResNet-50 has 73.89 % Top-1 Cls in one and "
-        "69.01 % in the other. On one network with a GAP + linear head, CAM and Grad-CAM draw the same map under the same map rule.",
+        "69.01 % in the other. On one network with a GAP + linear head, CAM and Grad-CAM draw the same map under "
+        "the same map rule.",
         "The authors' code cannot run on OpenImages as published.",
     ),
 }
