@@ -1,0 +1,108 @@
+"""What the paper's networks share: torchvision's layers as a body and a head, and torchvision's own weights.
+
+A body keeps torchvision's names, so that ``body.layer4.0.conv1.weight`` is torchvision's ``layer4.0.conv1.weight``.
+torchvision's models are imported when a network is built: the import takes seconds, and most runs need none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from ..base import Backbone, Head
+from ..checkpoints import fill, translate
+from ..heads import FRESH_STD
+from ..weights_io import WeightsError
+
+IMAGENET_CLASSES = 1000
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class SplitNetwork(Backbone):
+    """A convolutional body that ends in ReLU, and a head.
+
+    Args:
+        name: Name in triples.
+        body: Images (B,3,R,R) -> target feature map (B,N,P,Q), F >= 0.
+        head: Head of the softmax branch.
+        feature_layer: Name of the module that makes the feature map.
+    """
+
+    nonnegative = True
+
+    def __init__(self, name: str, body: nn.Sequential, head: Head, feature_layer: str) -> None:
+        super().__init__(IMAGENET_MEAN, IMAGENET_STD)
+        self.name, self.body, self.feature_layer = name, body, feature_layer
+        self.heads["softmax"] = head
+        self.num_classes, self.head_kind = head.num_classes, head.kind
+
+    def features(self, images: Tensor) -> Tensor:
+        """Target feature map (B,N,P,Q), non-negative, of normalised images (B,3,R,R)."""
+        features: Tensor = self.body(images)
+        return features
+
+
+def chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
+    """The layers in their order, under their names."""
+    body = nn.Sequential()
+    for name, layer in layers:
+        body.add_module(name, layer)
+    return body
+
+
+def children(net: nn.Module, names: Iterable[str]) -> list[tuple[str, nn.Module]]:
+    """The named children of ``net``; AttributeError if one is absent."""
+    return [(name, net.get_submodule(name)) for name in names]
+
+
+def convolution(net: nn.Module, name: str) -> nn.Conv2d:
+    """The convolution of that name inside ``net``; TypeError if it is another layer."""
+    layer = net.get_submodule(name)
+    if not isinstance(layer, nn.Conv2d):
+        raise TypeError(f"{name} is a {type(layer).__name__}, expected a convolution")
+    return layer
+
+
+def he_initialise(module: nn.Module) -> None:
+    """Convolutions N(0, 2/fan_out), biases 0, linear weights N(0, 0.01): torchvision's VGG and ResNet start."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=FRESH_STD)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def torchvision_weights(name: str) -> Callable[[Backbone], str]:
+    """A ``pretrained`` function that fills a network with torchvision's weights ``name`` through its own loader.
+
+    Layers of ours that torchvision's network lacks (conv6, the new classifier) keep their fresh parameters, and
+    ``needs_training`` is set. The function raises WeightsError where the weights cannot be had.
+    """
+
+    def load(backbone: Backbone) -> str:
+        from torchvision.models import get_weight
+
+        weights = get_weight(name)
+        url = str(weights.url)
+        try:
+            # check_hash: a download that was cut short is refused instead of kept; weights_only: no code is run.
+            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (URLError, OSError, RuntimeError, EOFError, ValueError) as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise WeightsError(
+                f"{backbone.name}: torchvision cannot fetch {name} ({type(error).__name__}: {error}). "
+                f"Download {url} to {folder}, or give a file with --weights FILE, or --no-pretrained for random weights"
+            ) from error
+        ours, account = translate(backbone, state, url)
+        fill(backbone, ours, account)
+        return f"torchvision {name}"
+
+    return load
