@@ -1,4 +1,4 @@
-"""The command line: ``cambench run | train | ls | leaderboard | compare | time | figure | doctor | download``.
+"""The command line of ``cambench``; ``cambench --help`` lists the verbs.
 
 Exit codes: 0 done, 1 failed, 2 wrong use.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..registry import RegistryError, UnknownNameError, load_plugin
-from . import cli_compare, cli_data, cli_train
+from . import cli_compare, cli_data, cli_paper, cli_report, cli_train
 from .errors import UsageError
 
 app = typer.Typer(
@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 app.add_typer(cli_train.app, name="train")
 app.command()(cli_compare.compare)
+app.command()(cli_report.report)
+app.command()(cli_paper.reproduce)
+app.command()(cli_paper.factorial)
 app.command()(cli_data.doctor)
 app.command()(cli_data.download)
 

@@ -35,7 +35,8 @@ class Wanted(NamedTuple):
 def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     """Triples that patterns such as ``resnet50/*/{softmax,sigmoid}`` select, in order, without repeats.
 
-    Methods that depend on no head (controls) are listed once, under the head ``softmax``.
+    Methods that depend on no head (controls) are listed once, under the head ``softmax``. A glob over methods
+    leaves out expensive ones; name those.
 
     Raises:
         UsageError: A pattern does not have three parts, or selects nothing.
@@ -46,6 +47,9 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
         explicit = not _PATTERN.search(pattern)
         for plain in _alternatives(pattern):
             for triple in _matches(plain):
+                # A glob must not start thousands of forwards an image by accident.
+                if CAMS.get(triple.cam).expensive and _PATTERN.search(plain.rsplit("/", 2)[1]):
+                    continue
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":
                     if not explicit:
                         continue

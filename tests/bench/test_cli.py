@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from cambench.bench.cli import app, main
 
-VERBS = ("run", "train", "ls", "leaderboard", "compare", "time", "figure", "doctor", "download")
+VERBS = (
+    "run", "train", "ls", "leaderboard", "compare", "time", "figure", "doctor", "download", "report",
+    "reproduce", "factorial",
+)  # fmt: skip
 
 
 @pytest.fixture

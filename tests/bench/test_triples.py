@@ -59,3 +59,8 @@ def test_unknown_names_come_with_the_nearest():
         names("slim_vgg/gradcm/softmax")
     with pytest.raises(UnknownNameError, match="did you mean 'slim_resnet'"):
         names("slim_resnt/gradcam/softmax")
+
+
+def test_a_glob_leaves_out_expensive_methods_and_a_name_does_not():
+    assert not [t for t in names("slim_resnet/*/softmax") if "/rise/" in t or "/sscam/" in t]
+    assert names("slim_resnet/{rise,gradcam}/softmax") == ["slim_resnet/rise/softmax", "slim_resnet/gradcam/softmax"]
