@@ -187,7 +187,7 @@ def _check_missing(backbone: Backbone, ours: State, account: KeyAccount) -> None
 
 
 def _check_values(ours: State, source: str) -> None:
-    odd = [k for k, t in ours.items() if t.layout != torch.strided or t.is_quantized or t.is_complex()]
+    odd = [k for k, t in ours.items() if t.layout != torch.strided or t.is_quantized or t.is_complex() or t.is_meta]
     if odd:
         raise WeightsError(f"weights {source}: these are no dense real tensors: {_some(odd)}")
     bad = [k for k, t in ours.items() if not bool(torch.isfinite(t).all())]

@@ -6,6 +6,7 @@ torchvision's models are imported when a network is built: the import takes seco
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.error import URLError
@@ -95,7 +96,7 @@ def torchvision_weights(name: str) -> Callable[[Backbone], str]:
         try:
             # check_hash: a download that was cut short is refused instead of kept; weights_only: no code is run.
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (URLError, OSError, RuntimeError, EOFError, ValueError) as error:
+        except (URLError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise WeightsError(
                 f"{backbone.name}: torchvision cannot fetch {name} ({type(error).__name__}: {error}). "
