@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, watch
+from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, read_back, watch
 from .checks import IdCheck, check_chunk, check_names, split_missing
 from .findings import Findings, some
 from .rows import Chunk, record_batch, update_digest
@@ -78,7 +78,7 @@ class Adapter:
             built, meta, writer = self.build(plan, split, chosen, entry)
             built.findings.raise_errors(f"{self.name} {split} under {root}")
             writer.commit(meta)
-            found = lookup(entry)
+            found = read_back(entry)
             if found is None:
                 raise DatasetError(f"cache entry {entry} cannot be read back; is another process changing {root}?")
         rows, meta = found

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from .schema import DatasetError
 FORMAT = 1
 """Version of the layout below; part of every key."""
 ROWS, META = "rows.arrow", "meta.json"
+READ_BACK_TRIES, READ_BACK_PAUSE_S = 40, 0.05
 
 
 def cache_root() -> Path:
@@ -64,6 +66,19 @@ def lookup(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
     return rows, meta
+
+
+def read_back(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
+    """``lookup`` of an entry that was just committed.
+
+    Another process that commits the same key moves the old folder away before its own takes the place: wait that out.
+    """
+    for _ in range(READ_BACK_TRIES):
+        found = lookup(entry)
+        if found is not None:
+            return found
+        time.sleep(READ_BACK_PAUSE_S)
+    return None
 
 
 class Writer:

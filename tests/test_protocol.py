@@ -11,8 +11,10 @@ paper = PROTOCOLS.get("paper")
 
 
 def test_the_named_protocols():
-    assert list(PROTOCOLS) == ["paper", "beyond-softmax-code", "wsoleval", "torchcam"]
-    assert len({PROTOCOLS.get(n).digest for n in PROTOCOLS}) == 4
+    # A factorial registers its cells' protocols behind them.
+    named = list(PROTOCOLS)[:4]
+    assert named == ["paper", "beyond-softmax-code", "wsoleval", "torchcam"]
+    assert len({PROTOCOLS.get(n).digest for n in named}) == 4
 
 
 def test_frozen_and_closed():
