@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..registry import UnknownNameError
 from .base import BACKBONES, Backbone, BackboneSpec, Head
+from .checkpoint_layouts import layout_of
+from .checkpoints import open_checkpoint
 from .weights_io import State, WeightsError, apply_state, load_state, weights_digest
 
 TIMM = "timm:"
@@ -79,6 +81,8 @@ def _spec(name: str) -> BackboneSpec:
 
 def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool) -> Backbone:
     if weights is not None:
+        if layout_of(spec.name) is not None:
+            return open_checkpoint(spec.name, weights)[0]
         return _from_state(spec, load_state(weights), str(weights), f"file {weights.name}")
     if pretrained and spec.weights:
         shipped = files(__package__).joinpath("weights", spec.weights)

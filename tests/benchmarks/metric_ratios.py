@@ -17,7 +17,11 @@ TARGETS = {"relu7": 50, "relu14": 50, "signed14": 50, "signed28": 50, "signed14-
 
 def milliseconds_per_map(report: dict, statistic: str) -> dict[str, float]:
     """Milliseconds per map of every benchmark, by one statistic of its rounds."""
-    return {b["name"]: 1e3 * b["stats"][statistic] / b["extra_info"]["maps"] for b in report["benchmarks"]}
+    return {
+        b["name"]: 1e3 * b["stats"][statistic] / b["extra_info"]["maps"]
+        for b in report["benchmarks"]
+        if "maps" in b["extra_info"]
+    }
 
 
 def row(work: str, slow: str, fast: str, target: str, report: dict) -> str:
