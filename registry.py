@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -54,7 +55,8 @@ class Registry(Generic[T]):
         self._builtin, self._check = builtin, check
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = threading.RLock()
 
     def add(self, name: str, entry: T, *, origin: str | None = None) -> T:
         """Register ``entry`` under ``name``; a name that is taken by another entry raises ``RegistryError``."""
@@ -112,7 +114,18 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
+        # Another thread must not see half a registry; the loading thread itself may look things up.
+        with self._lock:
+            if self._loaded or self._loading:
+                return
+            self._loading = True
+            try:
+                self._import_all()
+                self._loaded = True
+            finally:
+                self._loading = False
+
+    def _import_all(self) -> None:
         for module in self._builtin:
             importlib.import_module(module)
         for point in entry_points(group=self.group):

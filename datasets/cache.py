@@ -114,7 +114,7 @@ class Writer:
         """Write the description and rename the folder to its key, replacing a stale entry."""
         self._close()
         (self.folder / META).write_text(json.dumps({**meta, "rows": self.rows}, indent=1), encoding="utf-8")
-        for _ in range(3):
+        for _ in range(READ_BACK_TRIES):
             try:
                 self.folder.rename(self.entry)
                 return
