@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         self._builtin, self._check = builtin, check
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}
-        self._loaded = self._loading = False
+        self._state: str = "new"
         self._lock = threading.RLock()
 
     def add(self, name: str, entry: T, *, origin: str | None = None) -> T:
@@ -112,18 +112,19 @@ class Registry(Generic[T]):
         return len(self._entries)
 
     def _load(self) -> None:
-        if self._loaded:
+        if self._state == "ready":
             return
         # Another thread must not see half a registry; the loading thread itself may look things up.
         with self._lock:
-            if self._loaded or self._loading:
+            if self._state != "new":
                 return
-            self._loading = True
+            self._state = "loading"
             try:
                 self._import_all()
-                self._loaded = True
-            finally:
-                self._loading = False
+            except BaseException:
+                self._state = "new"
+                raise
+            self._state = "ready"
 
     def _import_all(self) -> None:
         for module in self._builtin:
