@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from ..atomic import atomic_path
 
 State = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
@@ -67,19 +67,11 @@ def load_metadata(path: str | Path) -> dict[str, str]:
 def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata as safetensors: a temporary file beside ``path``, flushed, then renamed over it."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    try:
+    with atomic_path(target) as temporary:
         save_file(tensors, temporary, dict(metadata))
-        with Path(temporary).open("rb") as written:
-            os.fsync(written.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        # safetensors may write with the owner's rights alone; a weights file is for everyone who may read the folder.
+        temporary.chmod(0o644)
 
 
 def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:

@@ -62,7 +62,7 @@ def compare(
 
         cambench compare runs/main runs/mine --fail-if-worse max_box_acc_v2 --out diff.md
     """
-    from ..results.atomic import write_text
+    from ..atomic import write_text
     from ..results.compare import compare as compare_pairs
     from ..results.compare_table import compare_csv, compare_document, print_document
     from ..results.errors import ResultsError

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import write_text
 from ..protocol import PROTOCOLS, MapRule, Protocol
-from ..results.atomic import write_text
 from ..results.bootstrap import Bootstrap, Entry, bootstrap
 from ..results.grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
 from ..results.intervals import RESAMPLES, bootstrap_interval

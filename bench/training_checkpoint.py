@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..atomic import atomic_path
 from ..baselines.base import Backbone, Branch, Head
 from ..baselines.weights_io import apply_state, load_metadata, load_state, save_state
 from .errors import RunError, UsageError
@@ -111,21 +110,11 @@ def save_training(file: Path, key: str, state: Mapping[str, Any]) -> None:
     Raises:
         RunError: The file cannot be written (folder, rights, full disk); an earlier state stays as it was.
     """
-    temporary: Path | None = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            torch.save({"format": STATE_FORMAT, "key": key, **state}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
+        with atomic_path(file) as temporary:
+            torch.save({"format": STATE_FORMAT, "key": key, **state}, temporary)
     except (OSError, RuntimeError) as error:
         raise RunError(f"cannot write the training state {file}: {error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def load_training(file: Path, key: str) -> dict[str, Any] | None:

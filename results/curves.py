@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..jit import kernel
 from ..metrics.functional.localisation import levels_at, unpack_hits
 from .columns import Array
-from .jit import kernel
 
 Counts = npt.NDArray[np.int32]
 Weights = npt.NDArray[np.uint8]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from .atomic import TEMP_SUFFIX
+from ..atomic import TEMP_SUFFIX
 from .errors import RecordError, ResultsError, RunMismatchError
 from .locks import LOCK_NAME
 from .manifest import SCHEMA_VERSION, RunManifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .atomic import write_text
+from ..atomic import write_text
 from .grid import to_csv, to_latex, to_latex_document, to_markdown
 from .load import Run, load_run
 from .merge import merge_runs

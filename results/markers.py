@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .atomic import safe_name, write_text
+from ..atomic import write_text
 from .manifest import SCHEMA_VERSION, Failure
+from .names import safe_name
 from .parts import PartMark
 
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from .atomic import atomic_path, plain_text, safe_name
+from ..atomic import atomic_path
 from .errors import RecordError
 from .manifest import split_triple
+from .names import plain_text, safe_name
 
 Array = npt.NDArray[Any]
 

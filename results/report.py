@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from .atomic import write_text
+from ..atomic import write_text
 from .bootstrap import bootstrap_run
 from .intervals import RESAMPLES
 from .load import Run, load_run, require_images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .atomic import write_text
+from ..atomic import write_text
 from .bootstrap import bootstrap_run
 from .grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
 from .intervals import RESAMPLES, Interval

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..jit import kernel
 from ..metrics.functional.pixels import pxaps
 from .curves import Counts, Weights
-from .jit import kernel
 from .per_image import PIXELS, Floats, PerImage
 
 BLOCK = 128

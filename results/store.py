@@ -10,13 +10,14 @@ from typing import Protocol as TypingProtocol
 
 import numpy as np
 
-from .atomic import plain_text, write_text
+from ..atomic import write_text
 from .columns import Array, check_columns
 from .errors import RecordError, RunMismatchError
 from .folder import MANIFEST_NAME, check_folder, wait_for
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
 from .markers import ShardMark, read_mark, read_marks, write_mark
+from .names import plain_text
 from .parts import PartMark, check_part, part_path, write_part
 from .timing_schema import BackboneTiming, StageTiming, Timings
 

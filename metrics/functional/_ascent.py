@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ._jit import kernel
+from ...jit import kernel
 from ._maxtree import find
 
 Image = npt.NDArray[np.uint8]

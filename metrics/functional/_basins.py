@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...jit import kernel
 from ._ascent import MAX_BASINS, MAX_EDGES, MAX_RAW, basins_of, pad_into
 from ._basin_tables import extents, quad_areas
 from ._contours import best_iou, component_iou, hole_iou
-from ._jit import kernel
 from ._maxtree import find, merge_bounds
 
 Image = npt.NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ._jit import kernel
+from ...jit import kernel
 
 Ints = npt.NDArray[np.int64]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...jit import kernel
 from ._contours import best_iou, component_iou, hole_iou
-from ._jit import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Cells = npt.NDArray[np.int32]

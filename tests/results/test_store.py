@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cambench.results.atomic import atomic_path, plain_name, safe_name
+from cambench.atomic import atomic_path
 from cambench.results.errors import RecordError, RunLockedError, RunMismatchError
 from cambench.results.folder import read_manifest
 from cambench.results.load import load_run
+from cambench.results.names import plain_name, safe_name
 from cambench.results.parts import part_path
 from cambench.results.store import RunStore
 
