@@ -27,6 +27,8 @@ Need = Literal[
     "input_gradients",
     "attention",
 ]
+_KNOWN_COST: frozenset[Need] = frozenset({"features", "gradients", "class_weights"})
+"""Needs that the shared pass covers, so that a method's cost follows from them."""
 Returns = Literal["weights", "map", "mask"]
 HeadKind = Literal["gap_linear", "mlp", "other"]
 
@@ -176,14 +178,23 @@ class CamMethod:
     """On a GAP + linear head with F >= 0 the weights are never negative, so the clamp changes nothing."""
     clamped_equal: str | None = None
     """With the clamp on, the map equals this method's with the clamp on, under any head."""
-    cost: str = "shared pass"
-    """Forwards and backwards beyond the shared pass, as a formula (``1 + N forwards``)."""
+    cost: str = ""
+    """Forwards and backwards of one map alone (``1 + N forwards``), in the form of ``cost.py``; see ``declared_cost``."""
     expensive: bool = False
     """Needs forwards of the network, or one of the head for each channel, beyond the shared pass.
 
     Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
     """
     extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def declared_cost(self) -> str:
+        """``cost``, or what ``needs`` says of it: the image's forward, the head's backward; empty where they do not."""
+        if self.cost or not self.needs <= _KNOWN_COST:
+            return self.cost
+        if not self.needs:
+            return "0 forwards"
+        return "1 forward + 1 head backward" if "gradients" in self.needs else "1 forward"
 
     @property
     def control(self) -> bool:

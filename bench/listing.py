@@ -35,7 +35,7 @@ def _cams(pattern: str) -> tuple[Row, Rows]:
     for name in CAMS.names(pattern):
         method = CAMS.get(name)
         needs = ", ".join(sorted(method.needs)) or "nothing"
-        rows.append((name, method.title, needs, method.returns, method.cost, method.source))
+        rows.append((name, method.title, needs, method.returns, method.declared_cost, method.source))
     return ("name", "title", "needs", "returns", "cost", "source"), rows
 
 

@@ -282,7 +282,7 @@ def _cam_record(name: str) -> CamRecord:
     return CamRecord(
         title=method.title,
         source=method.source,
-        cost=method.cost,
+        cost=method.declared_cost,
         control=method.control,
         finished=method.returns == "mask",
         code_sha256=foreign_code(method.fn),

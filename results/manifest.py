@@ -74,8 +74,8 @@ class CamRecord(_Model):
 
     title: str = ""
     source: str = ""
-    cost: str = "shared pass"
-    """Forwards and backwards beyond the shared pass, as a formula."""
+    cost: str = ""
+    """Forwards and backwards of one map alone, as a formula of N, P and Q (``baselines/cost.py``)."""
     control: bool = False
     """A control (random, center, uniform): marked in tables."""
     finished: bool = False

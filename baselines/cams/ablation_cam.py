@@ -13,7 +13,7 @@ from ._masking import copies_in_budget
     title="Ablation-CAM",
     source="Desai & Ramaswamy, WACV 2020, Eq. 5, without its division by the logit",
     needs=("features", "rescoring"),
-    cost="N head forwards; none on a GAP + linear head",
+    cost="1 forward + N head forwards; none of the head on a GAP + linear head",
     expensive=True,
 )
 def ablation_cam(e: Evidence) -> Tensor:

@@ -14,7 +14,7 @@ from ._eigen import first_component
     needs=("features",),
     headless=True,
     nonnegative_weights=True,
-    cost="shared pass; one eigenvector of a min(N, PQ)² matrix an image",
+    cost="1 forward; one eigenvector of a min(N, PQ)² matrix an image",
 )
 def eigen_cam(e: Evidence) -> Tensor:
     """w = v, the first right singular vector of the uncentred features (cells × channels), so M = F·v; (B,N,1,1).

@@ -12,7 +12,7 @@ from ._eigen import first_component
     title="Eigen-Grad-CAM",
     source="pytorch-grad-cam (Gildenblat, 2021): Muhammad & Yeasin, IJCNN 2020, Eq. 3, on G ⊙ F",
     gap_linear_unclamped=True,
-    cost="shared pass; one eigenvector of a min(N, PQ)² matrix an image",
+    cost="1 forward + 1 head backward; one eigenvector of a min(N, PQ)² matrix an image",
 )
 def eigen_grad_cam(e: Evidence) -> Tensor:
     """w_i = v_i·G_i, v the first right singular vector of the uncentred G ⊙ F, so M = (G ⊙ F)·v; (B,N,P,Q).

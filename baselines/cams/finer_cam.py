@@ -15,7 +15,7 @@ SIMILAR, ALPHA = 3, 1.0
     title="Finer-CAM",
     source=f"Zhang et al., CVPR 2025, on Grad-CAM; {SIMILAR} similar classes, α = {ALPHA:g} (as in pytorch-grad-cam)",
     needs=("features", "head_gradients"),
-    cost="1 head backward",
+    cost="1 forward + 1 head backward",
 )
 def finer_cam(e: Evidence) -> Tensor:
     """w_i = mean over the map of ∂S/∂F_i, S = Σ_d ω_d·(y_k − α·y_d), ω = softmax of y over the classes d; (B,N,1,1).

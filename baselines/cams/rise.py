@@ -19,7 +19,7 @@ MASKS, GRID, KEEP, SEED = 4000, 7, 0.5, 0
     source=f"Petsiuk et al., BMVC 2018, Eq. 6; {MASKS} masks of {GRID}×{GRID} cells, p = {KEEP:g}, bank seed {SEED}",
     needs=("features", "images", "rescoring"),
     returns="map",
-    cost=f"{MASKS} forwards",
+    cost=f"1 + {MASKS} forwards",
     expensive=True,
 )
 def rise(e: Evidence) -> Tensor:

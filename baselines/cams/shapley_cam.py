@@ -13,7 +13,7 @@ from ..evidence import Evidence
     source="Cai, 2025 (arXiv 2501.06261): gradient and Hessian-vector product of the ReST score",
     sigmoid_piecewise_equal="gradcam",
     needs=("features", "head_gradients"),
-    cost="2 head backwards",
+    cost="1 forward + 2 head backwards",
 )
 def shapley_cam(e: Evidence) -> Tensor:
     """w_i = mean over the map of (G − ½·H·F)_i, G and H the gradient and Hessian of the score S; (B,N,1,1).

@@ -18,7 +18,7 @@ SAMPLES, SIGMA = 4, 0.3
     source=f"Omeiza et al., 2019 (arXiv 1908.01224), Eq. 12-14; {SAMPLES} samples, σ = {SIGMA:g}, seeded by image id",
     needs=("features", "images", "rescoring", "head_gradients"),
     gap_linear_equal="gradcam++",
-    cost=f"{SAMPLES} × (1 forward + 1 head backward); none on a GAP + linear head",
+    cost=f"1 + {SAMPLES} forwards + {SAMPLES} head backwards; 1 forward on a GAP + linear head",
     expensive=True,
 )
 def smooth_grad_cam_pp(e: Evidence) -> Tensor:
