@@ -107,7 +107,7 @@ class Backbone(nn.Module, ABC):
         """Target feature map (B,N,P,Q) of normalised images (B,3,R,R)."""
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Normalised images of pixels (B,3,R,R) in [0, 1]."""
+        """Normalised images (x − mean) / std of pixels (B,3,R,R) in [0, 1]; the fidelity scores rely on this form."""
         return (pixels - self.mean).div_(self.std)
 
     def head(self, branch: Branch = "softmax") -> Head:
@@ -179,7 +179,7 @@ class CamMethod:
     clamped_equal: str | None = None
     """With the clamp on, the map equals this method's with the clamp on, under any head."""
     cost: str = ""
-    """Forwards and backwards of one map alone (``1 + N forwards``), in the form of ``cost.py``; see ``declared_cost``."""
+    """Forwards and backwards of one map alone (``1 + N forwards``, see ``cost.py``); ``declared_cost`` is asked."""
     expensive: bool = False
     """Needs forwards of the network, or one of the head for each channel, beyond the shared pass.
 

@@ -185,6 +185,7 @@ class _Runner:
             images_per_s=images / seconds,
             map_pairs=len(plan.triples),
             distinct_maps=len(plan.maps),
+            feature_shape=engine.feature_shape,
             peak_memory_mib=peak_memory_mib(self.device),
             peak_memory_of="device" if self.device.type == "cuda" else "host",
         )

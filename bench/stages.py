@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 import torch
 
-from ..baselines.base import HEADS
+from ..baselines.base import CAMS, HEADS
 from ..results.timing_schema import BackboneTiming, StageTiming, TripleTiming
 from .triples import Triple
 
@@ -39,6 +40,16 @@ class Sample:
         """Milliseconds of one triple alone: the shared stages, its branch's head, and its own parts."""
         parts = (None, HEADS.get(triple.head).branch, triple)
         return sum(ms for (_, part), ms in self.spent.items() if part in parts)
+
+    def map_alone(self, triple: Triple) -> float:
+        """Milliseconds of one triple's map: its method, and the forward and head gradient that it needs."""
+        needs = CAMS.get(triple.cam).needs
+        parts: list[tuple[str, Part]] = [("maps", triple)]
+        if needs:
+            parts.append(("forward", None))
+        if "gradients" in needs:
+            parts.append(("heads", HEADS.get(triple.head).branch))
+        return sum(self.spent.get(part, 0.0) for part in parts)
 
 
 class StageClock:
@@ -121,11 +132,13 @@ def triple_timings(samples: Sequence[Sample], triples: Sequence[Triple]) -> dict
     for triple in triples if samples else ():
         cost = StageTiming.of([s.alone(triple) / s.images for s in samples])
         forward = StageTiming.of([s.stages()["forward"] / s.images for s in samples])
+        maps = [s.map_alone(triple) / s.stages()["forward"] for s in samples]
         found[str(triple)] = TripleTiming(
             ms_per_image=cost.median_ms,
             iqr_ms=cost.iqr_ms,
             images_per_s=1e3 / cost.median_ms,
             forwards=cost.median_ms / forward.median_ms,
+            map_forwards=median(maps),
         )
     return found
 

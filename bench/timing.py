@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from ..baselines.base import Backbone
+from ..baselines.base import CAMS, Backbone
+from ..baselines.cost import Cost, CostError
 from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import Batch, SampleTable
+from ..results.manifest import split_triple
 from ..results.timing_schema import BackboneTiming, StageTiming, Timings
 from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
@@ -170,6 +172,7 @@ def _whole(
             "images_per_s": images / seconds,
             "map_pairs": len(plan.triples),
             "distinct_maps": len(plan.maps),
+            "feature_shape": engine.feature_shape,
             "peak_memory_mib": peak_memory_mib(where),
         }
     )
@@ -227,3 +230,28 @@ def show_timings(report: TimingReport, console: Console) -> None:
             f"peak memory {timing.peak_memory_mib:.0f} MiB ({timing.peak_memory_of}); "
             f"batch {timing.batch_size}, {timing.dtype}, {timing.device}"
         )
+        console.print(_cost_table(report, name))
+
+
+def _cost_table(report: TimingReport, backbone: str) -> Table:
+    """What each map alone costs: declared, that formula on this network, measured."""
+    shape = report.timings.backbones[backbone].feature_shape
+    size = f" (N, P, Q = {', '.join(map(str, shape))})" if shape else ""
+    table = Table("triple", "declared", "formula, forwards", "measured, forwards", box=None)
+    table.title, table.title_justify = f"{backbone}: one map alone{size}", "left"
+    for triple, timing in report.timings.triples.items():
+        name, cam, head = split_triple(triple)
+        if name != backbone or timing.map_forwards is None:
+            continue
+        declared = CAMS.get(cam).declared_cost
+        table.add_row(
+            f"{cam}/{head}", declared or "not declared", _evaluated(declared, shape), f"{timing.map_forwards:.2f}"
+        )
+    return table
+
+
+def _evaluated(declared: str, shape: tuple[int, int, int] | None) -> str:
+    try:
+        return str(Cost.parse(declared).forwards(*shape)) if shape else "–"
+    except CostError:
+        return "–"

@@ -58,6 +58,8 @@ class BackboneTiming(BaseModel):
     """(method, head) pairs that ``map_forwards`` covers."""
     distinct_maps: int | None = None
     """Maps computed and scored after aliasing, per image."""
+    feature_shape: tuple[int, int, int] | None = None
+    """Target feature map N, P, Q: what declared costs are formulas of."""
     peak_memory_mib: float | None = Field(default=None, ge=0)
     """Peak memory, MiB."""
     peak_memory_of: Literal["host", "device"] = "host"
@@ -76,6 +78,8 @@ class TripleTiming(BaseModel):
     images_per_s: float = Field(gt=0)
     forwards: float | None = Field(default=None, ge=0)
     """The same cost in plain forwards of the backbone."""
+    map_forwards: float | None = Field(default=None, ge=0)
+    """Its map alone, without any score: forward, head gradient where it needs one, method; in plain forwards."""
 
 
 class Timings(BaseModel):
