@@ -216,9 +216,6 @@ class Fidelity:
 
     def __init__(self, engine: OnePass, pixels: Tensor, target: Tensor) -> None:
         self._engine, self._pixels, self._target = engine, pixels, target
-        network = engine.backbone
-        # (x·m − mean)/std = (x/std)·m − mean/std: two passes over the pixels for every map instead of three.
-        self._scaled, self._black = pixels / network.std, network.mean / network.std
 
     @cached_property
     def _normalised(self) -> Tensor:
@@ -246,12 +243,13 @@ class Fidelity:
 
     def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
         """Score O (B,) of the masked images; ``positive`` is the low-resolution map (B,P,Q) after ReLU."""
-        protocol = self._engine.protocol
+        protocol, network = self._engine.protocol, self._engine.backbone
         mask = image_masks(
             positive, protocol.size, protocol.fidelity_kernel, "no" if finished else protocol.fidelity_min_max
         )[:, None]
         if protocol.fidelity_space == "pixels":
-            masked = torch.mul(self._scaled, mask).sub_(self._black)
+            # In the order of ``normalise``, so that a mask of ones leaves every bit of the image as it was.
+            masked = (self._pixels * mask).sub_(network.mean).div_(network.std)
         else:
             masked = self._normalised * mask
         return self.score(self._engine.features(masked))

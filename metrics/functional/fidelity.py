@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from .maps import min_max, resize_maps
+
+_DENSE_RATIO = 4
+"""A bilinear resize by at least this factor is two small matrix products; below it, torch's kernel is as fast."""
+
+
+def image_masks(positive: Tensor, size: int, kernel: str, normalised: Literal["low_res", "full_res", "no"]) -> Tensor:
+    """Masks float32 (B,R,R) in [0, 1] that multiply the images, of non-negative low-resolution maps (B,h,w).
+
+    The values are min-max normalised before the resize (``low_res``), after it (``full_res``), or are a mask already
+    (``no``). A map without contrast masks everything. Images are float32, so a mask needs no more.
+
+    Raises:
+        ValueError: Wrong shape or kernel.
+
+    Source: torch-cam, ``ClassificationMetric`` (SEMANTICS §5); Protocol's ``fidelity_kernel`` and ``fidelity_min_max``.
+    """
+    low = positive.double()
+    if normalised == "low_res":
+        low, _ = min_max(low)
+    if kernel == "bilinear" and max(low.shape[1:]) * _DENSE_RATIO <= size:
+        rows, columns = (_bilinear(n, size, low.device) for n in low.shape[1:])
+        mask = rows @ low @ columns.T
+    else:
+        mask = resize_maps(low, size, kernel)
+    if normalised == "full_res":
+        mask, _ = min_max(mask)
+    return mask.float().clamp_(0, 1)
+
+
+@lru_cache(maxsize=64)
+def _bilinear(length: int, size: int, device: torch.device) -> Tensor:
+    """Bilinear resize of ``length`` values to ``size``, torch's with half-pixel centres, as a matrix (size,length)."""
+    one = torch.eye(length, dtype=torch.float64)[None]
+    return F.interpolate(one, size=size, mode="linear", align_corners=False)[0].T.contiguous().to(device)
 
 
 def drops(y: Tensor, o: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,3 +111,35 @@ def test_regions_join_boxes():
     regions = box_regions([np.array([[0, 0, 1, 1], [1, 1, 2, 2]]), np.zeros((0, 4), int)], 4, torch.device("cpu"))
     assert regions[0].sum() == 7
     assert not regions[1].any()
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (7, 9), (56, 3), (60, 60), (224, 224), (1, 1)])
+@pytest.mark.parametrize(
+    ("kernel", "normalised"), [("bilinear", "low_res"), ("bilinear", "full_res"), ("bicubic", "no")]
+)
+def test_image_masks_equal_the_plain_chain(shape, kernel, normalised):
+    maps = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 1
+    if normalised == "no":
+        maps = (maps - 1) / 3
+    expected = maps
+    if normalised == "low_res" and shape != (1, 1):
+        low = maps.amin((1, 2), keepdim=True)
+        expected = (maps - low) / (maps.amax((1, 2), keepdim=True) - low)
+    expected = F.interpolate(expected[:, None], size=(224, 224), mode=kernel, align_corners=False)[:, 0]
+    if normalised == "full_res":
+        low = expected.amin((1, 2), keepdim=True)
+        expected = (expected - low) / (expected.amax((1, 2), keepdim=True) - low)
+    if normalised != "no" and shape == (1, 1):
+        expected = torch.zeros(4, 224, 224)
+    masks = fidelity.image_masks(maps, 224, kernel, normalised)
+    assert masks.dtype == torch.float32
+    assert torch.allclose(masks.double(), expected.clamp(0, 1).double(), atol=1e-5 if kernel == "bicubic" else 2e-7)
+
+
+def test_image_mask_of_a_map_that_is_not_finite_hides_the_image():
+    maps = torch.rand(3, 14, 14)
+    maps[1, 3, 3], maps[2, 0, 0] = torch.nan, torch.inf
+    for place in ("low_res", "full_res"):
+        masks = fidelity.image_masks(maps, 224, "bilinear", place)
+        assert masks[0].max() > 0.9
+        assert not masks[1:].any()
