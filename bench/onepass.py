@@ -29,7 +29,7 @@ from ..metrics.functional.pixels import pixel_histograms
 from ..metrics.functional.pointing import box_regions
 from ..metrics.functional.pool import BoxPool
 from ..metrics.registry import MapBatch, MetricSpec
-from ..protocol import Protocol
+from ..protocol import MapRule, Protocol
 from .errors import RunError
 from .measures import measure
 from .stages import StageClock
@@ -154,7 +154,7 @@ class OnePass:
                 positive, low = raw.clamp_min(0), apply_sign(raw, method, rule)
             with clock.stage("resize", triple):
                 finished = method.returns == "mask"
-                up, norm, degenerate = self._locate(low, finished, rule.kernel, rule.low_res_min_max)
+                up, norm, degenerate = locate(low, rule, protocol.size, finished=finished)
                 levels = quantize(norm)
             column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": y}
             if self._has_boxes:
@@ -199,16 +199,25 @@ class OnePass:
                     _ = branches[branch].gradients
         return branches
 
-    def _locate(self, low: Tensor, finished: bool, kernel: str, low_res_min_max: bool) -> tuple[Tensor, Tensor, Tensor]:
-        size = self.protocol.size
-        if finished:
-            up = resize_maps(low, size, kernel).clamp(0, 1)
-            return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
-        if low_res_min_max:
-            low, _ = min_max(low.double())
-        up = resize_maps(low, size, kernel)
-        norm, degenerate = min_max(up)
-        return up, norm, degenerate
+
+def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Low-resolution maps (B,P,Q) as boxes and pixels read them, float64 at R×R.
+
+    Args:
+        low: Maps after the sign rule. rule: Kernel and low-resolution min-max. size: Side R in pixels.
+        finished: The maps are masks in [0, 1], which are never normalised.
+
+    Returns:
+        The resized maps (B,R,R), the same min-max normalised, and the flags (B,) of ``min_max``.
+    """
+    if finished:
+        up = resize_maps(low, size, rule.kernel).clamp(0, 1)
+        return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
+    if rule.low_res_min_max:
+        low, _ = min_max(low.double())
+    up = resize_maps(low, size, rule.kernel)
+    norm, degenerate = min_max(up)
+    return up, norm, degenerate
 
 
 class Fidelity:
