@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear, reset
-from .surgery import IMAGENET_CLASSES, SplitNetwork, chain, children, convolution, he_initialise, torchvision_weights
+from .split import SplitNetwork, chain
+from .surgery import IMAGENET_CLASSES, children, convolution, he_initialise, torchvision_weights
 
 STEM_A = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")
 STEM_B = ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2")

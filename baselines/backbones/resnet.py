@@ -6,7 +6,8 @@ from torch import nn
 
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear
-from .surgery import IMAGENET_CLASSES, SplitNetwork, chain, children, convolution, he_initialise, torchvision_weights
+from .split import SplitNetwork, chain
+from .surgery import IMAGENET_CLASSES, children, convolution, he_initialise, torchvision_weights
 
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _SOURCE = "ResNet-50 (He et al., 2016); layer4 at stride 1, Beyond Softmax, §4"

@@ -9,35 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..base import Backbone, Head, register_backbone
+from ..base import Backbone, register_backbone
 from ..heads import GapLinear, MlpHead
+from .split import SplitNetwork, chain
 
 NATIVE_CLASSES = 12
 """Species of synthbirds, on which the shipped weights were trained."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class SlimBackbone(Backbone):
-    """A convolutional body that ends in ReLU, and a head.
-
-    Args:
-        body: Images (B,3,R,R) -> features (B,N,R/16,R/16).
-        head: Head of the softmax branch.
-        feature_layer: Name of the target layer.
-    """
-
-    nonnegative = True
-
-    def __init__(self, name: str, body: nn.Sequential, head: Head, feature_layer: str) -> None:
-        super().__init__(IMAGENET_MEAN, IMAGENET_STD)
-        self.name, self.body, self.feature_layer = name, body, feature_layer
-        self.heads["softmax"] = head
-        self.num_classes, self.head_kind = head.num_classes, head.kind
-
-    def features(self, images: Tensor) -> Tensor:
-        """Target feature map (B,N,R/16,R/16), non-negative, of normalised images (B,3,R,R)."""
-        features: Tensor = self.body(images)
-        return features
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -79,7 +56,7 @@ def slim_vgg(num_classes: int | None) -> Backbone:
     Finer pooling and the paper's dropout of 0.5 do not learn 12 classes from 2,400 images at this width.
     """
     head = MlpHead(96, num_classes or NATIVE_CLASSES, hidden=(96, 96), pool=3, dropout=0.2)
-    return SlimBackbone("slim_vgg", _named(_vgg_body()), head, "body.conv4_2")
+    return SplitNetwork("slim_vgg", chain(_vgg_body()), head, "body.conv4_2")
 
 
 @register_backbone(
@@ -92,7 +69,7 @@ def slim_vgg(num_classes: int | None) -> Backbone:
 def slim_vgg_gap(num_classes: int | None) -> Backbone:
     """VGG with conv6, GAP and a linear layer; target: conv6's ReLU, 128×14×14."""
     body = [*_vgg_body(), ("conv6", conv(96, 128))]
-    return SlimBackbone("slim_vgg_gap", _named(body), GapLinear(128, num_classes or NATIVE_CLASSES), "body.conv6")
+    return SplitNetwork("slim_vgg_gap", chain(body), GapLinear(128, num_classes or NATIVE_CLASSES), "body.conv6")
 
 
 class BasicBlock(nn.Module):
@@ -128,7 +105,7 @@ def slim_resnet(num_classes: int | None) -> Backbone:
         ("layer3", BasicBlock(32, 64, 2)),
         ("layer4", BasicBlock(64, 96, 1)),
     ]
-    return SlimBackbone("slim_resnet", _named(body), GapLinear(96, num_classes or NATIVE_CLASSES), "body.layer4")
+    return SplitNetwork("slim_resnet", chain(body), GapLinear(96, num_classes or NATIVE_CLASSES), "body.layer4")
 
 
 class Mixed(nn.Module):
@@ -176,11 +153,4 @@ def slim_inception(num_classes: int | None) -> Backbone:
         ("mixed6b", Mixed(128, (32, 48, 32, 16))),
         ("conv7", conv(128, 96)),
     ]
-    return SlimBackbone("slim_inception", _named(body), GapLinear(96, num_classes or NATIVE_CLASSES), "body.conv7")
-
-
-def _named(layers: list[tuple[str, nn.Module]]) -> nn.Sequential:
-    body = nn.Sequential()
-    for name, layer in layers:
-        body.add_module(name, layer)
-    return body
+    return SplitNetwork("slim_inception", chain(body), GapLinear(96, num_classes or NATIVE_CLASSES), "body.conv7")

@@ -1,4 +1,4 @@
-"""What the paper's networks share: torchvision's layers as a body and a head, and torchvision's own weights.
+"""What the paper's networks share: torchvision's layers as a body, and torchvision's own weights.
 
 A body keeps torchvision's names, so that ``body.layer4.0.conv1.weight`` is torchvision's ``layer4.0.conv1.weight``.
 torchvision's models are imported when a network is built: the import takes seconds, and most runs need none of them.
@@ -12,47 +12,14 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..base import Backbone, Head
+from ..base import Backbone
 from ..checkpoints import fill, translate
 from ..heads import FRESH_STD
 from ..weights_io import WeightsError
 
 IMAGENET_CLASSES = 1000
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class SplitNetwork(Backbone):
-    """A convolutional body that ends in ReLU, and a head.
-
-    Args:
-        name: Name in triples.
-        body: Images (B,3,R,R) -> target feature map (B,N,P,Q), F >= 0.
-        head: Head of the softmax branch.
-        feature_layer: Name of the module that makes the feature map.
-    """
-
-    nonnegative = True
-
-    def __init__(self, name: str, body: nn.Sequential, head: Head, feature_layer: str) -> None:
-        super().__init__(IMAGENET_MEAN, IMAGENET_STD)
-        self.name, self.body, self.feature_layer = name, body, feature_layer
-        self.heads["softmax"] = head
-        self.num_classes, self.head_kind = head.num_classes, head.kind
-
-    def features(self, images: Tensor) -> Tensor:
-        """Target feature map (B,N,P,Q), non-negative, of normalised images (B,3,R,R)."""
-        features: Tensor = self.body(images)
-        return features
-
-
-def chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
-    """The layers in their order, under their names."""
-    body = nn.Sequential()
-    for name, layer in layers:
-        body.add_module(name, layer)
-    return body
 
 
 def children(net: nn.Module, names: Iterable[str]) -> list[tuple[str, nn.Module]]:

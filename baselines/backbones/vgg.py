@@ -6,7 +6,8 @@ from torch import nn
 
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear, MlpHead
-from .surgery import IMAGENET_CLASSES, SplitNetwork, chain, he_initialise, torchvision_weights
+from .split import SplitNetwork, chain
+from .surgery import IMAGENET_CLASSES, he_initialise, torchvision_weights
 
 POOL4, POOL5 = 23, 30
 """Indices of the last two pools in torchvision's ``features``; 29 is the last ReLU."""
