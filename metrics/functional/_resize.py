@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._maps_cpu import resize_taps
+
 
 @lru_cache(maxsize=64)
 def cubic_taps(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -30,10 +32,21 @@ def cubic_taps(length: int, size: int, device: torch.device) -> tuple[Tensor, Te
     return torch.from_numpy(index).to(device), torch.from_numpy(weights).to(device)
 
 
+def on_host(maps: Tensor) -> bool:
+    """Whether the compiled kernels may take the maps: on the CPU, and nobody asks for their gradient."""
+    return maps.device.type == "cpu" and not (maps.requires_grad and torch.is_grad_enabled())
+
+
 def bicubic(maps: Tensor, size: int) -> Tensor:
     """Maps (B,h,w) float64 resized to (B,size,size); sums in OpenCV's order, one rounding per operation."""
     if maps.shape[1:] == (size, size):
         return maps.clone()
+    if on_host(maps):
+        across, down = (cubic_taps(n, size, maps.device) for n in (maps.shape[2], maps.shape[1]))
+        out = torch.empty((len(maps), size, size), dtype=torch.float64)
+        taps = [t.numpy() for t in (*across, *down)]
+        resize_taps(maps.detach().contiguous().numpy(), *taps, out.numpy())
+        return out
     index, weight = cubic_taps(maps.shape[2], size, maps.device)
     rows = maps[:, :, index[0]] * weight[0]
     for k in range(1, 4):

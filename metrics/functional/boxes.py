@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ._levels import LevelIoUs, check_levels, join_boxes, run
+from ._maps_cpu import to_levels
 from .maps import min_max, resize_maps
 from .pool import BoxPool
 
@@ -35,10 +36,12 @@ def quantize(norm: Tensor) -> Tensor:
     """
     if norm.dtype != torch.float64:
         raise TypeError(f"quantize: expected float64 maps (float32 flips levels), got {norm.dtype}")
-    if norm.device.type == "cpu" and norm.numel():
-        low, high = (float(v) for v in torch.aminmax(norm))
-        if not (low >= 0 and high <= 1):
+    if norm.device.type == "cpu":
+        levels = torch.empty(norm.shape, dtype=torch.uint8)
+        if to_levels(norm.detach().contiguous().view(-1).numpy(), levels.view(-1).numpy()):
+            low, high = (float(v) for v in torch.aminmax(norm))
             raise ValueError(f"quantize: expected maps in [0, 1] (see min_max), got values from {low} to {high}")
+        return levels
     return (norm * 255).to(torch.uint8)
 
 

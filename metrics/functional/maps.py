@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._resize import bicubic
+from ._maps_cpu import ranges, rescale
+from ._resize import bicubic, on_host
 
 OK, CONSTANT, NOT_FINITE = 0, 1, 2
 """Flags of ``min_max``: contrast, no contrast, NaN or infinity."""
@@ -46,6 +47,8 @@ def resize_maps(low: Tensor, size: int, kernel: str) -> Tensor:
         up = F.interpolate(low[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
     # A map without contrast must leave the resize without contrast, whatever the kernel's rounding.
     flat = (low == low[:, :1, :1]).all(2).all(1)
+    if on_host(up) and not bool(flat.any()):
+        return up
     return torch.where(flat[:, None, None], low[:, :1, :1], up)
 
 
@@ -69,12 +72,23 @@ def min_max(maps: Tensor) -> tuple[Tensor, Tensor]:
     maps = maps.double()
     if maps.numel() == 0:
         return maps, torch.zeros(len(maps), dtype=torch.uint8, device=maps.device)
-    low, high = torch.aminmax(maps.flatten(1), dim=1)
+    on_cpu = on_host(maps)
+    if on_cpu:
+        maps = maps.detach().contiguous()
+        low, high = torch.empty(2, len(maps), dtype=torch.float64)
+        ranges(maps.numpy(), low.numpy(), high.numpy())
+    else:
+        low, high = torch.aminmax(maps.flatten(1), dim=1)
     span = high - low
     bad = ~span.isfinite()
     flat = span == 0
+    flags = flat.to(torch.uint8) * CONSTANT + bad.to(torch.uint8) * NOT_FINITE
+    if on_cpu:
+        norm = torch.empty_like(maps)
+        rescale(maps.numpy(), low.numpy(), span.numpy(), norm.numpy())
+        return norm, flags
     ok = (~(bad | flat))[:, None, None]
     # Multiplying NaN by zero keeps NaN, hence the selection.
     norm = (maps - low[:, None, None]) / span[:, None, None]
     norm = torch.where(ok, norm, torch.zeros((), dtype=norm.dtype, device=norm.device))
-    return norm, (flat.to(torch.uint8) * CONSTANT + bad.to(torch.uint8) * NOT_FINITE)
+    return norm, flags

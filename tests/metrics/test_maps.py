@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from published_rules import published_levels, published_min_max
 
 from cambench.metrics.functional.boxes import quantize, quantize_levels
@@ -78,3 +80,26 @@ def test_bad_maps_are_told():
         resize_maps(torch.zeros(1, 3, 3), 0, "bicubic")
     assert resize_maps(torch.zeros(0, 3, 3), 8, "bicubic").shape == (0, 8, 8)
     assert min_max(torch.zeros(0, 8, 8))[1].shape == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 30), width=st.integers(1, 30), size=st.integers(8, 64))
+def test_compiled_chain_equals_the_tensor_code_bit_for_bit(seed, height, width, size):
+    generator = torch.Generator().manual_seed(seed)
+    scale = 10.0 ** torch.randint(-9, 9, (6, 1, 1), generator=generator)
+    maps = torch.randn(6, height, width, generator=generator, dtype=torch.float64) * scale
+    maps[1] = maps[1, 0, 0]
+    maps[2, -1, -1], maps[3, 0, -1], maps[4, -1, 0] = torch.nan, torch.inf, -torch.inf
+    followed = maps.clone().requires_grad_()
+    compiled, tensor_code = resize_maps(maps, size, "bicubic"), resize_maps(followed, size, "bicubic")
+    assert tensor_code.requires_grad
+    assert torch.equal(bits(compiled), bits(tensor_code))
+    (norm, flags), (slow, slow_flags) = min_max(compiled), min_max(tensor_code)
+    assert torch.equal(norm, slow.detach())
+    assert torch.equal(flags, slow_flags)
+    assert torch.equal(quantize(norm), (slow.detach() * 255).to(torch.uint8))
+
+
+def bits(maps):
+    # NaN equals nothing, and its payload is the machine's affair.
+    return torch.where(maps.isnan(), torch.nan, maps).detach().view(torch.int64)
