@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..jit import kernel
-from ..metrics.functional.pixels import pxaps
 from .curves import Counts, Weights
-from .per_image import PIXELS, Floats, PerImage
+from .per_image import Floats, PerImage
+from .resample_pixels import EXACT_IMAGES, pxap_influence, resampled_pxap
 
 BLOCK = 128
 """Resamples that share a generator; part of the definition of a resample, like the seed."""
@@ -60,7 +58,8 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
     """Every metric of every triple in every resample: per triple, metric -> float64 (S,).
 
     The threshold of MaxBoxAcc and MaxBoxAccV2 (and of the Loc scores under an ``oracle`` protocol) is chosen anew in
-    each resample. PxAP resamples images: the histograms of an image are drawn together.
+    each resample. PxAP resamples images: the histograms of an image are drawn together; above ``EXACT_IMAGES`` images
+    it is the first-order expansion of that (``pxap_influence``).
 
     Args:
         triples: Records over the same images in the same order.
@@ -75,6 +74,8 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
             raise ValueError(f"{triple.triple} has {triple.images} images, the resamples {plan.images}")
     found: list[dict[str, list[Floats]]] = [{} for _ in triples]
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        many = plan.images > EXACT_IMAGES
+        pixels = list(pool.map(lambda t: pxap_influence(t) if many and t.has_pixels else None, triples))
         for blocks in plan.groups():
             counted = list(pool.map(lambda b: _count(plan, triples, b), blocks))
             weights = [w for w, _ in counted]
@@ -84,8 +85,12 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
                 own = sums[first : first + len(triple.names)]
                 first += len(triple.names)
                 _append(found[i], _scores(triple, own, [best[i] for _, best in counted]))
-                if triple.has_pixels:
-                    _append(found[i], {"pxap": _pxap(triple, weights)})
+                expanded = pixels[i]
+                if expanded is not None:
+                    point, influence = expanded
+                    _append(found[i], {"pxap": point + _weighted_sums(influence[:, None], weights)[0]})
+                elif triple.has_pixels:
+                    _append(found[i], {"pxap": resampled_pxap(triple, weights, pool)})
     return [{name: np.concatenate(parts) for name, parts in one.items()} for one in found]
 
 
@@ -120,46 +125,6 @@ def _weighted_sums(values: Floats, weights: Sequence[Weights]) -> Floats:
         part = slice(start, start + CHUNK)
         sums += values[part].T @ np.concatenate([w[part] for w in weights], axis=1).astype(np.float64)
     return sums
-
-
-def _pxap(triple: PerImage, weights: Sequence[Weights]) -> Floats:
-    """PxAP (S,) of resamples; sums of whole numbers, so exact and the same however they are cut."""
-    total: Floats | None = None
-    start = 0
-    for batch in _rebatched(triple):
-        part = slice(start, start + len(batch))
-        start += len(batch)
-        if total is None:
-            total = np.zeros((sum(w.shape[1] for w in weights), batch[0].size))
-        drawn = np.ascontiguousarray(np.concatenate([w[part] for w in weights], axis=1).T)
-        _add_product(total, drawn, batch.reshape(len(batch), -1))
-    assert total is not None
-    histograms = torch.from_numpy(total.reshape(len(total), 2, -1))
-    # A resample without any object pixel has no score.
-    scored = (histograms[:, 1].sum(-1) > 0).nonzero()[:, 0]
-    values = np.full(len(total), np.nan)
-    for chosen in scored.split(BLOCK):
-        values[chosen.numpy()] = pxaps(histograms[chosen]).numpy()
-    return values
-
-
-def _add_product(total: Floats, drawn: Weights, counts: npt.NDArray[np.integer[Any]]) -> None:
-    """Add ``drawn @ counts`` (S,k) of whole numbers, in float32 for the columns whose sums that type holds exactly."""
-    heavy = counts.sum(axis=0, dtype=np.int64) * int(drawn.max(initial=0)) >= 2**24
-    total += drawn.astype(np.float32) @ np.where(heavy, 0, counts).astype(np.float32)
-    total[:, heavy] += drawn.astype(np.float64) @ counts[:, heavy].astype(np.float64)
-
-
-def _rebatched(triple: PerImage) -> Iterator[npt.NDArray[np.integer[Any]]]:
-    """The histograms (m,2,K) in batches of some thousand images, whatever the shards."""
-    held: list[npt.NDArray[np.integer[Any]]] = []
-    for batch in triple.run.batches(triple.triple, [PIXELS]):
-        held.append(batch[PIXELS])
-        if sum(map(len, held)) >= 4 * CHUNK:
-            yield np.concatenate(held)
-            held = []
-    if held:
-        yield np.concatenate(held)
 
 
 @kernel

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cambench.protocol import PROTOCOLS
+from cambench.results import resample
 from cambench.results.bootstrap import Entry, bootstrap, bootstrap_run
 from cambench.results.errors import RecordError
 from cambench.results.intervals import bootstrap_interval
@@ -101,9 +102,9 @@ def test_each_resample_has_the_scores_of_its_images(runs, protocol):
     boot = bootstrap_run(run, [triple], resamples=4, seed=3)
     weights = boot.plan.weights(0)
     assert (weights.sum(0) == ROWS).all()
-    for resample in range(4):
-        expected = plain_scores(run, triple, np.repeat(np.arange(ROWS), weights[:, resample]))
-        found = {name: values[resample] for name, values in boot.samples[triple].items()}
+    for number in range(4):
+        expected = plain_scores(run, triple, np.repeat(np.arange(ROWS), weights[:, number]))
+        found = {name: values[number] for name, values in boot.samples[triple].items()}
         assert found == pytest.approx(expected, rel=1e-9)
 
 
@@ -211,3 +212,30 @@ def test_wrong_requests_are_named(runs, toy, tmp_path):
     small = load_run(toy.fill(tmp_path / "small", toy.manifest()))
     with pytest.raises(RecordError, match="not over the same images"):
         bootstrap([Entry("a", run, "net/cam/softmax"), Entry("b", small, "net/cam/softmax")])
+
+
+def test_pxap_of_many_images_is_the_first_order_expansion(toy, tmp_path, monkeypatch):
+    """The expansion moves like the exact resamples, up to a remainder that shrinks with the number of images."""
+    rows = 600
+    manifest = toy.manifest(rows=rows, shard_size=rows, triples=["net/cam/softmax"], aliases={}, identities={})
+    rng = np.random.default_rng(5)
+    # Images of different size and quality: the pooled score is no mean of the images' own.
+    peaks = rng.uniform(0.3, 0.9, rows)
+    levels = np.arange(1002) / 1002
+    objects = np.exp(-(((levels - peaks[:, None]) / 0.15) ** 2)) * rng.uniform(5, 60, (rows, 1))
+    others = np.exp(-(((levels - 0.2) / 0.2) ** 2)) * rng.uniform(20, 200, (rows, 1))
+    histogram = np.stack([rng.poisson(others), rng.poisson(objects)], axis=1)
+    with RunStore.open(tmp_path / "run", manifest) as store:
+        columns = toy.rows("net/cam/softmax", range(rows), pixel_histogram=histogram)
+        store.write_shard("net", 0, {"net/cam/softmax": columns})
+        store.finish()
+    run = load_run(tmp_path / "run")
+    exact = bootstrap_run(run, resamples=400)
+    monkeypatch.setattr(resample, "EXACT_IMAGES", rows - 1)
+    expanded = bootstrap_run(run, resamples=400)
+    a, b = (boot.samples["net/cam/softmax"]["pxap"] for boot in (exact, expanded))
+    assert exact.points == expanded.points
+    assert not np.array_equal(a, b)
+    assert (a - b).std() < 0.05 * a.std()
+    low, high = exact.interval("net/cam/softmax", "pxap"), expanded.interval("net/cam/softmax", "pxap")
+    assert (low.low, low.high) == pytest.approx((high.low, high.high), abs=0.1 * (low.high - low.low))
