@@ -21,22 +21,29 @@ _SOFTMAX, _SIGMOID = "heads.softmax.", "heads.sigmoid."
 
 
 def open_backbone(
-    name: str, num_classes: int | None = None, weights: Path | None = None, pretrained: bool = True, seed: int = 0
+    name: str,
+    num_classes: int | None = None,
+    weights: Path | None = None,
+    pretrained: bool = True,
+    seed: int = 0,
+    new_head: bool = False,
 ) -> Backbone:
     """A frozen network with its softmax branch, and its sigmoid branch where the weights hold one.
 
     Args:
         name: Registered name, or ``timm:`` and a timm model name.
-        num_classes: Classes wanted; None for those of the weights. Where they differ, the softmax head is fresh
-            and ``needs_training`` is set.
+        num_classes: Classes wanted; None for those of the weights. Where the network's own weights have others, the
+            softmax head is fresh and ``needs_training`` is set; a file of others is refused unless ``new_head``.
         weights: File of weights, instead of the network's own.
         pretrained: Load the network's own weights: shipped ones, a package's, or timm's from its hub. Without them
-            and without a file the parameters are random (seed 0) and ``needs_training`` is set.
+            and without a file the parameters are random (``seed``) and ``needs_training`` is set.
+        seed: Of every parameter that no weights fill.
+        new_head: Take the body of a ``weights`` file of another class count and give it a fresh softmax head.
 
     Raises:
         UnknownNameError: No such network; the message lists the nearest names.
         UnsupportedNetworkError: A timm network that has no feature map between body and head.
-        WeightsError: Weights that are missing, not plain tensors, or of another network.
+        WeightsError: Weights that are missing, not plain tensors, of another network, or of another class count.
     """
     # Parameters that no file fills are the same in every run.
     with torch.random.fork_rng(devices=[]):
@@ -46,6 +53,12 @@ def open_backbone(
         else:
             backbone = _open_registered(_spec(name), weights, pretrained)
     if num_classes is not None and num_classes != backbone.num_classes:
+        if weights is not None and not backbone.needs_training and not new_head:
+            raise WeightsError(
+                f"weights {weights}: this {name} has {backbone.num_classes} classes, {num_classes} are wanted: the "
+                f"file is of another data set. Choose a file of {num_classes} classes, or train one from it with "
+                f"`cambench train backbone --weights {weights.name}`"
+            )
         head = backbone.head("softmax").fresh(torch.Generator().manual_seed(seed), num_classes)
         backbone.heads.clear()
         backbone.heads["softmax"] = head

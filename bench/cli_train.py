@@ -65,10 +65,11 @@ def backbone(
 
         cambench train backbone --backbone slim_resnet --dataset synthbirds --recipe synthbirds --out FILE.safetensors
     """
-    from .recipe import BackboneRecipe, load_recipe
-    from .training import TrainingDivergedError
+    from .recipe import BackboneRecipe
+    from .recipe_files import load_recipe
     from .training_backbone import open_for_training, train_backbone
     from .training_checkpoint import save_network
+    from .training_guard import TrainingDivergedError
 
     _check_output(output)
     _plugins(plugin)
@@ -144,7 +145,8 @@ def head(
         cambench train head --backbone slim_resnet --dataset synthbirds --out slim_resnet.sigmoid.safetensors
     """
     from ..baselines.open import open_backbone
-    from .recipe import HeadRecipe, auto_recipe, load_recipe
+    from .recipe import HeadRecipe
+    from .recipe_files import auto_recipe, load_recipe
     from .training import TrainingDivergedError, save_head, train_head
 
     _check_output(output)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..baselines.base import Backbone, Head
 from .recipe import Augment
-from .training_augment import augment_batch
+from .training_augment import augment_batch, draw
 from .training_data import ImageSource
+from .training_guard import is_out_of_memory, memory_error
 
 PASS_BATCH = 32
 """Images a batch of the one caching pass."""
@@ -33,6 +34,7 @@ class FeatureSource:
         size: Side of the network's input in pixels.
         augment: Augmentation, or None. With augmentation there is nothing to cache: every epoch is a backbone pass.
         cache_bytes: Budget of the cached features on ``device``.
+        pass_batch: Images a batch of the caching pass.
         device: Where the backbone runs and the features live.
 
     Attributes:
@@ -53,9 +55,11 @@ class FeatureSource:
         augment: Augment | None,
         cache_bytes: int,
         device: torch.device,
+        pass_batch: int = PASS_BATCH,
     ) -> None:
         self.backbone, self.images, self.heads = backbone.freeze(), images, list(heads)
         self.size, self.augment, self.cache_bytes, self.device = size, augment, cache_bytes, device
+        self.pass_batch = pass_batch
         self.passes, self.bytes_needed = 0, 0
         self.cached: bool | None = None
         self.pooled = False
@@ -65,6 +69,8 @@ class FeatureSource:
     def epoch(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(features on ``device``, row numbers (B,) int64 on the CPU) over ``order``, in batches of ``batch_size``.
 
+        Raises TrainingMemoryError where a batch does not fit.
+
         Cached or streamed, the batches hold the same images; the features are equal up to float rounding (a
         convolution may choose another algorithm for another batch).
         """
@@ -73,7 +79,8 @@ class FeatureSource:
         if self._cache is None:
             self.passes += 1
             for pixels, rows in self.images.batches(order, batch_size):
-                yield self._features(pixels), rows
+                if len(rows):
+                    yield self._features(pixels), rows
             return
         failures = self.images.failures
         for start in range(0, len(order), batch_size):
@@ -84,7 +91,7 @@ class FeatureSource:
     def _decide(self) -> None:
         """Look at one batch: can the features be pooled, do they fit? Then run the caching pass, or leave it."""
         everything = range(len(self.images.table))
-        batches = self.images.batches(everything, PASS_BATCH)
+        batches = (b for b in self.images.batches(everything, self.pass_batch) if len(b[1]))
         first = next(batches, None)
         self.cached = False
         if first is None:
@@ -106,9 +113,25 @@ class FeatureSource:
     def _pool(self, features: Tensor) -> Tensor:
         return features.mean((-2, -1), keepdim=True) if self.pooled else features
 
-    @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        pixels = augment_batch(images.to(self.device, non_blocking=True), self.augment, self.size, self.size)
+        try:
+            return self._forward(images)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, so that the failed attempt's tensors are gone.
+        raise memory_error(
+            f"{self.backbone.name} on {self.images.table.name}",
+            len(images),
+            self.device,
+            lambda count: self._forward(images[:count]),
+            lambda fits: f"set batch_size {fits} in the recipe" if self.augment else f"give --pass-batch {fits}",
+        )
+
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        pixels = augment_batch(images, draw(len(images), self.device), self.augment, self.size, self.size)
         return self.backbone.features(self.backbone.normalise(pixels))
 
 

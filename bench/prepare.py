@@ -17,7 +17,8 @@ from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
 from .feature_cache import FeatureSource
-from .recipe import HeadRecipe, auto_recipe, load_recipe
+from .recipe import HeadRecipe
+from .recipe_files import auto_recipe, load_recipe
 from .training import feature_source, image_source, load_head, save_head, train_head
 from .training_data import ImageSource
 
@@ -25,14 +26,23 @@ from .training_data import ImageSource
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
     """The network of a triple, with its own classes where they are the data set's, else with a fresh softmax head.
 
+    Only weights that a library or package ships get a fresh head (which the run then trains, and records); a file of
+    another class count is refused.
+
     Raises:
         UnknownNameError, WeightsError: No such network; weights that do not fit.
-        UsageError: ``--weights FILE`` without a backbone name although the run has several.
+        UsageError: ``--weights FILE`` of another class count, or without a backbone name although the run has several.
     """
     file = _file_for(name, config.weights, only_one, "--weights")
     native = open_backbone(name, num_classes=None, weights=file, pretrained=config.pretrained)
     if classes_fit(native.num_classes, table):
         return native
+    if file is not None and not native.needs_training:
+        raise UsageError(
+            f"weights {file}: this {name} has {native.num_classes} classes, {table.name} has {table.num_classes}: the "
+            f"file is of another data set. Train one for {table.name} from it with `cambench train backbone --weights "
+            "FILE`, or choose another file"
+        )
     return open_backbone(name, num_classes=table.num_classes, weights=file, pretrained=config.pretrained)
 
 

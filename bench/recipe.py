@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from .errors import UsageError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["backbone", "head"]
+_YOUNGER = ("body_from", "accumulate", "head_like")
 
 
 class Optimiser(BaseModel):
@@ -84,11 +79,12 @@ class Recipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of every field except name and source, as canonical JSON."""
-        fields = self.model_dump(mode="json", exclude={"name", "source"})
-        if not fields.get("body_from"):
-            # The field is younger than the first shipped checkpoints; empty, it says nothing.
-            fields.pop("body_from", None)
+        """First 16 hex digits of the SHA-256 of every field that shapes the training, as canonical JSON."""
+        fields = self.model_dump(mode="json", exclude={"name", "source", "network", "dataset"})
+        for name in _YOUNGER:
+            # Fields that are younger than the first shipped checkpoints count where they say something.
+            if name in fields and fields[name] == json.loads(json.dumps(type(self).model_fields[name].default)):
+                del fields[name]
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
@@ -102,16 +98,30 @@ class BackboneRecipe(Recipe):
     """Training of a softmax network (features and softmax head)."""
 
     kind: ClassVar[Kind] = "backbone"
+    network: str = ""
+    """Backbone that it is meant for; empty: any."""
+    dataset: str = ""
+    """Data set that it is meant for; empty: any."""
+    epochs: int = Field(ge=0)
+    """0: nothing is trained, the network keeps the weights that it starts with."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts of a batch that go through the network one after the other; their gradients are summed before the step.
+
+    Without BatchNorm and dropout the step is that of the whole batch, up to float rounding. BatchNorm normalises each
+    part by its own statistics; running statistics are the mean over the parts.
+    """
     init: Literal["random", "pretrained"]
     """First parameters: random ones, or those that the network's library or package ships."""
     body_from: str = ""
     """Backbone whose weights fill the parameters of the body that agree in name and shape; empty: none."""
     head_lr_factor: float = Field(default=1.0, gt=0)
     """Learning-rate factor of the softmax head's parameters."""
+    head_like: tuple[str, ...] = ()
+    """Prefixes of parameters of the body that also get ``head_lr_factor`` (new layers before the classifier)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     channels_last: bool = True
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Autocast dtype of the forward pass; parameters stay float32."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Autocast dtype of the forward pass; parameters stay float32. float16 scales the loss against underflow."""
     small_size: int | None = Field(default=None, ge=8)
     """Input side of the first epochs (progressive resolution); None: ``size`` throughout."""
     small_epochs: int = Field(default=0, ge=0)
@@ -120,57 +130,3 @@ class BackboneRecipe(Recipe):
     def side(self, epoch: int) -> int:
         """Side of the network's input in this epoch, pixels."""
         return self.small_size if self.small_size is not None and epoch < self.small_epochs else self.size
-
-
-R = TypeVar("R", bound=Recipe)
-
-
-def recipe_names(kind: Kind) -> list[str]:
-    """Names of the recipes of a kind that ship with the package."""
-    prefix = f"{kind}-"
-    entries = (e.name for e in _folder().iterdir())
-    return sorted(n.removeprefix(prefix).removesuffix(".yaml") for n in entries if n.startswith(prefix))
-
-
-def load_recipe(model: type[R], name: str) -> R:
-    """The recipe of the kind of ``model`` that ships under ``name``, or that the YAML file ``name`` holds.
-
-    Raises:
-        UsageError: No such recipe or file, or fields that are unknown, missing or out of range.
-    """
-    text, where = _text(model.kind, name)
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"recipe {where}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"recipe {where}: expected a mapping of fields, found {type(content).__name__}")
-    try:
-        return model(**content)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
-        raise UsageError(f"recipe {where}: {'; '.join(lines)}") from None
-
-
-def auto_recipe(dataset: str) -> str:
-    """Recipe name that ``auto`` stands for: the embedded benchmark's own, the published schedule elsewhere."""
-    return "synthbirds" if dataset == "synthbirds" else "paper"
-
-
-def _folder() -> Traversable:
-    return files(__package__) / "recipes"
-
-
-def _text(kind: Kind, name: str) -> tuple[str, str]:
-    known = recipe_names(kind)
-    if name in known:
-        return (_folder() / f"{kind}-{name}.yaml").read_text(encoding="utf-8"), repr(name)
-    file = Path(name).expanduser()
-    if file.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"unknown {kind} recipe {name!r}; known: {', '.join(known)}, or a file ending in .yaml")
-    if not file.is_file():
-        raise UsageError(f"{kind} recipe {file}: no such file; shipped recipes: {', '.join(known)}")
-    try:
-        return file.read_text(encoding="utf-8"), str(file)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"recipe {file}: not text: {error}") from None

@@ -16,7 +16,8 @@ from ..results.load import load_run
 from ..results.reproduction import Entry, write_reproduction
 from .config import RunConfig, pick_device
 from .errors import UsageError
-from .recipe import HeadRecipe, load_recipe
+from .recipe import HeadRecipe
+from .recipe_files import load_recipe
 from .reproduce_plan import ReproductionPlan, Step, head_file, network_file, records_folder, tables_of
 from .run import run
 from .training import save_head, train_head

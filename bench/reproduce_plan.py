@@ -18,7 +18,8 @@ from ..protocol import PROTOCOLS
 from ..results.paper_tables import TableName, published_table
 from .config import pick_device
 from .errors import UsageError
-from .recipe import BackboneRecipe, HeadRecipe, load_recipe
+from .recipe import BackboneRecipe, HeadRecipe
+from .recipe_files import load_recipe
 
 Kind = Literal["network", "head", "records"]
 FOLDERS = {

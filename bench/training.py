@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..baselines.base import Backbone, Branch, Head
@@ -18,62 +16,16 @@ from .errors import RunError, UsageError
 from .feature_cache import PASS_BATCH, FeatureSource
 from .progress import progress as progress_bar
 from .recipe import HeadRecipe
-from .training_checkpoint import load_head, put_head, save_head, versions
+from .training_checkpoint import load_head, put_head, save_head
 from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
+from .training_guard import TrainingDivergedError, all_finite, first_bad, is_out_of_memory, memory_error, snapshot
+from .training_log import TrainingLog
 from .training_loss import branch_loss
 from .training_optim import build_optimiser, epoch_order, mix, rate_factor, rng_devices, seed_step, set_rate
+from .training_record import HeadTrainingRecord, common_facts
+from .training_top1 import top1
 
 __all__ = ["HeadTrainingRecord", "TrainingDivergedError", "load_head", "save_head", "top1", "train_head"]
-
-
-class TrainingDivergedError(RunError):
-    """The loss is no longer finite. ``epoch`` and ``step`` count from 0; ``state`` is the last good ``state_dict``.
-
-    ``good_epochs`` is the number of completed epochs that ``state`` has behind it (0: as initialised).
-    """
-
-    def __init__(self, what: str, epoch: int, step: int, state: Mapping[str, Tensor], good_epochs: int) -> None:
-        super().__init__(
-            f"{what}: the loss is not finite at step {step} of epoch {epoch + 1}; kept the state after {good_epochs} "
-            "completed epoch(s). Lower optimiser.lr in the recipe, or check the images"
-        )
-        self.epoch, self.step, self.state, self.good_epochs = epoch, step, dict(state), good_epochs
-
-
-class HeadTrainingRecord(BaseModel):
-    """How a head was trained; everything needed to do it again.
-
-    ``losses``: mean training loss per epoch (nats). ``train_top1``: percent correct per branch over the images as the
-    last epoch saw them (before each step's update). ``eval_top1``: percent on the evaluation table, where one was
-    given. ``seconds``: wall time with decoding and backbone passes. ``backbone_passes``: over the training table.
-    ``cache_bytes``: size of the features of the whole table; ``cached`` says whether they were kept.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    backbone: str
-    feature_layer: str
-    branch: Branch
-    num_classes: int
-    dataset: str
-    split: str
-    data_fingerprint: str
-    images: int
-    failures: tuple[str, ...]
-    recipe: dict[str, Any]
-    recipe_digest: str
-    seed: int
-    losses: tuple[float, ...]
-    train_top1: dict[str, float]
-    eval_top1: dict[str, float]
-    eval_fingerprint: str | None
-    seconds: float
-    backbone_passes: int
-    cached: bool
-    pooled: bool
-    cache_bytes: int
-    feature_dtype: str
-    device: str
-    versions: dict[str, str]
 
 
 @dataclass
@@ -89,11 +41,6 @@ class _Epoch:
         self.counts.append(len(labels))
         for branch, values in logits.items():
             self.correct.setdefault(branch, []).append((values.detach().argmax(1) == labels).sum())
-
-    def first_bad(self) -> int | None:
-        """First step whose loss is not finite."""
-        bad = torch.nonzero(~torch.isfinite(torch.stack(self.losses))).flatten()
-        return int(bad[0]) if len(bad) else None
 
     def mean_loss(self) -> float:
         weights = torch.tensor(self.counts, dtype=torch.float64)
@@ -114,9 +61,12 @@ def train_head(
     *,
     seed: int = 0,
     evaluate: SampleTable | None = None,
+    each_epoch: bool = False,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     workers: int = 2,
+    pass_batch: int = PASS_BATCH,
     source: FeatureSource | None = None,
+    log: TrainingLog | None = None,
 ) -> HeadTrainingRecord:
     """Train a fresh clone of the softmax head as ``backbone.heads[branch]``; everything else stays as it is, frozen.
 
@@ -134,12 +84,16 @@ def train_head(
         progress: Show a bar (a few lines where there is no terminal).
         seed: Seed of the fresh parameters, the order of the images, dropout and augmentation.
         evaluate: Split on which both heads are scored afterwards (one more backbone pass, over that split).
+        each_epoch: Score both heads on ``evaluate`` after every epoch, from the same one pass where its features fit.
         cache_bytes: Budget in bytes for the cached features, and for decoded images where features are streamed.
         workers: Decoding threads.
+        pass_batch: Images a batch of the caching pass.
         source: Features of ``table`` that another branch's training already made (``feature_source``).
+        log: Where curves go.
 
     Raises:
-        TrainingDivergedError: The loss is NaN or infinite; the backbone keeps the heads that it had.
+        TrainingDivergedError: The loss or the head is NaN or infinite; the backbone keeps the heads that it had.
+        TrainingMemoryError: A batch does not fit into the device's memory; says the largest that does.
         UsageError: The table has other classes than the network (sigmoid branch).
         RunError: The table is empty, or no image could be decoded.
     """
@@ -158,15 +112,21 @@ def train_head(
         head = template.fresh(torch.Generator().manual_seed(mix(seed, 0, 3)), num_classes=table.num_classes)
     head.to(device).requires_grad_(True)
     observed = {"softmax": template} if branch == "sigmoid" else {}
+    scored = {**observed, branch: head}
 
-    source = source or feature_source(backbone, table, recipe, device, [head], cache_bytes, workers)
-    images = source.images
+    source = source or feature_source(
+        backbone, table, recipe, device, [head], cache_bytes, workers, pass_batch=pass_batch
+    )
+    judge = _Judge(backbone, evaluate, recipe, device, scored, cache_bytes, workers, pass_batch) if evaluate else None
+    images, log = source.images, log or TrainingLog()
+    log.begin(0, recipe.model_dump_json())
     title = f"{backbone.name}: {branch} head on {table.name}"
     # Whether the features fit is known after one batch, so the bar counts the images that the head sees.
     with progress_bar(title, len(table) * recipe.epochs) if progress else nullcontext() as bar:
         losses: list[float] = []
+        judged: list[dict[str, float]] = []
         last = _Epoch()
-        good = _snapshot(head)
+        good = snapshot(head)
         optimiser = build_optimiser(recipe.optimiser, [(head.parameters(), 1.0)])
         steps = -(-len(table) // recipe.batch_size)
         with torch.random.fork_rng(devices=rng_devices(device)):
@@ -184,28 +144,26 @@ def train_head(
                         bar.advance(len(rows))
                 if not last.losses:
                     raise RunError(f"{table.name} {table.split}: none of the {len(table)} images could be decoded")
-                bad = last.first_bad()
+                bad = first_bad(last.losses)
                 if bad is not None:
                     raise TrainingDivergedError(title, epoch, bad, good, epoch)
-                good = _snapshot(head)
+                if not all_finite(head):
+                    raise TrainingDivergedError(title, epoch, len(last.losses) - 1, good, epoch, "head")
+                good = snapshot(head)
                 losses.append(last.mean_loss())
+                if judge is not None and (each_epoch or epoch == recipe.epochs - 1):
+                    judged.append(judge.scores())
+                _write(log, (epoch + 1) * steps, losses[-1], last.top1(), judged[-1] if each_epoch and judged else {})
+    log.close()
     put_head(backbone, branch, head)
     return HeadTrainingRecord(
-        backbone=backbone.name,
+        **common_facts(backbone, table, recipe, seed, images.failures, str(device)),
         feature_layer=backbone.feature_layer,
         branch=branch,
-        num_classes=head.num_classes,
-        dataset=table.name,
-        split=table.split,
-        data_fingerprint=table.fingerprint,
-        images=len(table) - len(images.failures),
-        failures=tuple(f.image_id for _, f in sorted(images.failures.items())),
-        recipe=recipe.model_dump(mode="json"),
-        recipe_digest=recipe.digest,
-        seed=seed,
         losses=tuple(losses),
         train_top1=last.top1(),
-        eval_top1=top1(backbone, evaluate, recipe.size, device, workers) if evaluate is not None else {},
+        eval_top1=judged[-1] if judged else {},
+        epoch_top1=tuple(judged) if each_epoch else (),
         eval_fingerprint=evaluate.fingerprint if evaluate is not None else None,
         seconds=time.perf_counter() - start,
         backbone_passes=source.passes,
@@ -213,8 +171,6 @@ def train_head(
         pooled=source.pooled,
         cache_bytes=source.bytes_needed,
         feature_dtype=str(source.dtype).removeprefix("torch."),
-        device=str(device),
-        versions=versions(),
     )
 
 
@@ -227,6 +183,7 @@ def feature_source(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     workers: int = 2,
     images: ImageSource | None = None,
+    pass_batch: int = PASS_BATCH,
 ) -> FeatureSource:
     """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone.
 
@@ -240,6 +197,7 @@ def feature_source(
         augment=recipe.augment,
         cache_bytes=cache_bytes,
         device=torch.device(device),
+        pass_batch=pass_batch,
     )
 
 
@@ -248,6 +206,42 @@ def image_source(
 ) -> ImageSource:
     """Decoded images of a training table at the size that the recipe loads; kept in memory within ``cache_bytes``."""
     return ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
+
+
+class _Judge:
+    """Top-1 accuracy of heads on an evaluation split, as often as asked, from one backbone pass where that fits."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        table: SampleTable,
+        recipe: HeadRecipe,
+        device: torch.device,
+        heads: Mapping[str, Head],
+        cache_bytes: int,
+        workers: int,
+        pass_batch: int,
+    ) -> None:
+        classes = next(iter(heads.values())).num_classes
+        self._labels, self._heads, self._table = checked_labels(table, classes).to(device), dict(heads), table
+        plain = recipe.model_copy(update={"augment": None})
+        self._source = feature_source(
+            backbone, table, plain, device, list(heads.values()), cache_bytes, workers, pass_batch=pass_batch
+        )
+
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        """Percent correct per branch; the heads are left in evaluation mode."""
+        hits = {name: torch.zeros((), dtype=torch.int64, device=self._labels.device) for name in self._heads}
+        seen = 0
+        for features, rows in self._source.epoch(range(len(self._table)), self._source.pass_batch):
+            for name, head in self._heads.items():
+                hits[name] += (head.eval()(features).argmax(1) == self._labels[rows.to(self._labels.device)]).sum()
+            seen += len(rows)
+        if not seen:
+            table = self._table
+            raise RunError(f"{table.name} {table.split}: none of the {len(table)} images could be decoded")
+        return {name: 100.0 * int(count) / seen for name, count in hits.items()}
 
 
 def _step(
@@ -259,41 +253,37 @@ def _step(
     labels: Tensor,
     sums: _Epoch,
 ) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    logits = head(features)
-    loss = branch_loss(branch, logits, labels)
-    # A head is small: autograd only ever reaches its parameters, the features carry no graph.
-    loss.backward()
-    optimiser.step()
+    def forward_and_back(count: int) -> tuple[Tensor, Tensor]:
+        optimiser.zero_grad(set_to_none=True)
+        logits = head(features[:count])
+        loss = branch_loss(branch, logits, labels[:count])
+        # A head is small: autograd only ever reaches its parameters, the features carry no graph.
+        loss.backward()
+        return logits, loss
+
+    done: tuple[Tensor, Tensor] | None = None
+    try:
+        result = forward_and_back(len(labels))
+        optimiser.step()
+        done = result
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    if done is None:
+        raise memory_error(
+            f"{branch} head",
+            len(labels),
+            features.device,
+            forward_and_back,
+            lambda fits: f"set batch_size {fits} in the recipe",
+        )
+    logits, loss = done
     with torch.no_grad():
         others = {name: other(features) for name, other in observed.items()}
     sums.add(loss, {branch: logits, **others}, labels)
 
 
-def _snapshot(head: Head) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in head.state_dict().items()}
-
-
-@torch.no_grad()
-def top1(
-    backbone: Backbone, table: SampleTable, size: int, device: str | torch.device, workers: int = 2
-) -> dict[str, float]:
-    """Top-1 accuracy in percent of every branch of a frozen backbone over the decodable images of a split.
-
-    Raises:
-        RunError: The split is empty, a label is out of range, or no image could be decoded.
-    """
-    device = torch.device(device)
-    backbone.to(device).freeze()
-    labels = checked_labels(table, backbone.num_classes).to(device)
-    images = ImageSource(table, size, workers, cache_bytes=0)
-    hits = {name: torch.zeros((), dtype=torch.int64, device=device) for name in backbone.heads}
-    seen = 0
-    for pixels, rows in images.batches(range(len(table)), PASS_BATCH):
-        features = backbone.features(backbone.normalise(pixels.to(device).float().div_(255)))
-        for name, head in backbone.heads.items():
-            hits[name] += (head(features).argmax(1) == labels[rows.to(device)]).sum()
-        seen += len(rows)
-    if not seen:
-        raise RunError(f"{table.name} {table.split}: none of the {len(table)} images could be decoded")
-    return {name: 100.0 * int(count) / seen for name, count in hits.items()}
+def _write(log: TrainingLog, step: int, loss: float, train: Mapping[str, float], test: Mapping[str, float]) -> None:
+    log.scalars(step, {"loss/epoch": loss})
+    log.scalars(step, {f"top1/train/{name}": value for name, value in train.items()})
+    log.scalars(step, {f"top1/evaluation/{name}": value for name, value in test.items()})

@@ -19,7 +19,7 @@ from ..baselines.base import Backbone, Branch, Head
 from ..baselines.weights_io import apply_state, load_metadata, load_state, save_state
 from .errors import RunError, UsageError
 
-HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-1"
+HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-2"
 
 
 def versions() -> dict[str, str]:
@@ -114,7 +114,10 @@ def save_training(file: Path, key: str, state: Mapping[str, Any]) -> None:
         with atomic_path(file) as temporary:
             torch.save({"format": STATE_FORMAT, "key": key, **state}, temporary)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"cannot write the training state {file}: {error}") from error
+        raise RunError(
+            f"cannot write the training state {file}: {error}. An earlier state is kept; free space or fix the "
+            "folder's rights, and give the same command again"
+        ) from error
 
 
 def load_training(file: Path, key: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.loading import load_batches
-from ..datasets.schema import ImageFailure, SampleTable
+from ..datasets.schema import SampleTable
 from .errors import RunError
 
 DEFAULT_CACHE_BYTES = 1 << 30
@@ -27,7 +27,8 @@ class ImageSource:
     size: int
     workers: int
     cache_bytes: int = DEFAULT_CACHE_BYTES
-    failures: dict[int, ImageFailure] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    """Row -> image id of the images that could not be decoded so far."""
     _images: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -41,16 +42,16 @@ class ImageSource:
         return self.bytes_needed <= self.cache_bytes
 
     def batches(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, row indices (B,) int64) over ``order``; an empty batch is left out."""
+        """(images, row indices (B,) int64) of every slice of ``order``; empty where none of it could be decoded."""
         if not self.fits:
             yield from self._decode(order, batch_size)
             return
         if self._images is None:
             self._images = self._decode_all()
         for start in range(0, len(order), batch_size):
-            rows = torch.tensor([r for r in order[start : start + batch_size] if r not in self.failures])
-            if len(rows):
-                yield self._images[rows], rows
+            kept = [r for r in order[start : start + batch_size] if r not in self.failures]
+            rows = torch.tensor(kept, dtype=torch.int64)
+            yield self._images[rows], rows
 
     def _decode_all(self) -> Tensor:
         images = torch.empty((len(self.table), 3, self.size, self.size), dtype=torch.uint8)
@@ -60,9 +61,8 @@ class ImageSource:
 
     def _decode(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in load_batches(self.table, list(order), self.size, batch_size, self.workers, masks=False):
-            self.failures.update({f.index: f for f in batch.failures})
-            if len(batch):
-                yield batch.images, batch.index
+            self.failures.update({f.index: f.image_id for f in batch.failures})
+            yield batch.images, batch.index
 
 
 def checked_labels(table: SampleTable, classes: int) -> Tensor:

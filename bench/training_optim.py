@@ -60,6 +60,11 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(mix(seed, step, 1))
 
 
+def seed_part(seed: int, step: int, part: int) -> None:
+    """Seed the global generators (dropout) for a later part of a step's batch; parts are counted from 1, to 4095."""
+    torch.manual_seed(mix(seed, step * 4096 + part, 2))
+
+
 def mix(seed: int, count: int, stream: int) -> int:
     """A 63-bit seed for item ``count`` of one of four streams; splitmix64, so that near seeds share no numbers."""
     mask = 2**64 - 1

@@ -39,14 +39,17 @@ def test_weights_file_gives_its_network(tmp_path: Path) -> None:
     assert not any(p.requires_grad for p in opened.parameters())
 
 
-def test_other_classes_give_a_fresh_marked_head(tmp_path: Path) -> None:
+def test_a_file_of_other_classes_is_refused_unless_a_new_head_is_wanted(tmp_path: Path) -> None:
     net, file = saved(tmp_path, 5, sigmoid=True)
-    opened = open_backbone("slim_resnet", num_classes=9, weights=file)
+    with pytest.raises(WeightsError, match=r"w\.safetensors: this slim_resnet has 5 classes, 9 are wanted"):
+        open_backbone("slim_resnet", num_classes=9, weights=file)
+    opened = open_backbone("slim_resnet", num_classes=9, weights=file, new_head=True)
     assert (opened.num_classes, opened.needs_training, set(opened.heads)) == (9, True, {"softmax"})
     assert opened(IMAGES).shape == (2, 9)
     assert torch.equal(opened.features(IMAGES), net.features(IMAGES))
     assert features_digest(opened) == features_digest(net)
-    assert head_digest(opened.head()) == head_digest(open_backbone("slim_resnet", 9, file).head()), "seeded"
+    again = open_backbone("slim_resnet", 9, file, new_head=True)
+    assert head_digest(opened.head()) == head_digest(again.head()), "seeded"
     assert not open_backbone("slim_resnet", num_classes=5, weights=file).needs_training
 
 

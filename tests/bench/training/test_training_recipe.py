@@ -3,17 +3,9 @@ import torch
 import yaml
 
 from cambench.bench.errors import UsageError
-from cambench.bench.recipe import (
-    Augment,
-    BackboneRecipe,
-    HeadRecipe,
-    Optimiser,
-    Schedule,
-    auto_recipe,
-    load_recipe,
-    recipe_names,
-)
-from cambench.bench.training_augment import augment_batch
+from cambench.bench.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
+from cambench.bench.recipe_files import auto_recipe, load_recipe, recipe_names
+from cambench.bench.training_augment import augment_batch, draw
 from cambench.bench.training_optim import build_optimiser, epoch_order, mix, rate_factor, set_rate
 
 
@@ -95,10 +87,14 @@ def test_order_is_a_new_permutation_each_epoch_and_seed():
     assert len({mix(s, c, k) for s in range(5) for c in range(50) for k in range(4)}) == 1000
 
 
+def augmented(images, spec, crop, side):
+    return augment_batch(images, draw(len(images), images.device), spec, crop, side)
+
+
 def test_crops_are_windows_of_the_image_and_flips_mirror_them():
     ramp = torch.arange(8 * 8, dtype=torch.uint8).view(1, 1, 8, 8).expand(64, 3, 8, 8)
     torch.manual_seed(0)
-    crops = (augment_batch(ramp, Augment(load_size=8), 6, 6) * 255).round().to(torch.int64)
+    crops = (augmented(ramp, Augment(load_size=8), 6, 6) * 255).round().to(torch.int64)
     windows = {
         tuple(w.flatten().tolist()): flipped
         for y in range(3)
@@ -114,12 +110,10 @@ def test_crops_are_windows_of_the_image_and_flips_mirror_them():
 
 def test_jitter_stays_in_range_and_changes_colours_only_when_asked():
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    plain = augment_batch(images, None, 8, 8)
+    plain = augmented(images, None, 8, 8)
     assert torch.equal(plain, images.float() / 255)
-    assert torch.equal(augment_batch(images, Augment(load_size=8, flip=False), 8, 8), plain)
-    jittered = augment_batch(
-        images, Augment(load_size=8, flip=False, brightness=0.5, contrast=0.5, saturation=0.5), 8, 8
-    )
+    assert torch.equal(augmented(images, Augment(load_size=8, flip=False), 8, 8), plain)
+    jittered = augmented(images, Augment(load_size=8, flip=False, brightness=0.5, contrast=0.5, saturation=0.5), 8, 8)
     assert float(jittered.min()) >= 0
     assert float(jittered.max()) <= 1
     assert not torch.equal(jittered, plain)
@@ -128,4 +122,4 @@ def test_jitter_stays_in_range_and_changes_colours_only_when_asked():
 def test_smaller_input_is_the_antialiased_resize():
     images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     expected = torch.nn.functional.interpolate(images / 255, (8, 8), mode="bilinear", antialias=True)
-    torch.testing.assert_close(augment_batch(images, None, 16, 8), expected)
+    torch.testing.assert_close(augmented(images, None, 16, 8), expected)

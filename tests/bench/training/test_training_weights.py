@@ -4,7 +4,8 @@ import pytest
 
 from cambench.baselines.open import open_backbone
 from cambench.bench.cli_train import read_provenance
-from cambench.bench.recipe import BackboneRecipe, load_recipe
+from cambench.bench.recipe import BackboneRecipe
+from cambench.bench.recipe_files import load_recipe
 from cambench.bench.training import top1
 from cambench.datasets.open import open_table
 
