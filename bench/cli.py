@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..registry import RegistryError, UnknownNameError, load_plugin
-from . import cli_compare, cli_data, cli_paper, cli_report, cli_train
+from . import cli_compare, cli_data, cli_leaderboard, cli_paper, cli_report, cli_train
 from .errors import UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_train.app, name="train")
+app.command()(cli_leaderboard.leaderboard)
 app.command()(cli_compare.compare)
 app.command()(cli_report.report)
 app.command()(cli_paper.reproduce)
@@ -159,24 +160,6 @@ def list_names(
     for file in plugin or []:
         load_plugin(file)
     show(out, kind, pattern, verbose)
-
-
-@app.command()
-def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
-    dest: Annotated[Path | None, typer.Option(help="Where the tables go (default: the first run's folder).")] = None,
-    benchmarks: Annotated[Path | None, typer.Option(help="JSON of pytest-benchmark, shown beside the tables.")] = None,
-) -> None:
-    """Rebuild Markdown, LaTeX and CSV leaderboards from records alone.
-
-    Example:
-
-        cambench leaderboard runs/first --dest tables/
-    """
-    from ..results.leaderboard import write_leaderboard
-
-    for path in write_leaderboard(runs, dest or runs[0], benchmarks=benchmarks):
-        out.print(f"wrote {path}", soft_wrap=True)
 
 
 @app.command("time")

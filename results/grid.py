@@ -20,12 +20,16 @@ Tone = Literal["", "good", "bad"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: text, and how it is shown. ``delta`` follows in parentheses, in the colour of ``tone``."""
+    """One cell: text, and how it is shown. ``delta`` follows in parentheses, in the colour of ``tone``.
+
+    ``span``: rows that LaTeX shows as one cell; 0 for a cell that one above it covers. Markdown repeats the text.
+    """
 
     text: str
     bold: bool = False
     delta: str = ""
     tone: Tone = ""
+    span: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Grid:
 
     Attributes:
         title: Heading (a backbone, a stage table …). code: Registered name beside the title.
-        head: Column heads; the first column is text, the others are numbers.
+        head: Column heads; the first ``names`` columns are text, the others are numbers.
         rows: Rows of as many cells as ``head``. rules: Indices of rows that start a group.
     """
 
@@ -43,6 +47,7 @@ class Grid:
     rows: list[tuple[Cell, ...]]
     code: str = ""
     rules: frozenset[int] = frozenset()
+    names: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def to_markdown(document: Document, level: int = 1) -> str:
     for grid in document.grids:
         code = f" ({markdown(grid.code)})" if grid.code and grid.code != grid.title else ""
         blocks.append(f"{'#' * (level + 1)} {markdown(grid.title)}{code}")
-        aligned = ("left", *("right",) * (len(grid.head) - 1))
+        aligned = (*("left",) * grid.names, *("right",) * (len(grid.head) - grid.names))
         rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
         blocks.append(
             tabulate(rows, [markdown(h) for h in grid.head], tablefmt="pipe", colalign=aligned, disable_numparse=True)
@@ -99,6 +104,13 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
+    if not cell.span:
+        return ""
+    content = _latex_content(cell)
+    return content if cell.span == 1 else rf"\multirow{{{cell.span}}}{{*}}{{{content}}}"
+
+
+def _latex_content(cell: Cell) -> str:
     text = rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
     if not cell.delta:
         return text

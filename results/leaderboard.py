@@ -7,46 +7,67 @@ from pathlib import Path
 
 from ..atomic import write_text
 from .grid import to_csv, to_latex, to_latex_document, to_markdown
+from .intervals import RESAMPLES
 from .load import Run, load_run
 from .merge import merge_runs
 from .score_table import score_document, score_rows
+from .standing import standing
+from .standing_table import interval_document
 from .throughput import CSV_HEAD, throughput_document, throughput_rows
 
 RunLike = Run | Path | str
 
 
 def write_leaderboard(
-    runs: RunLike | Sequence[RunLike], dest: str | Path, *, benchmarks: str | Path | None = None
+    runs: RunLike | Sequence[RunLike],
+    dest: str | Path,
+    *,
+    benchmarks: str | Path | None = None,
+    vals: Sequence[RunLike] = (),
+    intervals: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> list[Path]:
     """Write the tables of one run, or of several runs of one protocol and data set.
 
-    ``scores.*`` and ``throughput.*`` (md, csv, tex) are apart, so that the scores of an interrupted run and of an
-    uninterrupted one are the same bytes; ``leaderboard.md`` and ``leaderboard.tex`` hold both.
+    ``scores.*``, ``intervals.*`` and ``throughput.*`` (md, tex; csv of scores and throughput) are apart, so that the
+    scores of an interrupted run and of an uninterrupted one are the same bytes; ``leaderboard.md`` and
+    ``leaderboard.tex`` hold all, with the measured costs in the score tables.
 
     Args:
         runs: Run folders, or runs from ``load_run``.
         dest: Folder of the tables.
         benchmarks: JSON file of ``pytest-benchmark`` whose figures are set beside the throughput tables.
+        vals: Runs of the val split, for a protocol that chooses its location threshold there: one, or one per run.
+        intervals: Add intervals, significance marks and ranks.
+        resamples: Bootstrap resamples. seed: Of the draws.
 
     Returns:
         The files written: leaderboard first.
 
     Raises:
         MergeError: The runs differ in protocol or data set; the message says how.
-        RecordError: A folder is no run, or has no image that all its triples share.
+        RecordError: A folder is no run, or has no image that all its triples share; a val run is missing.
     """
     dest = Path(dest)
-    loaded = [run if isinstance(run, Run) else load_run(run) for run in _listed(runs)]
-    merged = merge_runs(loaded)
-    scores = score_document(merged)
+    loaded, merged_vals = ([_loaded(run) for run in given] for given in (_listed(runs), vals))
+    merged = merge_runs(loaded, merged_vals)
+    stats = standing(merged, resamples=resamples, seed=seed) if intervals else None
+    scores, measured = (score_document(merged, stats, measured=m) for m in (False, True))
+    apart = [] if stats is None else [interval_document(merged, stats)]
     speed = throughput_document(loaded, None if benchmarks is None else Path(benchmarks))
-    head, rows = score_rows(merged)
+    whole = [measured, *apart, speed]
     texts = {
-        "leaderboard.md": f"# Leaderboard\n\n{to_markdown(scores, 2)}\n{to_markdown(speed, 2)}",
-        "leaderboard.tex": to_latex_document([scores, speed]),
+        "leaderboard.md": "# Leaderboard\n\n" + "\n".join(to_markdown(document, 2) for document in whole),
+        "leaderboard.tex": to_latex_document(whole),
         "scores.md": to_markdown(scores),
         "scores.tex": to_latex(scores),
-        "scores.csv": to_csv(head, rows),
+        "scores.csv": to_csv(*score_rows(merged, stats)),
+        **{
+            f"intervals.{suffix}": render(d)
+            for d in apart
+            for suffix, render in (("md", to_markdown), ("tex", to_latex))
+        },
         "throughput.md": to_markdown(speed),
         "throughput.tex": to_latex(speed),
         "throughput.csv": to_csv(CSV_HEAD, throughput_rows(loaded)),
@@ -54,6 +75,10 @@ def write_leaderboard(
     for name, text in texts.items():
         write_text(dest / name, text)
     return [dest / name for name in texts]
+
+
+def _loaded(run: RunLike) -> Run:
+    return run if isinstance(run, Run) else load_run(run)
 
 
 def _listed(runs: RunLike | Sequence[RunLike]) -> Iterable[RunLike]:

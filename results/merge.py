@@ -25,6 +25,7 @@ class Merged:
     Attributes:
         runs: The runs, restricted to the common images. triples: In table order. scores: Triple -> metric -> value.
         metrics: In table order. images: Images averaged over.
+        vals: Runs of the val split, one per run, for a protocol that chooses the location threshold there.
     """
 
     runs: tuple[Run, ...]
@@ -32,11 +33,20 @@ class Merged:
     scores: dict[str, dict[str, float]]
     metrics: tuple[Metric, ...]
     images: int
-    _home: dict[str, Run]
+    vals: tuple[Run | None, ...]
+    _home: dict[str, int]
+
+    def run(self, triple: str) -> Run:
+        """The run that a triple's scores come from."""
+        return self.runs[self._home[triple]]
+
+    def val(self, triple: str) -> Run | None:
+        """The val run of that run."""
+        return self.vals[self._home[triple]]
 
     def manifest(self, triple: str) -> RunManifest:
-        """The manifest of the run that a triple's scores come from."""
-        return self._home[triple].manifest
+        """The manifest of that run."""
+        return self.run(triple).manifest
 
     def alias_of(self, triple: str) -> str:
         """The triple whose records serve ``triple``; empty unless it is an alias."""
@@ -44,33 +54,45 @@ class Merged:
         return "" if canonical == triple else canonical
 
 
-def merge_runs(runs: Sequence[Run]) -> Merged:
+def merge_runs(runs: Sequence[Run], vals: Sequence[Run] = ()) -> Merged:
     """Score the triples of ``runs`` together.
 
+    Args:
+        runs: One or more runs of one protocol and data set.
+        vals: Their runs of the val split, where the protocol chooses its location threshold there: one for all runs,
+            or one for each.
+
     Raises:
-        MergeError: Protocol digests or data sets differ, or a triple occurs twice with different weights or code.
-        RecordError: No image is common to all triples.
+        MergeError: Protocols, data sets, options or versions differ, or a triple occurs twice with different weights
+            or code.
+        RecordError: No image is common to all triples; a val run is missing.
     """
     if not runs:
         raise MergeError("no run to make a table of")
+    if len(vals) not in (0, 1, len(runs)):
+        raise MergeError(f"{len(vals)} val runs for {len(runs)} runs: give one, or one for each")
     for other in runs[1:]:
         _check_same(runs[0], other)
     index = reduce(np.intersect1d, (run.index for run in runs))
     runs = [run if len(run.index) == len(index) else replace(run, index=index) for run in runs]
-    home: dict[str, Run] = {}
+    of_run = tuple(vals[i % len(vals)] if vals else None for i in range(len(runs)))
+    for run, val in zip(runs, of_run, strict=True):
+        if val is not None:
+            _check_val(run, val)
+    home: dict[str, int] = {}
     scores: dict[str, dict[str, float]] = {}
     metrics: dict[str, Metric] = {}
-    for run in runs:
+    for number, run in enumerate(runs):
         require_images(run)
-        new = [t for t in run.triples if not _known(home, run, t)]
-        found = score_run(run, triples=new)
+        new = [t for t in run.triples if not (t in home and _same_records(runs[home[t]], run, t))]
+        found = score_run(run, of_run[number], new)
         scores |= found.scores
-        home |= dict.fromkeys(new, run)
+        home |= dict.fromkeys(new, number)
         for metric in found.metrics:
             metrics.setdefault(metric.name, metric)
     backbones = list(dict.fromkeys(t.rsplit("/", 2)[0] for t in home))
     triples = sorted(home, key=lambda t: backbones.index(t.rsplit("/", 2)[0]))
-    return Merged(tuple(runs), tuple(triples), scores, _in_order(metrics), len(index), home)
+    return Merged(tuple(runs), tuple(triples), scores, _in_order(metrics), len(index), of_run, home)
 
 
 def _in_order(metrics: dict[str, Metric]) -> tuple[Metric, ...]:
@@ -78,16 +100,30 @@ def _in_order(metrics: dict[str, Metric]) -> tuple[Metric, ...]:
     return tuple(sorted(metrics.values(), key=lambda m: order.index(m.name) if m.name in order else len(order)))
 
 
-def _known(home: dict[str, Run], run: Run, triple: str) -> bool:
-    if triple not in home:
-        return False
-    first = home[triple].manifest
-    keys = [m.record_key(m.canonical(triple)) for m in (first, run.manifest)]
+def _same_records(first: Run, run: Run, triple: str) -> bool:
+    ours, theirs = first.manifest, run.manifest
+    keys = [m.record_key(m.canonical(triple)) for m in (ours, theirs)]
     if keys[0] != keys[1]:
+        different = "; ".join(ours.differences(theirs)) or "the methods that serve it differ"
         raise MergeError(
-            f"{triple} is in {home[triple].out} and in {run.out} with different weights, options or version"
+            f"{triple} is in {first.out} and in {run.out}, and not of the same weights, options and version: "
+            f"{different.replace('this run has', 'the first has').replace('the folder has', 'the second has')}"
         )
     return True
+
+
+def _check_val(run: Run, val: Run) -> None:
+    where = f"{val.out} cannot be the val run of {run.out}"
+    fields = run.manifest.protocol.differences(val.manifest.protocol)
+    if fields:
+        raise MergeError(f"{where}: its protocol has another {', '.join(fields)}")
+    ours, theirs = run.manifest.dataset, val.manifest.dataset
+    if ours.name != theirs.name or ours.split == theirs.split:
+        raise MergeError(f"{where}: it is over {theirs.name} {theirs.split}, the run over {ours.name} {ours.split}")
+    have = {val.manifest.canonical(t) for t in val.triples}
+    lacking = [t for t in run.triples if run.manifest.canonical(t) not in have]
+    if lacking:
+        raise MergeError(f"{where}: it has no records of {', '.join(lacking)}")
 
 
 def _check_same(first: Run, other: Run) -> None:

@@ -187,7 +187,7 @@ def _fixed_tau(run: Run, triple: str, val: Run | None) -> float | None:
         return None
     if val is None:
         raise RecordError(
-            f"protocol {protocol.name} takes the location threshold from the val split: give the val run of {triple}"
+            f"protocol {protocol.name} takes the location threshold from val: give the val run of {triple} (--val)"
         )
     return float(tau_grid(protocol.tau_grid)[int(loc_curve_column(val, triple).argmax())])
 

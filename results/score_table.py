@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .escape import visible
 from .grid import Cell, Document, Grid, Tone
 from .manifest import RunManifest, split_triple
 from .merge import Merged
 from .scores import Metric
+from .standing import BASE_HEAD, Standing, base_triple
 
-BASE_HEAD = "softmax"
+__all__ = ["BASE_HEAD", "base_triple"]
+
 CONTROL_MARK = "†"
+SIGNIFICANT = "*"
 LISTED = 10
 """Images, problems and skipped triples that are named one by one; the rest are counted."""
 
@@ -34,21 +38,28 @@ class Footnotes:
         return f" ({self.letters[_identity(merged.manifest(triple), triple)]})" if merged.alias_of(triple) else ""
 
 
-def score_document(merged: Merged) -> Document:
-    """The score tables of merged runs, without a date, a path or a timing: the same records give the same bytes."""
+def score_document(merged: Merged, stats: Standing | None = None, *, measured: bool = False) -> Document:
+    """The score tables of merged runs, without a date or a path: the same records give the same bytes.
+
+    Args:
+        merged: The runs. stats: Which changes are significant; without it none is marked.
+        measured: Add what each map was measured to cost, in forwards. Timings differ from run to run.
+    """
     footnotes = Footnotes.of(merged)
-    groups: dict[str, dict[str, list[str]]] = {}
-    for triple in merged.triples:
-        backbone, cam, _ = split_triple(triple)
-        groups.setdefault(backbone, {}).setdefault(cam, []).append(triple)
-    grids = [_grid(merged, footnotes, backbone, cams) for backbone, cams in groups.items()]
-    return Document("Scores", grids, _facts(merged), _notes(merged, footnotes))
+    groups = backbone_groups(merged)
+    grids = [_grid(merged, footnotes, stats, backbone, cams, measured) for backbone, cams in groups.items()]
+    return Document("Scores", grids, _facts(merged, stats), _notes(merged, footnotes, stats, measured))
 
 
-def score_rows(merged: Merged) -> tuple[list[str], list[list[str | float | int | None]]]:
-    """Head and rows of ``scores.csv``: unrounded scores and changes to the base head, one row per triple."""
+def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str], list[list[str | float | int | None]]]:
+    """Head and rows of ``scores.csv``: unrounded scores, changes to the base head, statistics; one row per triple."""
     names = [m.name for m in merged.metrics]
-    head = ["backbone", "cam", "head", "same_records_as", "control", "images", *names, *(f"{n}_change" for n in names)]
+    ranked = [m.name for m in merged.metrics if m.ranked and not m.per_backbone]
+    head = ["backbone", "cam", "head", "same_records_as", "control", "cost", "images", *names]
+    head += [f"{n}_change" for n in names]
+    if stats is not None:
+        head += [f"{n}_{end}" for n in names for end in ("low", "high")] + [f"{n}_rank" for n in ranked]
+        head += [f"{n}_change_{what}" for n in ranked for what in ("low", "high", "p_holm")]
     rows: list[list[str | float | int | None]] = []
     for triple in merged.triples:
         backbone, cam, head_name = split_triple(triple)
@@ -57,18 +68,38 @@ def score_rows(merged: Merged) -> tuple[list[str], list[list[str | float | int |
         rows.append(
             [
                 *(backbone, cam, head_name, merged.alias_of(triple), int(is_control(merged.manifest(triple), cam))),
-                merged.images,
+                *(cam_cost(merged.manifest(triple), cam), merged.images),
                 *(own.get(n) for n in names),
                 *(own[n] - base[n] if has_base and n in own and n in base else None for n in names),
+                *([] if stats is None else _statistics(stats, triple, names, ranked)),
             ]
         )
     return head, rows
 
 
-def base_triple(triple: str) -> str:
-    """The same backbone and method under the base head."""
-    backbone, cam, _ = split_triple(triple)
-    return f"{backbone}/{cam}/{BASE_HEAD}"
+def _statistics(
+    stats: Standing, triple: str, names: Sequence[str], ranked: Sequence[str]
+) -> Iterator[str | float | int | None]:
+    for name in names:
+        interval = stats.intervals[triple].get(name)
+        yield from (None, None) if interval is None else (interval.low, interval.high)
+    for name in ranked:
+        yield stats.ranks.get(triple, {}).get(name)
+    for name in ranked:
+        change = stats.changes[triple].get(name)
+        yield from (None,) * 3 if change is None else (change.interval.low, change.interval.high, change.p_holm)
+
+
+def backbone_groups(merged: Merged) -> dict[str, dict[str, list[str]]]:
+    """Backbone -> CAM method -> triples, the base head first; in table order."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for triple in merged.triples:
+        backbone, cam, _ = split_triple(triple)
+        groups.setdefault(backbone, {}).setdefault(cam, []).append(triple)
+    for cams in groups.values():
+        for triples in cams.values():
+            triples.sort(key=lambda t: t != base_triple(t))
+    return groups
 
 
 def is_control(manifest: RunManifest, cam: str) -> bool:
@@ -91,50 +122,94 @@ def backbone_title(manifest: RunManifest, backbone: str) -> str:
     return (manifest.backbones[backbone].title if backbone in manifest.backbones else "") or backbone
 
 
-def _grid(merged: Merged, footnotes: Footnotes, backbone: str, cams: dict[str, list[str]]) -> Grid:
-    metrics = [m for m in merged.metrics if any(m.name in merged.scores[t] for ts in cams.values() for t in ts)]
-    members = [t for triples in cams.values() for t in triples]
-    best = {m.name: _best(merged, m, members) for m in metrics}
-    rows: list[tuple[Cell, ...]] = []
-    rules: set[int] = set()
-    for triples in cams.values():
-        rules.add(len(rows))
-        ordered = sorted(triples, key=lambda t: t != base_triple(t))
-        for position, triple in enumerate(ordered):
-            label = Cell(_label(merged, triple, position == 0) + footnotes.mark(merged, triple))
-            cells = [_cell(merged, m, triple, best[m.name], repeat=position > 0) for m in metrics]
-            rows.append((label, *cells))
-    head = ("Method", *(f"{m.title} {m.arrow}" + (f" ({m.unit})" if m.unit not in ("", "%") else "") for m in metrics))
-    manifest = merged.manifest(members[0])
-    return Grid(backbone_title(manifest, backbone), head, rows, code=backbone, rules=frozenset(rules))
+def cam_cost(manifest: RunManifest, cam: str) -> str:
+    """The declared cost of a method's map, without its remark; empty where the records do not say."""
+    return manifest.cams[cam].cost.partition(";")[0].strip() if cam in manifest.cams else ""
 
 
-def _label(merged: Merged, triple: str, first: bool) -> str:
-    manifest = merged.manifest(triple)
-    _, cam, head = split_triple(triple)
+def name_cells(merged: Merged, footnotes: Footnotes, triple: str, group: Sequence[str]) -> tuple[Cell, Cell]:
+    """The cells that name a row: its method, which spans the rows of ``group``, and its head."""
+    manifest, (_, cam, head) = merged.manifest(triple), split_triple(triple)
     name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if is_control(manifest, cam) else "")
-    if head == BASE_HEAD:
-        return name
-    # A "+" row adds to the base row above it; without one the row has to name its method.
-    if base_triple(triple) in merged.scores and not first:
-        return f"+ {head_title(manifest, head)}"
-    return f"{name}, {head_title(manifest, head)}"
+    label = head_title(manifest, head) + footnotes.mark(merged, triple)
+    return _spanning(name, triple, group), Cell(label)
 
 
-def _cell(merged: Merged, metric: Metric, triple: str, best: str | None, *, repeat: bool) -> Cell:
+def metric_heads(metrics: Iterable[Metric]) -> tuple[str, ...]:
+    """Column heads: title, direction, unit."""
+    return tuple(f"{m.title} {m.arrow}" + (f" ({m.unit})" if m.unit not in ("", "%") else "") for m in metrics)
+
+
+def backbone_grid(
+    merged: Merged, backbone: str, head: Sequence[str], rows: list[tuple[Cell, ...]], groups: Iterable[Sequence[str]]
+) -> Grid:
+    """A table of one backbone whose rows come in groups, two columns of which name them."""
+    starts = accumulate((len(group) for group in groups), initial=0)
+    rules = frozenset(start for start in starts if start < len(rows))
+    triple = next(t for t in merged.triples if split_triple(t)[0] == backbone)
+    title = backbone_title(merged.manifest(triple), backbone)
+    return Grid(title, ("Method", "Head", *head), rows, code=backbone, rules=rules, names=2)
+
+
+def _grid(
+    merged: Merged,
+    footnotes: Footnotes,
+    stats: Standing | None,
+    backbone: str,
+    cams: dict[str, list[str]],
+    measured: bool,
+) -> Grid:
+    members = [t for triples in cams.values() for t in triples]
+    metrics = [m for m in merged.metrics if any(m.name in merged.scores[t] for t in members)]
+    best = {m.name: _best(merged, m, members) for m in metrics}
+    forwards = {t: _measured(merged, t) for t in members} if measured else {}
+    rows: list[tuple[Cell, ...]] = []
+    for cam, triples in cams.items():
+        for triple in triples:
+            cells = [
+                _spanning(_number(merged, m, triple), triple, triples)
+                if m.per_backbone
+                else _cell(merged, stats, m, triple, best[m.name])
+                for m in metrics
+            ]
+            cost = [_spanning(cam_cost(merged.manifest(triple), cam) or "–", triple, triples)]
+            if any(forwards.values()):
+                cost.append(Cell("–" if forwards[triple] is None else f"{forwards[triple]:.2f}"))
+            rows.append((*name_cells(merged, footnotes, triple, triples), *cells, *cost))
+    head = (*metric_heads(metrics), "Cost", *(["measured, forwards"] if any(forwards.values()) else []))
+    return backbone_grid(merged, backbone, head, rows, cams.values())
+
+
+def _spanning(text: str, triple: str, group: Sequence[str]) -> Cell:
+    return Cell(text, span=len(group) if triple == group[0] else 0)
+
+
+def _measured(merged: Merged, triple: str) -> float | None:
+    manifest = merged.manifest(triple)
+    timing = manifest.timings.triples.get(manifest.canonical(triple))
+    return None if timing is None else timing.map_forwards
+
+
+def _number(merged: Merged, metric: Metric, triple: str) -> str:
     value = merged.scores[triple].get(metric.name)
-    if value is None or (metric.per_backbone and repeat):
-        return Cell("–")
-    text = f"{value:.{metric.digits}f}"
+    return "–" if value is None else f"{value:.{metric.digits}f}"
+
+
+def _cell(merged: Merged, stats: Standing | None, metric: Metric, triple: str, best: str | None) -> Cell:
+    text = _number(merged, metric, triple)
+    value = merged.scores[triple].get(metric.name)
     base = merged.scores.get(base_triple(triple), {}).get(metric.name)
-    bold = metric.ranked and not metric.per_backbone and text == best
-    if base is None or base_triple(triple) == triple:
+    bold = metric.ranked and text == best
+    if value is None or base is None or base_triple(triple) == triple or not metric.ranked:
         return Cell(text, bold=bold)
     delta = f"{value - base:+.{metric.digits}f}"
     if float(delta) == 0:
-        return Cell(text, bold=bold, delta=delta.replace("-", "+"))
+        delta = delta.replace("-", "+")
+    significant = stats is not None and stats.significant(triple, metric.name)
+    if (stats is not None and not significant) or float(delta) == 0:
+        return Cell(text, bold=bold, delta=delta)
     tone: Tone = "good" if (value > base) == metric.higher_is_better else "bad"
-    return Cell(text, bold=bold, delta=delta, tone=tone if metric.ranked else "")
+    return Cell(text, bold=bold, delta=f"{delta}{SIGNIFICANT if significant else ''}", tone=tone)
 
 
 def _best(merged: Merged, metric: Metric, triples: Sequence[str]) -> str | None:
@@ -145,7 +220,7 @@ def _best(merged: Merged, metric: Metric, triples: Sequence[str]) -> str | None:
     return f"{max(values) if metric.higher_is_better else min(values):.{metric.digits}f}"
 
 
-def _facts(merged: Merged) -> list[tuple[str, str]]:
+def _facts(merged: Merged, stats: Standing | None) -> list[tuple[str, str]]:
     manifest = merged.runs[0].manifest
     data, protocol = manifest.dataset, manifest.protocol
     versions = ", ".join(dict.fromkeys(r.manifest.code_version for r in merged.runs))
@@ -161,19 +236,34 @@ def _facts(merged: Merged) -> list[tuple[str, str]]:
         ("Records", f"cambench {versions}"),
     ]
     options = list(dict.fromkeys(_options(r.manifest) for r in merged.runs))
-    return facts + [("Options", text) for text in options if text]
+    facts += [("Options", text) for text in options if text]
+    if stats is not None:
+        drawn = f"image bootstrap, {stats.resamples} resamples, seed {stats.seed}"
+        facts.append(("Statistics", f"{stats.level:.0%} intervals, {drawn}; significance level {stats.alpha:g}"))
+    return facts
 
 
 def _options(manifest: RunManifest) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items()))
 
 
-def _notes(merged: Merged, footnotes: Footnotes) -> list[str]:
+def _notes(merged: Merged, footnotes: Footnotes, stats: Standing | None, measured: bool) -> list[str]:
     notes = [
         "Best of a backbone in bold; in parentheses the change to the same method with the softmax head, in points.",
     ]
+    if stats is not None and any(stats.tests.values()):
+        counts = ", ".join(f"{count} ({name})" for name, count in stats.tests.items() if count)
+        notes.append(
+            f"{SIGNIFICANT} and colour: a change that is significant after Holm's correction over the changes of its "
+            f"backbone: {counts}. McNemar's test for GT-known and Top-1 Loc, a paired bootstrap otherwise. Rows of the "
+            "same records are tested once."
+        )
     plain = [m.title for m in merged.metrics if m.unit != "%"]
     notes.append("Scores in %" + (f", except {', '.join(plain)}." if plain else "."))
+    notes.append(
+        "Cost: declared, of one map alone; N, P, Q: channels, rows and columns of the target feature map. Rows of one "
+        "run share the forward and the head's backward." + (" Measured: without any score." if measured else "")
+    )
     if any(is_control(merged.manifest(t), split_triple(t)[1]) for t in merged.triples):
         notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
     notes += [f"({letter}) computed once: {text}." for text, letter in footnotes.letters.items()]

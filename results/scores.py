@@ -62,7 +62,7 @@ def _top1_loc(t: Totals, p: Protocol) -> float:
 def _at_tau(counts: npt.NDArray[np.int64], t: Totals, p: Protocol) -> float:
     if t.loc_index is None:
         raise RecordError(
-            f"protocol {p.name} takes the location threshold from the val split: give the val run of the same triples"
+            f"protocol {p.name} takes the location threshold from val: give the val run of its triples (--val)"
         )
     return float(counts[t.loc_index])
 
