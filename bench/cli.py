@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..registry import RegistryError, UnknownNameError, load_plugin
-from . import cli_compare, cli_data, cli_leaderboard, cli_paper, cli_report, cli_train
+from . import cli_compare, cli_data, cli_figure, cli_leaderboard, cli_paper, cli_report, cli_train
 from .errors import UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_train.app, name="train")
+app.add_typer(cli_figure.app, name="figure")
 app.command()(cli_leaderboard.leaderboard)
 app.command()(cli_compare.compare)
 app.command()(cli_report.report)
@@ -208,32 +209,6 @@ def time_stages(
     if report is not None:
         report.write_text(figures.model_dump_json(indent=2) + "\n", encoding="utf-8")
         out.print(f"wrote {report}", soft_wrap=True)
-
-
-@app.command()
-def figure(
-    what: Annotated[str, typer.Argument(help="contact-sheet: samples of a data set by class.")],
-    output: Annotated[Path, typer.Option("--out", help="PNG or PDF to write.")],
-    dataset: Annotated[str, typer.Option(help="Data set.")] = "synthbirds",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    rows: Annotated[int, typer.Option(help="Samples a class.", min=1, max=50)] = 3,
-    plugin: Plugins = None,
-) -> None:
-    """Draw a figure: a contact sheet of a data set, boxes and evidence outlined in its last row.
-
-    Example:
-
-        cambench figure contact-sheet --dataset synthbirds --out synthbirds.png
-    """
-    from .figure import draw
-
-    for file in plugin or []:
-        load_plugin(file)
-    options = {"metadata": str(metadata)} if metadata else {}
-    draw(what, output, dataset=dataset, root=root, options=options, split=split, rows=rows)
-    out.print(f"wrote {output}", soft_wrap=True)
 
 
 def _key_values(pairs: list[str], flag: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``cambench figure``: pictures of a data set."""
+"""``cambench figure contact-sheet``: pictures of a data set."""
 
 from __future__ import annotations
 
@@ -9,40 +9,29 @@ from typing import Any
 from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import SampleTable
-from ..registry import UnknownNameError
 from ..results.contact_sheet import Column, Tile, contact_sheet
+from ..results.overlay import save_figure, targets_of
 from .errors import RunError, UsageError
 
-FIGURES = ("contact-sheet",)
 COLUMNS = 12
 """Classes of a contact sheet; a data set with more shows its first ones."""
 SIZE, DPI = 224, 130
 
 
-def draw(
-    what: str,
-    output: Path,
-    *,
-    dataset: str,
-    root: Path | None,
-    options: Mapping[str, Any],
-    split: str,
-    rows: int,
-) -> None:
-    """Write a figure to ``output`` (PNG or PDF).
+def draw_contact_sheet(
+    output: Path, *, dataset: str, root: Path | None, options: Mapping[str, Any], split: str, rows: int
+) -> list[Path]:
+    """Write the contact sheet of a split to the files that ``output`` names (``targets_of``); returns them.
 
     Raises:
-        UnknownNameError: No such figure. UsageError: A file format that cannot be written.
-        RunError: No image of the split can be read.
+        UsageError: A file format that cannot be written. RunError: No image of the split can be read.
     """
-    if what not in FIGURES:
-        raise UnknownNameError("figure", what, FIGURES)
-    if output.suffix.lower() not in (".png", ".pdf"):
-        raise UsageError(f"--out {output}: expected a name ending in .png or .pdf")
-    table = open_table(dataset, root, split, **options)
-    columns = sheet_columns(table, rows)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(columns, outlined=1).savefig(output, dpi=DPI)
+    try:
+        targets = targets_of(output)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    columns = sheet_columns(open_table(dataset, root, split, **options), rows)
+    return save_figure(contact_sheet(columns, outlined=1), targets, DPI)
 
 
 def sheet_columns(table: SampleTable, samples: int) -> list[Column]:

@@ -1,0 +1,243 @@
+"""``cambench figure contact-sheet | maps | distortion``: pictures of data, of maps, and of what softmax hides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .errors import UsageError
+
+app = typer.Typer(
+    help="Draw a figure: samples of a data set, maps side by side, or the distortions of softmax heads.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+
+Out = Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")]
+DatasetName = Annotated[str, typer.Option(help="Data set: see 'cambench ls datasets'.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")]
+Metadata = Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")]
+Options = Annotated[list[str] | None, typer.Option("--option", help="Data-set option key=value; may be repeated.")]
+Split = Annotated[str, typer.Option(help="train, val or test.")]
+Images = Annotated[
+    list[str] | None, typer.Option("--image", help="Id of an image, or the end of one (repeatable); else by --seed.")
+]
+Seed = Annotated[int, typer.Option(help="Draws the images, where no --image is given.", min=0)]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run folder whose trained heads are used; else missing heads are trained, not kept."),
+]
+Weights = Annotated[
+    list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
+]
+HeadWeights = Annotated[list[str] | None, typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; may be repeated.")]
+HeadRecipe = Annotated[str, typer.Option(help="Recipe of heads that are trained for the figure.")]
+ProtocolName = Annotated[str, typer.Option(help="Protocol: see 'cambench ls protocols'.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dpi = Annotated[int, typer.Option(help="Pixels an inch of a PNG.", min=20, max=600)]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
+]
+
+
+@app.command("contact-sheet")
+def contact_sheet(
+    output: Out,
+    dataset: DatasetName = "synthbirds",
+    root: Root = None,
+    metadata: Metadata = None,
+    option: Options = None,
+    split: Split = "test",
+    rows: Annotated[int, typer.Option(help="Samples a class.", min=1, max=50)] = 3,
+    plugin: Plugins = None,
+) -> None:
+    """Samples of a data set by class; boxes and evidence are outlined in the last row.
+
+    Example:
+
+        cambench figure contact-sheet --dataset synthbirds --out synthbirds.png
+    """
+    from .figure import draw_contact_sheet
+
+    _plugins(plugin)
+    chosen = _options(metadata, option)
+    _wrote(draw_contact_sheet(output, dataset=dataset, root=root, options=chosen, split=split, rows=rows))
+
+
+@app.command()
+def maps(
+    output: Out,
+    triples: Annotated[
+        list[str], typer.Option(help="Patterns backbone/cam/head, such as 'slim_resnet/{gradcam,layercam}/*'.")
+    ],
+    dataset: DatasetName = "synthbirds",
+    root: Root = None,
+    metadata: Metadata = None,
+    option: Options = None,
+    split: Split = "test",
+    image: Images = None,
+    rows: Annotated[int, typer.Option(help="Images, where no --image is given.", min=1, max=50)] = 4,
+    seed: Seed = 0,
+    tau: Annotated[
+        float | None, typer.Option(help="Threshold of the predicted box. [default: the protocol's]", min=0, max=1)
+    ] = None,
+    run: RunDir = None,
+    weights: Weights = None,
+    head_weights: HeadWeights = None,
+    head_recipe: HeadRecipe = "auto",
+    protocol: ProtocolName = "paper",
+    device: Device = "auto",
+    dpi: Dpi = 150,
+    plugin: Plugins = None,
+) -> None:
+    """Figure 3 of the paper: input, methods with and without the sigmoid branch, predicted and true boxes.
+
+    A row an image and backbone; columns by method, its heads side by side. Predicted boxes are green and ground truths
+    red, as in the paper. Maps, target class and threshold follow the protocol, as in a run.
+
+    Example:
+
+        cambench figure maps --triples 'slim_resnet/{gradcam,layercam}/{softmax,sigmoid}' --out birds
+    """
+    from .figure_maps import draw_maps
+
+    _plugins(plugin)
+    request = _request(
+        dataset, root, _options(metadata, option), split, image, rows, seed, run, weights, head_weights, head_recipe,
+        protocol, device,
+    )  # fmt: skip
+    _wrote(draw_maps(request, triples, output, tau=tau, dpi=dpi))
+
+
+@app.command()
+def distortion(
+    output: Out,
+    backbone: Annotated[str, typer.Option(help="Network.")],
+    cam: Annotated[str, typer.Option(help="CAM method.")] = "gradcam",
+    dataset: DatasetName = "synthbirds",
+    root: Root = None,
+    metadata: Metadata = None,
+    option: Options = None,
+    split: Split = "test",
+    image: Images = None,
+    images: Annotated[int, typer.Option(help="Images measured, where no --image is given.", min=2)] = 32,
+    rows: Annotated[int, typer.Option(help="Images drawn, the first of them.", min=1, max=8)] = 1,
+    seed: Seed = 0,
+    deltas: Annotated[str, typer.Option(help="δ of Eq. 9, in σ (see above).")] = "16,32,64,128",
+    collapse: Annotated[str, typer.Option(help="Δ of Eq. 10, in σ.")] = "0.5,1,2,4",
+    channels: Annotated[int, typer.Option(help="Channels that Eq. 9 is averaged over; 0: all.", min=0)] = 32,
+    run: RunDir = None,
+    weights: Weights = None,
+    head_weights: HeadWeights = None,
+    head_recipe: HeadRecipe = "auto",
+    protocol: ProtocolName = "paper",
+    device: Device = "auto",
+    dpi: Dpi = 150,
+    plugin: Plugins = None,
+) -> None:
+    """Figure 1 and §3.2 of the paper as a measurement: shifts of the weights that leave softmax as it is.
+
+    Eq. 9 adds δ to the weight of one channel in every class; Eq. 10 subtracts Δ from every weight. Both move all logits
+    of an image alike, so no softmax probability changes (checked to 1e-6 in float64), but the maps of softmax heads do.
+
+    [bold]Shift sensitivity[/bold]: mean over images and pixels of the change of the normalised map (in % of its range)
+    at a shift of one σ, the standard deviation of the softmax classifier's weights; Eq. 9 is averaged over channels.
+
+    The shift is made in the softmax branch, which decides the class. The sigmoid heads draw from a clone with weights
+    of its own, which such a shift does not touch: they must not change. The same shift of the clone's own weights is
+    shown beside it: its scores change, so it is not a symmetry of that branch.
+
+    Writes the picture, and the table as .md and .csv beside it.
+
+    Example:
+
+        cambench figure distortion --backbone slim_vgg_gap --out distortion
+    """
+    from ..results.compare_table import print_document
+    from .figure_distortion import DistortionRequest, draw_distortion, parse_shifts
+
+    _plugins(plugin)
+    request = DistortionRequest(
+        _request(
+            dataset, root, _options(metadata, option), split, image, images, seed, run, weights, head_weights,
+            head_recipe, protocol, device,
+        ),
+        backbone,
+        cam,
+        drawn=rows,
+        channels=channels,
+        deltas=parse_shifts(deltas, "--deltas"),
+        collapse=parse_shifts(collapse, "--collapse"),
+    )  # fmt: skip
+    document, files = draw_distortion(request, output, dpi=dpi)
+    print_document(document, out)
+    _wrote(files)
+
+
+def _request(
+    dataset: str,
+    root: Path | None,
+    options: dict[str, Any],
+    split: str,
+    image: list[str] | None,
+    count: int,
+    seed: int,
+    run: Path | None,
+    weights: list[str] | None,
+    head_weights: list[str] | None,
+    head_recipe: str,
+    protocol: str,
+    device: str,
+) -> Any:
+    from .figure_inputs import FigureRequest
+
+    return FigureRequest(
+        dataset=dataset,
+        root=root,
+        options=options,
+        split=split,
+        image=tuple(image or ()),
+        count=count,
+        seed=seed,
+        run=run,
+        weights=_files(weights),
+        head_weights=_files(head_weights),
+        head_recipe=head_recipe,
+        protocol=protocol,
+        device=device,
+    )
+
+
+def _plugins(files: list[Path] | None) -> None:
+    from ..registry import load_plugin
+
+    for file in files or []:
+        load_plugin(file)
+
+
+def _options(metadata: Path | None, pairs: list[str] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"metadata": str(metadata)} if metadata else {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--option {pair!r}: expected key=value")
+        found[key] = value
+    return found
+
+
+def _files(values: list[str] | None) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for value in values or []:
+        name, equals, file = value.partition("=")
+        files[name if equals else "*"] = Path(file if equals else value)
+    return files
+
+
+def _wrote(files: list[Path]) -> None:
+    for file in files:
+        out.print(f"wrote {file}", soft_wrap=True, markup=False)
