@@ -35,6 +35,7 @@ class KeyAccount:
         missing: Our keys that the checkpoint lacks; these parameters are fresh.
         branches: Branches that the checkpoint holds.
         notes: What a reader should know beyond the keys.
+        num_classes: Classes of the checkpoint's branches; None where it has no branch of this network.
     """
 
     network: str
@@ -44,10 +45,12 @@ class KeyAccount:
     missing: tuple[str, ...]
     branches: tuple[Branch, ...]
     notes: tuple[str, ...] = ()
+    num_classes: int | None = None
 
     def summary(self) -> str:
         """The account in a few lines: counts, unused keys by reason, missing keys."""
         held = " and ".join(self.branches) or "none"
+        held += f" ({self.num_classes} classes)" if self.num_classes else ""
         lines = [f"{self.source} in {self.network}: {len(self.used)} keys used; branches in the file: {held}"]
         reasons: dict[str, list[str]] = {}
         for key, reason in self.unused.items():
@@ -100,6 +103,20 @@ def open_checkpoint(
     return backbone.freeze(), account
 
 
+def account_of(name: str, file: str | Path) -> KeyAccount:
+    """What would become of every key of a checkpoint in a network; nothing is loaded into one.
+
+    Raises:
+        UnknownNameError: No such network.
+        WeightsError: The network has no layout; the file is damaged or hostile, or contradicts itself.
+    """
+    spec, layout = BACKBONES.get(name), _known_layout(name)
+    state = _without_module(load_state(file))
+    with torch.device("meta"):
+        backbone = spec.build(classes_in(layout, state, str(file)))
+    return translate(backbone, state, str(file))[1]
+
+
 def classes_in(layout: Layout, state: Mapping[str, Tensor], source: str) -> int | None:
     """Classes of the checkpoint's branches for this network; None where it has neither.
 
@@ -144,7 +161,8 @@ def translate(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> t
         used[key] = target
     missing = tuple(k for k in own if k not in ours and not k.endswith("num_batches_tracked"))
     branches = tuple(b for b in _BRANCHES if any(k.startswith(f"heads.{b}.") for k in ours))
-    return ours, KeyAccount(backbone.name, source, used, unused, missing, branches, _notes(backbone.name, state))
+    notes, classes = _notes(backbone.name, state), classes_in(layout, state, source)
+    return ours, KeyAccount(backbone.name, source, used, unused, missing, branches, notes, classes)
 
 
 def fill(backbone: Backbone, ours: State, account: KeyAccount) -> None:

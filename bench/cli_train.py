@@ -1,19 +1,35 @@
-"""``cambench train backbone | head``: networks and sigmoid branches from recipes, with their provenance."""
+"""``cambench train backbone | head | keys``: networks and sigmoid branches from recipes, with their provenance."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from .cli_options import (
+    BackboneName,
+    CacheMb,
+    DatasetName,
+    Device,
+    Evaluate,
+    Limit,
+    Metadata,
+    Out,
+    Plugin,
+    Root,
+    Seed,
+    Split,
+    TensorBoard,
+    TrainingRequest,
+    Weights,
+    Workers,
+    changed,
+    command_line,
+)
 from .errors import UsageError
-
-if TYPE_CHECKING:
-    from ..datasets.schema import SampleTable
 
 app = typer.Typer(
     help="Train a softmax network, or the sigmoid branch of one, from a recipe.",
@@ -23,83 +39,98 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 
-BackboneName = Annotated[str, typer.Option(help="Network: see 'cambench ls backbones'; any timm model as timm:NAME.")]
-DatasetName = Annotated[str, typer.Option(help="Data set: see 'cambench ls datasets'.")]
-Root = Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")]
-Metadata = Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")]
-Split = Annotated[str, typer.Option(help="Split to train on: train, val or test.")]
-Evaluate = Annotated[str | None, typer.Option(help="Split on which top-1 is measured at the end; 'none' for none.")]
-Weights = Annotated[Path | None, typer.Option(help="File of weights to start from (safetensors, or plain torch).")]
-Out = Annotated[Path, typer.Option("--out", help="File to write, ending in .safetensors.")]
-Seed = Annotated[int, typer.Option(help="Seed of the parameters, order, dropout and augmentation.", min=0)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[int, typer.Option(help="Decoding threads.", min=0)]
-CacheMb = Annotated[int, typer.Option(help="Memory for cached features or decoded images, in MiB.", min=0)]
-Limit = Annotated[int | None, typer.Option(help="Only the first N training images (a smoke run).", min=1)]
-Plugin = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
-]
-
 
 @app.command()
 def backbone(
-    backbone: BackboneName,
-    dataset: DatasetName,
-    recipe: Annotated[str, typer.Option(help="Shipped recipe, such as synthbirds, or a YAML file.")],
     output: Out,
+    recipe: Annotated[
+        str, typer.Option(help="Shipped recipe (cub-resnet50, synthbirds, …) or a YAML file; auto: the paper's own.")
+    ] = "auto",
+    backbone: Annotated[str, typer.Option(help="Network; default: the recipe's.")] = "",
+    dataset: Annotated[str, typer.Option(help="Data set; default: the recipe's.")] = "",
     root: Root = None,
     metadata: Metadata = None,
     split: Split = "train",
     evaluate: Evaluate = "test",
     weights: Weights = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Parts of a batch, one after the other (gradient accumulation).", min=1)
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (mixed precision).")] = None,
+    save_minutes: Annotated[float, typer.Option(help="Time between resumable states within an epoch.", min=0)] = 10,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = 2,
     cache_mb: CacheMb = 1024,
     limit: Limit = None,
+    tensorboard: TensorBoard = None,
     plugin: Plugin = None,
 ) -> None:
-    """Train a softmax network. Interrupted, the same command continues with the last finished epoch.
+    """Train a softmax network. Interrupted, the same command continues where it last saved.
 
-    Example, the shipped Slim ResNet:
+    Examples, the paper's ResNet-50 on CUB, on eight GPUs, and the shipped Slim ResNet:
+
+        cambench train backbone --recipe cub-resnet50 --root ~/data/CUB_200_2011 --out FILE.safetensors
+
+        torchrun --nproc-per-node 8 -m cambench train backbone --recipe imagenet-vgg16_gap --root … --out …
 
         cambench train backbone --backbone slim_resnet --dataset synthbirds --recipe synthbirds --out FILE.safetensors
     """
     from .recipe import BackboneRecipe
-    from .recipe_files import load_recipe
+    from .recipe_files import backbone_recipe_name, load_recipe
     from .training_backbone import open_for_training, train_backbone
     from .training_checkpoint import save_network
     from .training_guard import TrainingDivergedError
+    from .training_log import TrainingLog
+    from .training_ranks import joined_ranks
 
-    _check_output(output)
-    _plugins(plugin)
-    chosen = load_recipe(BackboneRecipe, recipe)
-    where = _device(device)
-    tables = _tables(dataset, root, metadata, split, evaluate, limit)
-    network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
-    state_file = output.with_suffix(".training")
-    try:
-        record = train_backbone(
-            network,
-            tables[0],
-            chosen,
-            where,
-            True,
-            seed=seed,
-            state_file=state_file,
-            evaluate=tables[1:],
-            cache_bytes=cache_mb << 20,
-            workers=workers,
-            epoch_done=_say_epoch,
-        )
-    except TrainingDivergedError as error:
-        raise _with_note(error, f"the last good state is in {state_file}" if error.good_epochs else "") from None
-    command = _command(
+    if recipe == "auto":
+        if not (backbone and dataset):
+            raise UsageError("give --recipe NAME, or --backbone and --dataset for the paper's own recipe")
+        recipe = backbone_recipe_name(dataset, backbone)
+    chosen = changed(load_recipe(BackboneRecipe, recipe), accumulate=accumulate, dtype=dtype)
+    backbone, dataset = backbone or chosen.network, dataset or chosen.dataset
+    for flag, value in (("--backbone", backbone), ("--dataset", dataset)):
+        if not value:
+            raise UsageError(f"recipe {recipe} is for any {flag.strip('-')}: give {flag}")
+    request = TrainingRequest(output, dataset, root, metadata, split, evaluate, limit, plugin, device)
+    request.load_plugins()
+    with joined_ranks(request.device) as (ranks, where):
+        log = TrainingLog(tensorboard if ranks.first else None)
+        tables = request.tables()
+        network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
+        if ranks.first:
+            _say_weights(backbone, weights, network.weights_source, tables[0].num_classes)
+        state_file = output.with_suffix(".training")
+        try:
+            record = train_backbone(
+                network,
+                tables[0],
+                chosen,
+                where,
+                True,
+                seed=seed,
+                state_file=state_file,
+                save_seconds=60 * save_minutes,
+                evaluate=tables[1:],
+                cache_bytes=cache_mb << 20,
+                workers=workers,
+                epoch_done=_say_epoch,
+                ranks=ranks,
+                log=log,
+            )
+        except TrainingDivergedError as error:
+            raise _with_note(error, f"the last good state is in {state_file}" if state_file.exists() else "") from None
+        if not ranks.first:
+            return
+    command = command_line(
         "backbone",
         backbone=backbone,
         dataset=dataset,
         recipe=recipe,
         split=split,
+        accumulate=accumulate,
+        dtype=dtype,
         limit=limit,
         seed=seed,
         out=output.name,
@@ -113,7 +144,10 @@ def backbone(
     state_file.unlink(missing_ok=True)
     for name, accuracy in record.eval_top1.items():
         out.print(f"top-1 on {dataset} {name}: {accuracy:.2f} %")
-    out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, last loss {record.losses[-1]:.4f}")
+    if record.losses:
+        out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, last loss {record.losses[-1]:.4f}")
+    else:
+        out.print(f"nothing was trained (recipe {recipe}): {record.weights} as they are")
     out.print(f"wrote {output}", soft_wrap=True)
 
 
@@ -123,19 +157,24 @@ def head(
     dataset: DatasetName,
     output: Out,
     recipe: Annotated[
-        str, typer.Option(help="Shipped recipe (paper, paper-augmented, synthbirds) or a YAML file.")
+        str, typer.Option(help="Shipped recipe (paper, paper-augmented, paper-resnet50, synthbirds) or a YAML file.")
     ] = "auto",
     branch: Annotated[str, typer.Option(help="sigmoid (Eq. 12), or softmax (cross entropy).")] = "sigmoid",
     root: Root = None,
     metadata: Metadata = None,
     split: Split = "train",
     evaluate: Evaluate = "test",
+    each_epoch: Annotated[
+        bool, typer.Option("--each-epoch", help="Measure top-1 of both heads after every epoch.")
+    ] = False,
     weights: Weights = None,
+    pass_batch: Annotated[int, typer.Option(help="Images a batch of the frozen network's one pass.", min=1)] = 32,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = 2,
     cache_mb: CacheMb = 1024,
     limit: Limit = None,
+    tensorboard: TensorBoard = None,
     plugin: Plugin = None,
 ) -> None:
     """Train the sigmoid branch on a frozen network (or a new softmax head); nothing else changes.
@@ -147,16 +186,22 @@ def head(
     from ..baselines.open import open_backbone
     from .recipe import HeadRecipe
     from .recipe_files import auto_recipe, load_recipe
-    from .training import TrainingDivergedError, save_head, train_head
+    from .training import save_head, train_head
+    from .training_checkpoint import save_tensors
+    from .training_guard import TrainingDivergedError
+    from .training_log import TrainingLog
 
-    _check_output(output)
+    request = TrainingRequest(output, dataset, root, metadata, split, evaluate, limit, plugin, device)
     if branch not in ("sigmoid", "softmax"):
         raise UsageError(f"branch {branch!r}: expected sigmoid or softmax")
-    _plugins(plugin)
+    request.load_plugins()
     chosen = load_recipe(HeadRecipe, auto_recipe(dataset) if recipe == "auto" else recipe)
-    where = _device(device)
-    tables = _tables(dataset, root, metadata, split, evaluate, limit)
+    log = TrainingLog(tensorboard)
+    tables = request.tables()
+    if each_epoch and len(tables) == 1:
+        raise UsageError("--each-epoch needs a split to measure on: give --evaluate")
     network = open_backbone(backbone, weights=weights)
+    _say_weights(backbone, weights, network.weights_source, tables[0].num_classes)
     if branch == "sigmoid" and network.needs_training:
         raise UsageError(
             f"{backbone} has no trained weights: give --weights FILE, or train it with `cambench train backbone`"
@@ -167,21 +212,25 @@ def head(
             tables[0],
             chosen,
             branch,  # type: ignore[arg-type]
-            where,
+            request.device,
             True,
             seed=seed,
             evaluate=tables[1] if len(tables) > 1 else None,
+            each_epoch=each_epoch,
             cache_bytes=cache_mb << 20,
             workers=workers,
+            pass_batch=pass_batch,
+            log=log,
         )
     except TrainingDivergedError as error:
         kept = output.with_suffix(".last-good.safetensors")
         if error.good_epochs:
-            from .training_checkpoint import save_tensors
-
             save_tensors(kept, error.state, {"completed_epochs": str(error.good_epochs)})
         raise _with_note(error, f"the last good state is in {kept}" if error.good_epochs else "") from None
     save_head(output, network.head(branch), branch, record.model_dump(mode="json"))  # type: ignore[arg-type]
+    for epoch, found in enumerate(record.epoch_top1):
+        shown = ", ".join(f"{name} {value:.2f} %" for name, value in found.items())
+        out.print(f"epoch {epoch + 1}: loss {record.losses[epoch]:.4f}, top-1 on {evaluate}: {shown}")
     for name, accuracy in (record.eval_top1 or record.train_top1).items():
         out.print(f"top-1 of the {name} head on {dataset} {evaluate if record.eval_top1 else split}: {accuracy:.2f} %")
     passes = f"{record.backbone_passes} backbone pass{'es' if record.backbone_passes > 1 else ''}"
@@ -189,37 +238,37 @@ def head(
     out.print(f"wrote {output}", soft_wrap=True)
 
 
-def _check_output(output: Path) -> None:
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--out {output}: expected a name ending in .safetensors")
-    if output.exists():
-        raise UsageError(f"--out {output} exists; delete it, or choose another name")
+@app.command()
+def keys(
+    file: Annotated[Path, typer.Argument(help="Checkpoint (safetensors, or plain torch).")],
+    backbone: BackboneName,
+    everything: Annotated[bool, typer.Option("--all", help="Every key, not the counts alone.")] = False,
+) -> None:
+    """Say what becomes of every key of a published checkpoint: used, unused and why, missing.
+
+    Example:
+
+        cambench train keys last_checkpoint.pth.tar --backbone vgg16_gap --all
+    """
+    from ..baselines.checkpoints import account_of
+
+    account = account_of(backbone, file)
+    out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
 
 
-def _plugins(files: list[Path] | None) -> None:
-    from ..registry import load_plugin
+def _say_weights(name: str, file: Path | None, source: str, classes: int) -> None:
+    """Where the parameters come from; of a published layout, what became of its keys."""
+    from ..baselines.checkpoint_layouts import layout_of
+    from ..baselines.checkpoints import account_of
 
-    for file in files or []:
-        load_plugin(file)
-
-
-def _device(name: str) -> str:
-    from .config import pick_device
-
-    return pick_device(name)
-
-
-def _tables(
-    dataset: str, root: Path | None, metadata: Path | None, split: str, evaluate: str | None, limit: int | None
-) -> tuple[SampleTable, ...]:
-    """The training split, and the evaluation split where there is one."""
-    from ..datasets.open import open_table
-
-    options: dict[str, Any] = {"metadata": str(metadata)} if metadata else {}
-    tables = (open_table(dataset, root, split, **options).head(limit),)
-    if evaluate in (None, "none", split):
-        return tables
-    return (*tables, open_table(dataset, root, str(evaluate), **options))
+    out.print(f"{name}: weights from {source}", soft_wrap=True, markup=False)
+    if file is None or layout_of(name) is None:
+        return
+    account = account_of(name, file)
+    if account.unused or account.missing or account.notes:
+        out.print(account.summary(), soft_wrap=True, markup=False)
+    if account.num_classes not in (None, classes):
+        out.print(f"{file.name} has {account.num_classes} classes, the data set {classes}: the softmax head is new")
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:
@@ -230,15 +279,6 @@ def _with_note(error: Exception, note: str) -> Exception:
     if note:
         error.args = (f"{error}; {note}",)
     return error
-
-
-def _command(verb: str, **options: Any) -> str:
-    """The command that does it again; files by name only, so that no path of this machine is written down."""
-    parts = ["cambench", "train", verb]
-    for name, value in options.items():
-        if value is not None:
-            parts += [f"--{name}", str(value)]
-    return shlex.join(parts)
 
 
 def read_provenance(file: Path) -> dict[str, Any]:
