@@ -97,12 +97,14 @@ class OnePass:
         self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
         self._autocast, self._channels_last, self._keep_maps = autocast, channels_last, keep_maps
         self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
-        self._measures, self._pool = tuple(measures), BoxPool(box_threads)
+        self._measures = tuple(measures)
+        self._pool = BoxPool(box_threads) if has_boxes else None
         self.feature_shape: tuple[int, int, int] | None = None
 
     def close(self) -> None:
         """Stop the box threads."""
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -157,7 +159,7 @@ class OnePass:
                 up, norm, degenerate = locate(low, rule, protocol.size, finished=finished)
                 levels = quantize(norm)
             column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": y}
-            if self._has_boxes:
+            if self._pool is not None:
                 boxes[triple] = self._pool.submit_timed(levels, batch.gt_boxes)
             with clock.stage("pixels", triple):
                 if masks is not None:

@@ -16,20 +16,20 @@ from rich.table import Table
 
 from ..baselines.base import CAMS, Backbone
 from ..baselines.cost import Cost, CostError
-from ..datasets.loading import load_batches
 from ..datasets.open import open_table
 from ..datasets.schema import Batch, SampleTable
 from ..results.manifest import split_triple
-from ..results.timing_schema import BackboneTiming, StageTiming, Timings
+from ..results.timing_schema import BackboneTiming, Timings
 from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
-from .errors import RunError, UsageError
+from .errors import UsageError
 from .onepass import OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
 from .prepare import open_network, torch_determinism
 from .progress import progress
 from .run import LIBRARIES, device_name, library_versions
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
+from .timing_load import LoadTiming, load_rate, time_load
 from .triples import expand_patterns
 
 
@@ -46,6 +46,8 @@ class TimingReport(BaseModel):
     """The input pipeline alone: decode and resize in parallel workers."""
     load_forwards: dict[str, float] = Field(default_factory=dict)
     """Backbone -> images/s of the input pipeline as a multiple of the images/s of a plain forward."""
+    load: dict[str, LoadTiming] = Field(default_factory=dict)
+    """Backbone -> the pipeline and the forward in turns (``--stage load``)."""
     timings: Timings
 
 
@@ -79,13 +81,14 @@ def time_pass(
     where = torch.device(pick_device(device))
     keep_freed_memory()
     table = open_table(dataset, root, "test", **options)
-    ready, load_rate = _load(table, config, batches)
+    load_rate(table, config, 0, 1)
+    ready, rate = load_rate(table, config, 0, batches + 1 if stage == "all" else 1)
     report = TimingReport(
         dataset=table.name,
         size=config.protocol_object.size,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
-        load_images_per_s=load_rate,
+        load_images_per_s=rate,
         timings=Timings(),
     )
     with torch_determinism(), progress("timing", len(names) * (batches + 1), "batches") as bar:
@@ -96,29 +99,16 @@ def time_pass(
                 network.heads["sigmoid"] = network.head("softmax").fresh().to(where)
             network.freeze()
             if stage == "load":
-                timing = _forward_only(network, ready, config, where, bar.advance)
-            else:
-                timing, triples = _whole(network, plan, ready, config, where, table.has_boxes, bar.advance)
-                report.timings.triples.update(triples)
+                load = _load_only(network, table, config, where, batches, bar.advance)
+                report.load[name], report.load_images_per_s = load, load.images_per_s
+                report.load_forwards[name] = load.ratio
+                continue
+            timing, triples = _whole(network, plan, ready, config, where, table.has_boxes, bar.advance)
+            report.timings.triples.update(triples)
             report.timings.backbones[name] = timing
             if timing.forward_ms:
-                report.load_forwards[name] = load_rate * timing.forward_ms / 1e3
+                report.load_forwards[name] = rate * timing.forward_ms / 1e3
     return report
-
-
-def _load(table: SampleTable, config: RunConfig, batches: int) -> tuple[list[Batch], float]:
-    size, count = config.protocol_object.size, config.batch_size
-    rows = [r % len(table) for r in range((batches + 1) * count)]
-    found: list[Batch] = []
-    start = time.perf_counter()
-    for batch in load_batches(table, rows, size, count, config.workers):
-        if len(batch) < count:
-            raise RunError(f"{table.name}: {batch.failures[0].image_id} cannot be read; time on readable images")
-        if not found:
-            # The first batch pays for opening files and starting threads.
-            start = time.perf_counter()
-        found.append(batch)
-    return found, batches * count / (time.perf_counter() - start)
 
 
 def _engine(
@@ -179,22 +169,14 @@ def _whole(
     return backbone_timing(samples, "batch", shared), triple_timings(samples, plan.maps)
 
 
-def _forward_only(
-    network: Backbone, ready: Sequence[Batch], config: RunConfig, where: torch.device, advance: Any
-) -> BackboneTiming:
+def _load_only(
+    network: Backbone, table: SampleTable, config: RunConfig, where: torch.device, rounds: int, advance: Any
+) -> LoadTiming:
     engine = _engine(network, None, config, where, has_boxes=False)
-    costs: list[float] = []
     try:
-        for number, batch in enumerate(ready):
-            engine(batch)
-            sample = engine.clock.flush()
-            if number:
-                costs.append(sample.stages()["forward"] / sample.images)
-            advance()
+        return time_load(engine, table, config, rounds, advance)
     finally:
         engine.close()
-    forward = StageTiming.of(costs)
-    return _shared(config, where).model_copy(update={"stages": {"forward": forward}, "forward_ms": forward.median_ms})
 
 
 def _shared(config: RunConfig, where: torch.device) -> BackboneTiming:
@@ -210,7 +192,10 @@ def _shared(config: RunConfig, where: torch.device) -> BackboneTiming:
 
 def show_timings(report: TimingReport, console: Console) -> None:
     """Print the figures as tables."""
-    console.print(f"input pipeline alone: {report.load_images_per_s:.0f} images/s at {report.size}×{report.size}")
+    if report.load:
+        console.print(_load_table(report))
+    else:
+        console.print(f"input pipeline alone: {report.load_images_per_s:.0f} images/s at {report.size}×{report.size}")
     for name, timing in report.timings.backbones.items():
         ratio = report.load_forwards.get(name)
         if ratio is not None:
@@ -231,6 +216,16 @@ def show_timings(report: TimingReport, console: Console) -> None:
             f"batch {timing.batch_size}, {timing.dtype}, {timing.device}"
         )
         console.print(_cost_table(report, name))
+
+
+def _load_table(report: TimingReport) -> Table:
+    """The pipeline beside each backbone's forward."""
+    names = ("backbone", "load, images/s", "forward, images/s", "load / forward", "IQR", "decoding threads", "rounds")
+    table = Table(*names, title=f"{report.dataset} at {report.size}×{report.size}", title_justify="left", box=None)
+    for name, load in report.load.items():
+        rates = (f"{load.images_per_s:.1f}", f"{load.forward_images_per_s:.1f}")
+        table.add_row(name, *rates, f"{load.ratio:.1f}", f"{load.ratio_iqr:.1f}", str(load.workers), str(load.rounds))
+    return table
 
 
 def _cost_table(report: TimingReport, backbone: str) -> Table:

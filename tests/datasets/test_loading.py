@@ -184,3 +184,14 @@ def test_float_images_have_no_colours():
     Image.fromarray(np.zeros((4, 4), np.float32)).save(buffer, "TIFF")
     with pytest.raises(UnreadableImageError, match="floating-point"):
         to_rgb(open_picture({"bytes": buffer.getvalue(), "path": None}))
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_the_decoder_gives_the_bits_of_torchvisions_fast_decoder(tmp_path, jpeg, quality, subsampling):
+    """Both are libjpeg-turbo: Pillow's decoding is the fast one, so no inexact shortcut is taken."""
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+    path = jpeg(tmp_path / "x.jpg", (301, 203), quality=quality, subsampling=subsampling)
+    ours = np.asarray(to_rgb(open_picture({"bytes": None, "path": str(path)})))
+    assert np.array_equal(ours, decode_jpeg(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy())
