@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..api import list_backbones
 from ..baselines.base import BACKBONES, CAMS, HEADS
+from ..baselines.cards import method_card
 from ..datasets.schema import DATASETS
 from ..metrics import METRICS
 from ..protocol import PROTOCOLS
@@ -86,6 +88,8 @@ KINDS: dict[str, Callable[[str], tuple[Row, Rows]]] = {
 def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> None:
     """Print one kind of name, or all; the plain form has names and titles, the verbose one every column.
 
+    CAM methods that are named (or a pattern of theirs) are shown as cards in the verbose form.
+
     Raises:
         UnknownNameError: No such kind, or no name matches the pattern.
     """
@@ -97,9 +101,25 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
         columns, rows = rows_of(pattern)
         if kind is not None and not rows:
             raise UnknownNameError(name.rstrip("s"), pattern, [r[0] for r in rows_of("*")[1]])
+        if kind == "cams" and verbose and pattern != "*":
+            _print_cards(console, [r[0] for r in rows])
+            return
         shown = columns if verbose else columns[:2]
         table = Table(*shown, title=name, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row[: len(shown)]))
+        console.print(table)
+        console.print()
+
+
+def _print_cards(console: Console, names: Iterable[str]) -> None:
+    for name in names:
+        card = method_card(CAMS.get(name))
+        table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
+        table.title = Text(f"{card.title} ({card.name})", style="bold")
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in card.lines():
+            table.add_row(label, Text(text))
         console.print(table)
         console.print()
