@@ -74,6 +74,13 @@ def run(
         list[str] | None,
         typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; trained during the run where absent."),
     ] = None,
+    softmax_weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Softmax head FILE or BACKBONE=FILE, as 'cambench train head --branch softmax' writes it."),
+    ] = None,
+    head_recipe: Annotated[
+        str | None, typer.Option(help="Recipe of heads that are trained during the run. [default: auto]")
+    ] = None,
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained/--no-pretrained", help="Use the weights that a backbone ships.")
     ] = None,
@@ -117,6 +124,8 @@ def run(
         "device": device,
         "weights": _files(weights),
         "head_weights": _files(head_weights),
+        "softmax_weights": _files(softmax_weights),
+        "head_recipe": head_recipe,
         "pretrained": pretrained,
         "batch_size": batch_size,
         "workers": workers,

@@ -90,14 +90,18 @@ def factorial(
     metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of the network's weights.")] = None,
     head_weights: Annotated[Path | None, typer.Option(help="Trained sigmoid branch (else trained here).")] = None,
-    head_recipe: Annotated[str, typer.Option(help="Recipe of the sigmoid branch.")] = "auto",
+    softmax_weights: Annotated[Path | None, typer.Option(help="Trained softmax head, in place of its own.")] = None,
+    head_recipe: Annotated[str, typer.Option(help="Recipe of the heads that are trained.")] = "auto",
     protocol: Annotated[str, typer.Option(help="Where all but the map rule comes from.")] = "paper",
     limit: Annotated[int | None, typer.Option(help="Only the first N images.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the heads.", min=0)] = 0,
     device: Device = "auto",
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
 ) -> None:
-    """Head × clamp × sign × resize on one checkpoint, with main effects: is the gain the sigmoid's or the clamp's?
+    """Head × clamp × sign × resize on one checkpoint: is the gain the sigmoid's or the clamp's?
+
+    The published tables change head and clamp together. Here each is changed alone, under every map rule, on the same
+    images: the answer with paired 95 % intervals first, then the main effects and every combination (.md, .tex, .csv).
 
     Example:
 
@@ -117,6 +121,7 @@ def factorial(
         options={"metadata": str(metadata)} if metadata else {},
         weights={backbone: weights} if weights else {},
         head_weights={backbone: head_weights} if head_weights else {},
+        softmax_weights={backbone: softmax_weights} if softmax_weights else {},
         head_recipe=head_recipe,
         limit=limit,
         seed=seed,

@@ -34,6 +34,8 @@ class RunConfig(BaseModel):
     """Backbone -> weights file; the key ``*`` serves a run with one backbone."""
     head_weights: dict[str, Path] = Field(default_factory=dict)
     """Backbone -> checkpoint of its sigmoid branch (``cambench train head``); trained during the run where absent."""
+    softmax_weights: dict[str, Path] = Field(default_factory=dict)
+    """Backbone -> checkpoint of its softmax head (``cambench train head --branch softmax``), in place of its own."""
     pretrained: bool = True
     """Load the weights that the backbone's library or package ships (timm: from its hub)."""
     head_recipe: str = "auto"
@@ -58,7 +60,7 @@ class RunConfig(BaseModel):
         values = [value] if isinstance(value, str) else list(value)
         return tuple(p for v in values for p in str(v).split())
 
-    @field_validator("weights", "head_weights", mode="before")
+    @field_validator("weights", "head_weights", "softmax_weights", mode="before")
     @classmethod
     def _one_file(cls, value: Any) -> Any:
         return {"*": value} if isinstance(value, str | Path) else value
@@ -94,7 +96,7 @@ def read_config(file: Path, overrides: dict[str, Any]) -> RunConfig:
         raise UsageError(f"configuration {file}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UsageError(f"configuration {file}: expected a mapping of fields, found {type(content).__name__}")
-    for key in ("root", "plugins", "weights", "head_weights"):
+    for key in ("root", "plugins", "weights", "head_weights", "softmax_weights"):
         if key in content:
             content[key] = _anchor(content[key], file.parent)
     return RunConfig.create(**{**content, **overrides})

@@ -1,53 +1,29 @@
-"""``cambench factorial``: head × clamp × sign rule × resize on one checkpoint, in one table with main effects.
+"""``cambench factorial``: head × clamp × map rule (sign, resize) on one checkpoint, as one command and one table.
 
-The published tables change head and clamp together; here every factor is changed alone, over the same images, so that a
-gain has an owner. A main effect is the mean score of the triples at one level minus that at the factor's first level.
+The published tables change head and clamp together; here every factor is changed alone, over the same images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..atomic import write_text
 from ..protocol import PROTOCOLS, MapRule, Protocol
 from ..results.bootstrap import Bootstrap, Entry, bootstrap
-from ..results.grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
-from ..results.intervals import RESAMPLES, bootstrap_interval
+from ..results.grid import to_csv, to_latex_document, to_markdown
+from ..results.intervals import RESAMPLES
 from ..results.load import Run
 from .config import RunConfig
 from .errors import RunError, UsageError
+from .factorial_effects import FACTORS, HEADS, factorial_document, factorial_rows
 from .prepare import safe_name
 from .run import run
 
-FACTORS: dict[str, tuple[str, ...]] = {
-    "head": ("softmax", "sigmoid"),
-    "clamp": ("off", "on"),
-    "sign": ("signed", "relu"),
-    "resize": ("bicubic", "bilinear", "bilinear-lowres"),
-}
-"""Factors and their levels; the first level is the one that effects are measured from."""
-HEADS = {
-    ("softmax", "off"): "softmax",
-    ("softmax", "on"): "softmax_clamped",
-    ("sigmoid", "off"): "sigmoid_signed",
-    ("sigmoid", "on"): "sigmoid",
-}
-Levels = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Main effect of one level against the factor's first: metric -> (points, low, high) of its 95 % interval."""
-
-    factor: str
-    level: str
-    values: dict[str, tuple[float, float, float]]
+BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}
+"""Field of ``RunConfig`` that names a branch's file -> the branch."""
 
 
 def map_rule(sign: str, resize: str) -> MapRule:
@@ -69,7 +45,7 @@ def factorial(
 ) -> list[Path]:
     """Run every combination and write ``factorial.md``, ``.tex`` and ``.csv`` to ``out``; returns their paths.
 
-    Continues where an earlier call stopped. The sigmoid branch is trained once, in the first run.
+    Continues where an earlier call stopped. Branches that are not given are trained once, in the first run.
 
     Args:
         dataset: Data set. backbone: Network. cam: CAM method.
@@ -86,7 +62,7 @@ def factorial(
         raise UsageError(f"factorial decides {', '.join(sorted(wrong))} itself")
     base = PROTOCOLS.get(protocol)
     entries = list[Entry]()
-    given = dict(fields.pop("head_weights", None) or {})
+    given = {flag: dict(fields.pop(flag, None) or {}) for flag in BRANCH_OF}
     for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
         folder = out / f"{sign}-{resize}"
         say(f"{backbone}/{cam}: {sign} map, {resize}")
@@ -96,7 +72,7 @@ def factorial(
                 triples=tuple(f"{backbone}/{cam}/{head}" for head in HEADS.values()),
                 protocol=_derived(base, sign, resize),
                 out=folder,
-                head_weights=given,
+                **given,
                 **fields,
             )
         )
@@ -105,36 +81,16 @@ def factorial(
                 f"{folder} was run with other head parameters than {entries[0].run.out}; train the network with "
                 "`cambench train` first and give its weights"
             )
-        trained = folder / "heads" / f"{safe_name(backbone)}.sigmoid.safetensors"
-        if not given and trained.is_file():
-            given = {backbone: trained}
+        # One checkpoint: the branches that the first run trained are those of every other one.
+        for flag, branch in BRANCH_OF.items():
+            file = folder / "heads" / f"{safe_name(backbone)}.{branch}.safetensors"
+            if not given[flag] and file.is_file():
+                given[flag] = {backbone: file}
         entries += [
             Entry("|".join((*key, sign, resize)), result.run, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
         ]
     boot = bootstrap(entries, resamples=resamples)
-    return _write(boot, f"{backbone}/{cam} on {dataset}", protocol, out)
-
-
-def main_effects(boot: Bootstrap, metrics: Sequence[str]) -> list[Effect]:
-    """Main effect of every level but the first of every factor, with paired bootstrap intervals."""
-    effects = []
-    for position, (factor, levels) in enumerate(FACTORS.items()):
-        for level in levels[1:]:
-            values = {}
-            for metric in metrics:
-                there, here = (
-                    [e for e in boot.entries if e.split("|")[position] == wanted] for wanted in (level, levels[0])
-                )
-                point = float(
-                    np.mean([boot.points[e][metric] for e in there]) - np.mean([boot.points[e][metric] for e in here])
-                )
-                samples = np.mean([boot.samples[e][metric] for e in there], 0) - np.mean(
-                    [boot.samples[e][metric] for e in here], 0
-                )
-                interval = bootstrap_interval(samples, point)
-                values[metric] = (point, interval.low, interval.high)
-            effects.append(Effect(factor, level, values))
-    return effects
+    return _write(boot, f"{backbone}/{cam} on {dataset}", base, out)
 
 
 def _branches(run: Run) -> dict[str, str]:
@@ -150,49 +106,13 @@ def _derived(base: Protocol, sign: str, resize: str) -> str:
     return name
 
 
-def _write(boot: Bootstrap, title: str, protocol: str, out: Path) -> list[Path]:
-    metrics = [m for m in boot.metrics if m.ranked and not m.per_backbone]
-    names = [m.name for m in metrics]
-    heads = tuple(f"{m.title} {m.arrow}" for m in metrics)
-    best = {m.name: _best([boot.points[e][m.name] for e in boot.entries], m.higher_is_better) for m in metrics}
-    rows = [
-        (
-            *(Cell(level) for level in entry.split("|")),
-            *(
-                Cell(f"{boot.points[entry][n]:.2f}", bold=round(boot.points[entry][n], 2) == round(best[n], 2))
-                for n in names
-            ),
-        )
-        for entry in sorted(boot.entries, key=_order)
-    ]
-    effects = main_effects(boot, names)
-    lines = [
-        (
-            Cell(effect.factor),
-            Cell(f"{effect.level} − {FACTORS[effect.factor][0]}"),
-            *(Cell(f"{p:+.2f} [{low:+.2f}, {high:+.2f}]") for p, low, high in effect.values.values()),
-        )
-        for effect in effects
-    ]
-    document = Document(
-        f"Factorial of {title}",
-        [
-            Grid("Every combination", (*FACTORS, *heads), rows),
-            Grid("Main effects in points, 95 % intervals", ("Factor", "Levels", *heads), lines),
-        ],
-        facts=[("Protocol", f"{protocol}, map rule aside"), ("Images", f"{boot.plan.images:,}")],
-        notes=["A main effect is the mean over all combinations with the one level minus that with the other."],
-    )
-    table = to_csv((*FACTORS, *names), [(*e.split("|"), *(boot.points[e][n] for n in names)) for e in boot.entries])
-    texts = {"md": to_markdown(document), "tex": to_latex_document([document]), "csv": table}
+def _write(boot: Bootstrap, title: str, protocol: Protocol, out: Path) -> list[Path]:
+    document = factorial_document(boot, title, protocol)
+    texts = {
+        "md": to_markdown(document),
+        "tex": to_latex_document([document]),
+        "csv": to_csv(*factorial_rows(boot)),
+    }
     for suffix, text in texts.items():
         write_text(out / f"factorial.{suffix}", text)
     return [out / f"factorial.{suffix}" for suffix in texts]
-
-
-def _order(entry: str) -> list[int]:
-    return [levels.index(v) for levels, v in zip(FACTORS.values(), entry.split("|"), strict=True)]
-
-
-def _best(values: list[float], higher: bool) -> float:
-    return max(values) if higher else min(values)

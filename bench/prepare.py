@@ -80,13 +80,14 @@ class HeadKeeper:
         self._source = None
         for branch in branches:
             training: Mapping[str, Any] | None = None
-            if branch in backbone.heads and not backbone.needs_training:
-                source = backbone.weights_source
-            elif branch == "softmax" or (file := self._head_file(name)) is None:
-                source, training = self._trained(name, backbone, branch)
-            else:
+            if (file := self._head_file(name, branch)) is not None:
                 training = load_head(file, backbone, branch)
                 source = f"file {file.name}"
+                check_labels(backbone, self._table, name)
+            elif branch in backbone.heads and not backbone.needs_training:
+                source = backbone.weights_source
+            else:
+                source, training = self._trained(name, backbone, branch)
             backbone.needs_training = False
             backbone.freeze()
             records[branch] = BranchRecord(
@@ -96,7 +97,9 @@ class HeadKeeper:
             )
         return records
 
-    def _head_file(self, name: str) -> Path | None:
+    def _head_file(self, name: str, branch: Branch) -> Path | None:
+        if branch == "softmax":
+            return _file_for(name, self._config.softmax_weights, self._only_one, "--softmax-weights")
         return _file_for(name, self._config.head_weights, self._only_one, "--head-weights")
 
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from cambench.bench.cli_paper import factorial as command
 from cambench.bench.errors import UsageError
-from cambench.bench.factorial import FACTORS, factorial
+from cambench.bench.factorial import factorial
+from cambench.bench.factorial_effects import FACTORS, Contrast, verdict
 from cambench.bench.run import run
 
 METRIC = "average_drop"
@@ -40,16 +41,29 @@ def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
     cell = cell[cell.resize == "bicubic"].iloc[0]
     assert cell[METRIC] == pytest.approx(100 * (np.maximum(y - o, 0) / y).mean(), abs=1e-5)
 
-    text = (tmp_path / "f/factorial.md").read_text()
-    position = next(i for i, line in enumerate(text.splitlines()) if "| Factor" in line)
-    heads = [h.strip() for h in text.splitlines()[position].split("|")]
-    for line in text.splitlines()[position + 2 : position + 7]:
-        values = [v.strip() for v in line.split("|")]
-        factor, levels = values[1], values[2].replace("\\", "").split(" − ")
+    lines = [
+        [cell.strip().replace("\\", "") for cell in line.split("|")[1:-1]]
+        for line in (tmp_path / "f/factorial.md").read_text().splitlines()
+    ]
+    head = next(line for line in lines if "head: sigmoid − softmax" in line)
+    row = [line for line in lines if line and line[0].startswith("Avg Drop")][1]
+    for factor, levels in FACTORS.items():
         means = frame.groupby(factor)[METRIC].mean()
-        column = next(i for i, h in enumerate(heads) if h.startswith("Avg Drop"))
-        printed = float(values[column].replace("\\", "").split(" ")[0])
-        assert printed == pytest.approx(means[levels[0]] - means[levels[1]], abs=0.006)
+        for level in levels[1:]:
+            printed = float(row[head.index(f"{factor}: {level} − {levels[0]}")].split(" ")[0])
+            assert printed == pytest.approx(means[level] - means[levels[0]], abs=0.006)
+
+    # The answer is that of the protocol's own map rule: ReLU, bicubic.
+    cells = frame[(frame.sign == "relu") & (frame.resize == "bicubic")].set_index(["head", "clamp"])[METRIC]
+    answer = next(line for line in lines if line and line[0].startswith("Avg Drop"))
+    both, sigmoid, clamp, interaction = (float(text.split(" ")[0]) for text in answer[1:5])
+    assert both == pytest.approx(cells["sigmoid", "on"] - cells["softmax", "off"], abs=0.006)
+    assert sigmoid + clamp == pytest.approx(both, abs=0.011)
+    alone = [cells["sigmoid", c] - cells["softmax", c] for c in ("off", "on")]
+    assert sigmoid == pytest.approx(sum(alone) / 2, abs=0.006)
+    assert interaction == pytest.approx(alone[1] - alone[0], abs=0.006)
+    kept = list((tmp_path / "f").glob("*/heads/*.safetensors"))
+    assert {p.parent.parent.name for p in kept} == {"signed-bicubic"}, "branches are trained once"
 
     before = [p.read_bytes() for p in paths]
     assert [p.read_bytes() for p in factorial(**small, out=tmp_path / "f", resamples=20)] == before
@@ -74,3 +88,22 @@ def test_command_line(small, blobs, tmp_path, monkeypatch):
 def test_what_it_decides_is_not_asked_for(small, tmp_path):
     with pytest.raises(UsageError, match="triples"):
         factorial(**small, out=tmp_path / "f", triples=("a/b/c",))
+
+
+@pytest.mark.parametrize(
+    ("both", "sigmoid", "clamp", "higher", "words"),
+    [
+        ((2, 5), (1, 3), (-1, 2), True, "the sigmoid's"),
+        ((2, 5), (-4, -1), (4, 8), True, "the clamp's, against the sigmoid"),
+        ((-5, -2), (-3, -1), (-2, -1), False, "both"),
+        ((-5, -2), (-3, -1), (-2, -1), True, "no gain: a loss"),
+        ((-1, 2), (1, 2), (-3, 1), True, "no gain beyond the interval"),
+        ((1, 2), (-1, 2), (-1, 2), True, "a gain, not told apart"),
+    ],
+)
+def test_the_gain_is_whose_interval_bears_it_out(both, sigmoid, clamp, higher, words):
+    parts = {
+        name: Contrast(sum(ends) / 2, *ends)
+        for name, ends in zip(("both", "sigmoid", "clamp"), (both, sigmoid, clamp), strict=True)
+    }
+    assert verdict(parts, higher) == words
