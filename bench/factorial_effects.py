@@ -134,7 +134,7 @@ def factorial_document(boot: Bootstrap, title: str, protocol: Protocol) -> Docum
 def factorial_rows(boot: Bootstrap) -> tuple[tuple[str, ...], list[tuple[str | float, ...]]]:
     """Head and rows of ``factorial.csv``: unrounded scores of every combination."""
     names = [m.name for m in boot.metrics if m.ranked and not m.per_backbone]
-    rows = [(*e.split("|"), *(boot.points[e][n] for n in names)) for e in boot.entries]
+    rows: list[tuple[str | float, ...]] = [(*e.split("|"), *(boot.points[e][n] for n in names)) for e in boot.entries]
     return (*FACTORS, *names), rows
 
 
