@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,8 @@ SHORT = {
     "increase_in_confidence": "Inc",
 }
 """Metrics of the closing table and their short names; ``leaderboard.md`` has all."""
+NAME_WIDTH, CELL_WIDTH = 20, 8
+"""Columns of a terminal for a row's name, at least, and for a number; metrics that do not fit are left out."""
 LISTED = 5
 
 
@@ -32,7 +35,7 @@ def closing_table(run: Run, console: Console | None = None) -> None:
         console: Where to print (default: standard output).
     """
     console = console or Console(highlight=False)
-    console.print(_table(merge_runs([run])))
+    console.print(_table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH)))
     rows = run.manifest.dataset.rows
     console.print(
         f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
@@ -45,12 +48,13 @@ def closing_table(run: Run, console: Console | None = None) -> None:
         _line(console, f"problem: {problem}")
 
 
-def _table(merged: Merged) -> Table:
-    metrics = [m for m in merged.metrics if m.name in SHORT]
-    table = Table(header_style="bold", pad_edge=False)
-    table.add_column("backbone / method / head", no_wrap=True)
+def _table(merged: Merged, most: int) -> Table:
+    metrics = [m for m in merged.metrics if m.name in SHORT][:most]
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # A narrow terminal wraps names, never numbers.
+    table.add_column("backbone / method / head", min_width=NAME_WIDTH)
     for metric in metrics:
-        table.add_column(f"{SHORT[metric.name]} {metric.arrow}", justify="right")
+        table.add_column(f"{SHORT[metric.name]}\n{metric.arrow}", justify="right", no_wrap=True)
     last = ""
     for triple in merged.triples:
         manifest, (backbone, cam, head) = merged.manifest(triple), split_triple(triple)

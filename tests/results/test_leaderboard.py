@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import re
 import shutil
@@ -260,3 +261,13 @@ def test_no_common_image_is_an_error(tmp_path, toy):
     with pytest.raises(RecordError, match="no image"):
         write_leaderboard(out, out)
     assert not (out / "scores.md").exists()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_cuts_no_number(tmp_path, toy, width):
+    run = load_run(toy.fill(tmp_path / "run", toy.manifest()))
+    console = Console(file=io.StringIO(), width=width)
+    closing_table(run, console)
+    shown = console.file.getvalue()
+    assert f"{score_run(run).scores[run.triples[0]]['top1_cls']:.2f}" in shown
+    assert "…" not in shown
