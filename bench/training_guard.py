@@ -78,9 +78,9 @@ def largest_fitting(attempt: Callable[[int], object], below: int) -> int:
     fits, fails = 0, below
     while fails - fits > 1:
         middle = (fits + fails) // 2
-        # Only what the training itself holds may count: what a failed attempt left behind goes first.
-        gc.collect()
         if torch.cuda.is_available():
+            # Only what the training itself holds may count: what a failed attempt left behind goes first.
+            gc.collect()
             torch.cuda.empty_cache()
         if _has_memory(attempt, middle):
             fits = middle

@@ -202,8 +202,9 @@ class BackboneTrainer:
         recipe = self.recipe
         pixels = augment_batch(images, draws, recipe.augment, recipe.size, recipe.side(len(self.losses)))
         inputs = self.backbone.normalise(pixels)
-        if recipe.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        # A crop leaves channels last in memory, whatever is wanted.
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        inputs = inputs.contiguous(memory_format=layout)
         with torch.autocast(self.device.type, _DTYPES[recipe.dtype], enabled=recipe.dtype != "float32"):
             logits = self.backbone(inputs)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)

@@ -82,7 +82,7 @@ def test_network_then_branch(world, cambench):
         (f"train backbone {COMMON} --recipe backbone.yaml --out net.pt", "ending in .safetensors"),
         (f"train backbone {COMMON} --recipe backbone.yaml --out net.safetensors --split tests", "choose one of"),
         (f"train head {COMMON} --recipe head.yaml --out head.safetensors", "no trained weights"),
-        (f"train head {COMMON} --recipe head.yaml --branch relu --out head.safetensors", "expected sigmoid or softmax"),
+        (f"train head {COMMON} --recipe head.yaml --branch relu --out head.safetensors", "expected sigmoid"),
         ("train head --backbone tinny --dataset squares --out head.safetensors", "did you mean 'tiny'"),
         ("train head --backbone tiny --dataset square --out head.safetensors", "did you mean 'squares'"),
     ],

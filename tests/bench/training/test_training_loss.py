@@ -1,4 +1,4 @@
-import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -9,13 +9,15 @@ from cambench.bench.training_loss import balanced_bce, branch_loss
 
 
 def direct(logits, labels):
-    """Eq. 12 as it is printed, from probabilities, one term at a time."""
-    total = 0.0
-    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
-        scores, classes = [1 / (1 + math.exp(-z)) for z in row], len(row)
-        inner = sum(math.log(1 - s) for k, s in enumerate(scores) if k != label)
-        total -= (1 - 1 / classes) * math.log(scores[label]) + inner / classes
-    return total / len(labels)
+    """Eq. 12 as it is printed, from probabilities, one term at a time, with 50 digits."""
+    with localcontext() as context:
+        context.prec = 50
+        total = Decimal(0)
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+            scores, classes = [1 / (1 + (-Decimal(z)).exp()) for z in row], len(row)
+            inner = sum((1 - s).ln() for k, s in enumerate(scores) if k != label)
+            total -= (1 - 1 / Decimal(classes)) * scores[label].ln() + inner / classes
+        return float(total / len(labels))
 
 
 @settings(deadline=None, max_examples=60)
