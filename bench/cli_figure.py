@@ -1,4 +1,4 @@
-"""``cambench figure contact-sheet | maps | distortion``: pictures of data, of maps, and of what softmax hides."""
+"""``cambench figure contact-sheet | maps | distortion | pareto``: pictures of data, maps, and scores against costs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from . import figure_pareto
 from .errors import UsageError
 
 app = typer.Typer(
-    help="Draw a figure: samples of a data set, maps side by side, or the distortions of softmax heads.",
+    help="Draw a figure: samples of a data set, maps side by side, distortions of softmax heads, scores against costs.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command()(figure_pareto.pareto)
 out = Console(highlight=False)
 
 Out = Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")]
