@@ -39,6 +39,8 @@ _LATEX = {
     "τ": r"$\tau$",
     "δ": r"$\delta$",
     "Δ": r"$\Delta$",
+    "σ": r"$\sigma$",
+    "−": r"$-$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "→": r"$\rightarrow$",

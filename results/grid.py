@@ -40,6 +40,8 @@ class Grid:
         title: Heading (a backbone, a stage table …). code: Registered name beside the title.
         head: Column heads; the first ``names`` columns are text, the others are numbers.
         rows: Rows of as many cells as ``head``. rules: Indices of rows that start a group.
+        over: Titles over neighbouring columns, as (title, columns) from the left, empty titles for columns without;
+            none where empty, else as many columns as ``head``. Markdown puts them before the heads.
     """
 
     title: str
@@ -48,6 +50,18 @@ class Grid:
     code: str = ""
     rules: frozenset[int] = frozenset()
     names: int = 1
+    over: tuple[tuple[str, int], ...] = ()
+    details: frozenset[str] = frozenset()
+    """Heads of columns that a narrow terminal leaves out."""
+
+    @property
+    def spans(self) -> list[tuple[str, int, int]]:
+        """The groups of ``over`` as (title, first, last) column, counted from 1."""
+        found, first = [], 1
+        for title, columns in self.over:
+            found.append((title, first, first + columns - 1))
+            first += columns
+        return found
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,9 @@ def to_markdown(document: Document, level: int = 1) -> str:
         aligned = (*("left",) * grid.names, *("right",) * (len(grid.head) - grid.names))
         rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
         blocks.append(
-            tabulate(rows, [markdown(h) for h in grid.head], tablefmt="pipe", colalign=aligned, disable_numparse=True)
+            tabulate(
+                rows, [markdown(h) for h in _flat_head(grid)], tablefmt="pipe", colalign=aligned, disable_numparse=True
+            )
         )
     if document.notes:
         blocks.append("\n".join(f"- {markdown(note)}" for note in document.notes))
@@ -96,6 +112,12 @@ def to_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | int | None
     for row in rows:
         writer.writerow([csv_text(v) if isinstance(v, str) else "" if v is None else repr(v) for v in row])
     return buffer.getvalue()
+
+
+def _flat_head(grid: Grid) -> list[str]:
+    """Heads with the title over them in front: Markdown has one line of heads."""
+    titles = [title for title, columns in grid.over for _ in range(columns)] or [""] * len(grid.head)
+    return [f"{title}: {head}" if title else head for title, head in zip(titles, grid.head, strict=True)]
 
 
 def _markdown_cell(cell: Cell) -> str:

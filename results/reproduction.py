@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..atomic import write_text
-from .bootstrap import bootstrap_run
+from .bootstrap import Bootstrap, bootstrap_run
 from .grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
 from .intervals import RESAMPLES, Interval
 from .load import Run
 from .paper_tables import published_table
+from .reproduction_changes import CHANGE_HEAD, ReproducedChange, change_grid, entry_changes, protocol_grid
 from .scores import METRICS
 
 TITLES = {"cub": "CUB-200-2011", "stanford_cars": "Stanford Cars", "imagenet": "ImageNet-1K"}
@@ -88,79 +89,104 @@ def reproduced_cells(table: str, entries: Sequence[Entry], resamples: int = RESA
         ResultsError: No such table; damaged records.
     """
     published = published_table(table)
+    return [cell for entry in entries for cell in entry_cells(published, entry, resampled(published, entry, resamples))]
+
+
+def resampled(published: pd.DataFrame, entry: Entry, resamples: int) -> Bootstrap | None:
+    """Scores and resamples of the entry's triples that the published table has; None where it has none of them."""
+    rows = published[published["dataset"] == entry.dataset]
+    wanted = dict.fromkeys(entry.triple(row) for _, row in rows.iterrows())
+    present = [t for t in wanted if t in entry.run.triples]
+    return bootstrap_run(entry.run, present, resamples=resamples) if present else None
+
+
+def entry_cells(published: pd.DataFrame, entry: Entry, boot: Bootstrap | None) -> list[ReproducedCell]:
+    """Every printed number of one data set under one protocol."""
     cells = []
-    for entry in entries:
-        rows = published[published["dataset"] == entry.dataset]
-        wanted = dict.fromkeys(entry.triple(row) for _, row in rows.iterrows())
-        present = [t for t in wanted if t in entry.run.triples]
-        boot = bootstrap_run(entry.run, present, resamples=resamples) if present else None
-        for _, row in rows.iterrows():
-            triple, metric = entry.triple(row), str(row["metric"])
-            ours = boot.points[triple].get(metric) if boot is not None and triple in boot.points else None
-            cells.append(
-                ReproducedCell(
-                    dataset=entry.dataset,
-                    metric=metric,
-                    backbone=row["backbone"],
-                    cam=row["cam"],
-                    head=row["head"],
-                    published=float(row["value"]),
-                    protocol=entry.protocol,
-                    ours=ours,
-                    interval=boot.interval(triple, metric) if boot is not None and ours is not None else None,
-                    network=triple.split("/")[0],
-                    images=len(entry.run.index),
-                )
+    rows = published[published["dataset"] == entry.dataset]
+    for _, row in rows.iterrows():
+        triple, metric = entry.triple(row), str(row["metric"])
+        ours = boot.points[triple].get(metric) if boot is not None and triple in boot.points else None
+        cells.append(
+            ReproducedCell(
+                dataset=entry.dataset,
+                metric=metric,
+                backbone=row["backbone"],
+                cam=row["cam"],
+                head=row["head"],
+                published=float(row["value"]),
+                protocol=entry.protocol,
+                ours=ours,
+                interval=boot.interval(triple, metric) if boot is not None and ours is not None else None,
+                network=triple.split("/")[0],
+                images=len(entry.run.index),
             )
+        )
     return cells
 
 
-def reproduction_document(table: str, entries: Sequence[Entry], cells: Sequence[ReproducedCell]) -> Document:
-    """One table a data set and metric: published, and per protocol ours, the difference and its 95 % interval."""
-    metrics = {m.name: m for m in METRICS}
-    protocols = list(dict.fromkeys(c.protocol for c in cells))
+def reproduction_document(
+    table: str, entries: Sequence[Entry], cells: Sequence[ReproducedCell], changes: Sequence[ReproducedChange] = ()
+) -> Document:
+    """Per data set and metric: published beside ours under every protocol, then the change by the sigmoid branch."""
     grids = []
     for dataset, metric in dict.fromkeys((c.dataset, c.metric) for c in cells):
         here = [c for c in cells if (c.dataset, c.metric) == (dataset, metric)]
-        head = ["Triple", "Published"]
-        for protocol in protocols:
-            suffix = f" ({protocol})" if len(protocols) > 1 else ""
-            head += [f"Ours{suffix}", f"Difference{suffix}", f"95 % interval{suffix}"]
-        rows: dict[str, list[Cell]] = {}
-        for cell in here:
-            name = f"{cell.backbone}/{cell.cam}/{cell.head}"
-            rows.setdefault(name, [Cell(name), Cell(f"{cell.published:.2f}")])
-        for protocol in protocols:
-            found = {f"{c.backbone}/{c.cam}/{c.head}": c for c in here if c.protocol == protocol}
-            for name, row in rows.items():
-                row += _cells(found.get(name))
-        title = f"{TITLES.get(dataset, dataset)}: {metrics[metric].title} {metrics[metric].arrow}"
-        grids.append(Grid(title, tuple(head), [tuple(r) for r in rows.values()], code=f"{dataset}, {metric}, %"))
+        name, code = f"{TITLES.get(dataset, dataset)}: {_metric_title(metric)}", f"{dataset}, {metric}, %"
+        grids.append(_cell_grid(here, name, code))
+        moved = [c for c in changes if (c.dataset, c.metric) == (dataset, metric)]
+        if moved:
+            grids.append(change_grid(moved, f"{name}, change by the sigmoid branch", f"{dataset}, {metric}, points"))
     return Document(
         f"Reproduction of {table.replace('table', 'Table ')}", grids, _facts(entries), _notes(table, entries)
     )
 
 
+def _cell_grid(cells: Sequence[ReproducedCell], title: str, code: str) -> Grid:
+    protocols = list(dict.fromkeys(c.protocol for c in cells))
+    rows: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        key = (cell.backbone, cell.cam, cell.head)
+        rows.setdefault(key, [*map(Cell, key), Cell(f"{cell.published:.2f}")])
+    for protocol in protocols:
+        found = {(c.backbone, c.cam, c.head): c for c in cells if c.protocol == protocol}
+        for key, row in rows.items():
+            row += _cells(found.get(key))
+    head = ("Network", "Method", "Head", "Published", *("Ours", "Difference", "95 % interval") * len(protocols))
+    return protocol_grid(title, code, head, [tuple(r) for r in rows.values()], protocols, names=3)
+
+
+def _metric_title(name: str) -> str:
+    metric = next(m for m in METRICS if m.name == name)
+    return f"{metric.title} {metric.arrow}"
+
+
 def write_reproduction(
     table: str, entries: Sequence[Entry], out: Path, *, resamples: int = RESAMPLES, notes: Sequence[str] = ()
 ) -> list[Path]:
-    """Write ``{table}.md``, ``.tex`` and ``.csv`` to ``out``; returns their paths.
+    """Write ``{table}.md``, ``.tex``, ``.csv`` and ``{table}_changes.csv`` to ``out``; returns their paths.
 
     Args:
         table: ``table1`` or ``table2``. entries: What was measured.
         out: Folder. resamples: Of the image bootstrap. notes: Further footnotes (how this reproduction differs).
     """
-    cells = reproduced_cells(table, entries, resamples)
-    document = reproduction_document(table, entries, cells)
+    published = published_table(table)
+    cells, changes = list[ReproducedCell](), list[ReproducedChange]()
+    for entry in entries:
+        boot = resampled(published, entry, resamples)
+        cells += entry_cells(published, entry, boot)
+        changes += entry_changes(published, entry.dataset, entry.protocol, entry.triple, boot)
+    document = reproduction_document(table, entries, cells, changes)
     document.notes.extend(notes)
     texts = {
-        "md": to_markdown(document),
-        "tex": to_latex_document([document]),
-        "csv": to_csv(CSV_HEAD, [_csv_row(table, c) for c in cells]),
+        f"{table}.md": to_markdown(document),
+        f"{table}.tex": to_latex_document([document]),
+        f"{table}.csv": to_csv(CSV_HEAD, [_csv_row(table, c) for c in cells]),
+        f"{table}_changes.csv": to_csv(CHANGE_HEAD, [c.csv_row(table) for c in changes]),
     }
     paths = []
-    for suffix, text in texts.items():
-        write_text(path := out / f"{table}.{suffix}", text)
+    for name, text in texts.items():
+        write_text(path := out / name, text)
         paths.append(path)
     return paths
 
