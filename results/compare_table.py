@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +17,8 @@ from .grid import Cell, Document, Grid, Tone, to_csv
 from .paired import Difference
 from .scores import Metric
 
+WIDE = 10_000
+"""Columns of a terminal on which any table fits."""
 CLASSES = 10
 """Classes of a printed table; the CSV has all."""
 MARKS = {"better": "▲ better", "worse": "▼ worse", "": "≈"}
@@ -45,25 +49,46 @@ def compare_csv(comparison: Comparison) -> str:
 
 
 def print_document(document: Document, console: Console) -> None:
-    """A document in the terminal: facts, tables, notes; any text as text."""
+    """A document in the terminal: facts, tables, notes; any text as text.
+
+    A narrow terminal wraps names and leaves the columns ``Grid.details`` out; it says so and cuts no number.
+    """
     for name, value in document.facts:
         console.print(Text(f"{name}: {visible(value)}"), soft_wrap=True)
     for grid in document.grids:
         console.print()
         console.print(Text(visible(grid.title), style="bold"), soft_wrap=True)
-        table = Table(header_style="bold", pad_edge=False)
-        for i, head in enumerate(grid.head):
-            table.add_column(Text(visible(head)), justify="right" if i else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*(_text(cell) for cell in row))
+        table, hidden = _table(grid, frozenset()), frozenset[str]()
+        unbounded = console.options.update(max_width=WIDE)
+        if grid.details and Measurement.get(console, unbounded, table).minimum > console.width:
+            table, hidden = _table(grid, grid.details), grid.details
         console.print(table)
+        if hidden:
+            console.print(
+                Text(f"Not shown in {console.width} columns: {', '.join(h for h in grid.head if h in hidden)}")
+            )
     for note in document.notes:
         console.print(Text(visible(note)), soft_wrap=True)
 
 
-def _text(cell: Cell) -> Text:
+def _table(grid: Grid, hidden: frozenset[str]) -> Table:
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = [i for i, head in enumerate(grid.head) if head not in hidden]
+    for i in shown:
+        numbers = i >= grid.names
+        table.add_column(
+            Text(visible(grid.head[i])), justify="right" if numbers else "left", overflow="fold", no_wrap=numbers
+        )
+    for row in grid.rows:
+        table.add_row(*(_text(row[i], numbers=i >= grid.names) for i in shown))
+    return table
+
+
+def _text(cell: Cell, *, numbers: bool) -> Text:
     style = f"{'bold ' if cell.bold else ''}{STYLES[cell.tone]}".strip()
-    return Text(visible(cell.text), style=style)
+    # An interval or a remark stands below its value, which keeps columns narrow.
+    text = visible(cell.text).replace(" [", "\n[").replace(" (", "\n(") if numbers else visible(cell.text)
+    return Text(text, style=style)
 
 
 def p_text(p: float) -> str:
@@ -106,7 +131,7 @@ def _grids(comparison: Comparison, pair: PairReport, classes: int) -> list[Grid]
     title = f"{pair.second} against {pair.first}"
     head = ("Metric", "first", "second", "difference", "p", "p (Holm)", "test", "effect", "")
     rows = [_difference_cells(comparison, d) for d in pair.differences]
-    grids = [Grid(title, head, rows)]
+    grids = [Grid(title, head, rows, details=frozenset({"p", "test", "effect"}))]
     if pair.by is None:
         return grids
     unit = f"{pair.by.title} {pair.by.arrow}" + (f" ({title})" if len(comparison.pairs) > 1 else "")
@@ -114,7 +139,7 @@ def _grids(comparison: Comparison, pair: PairReport, classes: int) -> list[Grid]
     for what, found in (("better", pair.gains), ("worse", pair.losses)):
         if found:
             cells = [_image_cells(row, pair.by.digits) for row in found]
-            grids.append(Grid(f"Images on which the second is most {what}: {unit}", image_head, cells))
+            grids.append(Grid(f"Images on which the second is most {what}: {unit}", image_head, cells, names=2))
     shown = pair.classes[:classes]
     if shown:
         rest = len(pair.classes) - len(shown)

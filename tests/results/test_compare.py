@@ -5,14 +5,15 @@ import io
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cambench.protocol import PROTOCOLS
 from cambench.results.bootstrap import Entry, bootstrap_run
 from cambench.results.comparable import CompareError, same_images
 from cambench.results.compare import compare, compare_triples
-from cambench.results.compare_table import compare_csv, compare_document
+from cambench.results.compare_table import compare_csv, compare_document, print_document
 from cambench.results.errors import RecordError
-from cambench.results.grid import to_markdown
+from cambench.results.grid import Cell, Document, Grid, to_markdown
 from cambench.results.image_scores import image_scores
 from cambench.results.load import load_run
 from cambench.results.scores import score_run
@@ -270,3 +271,17 @@ def test_transfer_without_val_or_boxes(run, toy, tmp_path):
     other = filled(toy, tmp_path / "other", protocol=PROTOCOLS.get("wsoleval"))
     with pytest.raises(RecordError, match="another protocol"):
         threshold_transfer([Entry(A, run, A, other)], resamples=20)
+
+
+def test_a_narrow_terminal_leaves_detail_columns_out_and_cuts_no_number():
+    row = (Cell("MaxBoxAccV2"), Cell("70.83 [65.28, 76.74]"), Cell("0.4573"), Cell("paired bootstrap"))
+    grid = Grid("b against a", ("Metric", "first", "p", "test"), [row], details=frozenset({"p", "test"}))
+    shown = {}
+    for width in (40, 80):
+        console = Console(file=io.StringIO(), width=width)
+        print_document(Document("Comparison", [grid]), console)
+        shown[width] = console.file.getvalue()
+        assert "[65.28, 76.74]" in shown[width]
+    assert "Not shown in 40 columns: p, test" in shown[40]
+    assert "0.4573" in shown[80]
+    assert "Not shown" not in shown[80]
