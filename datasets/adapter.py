@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, read_back, watch
-from .checks import IdCheck, check_chunk, check_names, split_missing
+from .checks import IdCheck, RowChecks, check_names
 from .findings import Findings, some
 from .rows import Chunk, record_batch, update_digest
 from .schema import DatasetError, SampleTable, Split, sample_features
@@ -170,15 +170,16 @@ class Adapter:
 
 def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
     """The chunks after the checks that hold for every data set; missing images are left out or made an error."""
-    ids = IdCheck(built.findings)
+    ids, rows = IdCheck(built.findings), RowChecks(len(built.class_names), built.findings)
     missing: list[str] = []
     for chunk in built.chunks:
         ids.add(chunk.ids)
-        check_chunk(chunk, len(built.class_names), built.findings)
-        present, gone = split_missing(chunk, built.findings)
+        rows.add(chunk)
+        present, gone = rows.split_missing(chunk)
         missing += gone
         yield present if len(present) < len(chunk) else chunk
     ids.close()
+    rows.close()
     if missing:
         report_missing(built, missing, ids.total, skip=options.get("missing") == "skip")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .files import MISSING, UNREADABLE
-from .findings import Findings, some
-from .rows import Chunk
+from .findings import EXAMPLES, Findings, some
+from .rows import Chunk, Ints
 
 
 def check_names(names: Sequence[str], findings: Findings) -> None:
@@ -48,7 +48,10 @@ class IdCheck:
     def close(self) -> None:
         """Check that no id occurs in two chunks."""
         if len(self._hashes) > 1:
-            several = self.total - len(np.unique(np.concatenate(self._hashes)))
+            hashes = np.concatenate(self._hashes)
+            self._hashes.clear()
+            hashes.sort()
+            several = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
             if several and not self.findings.of("error"):
                 self._report("in different folders", several)
 
@@ -62,71 +65,99 @@ def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def check_chunk(chunk: Chunk, classes: int, findings: Findings) -> None:
-    """Labels in range; boxes finite, ordered, and (a warning only) inside the image."""
-    bad = np.flatnonzero((chunk.labels < 0) | (chunk.labels >= classes))
-    if bad.size:
-        findings.error(
-            f"{bad.size:,} labels are outside 0 … {classes - 1}: "
-            + some([f"{chunk.ids[i]} has {chunk.labels[i]}" for i in bad]),
-            fix="labels are 0-based class indices; check the class list or num_classes",
-            count=int(bad.size),
-        )
-    if chunk.boxes is not None and chunk.box_offsets is not None and len(chunk.boxes):
-        _check_boxes(chunk, chunk.boxes, np.repeat(np.arange(len(chunk)), chunk.box_counts()), findings)
+class Tally:
+    """How often something was found over all chunks, and the first examples."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._examples: list[str] = []
+
+    def add(self, rows: Ints, name: Callable[[int], str]) -> None:
+        """Count ``rows``; ``name`` describes one of them."""
+        self.count += rows.size
+        self._examples += [name(int(r)) for r in rows[: EXAMPLES + 1 - len(self._examples)]]
+
+    def __str__(self) -> str:
+        return some(self._examples, self.count)
 
 
-def _check_boxes(
-    chunk: Chunk, boxes: npt.NDArray[np.float64], owner: npt.NDArray[np.int64], findings: Findings
-) -> None:
-    def name(rows: npt.NDArray[np.int64]) -> str:
-        return some([f"{chunk.ids[owner[r]]} {boxes[r].tolist()}" for r in rows[:6]], rows.size)
+class RowChecks:
+    """Labels in range; boxes finite, ordered and (a warning only) inside the image; files readable and not empty.
 
-    broken = np.flatnonzero(~np.isfinite(boxes).all(1))
-    if broken.size:
-        findings.error(
-            f"{broken.size:,} boxes have a coordinate that is not a number: {name(broken)}", count=broken.size
-        )
-    turned = np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
-    if turned.size:
-        findings.error(
-            f"{turned.size:,} boxes end before they start: {name(turned)}",
-            fix="boxes are x0,y0,x1,y1 (corners, not width and height)",
-            count=turned.size,
-        )
-    outside = (boxes < 0).any(1)
-    if chunk.widths is not None and chunk.heights is not None:
-        known = (chunk.widths > 0)[owner]
-        outside |= known & ((boxes[:, 2] > chunk.widths[owner]) | (boxes[:, 3] > chunk.heights[owner]))
-    rows = np.flatnonzero(outside)
-    if rows.size:
-        findings.warn(
-            f"{rows.size:,} of {len(boxes):,} boxes reach outside the image (kept as published): {name(rows)}",
-            count=rows.size,
-        )
+    Counted over all chunks and reported once, by ``close``: memory and the report do not grow with the chunks.
+    """
 
+    def __init__(self, classes: int, findings: Findings) -> None:
+        self.classes, self.findings = classes, findings
+        self.boxes = 0
+        self.labels, self.broken, self.turned, self.outside, self.empty, self.denied = (Tally() for _ in range(6))
+        self._denied_folder = ""
 
-def split_missing(chunk: Chunk, findings: Findings) -> tuple[Chunk, list[str]]:
-    """The rows whose image is on disk, and the ids of the others; empty and unreadable files are reported."""
-    if chunk.sizes is None:
-        return chunk, []
-    empty = np.flatnonzero(chunk.sizes == 0)
-    if empty.size:
-        findings.warn(
-            f"{empty.size:,} image files are empty (0 bytes): {some([chunk.ids[i] for i in empty[:6]], empty.size)}",
-            fix="fetch them again; a run counts and names them and scores nothing on them",
-            count=int(empty.size),
+    def add(self, chunk: Chunk) -> None:
+        """Check one chunk."""
+        bad = np.flatnonzero((chunk.labels < 0) | (chunk.labels >= self.classes))
+        self.labels.add(bad, lambda i: f"{chunk.ids[i]} has {chunk.labels[i]}")
+        if chunk.boxes is not None and chunk.box_offsets is not None and len(chunk.boxes):
+            self._add_boxes(chunk, chunk.boxes, np.repeat(np.arange(len(chunk)), chunk.box_counts()))
+
+    def _add_boxes(self, chunk: Chunk, boxes: npt.NDArray[np.float64], owner: Ints) -> None:
+        def name(row: int) -> str:
+            return f"{chunk.ids[owner[row]]} {boxes[row].tolist()}"
+
+        self.boxes += len(boxes)
+        self.broken.add(np.flatnonzero(~np.isfinite(boxes).all(1)), name)
+        self.turned.add(np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])), name)
+        outside = (boxes < 0).any(1)
+        if chunk.widths is not None and chunk.heights is not None:
+            known = (chunk.widths > 0)[owner]
+            outside |= known & ((boxes[:, 2] > chunk.widths[owner]) | (boxes[:, 3] > chunk.heights[owner]))
+        self.outside.add(np.flatnonzero(outside), name)
+
+    def split_missing(self, chunk: Chunk) -> tuple[Chunk, list[str]]:
+        """The rows whose image is on disk, and the ids of the others; empty and unreadable files are counted."""
+        if chunk.sizes is None:
+            return chunk, []
+        self.empty.add(np.flatnonzero(chunk.sizes == 0), lambda i: chunk.ids[i])
+        denied = np.flatnonzero(chunk.sizes == UNREADABLE)
+        self.denied.add(denied, lambda i: chunk.ids[i])
+        if denied.size and not self._denied_folder:
+            self._denied_folder = chunk.paths[int(denied[0])].rpartition("/")[0]
+        gone = chunk.sizes <= MISSING
+        if not gone.any():
+            return chunk, []
+        lost = [chunk.ids[i] for i in np.flatnonzero(chunk.sizes == MISSING)]
+        return chunk.take(np.flatnonzero(~gone)), lost
+
+    def close(self) -> None:
+        """Report what was found."""
+        self._error(
+            self.labels,
+            f"labels are outside 0 … {self.classes - 1}",
+            "labels are 0-based class indices; check the class list or num_classes",
         )
-    denied = np.flatnonzero(chunk.sizes == UNREADABLE)
-    if denied.size:
-        folder = chunk.paths[int(denied[0])].rpartition("/")[0]
-        findings.error(
-            f"permission denied: {denied.size:,} images lie in folders that cannot be listed, the first in {folder}",
-            fix=f"chmod -R u+rX {folder}",
-            count=int(denied.size),
-        )
-    gone = chunk.sizes <= MISSING
-    if not gone.any():
-        return chunk, []
-    lost = [chunk.ids[i] for i in np.flatnonzero(chunk.sizes == MISSING)]
-    return chunk.take(np.flatnonzero(~gone)), lost
+        self._error(self.broken, "boxes have a coordinate that is not a number")
+        self._error(self.turned, "boxes end before they start", "boxes are x0,y0,x1,y1 (corners, not width and height)")
+        if self.outside.count:
+            self.findings.warn(
+                f"{self.outside.count:,} of {self.boxes:,} boxes reach outside the image (kept as published): "
+                f"{self.outside}",
+                count=self.outside.count,
+            )
+        if self.empty.count:
+            self.findings.warn(
+                f"{self.empty.count:,} image files are empty (0 bytes): {self.empty}",
+                fix="fetch them again; a run counts and names them and scores nothing on them",
+                count=self.empty.count,
+            )
+        if self.denied.count:
+            folder = self._denied_folder
+            self.findings.error(
+                f"permission denied: {self.denied.count:,} images lie in folders that cannot be listed, the first in "
+                f"{folder}",
+                fix=f"chmod -R u+rX {folder}",
+                count=self.denied.count,
+            )
+
+    def _error(self, tally: Tally, what: str, fix: str = "") -> None:
+        if tally.count:
+            self.findings.error(f"{tally.count:,} {what}: {tally}", fix=fix, count=tally.count)
