@@ -15,7 +15,8 @@ from ..registry import Registry, RegistryError
 if TYPE_CHECKING:
     from .evidence import Evidence
 
-Branch = Literal["softmax", "sigmoid"]
+Branch = Literal["softmax", "sigmoid", "semantic"]
+"""``semantic``: the token-semantic head of TS-CAM, trained and read as a softmax."""
 Need = Literal[
     "features",
     "gradients",
@@ -40,6 +41,8 @@ class Head(nn.Module, ABC):
     num_classes: int
     classifiers: tuple[str, ...] = ()
     """Names of the last layers (usually one) inside the head, whose first dimension is C; empty where unknown."""
+    context_rows: int = 0
+    """Leading rows of the features that are no part of the map (``context.py``); 0 unless the head reads tokens."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -54,6 +57,11 @@ class Head(nn.Module, ABC):
         del target
         return None
 
+    def class_maps(self, features: Tensor, target: Tensor) -> Tensor | None:
+        """Maps (B,P,Q) whose average is the logit of classes ``target`` (B,); None unless the head makes such maps."""
+        del features, target
+        return None
+
 
 @dataclass(frozen=True)
 class HeadSpec:
@@ -64,11 +72,13 @@ class HeadSpec:
     clamp: bool
     title: str
     source: str
+    named: bool = False
+    """A glob over heads leaves it out, except with the methods that run under no other."""
 
     @property
     def activation(self) -> Branch:
-        """Activation that turns the branch's logits into scores (the branch is named after it)."""
-        return self.branch
+        """Activation that turns the branch's logits into scores."""
+        return "sigmoid" if self.branch == "sigmoid" else "softmax"
 
 
 class Backbone(nn.Module, ABC):
@@ -84,6 +94,9 @@ class Backbone(nn.Module, ABC):
         feature_layer: Name of the target layer, for records.
         needs_training: The softmax head has fresh parameters.
         weights_source: Where the parameters come from, in words.
+        class_names: Names of the classes, where the network brings them.
+        prefix_tokens: Tokens before the patch tokens in ``attention`` (class, distillation, registers).
+        class_token: The first of them decides the class.
     """
 
     name: str = ""
@@ -93,6 +106,9 @@ class Backbone(nn.Module, ABC):
     head_kind: HeadKind = "other"
     nonnegative: bool = False
     feature_layer: str = ""
+    class_names: tuple[str, ...] = ()
+    prefix_tokens: int = 0
+    class_token: bool = False
     mean: Tensor
     std: Tensor
 
@@ -104,7 +120,32 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R)."""
+        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R), behind the head's context rows if it has any."""
+
+    def lacks(self, part: Literal["attention", "semantic"]) -> str | None:
+        """Why the network has no attention matrices, or can take no token-semantic head; None where it can."""
+        del part
+        return "it has no global attention over patch tokens"
+
+    def attention(self, images: Tensor) -> Tensor:
+        """Attention (L,B,T,T) of every layer, mean of its heads, queries in rows; TypeError where ``lacks`` says why.
+
+        T counts ``prefix_tokens`` and P·Q patches.
+        """
+        del images
+        raise TypeError(f"{self.name} has no attention to read: {self.lacks('attention')}")
+
+    def fresh_head(
+        self, branch: Branch, generator: torch.Generator | None = None, num_classes: int | None = None
+    ) -> Head:
+        """An untrained head for a branch: a clone of the softmax head's architecture, unless the branch has its own.
+
+        Raises:
+            TypeError: The network can have no such branch; the message gives the reason.
+        """
+        if branch == "semantic":
+            raise TypeError(f"{self.name} can take no token-semantic head: {self.lacks('semantic')}")
+        return self.head("softmax").fresh(generator, num_classes)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalised images (x − mean) / std of pixels (B,3,R,R) in [0, 1]; the fidelity scores rely on this form."""
@@ -185,6 +226,8 @@ class CamMethod:
 
     Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
     """
+    heads: tuple[str, ...] = ()
+    """Heads that the method runs under, where it does not run under every one."""
     extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
     @property

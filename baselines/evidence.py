@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from .base import Backbone, Branch, Head
+from .context import ContextHead
 
-_BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
+_BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid", "semantic")
 
 
 class Evidence:
     """Lazy evidence of one batch for one branch's head.
 
     Args:
-        features: Target feature map (B,N,P,Q), detached.
+        features: Target feature map (B,N,P,Q), detached; with the rows in front that the head's context takes.
         head: The branch's head.
         target: Class index (B,), int64, whose logit is explained.
         image_ids: Ids of the images (seeds of random methods; independent of the batch's composition).
@@ -36,8 +37,11 @@ class Evidence:
         backbone: Backbone | None = None,
     ) -> None:
         # Maps reduce over cells; a channels-last map would be strided in every one of those reductions.
-        self.features = features.detach().contiguous()
-        self.head, self.target = head, target
+        rows = head.context_rows
+        self.features = features.detach()[:, :, rows:].contiguous()
+        self.head, self.target, self._given = head, target, head
+        if rows:
+            self.head = ContextHead(head, features.detach()[:, :, :rows], self.features.shape[-2])
         self.image_ids = tuple(image_ids)
         self._images, self._backbone = images, backbone
 
@@ -82,7 +86,8 @@ class Evidence:
             logits = self.head(leaf)
             chosen = logits.gather(1, self.target[:, None])[:, 0] if score is None else score(logits)
             (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
-        return gradient
+        # Features of other images bring their own context; the map is what follows it.
+        return gradient[:, :, leaf.shape[-2] - self.features.shape[-2] :]
 
     @cached_property
     def class_weights(self) -> Tensor:
@@ -103,7 +108,7 @@ class Evidence:
     def branch(self) -> Branch:
         """The branch whose head this is, looked up in the backbone; ``softmax`` where the caller gave no backbone."""
         heads = self._backbone.heads if self._backbone is not None else ()
-        return next((b for b in _BRANCHES if b in heads and self.backbone.head(b) is self.head), "softmax")
+        return next((b for b in _BRANCHES if b in heads and self.backbone.head(b) is self._given), "softmax")
 
     @property
     def backbone(self) -> Backbone:
@@ -111,6 +116,14 @@ class Evidence:
         if self._backbone is None:
             raise RuntimeError("this evidence holds no backbone; declare needs={'rescoring'}")
         return self._backbone
+
+    @cached_property
+    def attention(self) -> Tensor:
+        """Attention (L,B,T,T) of every layer, mean of its heads, by one more forward on the explicit path.
+
+        Queries in rows; T counts the network's ``prefix_tokens`` and P·Q patches. TypeError where it has none.
+        """
+        return self.backbone.attention(self.images)
 
     @cached_property
     def seeds(self) -> Tensor:
@@ -136,7 +149,7 @@ class Evidence:
         a confident network's changes are not rounded to 0 or 1.
         """
         logits = self._image_logits(images).double()
-        scores = logits.softmax(1) if self.branch == "softmax" else logits.sigmoid()
+        scores = logits.sigmoid() if self.branch == "sigmoid" else logits.softmax(1)
         return scores.gather(1, self._repeat(len(images))[:, None])[:, 0]
 
     def _image_logits(self, images: Tensor) -> Tensor:

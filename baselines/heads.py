@@ -41,6 +41,15 @@ class GapLinear(Head):
         return head.to(weight.device, weight.dtype)
 
 
+def gap_linear_of(classifier: nn.Linear | nn.Conv2d) -> GapLinear:
+    """GAP and the weights of a linear layer or a 1×1 convolution; the parameters are shared, not copied."""
+    gap = GapLinear(classifier.weight.shape[1], classifier.weight.shape[0], classifier.bias is not None)
+    gap.linear.weight.data = classifier.weight.detach().flatten(1)
+    if classifier.bias is not None:
+        gap.linear.bias.data = classifier.bias.detach()
+    return gap
+
+
 class MlpHead(Head):
     """Adaptive average pooling to k×k, flatten, then Linear-ReLU-Dropout for each hidden layer and a last Linear (VGG).
 
@@ -112,7 +121,7 @@ class ModuleHead(Head):
         if classes != self.num_classes:
             for name in self.classifiers:
                 parent, _, leaf = name.rpartition(".")
-                setattr(head.get_submodule(parent), leaf, _with_outputs(head.get_submodule(name), classes))
+                setattr(head.get_submodule(parent), leaf, with_outputs(head.get_submodule(name), classes))
             head.num_classes = classes
         reset(head, generator)
         return head.requires_grad_(True)
@@ -137,7 +146,8 @@ def reset(module: nn.Module, generator: torch.Generator | None = None) -> None:
                 renew()
 
 
-def _with_outputs(layer: nn.Module, outputs: int) -> nn.Module:
+def with_outputs(layer: nn.Module, outputs: int) -> nn.Module:
+    """A new Linear layer or 1×1 convolution like ``layer`` with other outputs; TypeError for other layers."""
     if isinstance(layer, nn.Linear):
         new: nn.Module = nn.Linear(layer.in_features, outputs, layer.bias is not None)
     elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
@@ -155,3 +165,7 @@ SIGMOID = register_head(HeadSpec("sigmoid", "sigmoid", True, "sigmoid (ours)", "
 SIGMOID_SIGNED = register_head(
     HeadSpec("sigmoid_signed", "sigmoid", False, "sigmoid, signed", "Beyond Softmax's branch without its clamp")
 )
+TOKEN_SEMANTIC = register_head(
+    HeadSpec("token_semantic", "semantic", False, "token semantic", "Gao et al., TS-CAM, ICCV 2021, §3", named=True)
+)
+"""A convolution from patch tokens to class maps, trained by cross entropy on frozen tokens; class-token networks."""

@@ -10,7 +10,7 @@ from .base import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
 from .maps import clamps
 
 SUPPLIED: frozenset[Need] = frozenset(
-    {"features", "gradients", "head_gradients", "class_weights", "rescoring", "images"}
+    {"features", "gradients", "head_gradients", "class_weights", "rescoring", "images", "attention"}
 )
 """What ``Evidence`` can give today."""
 
@@ -60,26 +60,33 @@ def _equal(method: CamMethod, branch: Branch, clamp: bool, backbone: Backbone) -
     return (method.clamped_equal if clamp else None), clamp
 
 
-def supports(method: CamMethod, backbone: Backbone) -> str | None:
-    """Why ``method`` cannot run on ``backbone`` (with the nearest method that can), or None if it can."""
+def supports(method: CamMethod, backbone: Backbone, head: HeadSpec | None = None) -> str | None:
+    """Why ``method`` cannot run on ``backbone`` under ``head`` (with the nearest that can), or None if it can.
+
+    Without a head only the method and the network are asked.
+    """
+    if head is not None and head.branch == "semantic" and (why := backbone.lacks("semantic")) is not None:
+        nearest = "softmax" if not method.heads else _nearest(method, backbone)
+        return f"the head {head.name} does not fit {backbone.name}: {why}; nearest: {nearest}"
+    reason = _refusal(method, backbone)
+    return None if reason is None else f"{reason}; nearest: {_nearest(method, backbone)}"
+
+
+def _refusal(method: CamMethod, backbone: Backbone) -> str | None:
     missing = sorted(method.needs - SUPPLIED)
     if missing:
-        reason = f"{method.name} needs {', '.join(missing)}, which cambench cannot supply yet"
-    elif not _runs_on(method, backbone):
+        return f"{method.name} needs {', '.join(missing)}, which cambench cannot supply yet"
+    if "class_weights" in method.needs and backbone.head_kind != "gap_linear":
         kind = {"mlp": "an MLP", "other": "another kind of"}.get(backbone.head_kind, backbone.head_kind)
-        reason = f"{method.name} needs a GAP + linear head, and {backbone.name} has {kind} head"
-    else:
-        return None
-    return f"{reason}; nearest: {_nearest(method, backbone)}"
+        return f"{method.name} needs a GAP + linear head, and {backbone.name} has {kind} head"
+    if "attention" in method.needs and (why := backbone.lacks("attention")) is not None:
+        return f"{method.name} needs attention, which {backbone.name} cannot give: {why}"
+    return None
 
 
 def _nearest(method: CamMethod, backbone: Backbone) -> str:
     """The first method that runs on the backbone, those that equal ``method`` on a GAP + linear head first."""
     others: Iterable[CamMethod] = (CAMS.get(name) for name in CAMS.names() if name != method.name)
-    fits = [m for m in others if _runs_on(m, backbone) and not m.headless]
+    fits = [m for m in others if not m.headless and not m.heads and _refusal(m, backbone) is None]
     fits.sort(key=lambda m: method.name not in (m.gap_linear_equal, m.gap_linear_clamped))
     return fits[0].name if fits else "none"
-
-
-def _runs_on(method: CamMethod, backbone: Backbone) -> bool:
-    return method.needs <= SUPPLIED and ("class_weights" not in method.needs or backbone.head_kind == "gap_linear")

@@ -159,7 +159,9 @@ def head(
     recipe: Annotated[
         str, typer.Option(help="Shipped recipe (paper, paper-augmented, paper-resnet50, synthbirds) or a YAML file.")
     ] = "auto",
-    branch: Annotated[str, typer.Option(help="sigmoid (Eq. 12), or softmax (cross entropy).")] = "sigmoid",
+    branch: Annotated[
+        str, typer.Option(help="sigmoid (Eq. 12), softmax or semantic (TS-CAM's head; cross entropy).")
+    ] = "sigmoid",
     root: Root = None,
     metadata: Metadata = None,
     split: Split = "train",
@@ -192,8 +194,8 @@ def head(
     from .training_log import TrainingLog
 
     request = TrainingRequest(output, dataset, root, metadata, split, evaluate, limit, plugin, device)
-    if branch not in ("sigmoid", "softmax"):
-        raise UsageError(f"branch {branch!r}: expected sigmoid or softmax")
+    if branch not in ("sigmoid", "softmax", "semantic"):
+        raise UsageError(f"branch {branch!r}: expected sigmoid, softmax or semantic")
     request.load_plugins()
     chosen = load_recipe(HeadRecipe, auto_recipe(dataset) if recipe == "auto" else recipe)
     log = TrainingLog(tensorboard)
@@ -202,7 +204,7 @@ def head(
         raise UsageError("--each-epoch needs a split to measure on: give --evaluate")
     network = open_backbone(backbone, weights=weights)
     _say_weights(backbone, weights, network.weights_source, tables[0].num_classes)
-    if branch == "sigmoid" and network.needs_training:
+    if branch != "softmax" and network.needs_training:
         raise UsageError(
             f"{backbone} has no trained weights: give --weights FILE, or train it with `cambench train backbone`"
         )

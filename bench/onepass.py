@@ -131,7 +131,8 @@ class OnePass:
             images = self.backbone.normalise(pixels)
             features = self.features(images)
             logits = self.backbone.head("softmax")(features).float()
-        self.feature_shape = (features.shape[1], features.shape[2], features.shape[3])
+        rows = features.shape[2] - self.backbone.head("softmax").context_rows
+        self.feature_shape = (features.shape[1], rows, features.shape[3])
         labels = batch.labels.to(self.device, non_blocking=True)
         predicted = logits.argmax(1)
         target = predicted if protocol.target == "predicted" else labels

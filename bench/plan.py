@@ -39,7 +39,7 @@ def plan_backbone(name: str, wanted: Iterable[Wanted], backbone: Backbone, proto
     first: dict[MapKey, Triple] = {}
     for triple, explicit in (w for w in wanted if w.triple.backbone == name):
         method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
-        reason = supports(method, backbone)
+        reason = supports(method, backbone, head)
         if reason is not None:
             if explicit:
                 raise UsageError(f"triple {triple}: {reason}")

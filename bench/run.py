@@ -127,8 +127,8 @@ class _Runner:
     ) -> None:
         record = backbone_record(network)
         branches: list[Branch] = ["softmax"]
-        if name in needs_branch(plans, self.protocol, "sigmoid"):
-            branches.append("sigmoid")
+        others: tuple[Branch, ...] = ("sigmoid", "semantic")
+        branches += [b for b in others if name in needs_branch(plans, self.protocol, b)]
         record.branches = keeper.ensure(name, network, branches)
         record.title = BACKBONES.get(name).title if name in BACKBONES else name
         store.add_backbone(name, record)

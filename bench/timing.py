@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from ..baselines.base import CAMS, Backbone
+from ..baselines.base import CAMS, Backbone, Branch
 from ..baselines.cost import Cost, CostError
 from ..datasets.open import open_table
 from ..datasets.schema import Batch, SampleTable
@@ -95,8 +95,10 @@ def time_pass(
         for name in names:
             network = open_network(name, table, config, only_one=len(names) == 1).to(where)
             plan = plan_backbone(name, wanted, network, config.protocol_object)
-            if needs_branch({name: plan}, config.protocol_object, "sigmoid"):
-                network.heads["sigmoid"] = network.head("softmax").fresh().to(where)
+            others: tuple[Branch, ...] = ("sigmoid", "semantic")
+            for branch in others:
+                if needs_branch({name: plan}, config.protocol_object, branch):
+                    network.heads[branch] = network.fresh_head(branch).to(where)
             network.freeze()
             if stage == "load":
                 load = _load_only(network, table, config, where, batches, bar.advance)

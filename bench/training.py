@@ -94,12 +94,12 @@ def train_head(
     Raises:
         TrainingDivergedError: The loss or the head is NaN or infinite; the backbone keeps the heads that it had.
         TrainingMemoryError: A batch does not fit into the device's memory; says the largest that does.
-        UsageError: The table has other classes than the network (sigmoid branch).
+        UsageError: The table has other classes than the network, or the network can have no such branch.
         RunError: The table is empty, or no image could be decoded.
     """
     start = time.perf_counter()
     device = torch.device(device)
-    if branch == "sigmoid" and table.num_classes != backbone.num_classes:
+    if branch != "softmax" and table.num_classes != backbone.num_classes:
         raise UsageError(
             f"{backbone.name} has {backbone.num_classes} classes, {table.name} has {table.num_classes}: "
             "train its softmax head on this data set first"
@@ -109,9 +109,13 @@ def train_head(
     template = backbone.head("softmax")
     # Layers draw default values from the global generator before `fresh` fills them from its own.
     with torch.random.fork_rng(devices=[]):
-        head = template.fresh(torch.Generator().manual_seed(mix(seed, 0, 3)), num_classes=table.num_classes)
+        generator = torch.Generator().manual_seed(mix(seed, 0, 3))
+        try:
+            head = backbone.fresh_head(branch, generator, num_classes=table.num_classes)
+        except TypeError as error:
+            raise UsageError(str(error)) from None
     head.to(device).requires_grad_(True)
-    observed = {"softmax": template} if branch == "sigmoid" else {}
+    observed = {"softmax": template} if branch != "softmax" else {}
     scored = {**observed, branch: head}
 
     source = source or feature_source(

@@ -92,8 +92,8 @@ def train_backbone(
             "other weights"
         )
     labels = checked_labels(table, backbone.num_classes).to(device)
-    if "sigmoid" in backbone.heads:
-        del backbone.heads["sigmoid"]
+    for branch in [b for b in backbone.heads if b != "softmax"]:
+        del backbone.heads[branch]
     backbone.to(device).requires_grad_(True)
     if recipe.channels_last:
         _channels_last(backbone)

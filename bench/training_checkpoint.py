@@ -76,9 +76,12 @@ def load_head(file: Path, backbone: Backbone, branch: Branch = "sigmoid") -> dic
     if made_for and backbone.name and made_for != backbone.name:
         raise UsageError(f"checkpoint {file}: trained on {made_for}'s features, not on {backbone.name}'s")
     classes = int(metadata["num_classes"])
-    if branch == "sigmoid" and classes != backbone.num_classes:
+    if branch != "softmax" and classes != backbone.num_classes:
         raise UsageError(f"checkpoint {file}: {classes} classes, but the network has {backbone.num_classes}")
-    head = backbone.head("softmax").fresh(torch.Generator().manual_seed(0), num_classes=classes)
+    try:
+        head = backbone.fresh_head(branch, torch.Generator().manual_seed(0), num_classes=classes)
+    except TypeError as error:
+        raise UsageError(f"checkpoint {file}: {error}") from None
     apply_state(head, tensors, file)
     put_head(backbone, branch, head)
     return record
@@ -87,16 +90,18 @@ def load_head(file: Path, backbone: Backbone, branch: Branch = "sigmoid") -> dic
 def put_head(backbone: Backbone, branch: Branch, head: Head) -> None:
     """Make ``head`` the frozen ``branch`` of ``backbone``; with a softmax head come its classes."""
     if branch == "softmax":
-        if "sigmoid" in backbone.heads and backbone.head("sigmoid").num_classes != head.num_classes:
-            del backbone.heads["sigmoid"]
+        for other in [b for b in backbone.heads if b != "softmax"]:
+            if getattr(backbone.heads[other], "num_classes", None) != head.num_classes:
+                del backbone.heads[other]
         backbone.num_classes, backbone.needs_training = head.num_classes, False
     backbone.heads[branch] = head
     backbone.freeze()
 
 
 def network_tensors(backbone: Backbone) -> dict[str, Tensor]:
-    """Parameters and buffers of the softmax network: everything except the sigmoid branch."""
-    return {k: v for k, v in backbone.state_dict().items() if not k.startswith("heads.sigmoid.")}
+    """Parameters and buffers of the softmax network: everything except the other branches."""
+    state = backbone.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith("heads.") or k.startswith("heads.softmax.")}
 
 
 def save_network(file: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:

@@ -36,7 +36,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     """Triples that patterns such as ``resnet50/*/{softmax,sigmoid}`` select, in order, without repeats.
 
     Methods that depend on no head (controls) are listed once, under the head ``softmax``. A glob over methods
-    leaves out expensive ones; name those.
+    leaves out expensive ones; name those. A glob over heads leaves out those that are meant to be named.
 
     Raises:
         UsageError: A pattern does not have three parts, or selects nothing.
@@ -55,10 +55,23 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
                         continue
                     right = triple._replace(head="softmax")
                     raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
+                if not _heads_fit(triple, plain, explicit):
+                    continue
                 found[triple] = found.get(triple, False) or explicit
     if not found:
         raise UsageError(f"no triple matches {' '.join(patterns) or '(nothing)'}")
     return [Wanted(t, e) for t, e in found.items()]
+
+
+def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
+    """Whether the method runs under the head; a glob over heads takes named heads only with methods of their own."""
+    own = CAMS.get(triple.cam).heads
+    if own and triple.head not in own:
+        if explicit:
+            right = triple._replace(head=own[0])
+            raise UsageError(f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}; write {right}")
+        return False
+    return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(plain.rsplit("/", 1)[1]))
 
 
 def _matches(plain: str) -> Iterator[Triple]:

@@ -1,63 +1,31 @@
 """Any timm network by its name: ``forward_features`` gives the target feature map, ``forward_head`` the head.
 
 Target layer, layout (NCHW, NHWC, tokens), input mean and std come from timm; what the network really computes is
-checked once on a probe image, so a network that does not fit is refused and never measured wrongly.
+checked once on a probe image, so a network that does not fit is refused and never measured wrongly. The feature map is
+the output of ``forward_features``; for networks that decide by a class token see ``timm_tokens``.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, Literal, cast
 
-import timm
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from ...registry import RegistryError, UnknownNameError
-from ..base import Backbone, Head
-from ..heads import GapLinear, ModuleHead
-from ..weights_io import State, WeightsError, apply_state
+from ..attention import attention_layers, read_attention
+from ..base import Backbone, Branch, Head
+from ..context import rows_of
+from ..heads import ModuleHead, gap_linear_of, reset
+from .timm_create import PROBE_SIZE, classifier_names, create, create_from_state, lacks_classifier
+from .timm_layout import Call, Layout, UnsupportedNetworkError, calls, close, find_layout, last_layer, unsupported
+from .timm_tokens import SemanticHead, Tail, Tap, TokenHead, last_block, packed_features
 
-PROBE_SIZE = 224
-
-
-class UnsupportedNetworkError(RegistryError):
-    """A timm network whose head cannot be run from a feature map (B,N,P,Q)."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the output of ``forward_features`` maps to (B,N,P,Q).
-
-    ``prefix`` counts class and register tokens; ``restore`` puts zeros in their place.
-    """
-
-    kind: Literal["nchw", "nhwc", "tokens"]
-    prefix: int = 0
-
-    def feature_map(self, raw: Tensor) -> Tensor:
-        """(B,N,P,Q) of (B,N,P,Q), (B,P,Q,N) or (B,prefix+P·P,N)."""
-        if self.kind == "nchw":
-            return raw
-        if self.kind == "nhwc":
-            return raw.permute(0, 3, 1, 2)
-        patches = raw[:, self.prefix :]
-        side = math.isqrt(patches.shape[1])
-        return patches.transpose(1, 2).reshape(len(raw), -1, side, side)
-
-    def restore(self, features: Tensor) -> Tensor:
-        """The inverse of ``feature_map``, with zeros for prefix tokens."""
-        if self.kind == "nchw":
-            return features
-        if self.kind == "nhwc":
-            return features.permute(0, 2, 3, 1)
-        patches = features.flatten(2).transpose(1, 2)
-        return nn.functional.pad(patches, (0, 0, self.prefix, 0))
+__all__ = ["Layout", "TimmBackbone", "UnsupportedNetworkError", "create", "create_from_state", "lacks_classifier"]
 
 
 class ForwardHead(nn.Module):
@@ -74,7 +42,7 @@ class ForwardHead(nn.Module):
 
 
 class TimmBackbone(Backbone):
-    """A timm network split at its last feature map.
+    """A timm network split at its last feature map on which the logits depend.
 
     Args:
         model: A network that ``timm.create_model`` made; it is taken apart.
@@ -83,7 +51,7 @@ class TimmBackbone(Backbone):
         std: Input standard deviation in [0, 1]; timm's where None.
 
     Raises:
-        UnsupportedNetworkError: The head does not read a feature map alone.
+        UnsupportedNetworkError: The head does not read one feature map; the message says why.
     """
 
     def __init__(
@@ -96,200 +64,192 @@ class TimmBackbone(Backbone):
         self.name = name
         model.eval()
         self.num_classes = int(model.num_classes)  # type: ignore[arg-type]
+        self.tap: Tap | None = None
+        self.normalisation: nn.Module | None = None
         probe = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            with _calls(model) as body_calls:
+            with calls(model) as body_calls:
                 raw = _forward_features(model, probe, name)
             self.layout = find_layout(model, raw, name)
-            self.feature_layer, self.nonnegative = _last_layer(body_calls, raw)
-            with _calls(model) as head_calls:
+            self.prefix_tokens = self.layout.prefix
+            with calls(model) as head_calls:
                 logits = model.forward_head(raw)  # type: ignore[operator]
-            head = self._split(model, raw, body_calls, head_calls)
-            check = head(self.layout.feature_map(raw))
-        if not _close(check, logits):
-            raise _unsupported(name, "its head gives other logits once it is split from the body")
-        self.model, self.head_kind = model, head.kind
+            if not isinstance(logits, Tensor):
+                raise unsupported(name, "its head returns more than one tensor")
+            names = _children(body_calls), _children(head_calls)
+            if _reads_prefix(model, raw, self.layout):
+                head: Head = self._split_tokens(model, raw, body_calls, *names)
+                self.class_token = True
+                self.model = model
+                features = self.features(probe)
+            else:
+                self.feature_layer, self.nonnegative = last_layer(body_calls, raw)
+                self.model = model
+                features = self.layout.feature_map(raw)
+                head = self._split(model, raw, *names)
+            check = head(features)
+        self.grid = (features.shape[-2] - head.context_rows, features.shape[-1])
+        self.channels = features.shape[1]
+        if not close(check, logits):
+            raise unsupported(name, "its head gives other logits once it is split from the body")
+        self.head_kind = head.kind
         self.heads["softmax"] = head
 
     def features(self, images: Tensor) -> Tensor:
-        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R)."""
-        return self.layout.feature_map(self.model.forward_features(images))  # type: ignore[operator]
+        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R); behind the context of a class-token head.
 
-    def _split(self, model: nn.Module, raw: Tensor, body: list[Call], head: list[Call]) -> Head:
+        Raises:
+            ValueError: A transformer is given images of another size than it was built for.
+        """
+        if self.layout.kind == "tokens" and images.shape[-2:] != (PROBE_SIZE, PROBE_SIZE):
+            size = "×".join(str(n) for n in images.shape[-2:])
+            raise ValueError(f"{self.name} is built for images of {PROBE_SIZE}×{PROBE_SIZE} pixels, got {size}")
+        raw: Tensor = self.model.forward_features(images)  # type: ignore[operator]
+        if self.tap is None or self.normalisation is None:
+            return self.layout.feature_map(raw)
+        tokens = self.tap.take()
+        return packed_features(tokens, self.normalisation, self.prefix_tokens)
+
+    def lacks(self, part: Literal["attention", "semantic"]) -> str | None:
+        """Why the network has no attention matrices, or can take no token-semantic head; None where it can."""
+        if part == "attention":
+            return self._attention_refusal
+        head = self.heads["softmax"]
+        if not isinstance(head, TokenHead):
+            return "it has no class token that decides"
+        return "its last block returns the class token alone" if head.tail.split else None
+
+    def attention(self, images: Tensor) -> Tensor:
+        """Attention (L,B,T,T) of every layer, mean of its heads; one forward with fused attention switched off."""
+        if self._attention_refusal is not None:
+            raise TypeError(f"{self.name} has no attention to read: {self._attention_refusal}")
+        return torch.stack(self._matrices(images))
+
+    def fresh_head(
+        self, branch: Branch, generator: torch.Generator | None = None, num_classes: int | None = None
+    ) -> Head:
+        """An untrained head for a branch; the token-semantic one reads the softmax head's tail."""
+        if branch != "semantic" or self.lacks("semantic") is not None:
+            return super().fresh_head(branch, generator, num_classes)
+        like = cast(TokenHead, self.heads["softmax"])
+        classes = num_classes or self.num_classes
+        head = SemanticHead(copy.deepcopy(like.tail), like.context_rows, self.channels, classes)
+        reset(head.convolution, generator)
+        return cast(Head, head.to(self.mean.device).requires_grad_(True))
+
+    @cached_property
+    def _attention_refusal(self) -> str | None:
+        layers = attention_layers(self._blocks)
+        if not layers:
+            return super().lacks("attention")
+        found = self._matrices(self.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+        tokens = self.prefix_tokens + self.grid[0] * self.grid[1]
+        if len(found) != len(self._blocks) or any(a.shape[1:] != (tokens, tokens) for a in found):
+            return "not every layer attends over all patch tokens"
+        return None
+
+    @property
+    def _blocks(self) -> list[nn.Module]:
+        head = self.heads["softmax"]
+        last = [head.tail.block] if isinstance(head, TokenHead) else []
+        blocks = getattr(self.model, "blocks", None)
+        if not isinstance(blocks, nn.ModuleList | nn.Sequential):
+            return last
+        return [b for b in blocks if not isinstance(b, Tap)] + last
+
+    def _matrices(self, images: Tensor) -> list[Tensor]:
+        return read_attention(attention_layers(self._blocks), lambda: self(images))
+
+    def _split_tokens(
+        self, model: nn.Module, raw: Tensor, body: list[Call], in_body: set[str], in_head: set[str]
+    ) -> TokenHead:
+        """The head of a class-token network: its last block and what follows; the body keeps the rest."""
+        prefix, patches = self.layout.prefix, raw.shape[1] - self.layout.prefix
+        found = last_block(model)
+        made = [c for c in body if found is not None and c.module is found[1]]
+        if found is None or len(made) != 1:
+            raise self._no_gradient("its last block does not begin with one normalisation")
+        place, block = found
+        shapes = [tuple(t.shape[1:2]) if isinstance(t, Tensor) else None for t in made[0].given]
+        if shapes not in ([(prefix + patches,)], [(patches,), (prefix,)]):
+            raise self._no_gradient("its last block takes other tensors than its tokens")
+        parent, _, leaf = place.rpartition(".")
+        self.feature_layer, self.tap = f"{place}.norm1", Tap()
+        self.normalisation = cast(nn.Module, block.norm1)
+        tail = Tail(block, cast(nn.Module, model.norm), prefix, patches, len(shapes) == 2, made[0].options)
+        setattr(model.get_submodule(parent), leaf, self.tap)
+        model.norm = nn.Identity()
+        net = _forward_head_alone(model, in_body - {"norm"}, in_head)
+        return TokenHead(
+            tail, net, rows_of(tail.context, math.isqrt(patches)), self.num_classes, classifier_names(model)
+        )
+
+    def _no_gradient(self, reason: str) -> UnsupportedNetworkError:
+        return unsupported(
+            self.name,
+            f"its head reads the class token, so the patch tokens of the last layer get no gradient, and {reason}; "
+            "ViT, DeiT, BEiT, EVA, CaiT, XCiT and networks that average their tokens work",
+        )
+
+    def _split(self, model: nn.Module, raw: Tensor, in_body: set[str], in_head: set[str]) -> Head:
         """The head as a module of its own; its layers leave ``model``."""
-        averages = _pooled(model, raw, self.layout, self.name)
-        in_body, in_head = ({call.name.split(".")[0] for call in calls} for calls in (body, head))
-        memo: dict[int, Any] = {id(p): None for p in model.parameters(recurse=False)}
-        for child_name, child in model.named_children():
-            if child_name not in in_head:
-                memo[id(child)] = nn.Identity()
-            elif child_name not in in_body:
-                memo[id(child)] = child
-        net = copy.deepcopy(model, memo)
+        features = self.layout.feature_map(raw)
+        averages = _averages(model, raw, features)
         classifier = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
-        for child_name in in_head - in_body:
-            setattr(model, child_name, nn.Identity())
-        whole = ForwardHead(net, self.layout)
+        whole = ForwardHead(_forward_head_alone(model, in_body, in_head), self.layout)
         if averages and isinstance(classifier, nn.Linear | nn.Conv2d):
-            gap = _gap_linear(classifier)
-            features = self.layout.feature_map(raw)
-            if _close(gap(features), whole(features)):
+            gap = gap_linear_of(classifier)
+            if close(gap(features), whole(features)):
                 return gap
-        return ModuleHead(whole, self.num_classes, tuple(f"net.{n}" for n in _classifier_names(model)))
+        return ModuleHead(whole, self.num_classes, tuple(f"net.{n}" for n in classifier_names(model)))
 
 
-def _gap_linear(classifier: nn.Linear | nn.Conv2d) -> GapLinear:
-    """GAP and the weights of a linear layer or a 1×1 convolution (whose logits the caller compares)."""
-    gap = GapLinear(classifier.weight.shape[1], classifier.weight.shape[0], classifier.bias is not None)
-    gap.linear.weight.data = classifier.weight.detach().flatten(1)
-    if classifier.bias is not None:
-        gap.linear.bias.data = classifier.bias.detach()
-    return gap
+def _children(seen: Iterable[Call]) -> set[str]:
+    return {call.name.split(".")[0] for call in seen}
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a submodule: its name, itself, what it returned."""
-
-    name: str
-    module: nn.Module
-    output: Any
-
-
-@contextmanager
-def _calls(model: nn.Module) -> Iterator[list[Call]]:
-    """Calls of all submodules inside the block, in the order in which they end."""
-    calls: list[Call] = []
-    handles = []
-    for name, module in model.named_modules():
-        if name:
-            handles.append(module.register_forward_hook(lambda m, _, out, name=name: calls.append(Call(name, m, out))))
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
-    """Layout of the output ``raw`` of ``forward_features``."""
-    if raw.ndim == 4:
-        stated = getattr(model, "output_fmt", None)
-        stated = str(getattr(stated, "value", stated)).lower() if stated is not None else None
-        channels = getattr(model, "num_features", None)
-        last = raw.shape[1] == raw.shape[2] != raw.shape[3] == channels != raw.shape[1]
-        return Layout("nhwc" if stated == "nhwc" or (stated is None and last) else "nchw")
-    if raw.ndim == 3:
-        prefix = int(getattr(model, "num_prefix_tokens", 0))
-        count = raw.shape[1] - prefix
-        if math.isqrt(count) ** 2 == count:
-            return Layout("tokens", prefix)
-        raise _unsupported(name, f"its {count} tokens form no square map")
-    raise _unsupported(name, f"forward_features returns a tensor of shape {tuple(raw.shape)}, not a feature map")
+def _forward_head_alone(model: nn.Module, in_body: set[str], in_head: set[str]) -> nn.Module:
+    """The model with nothing but what its ``forward_head`` calls; what only that calls leaves ``model``."""
+    memo: dict[int, Any] = {id(p): None for p in model.parameters(recurse=False)}
+    for name, child in model.named_children():
+        if name not in in_head:
+            memo[id(child)] = nn.Identity()
+        elif name not in in_body:
+            memo[id(child)] = child
+    net = copy.deepcopy(model, memo)
+    for name in in_head - in_body:
+        setattr(model, name, nn.Identity())
+    return net
 
 
 def _forward_features(model: nn.Module, probe: Tensor, name: str) -> Tensor:
     if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
-        raise _unsupported(name, "it has no forward_features and forward_head")
+        raise unsupported(name, "it has no forward_features and forward_head")
     try:
         raw = model.forward_features(probe)  # type: ignore[operator]
     except (AssertionError, RuntimeError, ValueError) as error:
         size = f"{PROBE_SIZE}×{PROBE_SIZE}"
-        raise _unsupported(name, f"it does not take images of {size} pixels ({error})") from error
+        raise unsupported(name, f"it does not take images of {size} pixels ({error})") from error
     if not isinstance(raw, Tensor):
-        raise _unsupported(name, f"forward_features returns a {type(raw).__name__}, not one feature map")
+        raise unsupported(name, f"forward_features returns a {type(raw).__name__}, not one feature map")
     return raw
 
 
-def _pooled(model: nn.Module, raw: Tensor, layout: Layout, name: str) -> bool:
-    """Whether the head averages the map and nothing else; raises if it reads more than the map (a class token)."""
-    features = layout.feature_map(raw)
+def _pre_logits(model: nn.Module, raw: Tensor) -> Tensor:
     try:
-        before, after = (model.forward_head(x, pre_logits=True) for x in (raw, layout.restore(features)))  # type: ignore[operator]
+        out: Tensor = model.forward_head(raw, pre_logits=True)  # type: ignore[operator]
     except TypeError:
-        before, after = (model.forward_head(x) for x in (raw, layout.restore(features)))  # type: ignore[operator]
-    if not isinstance(before, Tensor):
-        raise _unsupported(name, "its head returns more than one tensor")
-    if not _close(before, after):
-        raise _unsupported(
-            name,
-            "its head reads the class token, so the patch tokens of the last layer get no gradient; "
-            "networks that average their tokens work (timm names with 'gap', such as vit_little_patch16_reg1_gap_256)",
-        )
-    mean = features.mean((-2, -1))
-    return before.shape == mean.shape and _close(before, mean)
+        out = model.forward_head(raw)  # type: ignore[operator]
+    return out
 
 
-def _last_layer(calls: list[Call], raw: Tensor) -> tuple[str, bool]:
-    """Name of the innermost of the last modules whose output is the feature map, and whether it is a ReLU."""
-    same = [c for c in calls if isinstance(c.output, Tensor) and c.output.shape == raw.shape]
-    same = [c for c in same if not isinstance(c.module, nn.Identity | nn.Dropout) and torch.equal(c.output, raw)]
-    last: Call | None = None
-    while same:
-        last = same[-1]
-        same = [c for c in same if c.name.startswith(f"{last.name}.")]
-    if last is None:
-        return "forward_features", False
-    # A later in-place addition would show as negative values: the recorded output is the tensor itself.
-    return last.name, isinstance(last.module, nn.ReLU | nn.ReLU6) and bool((raw >= 0).all())
+def _reads_prefix(model: nn.Module, raw: Tensor, layout: Layout) -> bool:
+    """Whether the head reads more than the map: a class token."""
+    if layout.prefix == 0:
+        return False
+    return not close(_pre_logits(model, raw), _pre_logits(model, layout.restore(layout.feature_map(raw))))
 
 
-def _close(first: Tensor, second: Tensor) -> bool:
-    return torch.allclose(first, second, rtol=1e-4, atol=1e-5)
-
-
-def _unsupported(name: str, reason: str) -> UnsupportedNetworkError:
-    return UnsupportedNetworkError(f"{name} is not supported yet: {reason}")
-
-
-def create(model_name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
-    """A timm model for images of 224×224 pixels.
-
-    Raises:
-        UnknownNameError: timm has no such model; the message lists the nearest names.
-        WeightsError: Its pretrained weights cannot be had.
-    """
-    if not model_name.startswith(("hf_hub:", "hf-hub:", "local-dir:")) and not timm.is_model(model_name):
-        raise UnknownNameError("timm model", model_name, timm.list_models())
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    config = timm.get_pretrained_cfg(model_name.split(".")[0]) if timm.is_model(model_name) else None
-    if config is not None and config.fixed_input_size and config.input_size[-1] != PROBE_SIZE:
-        options["img_size"] = PROBE_SIZE
-    try:
-        model: nn.Module = timm.create_model(model_name, pretrained=pretrained, **options)
-    except Exception as error:
-        if not pretrained:
-            raise _unsupported(
-                f"timm:{model_name}", f"timm cannot build it for images of 224×224 pixels ({error})"
-            ) from error
-        raise WeightsError(
-            f"timm:{model_name}: its pretrained weights cannot be had ({type(error).__name__}: {error}). "
-            "Give a file with --weights FILE, or --no-pretrained for random ones"
-        ) from error
-    if lacks_classifier(model_name):
-        # Feature extractors come without a classifier; a fresh one stands in until the data's classes are known.
-        model.reset_classifier(1)  # type: ignore[operator]
-    return model
-
-
-def lacks_classifier(model_name: str) -> bool:
-    """Whether timm's model is a feature extractor without classes of its own."""
-    config = timm.get_pretrained_cfg(model_name) if timm.is_model(model_name) else None
-    return config is not None and config.num_classes == 0
-
-
-def create_from_state(model_name: str, state: State, file: str) -> nn.Module:
-    """A timm model with the weights of a file in timm's own key names; its classes are those of the file."""
-    model = create(model_name, pretrained=False)
-    names = _classifier_names(model)
-    weight = state.get(f"{names[0]}.weight") if names else None
-    if weight is not None and len(weight) != model.num_classes:
-        model = create(model_name, pretrained=False, num_classes=len(weight))
-    apply_state(model, state, file)
-    return model
-
-
-def _classifier_names(model: nn.Module) -> tuple[str, ...]:
-    config = getattr(model, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+def _averages(model: nn.Module, raw: Tensor, features: Tensor) -> bool:
+    """Whether the head averages the map and nothing else before its classifier."""
+    return close(_pre_logits(model, raw), features.mean((-2, -1)))

@@ -18,6 +18,8 @@ from .is_cam import is_cam
 from .ss_cam import ss_cam
 from .rise import rise
 from .occlusion import occlusion
+from .rollout import rollout
+from .ts_cam import ts_cam
 from .random_map import random_map
 from .center import center
 from .uniform import uniform
@@ -37,10 +39,12 @@ __all__ = [
     "occlusion",
     "random_map",
     "rise",
+    "rollout",
     "score_cam",
     "shapley_cam",
     "smooth_grad_cam_pp",
     "ss_cam",
+    "ts_cam",
     "uniform",
     "x_grad_cam",
 ]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..attention import attention_layers, explicit_path
 from ..base import register_cam
 from ..evidence import Evidence
 
@@ -22,7 +23,8 @@ def shapley_cam(e: Evidence) -> Tensor:
     compete, S is the logit y_k: ReST would be a function of y_k alone, which rescales the map, or turns its sign. A
     piecewise linear head (GAP + linear, MLP of ReLUs) has no curvature there, H = 0, and Shapley-CAM is Grad-CAM.
     """
-    with torch.enable_grad():
+    # The fused attention kernels have no second derivative.
+    with torch.enable_grad(), explicit_path(attention_layers([e.head])):
         leaf = e.features.clone().requires_grad_()
         logits = e.head(leaf)
         scores = logits + logits.log_softmax(1) if e.branch == "softmax" else logits

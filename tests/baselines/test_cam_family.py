@@ -250,7 +250,7 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
             method = CAMS.get(cam)
             if supports(method, net) is not None:
                 continue
-            for head in map(HEADS.get, HEADS.names()):
+            for head in (h for h in map(HEADS.get, HEADS.names()) if supports(method, net, h) is None):
                 one, two, alone = (
                     score_map(method, e[head.branch], head, PROTOCOLS.get("wsoleval")) for e in (both, again, second)
                 )

@@ -92,4 +92,7 @@ def test_registered_heads() -> None:
         "softmax_clamped": ("softmax", True),
         "sigmoid": ("sigmoid", True),
         "sigmoid_signed": ("sigmoid", False),
+        "token_semantic": ("semantic", False),
     }
+    assert {n: HEADS.get(n).activation for n in found}["token_semantic"] == "softmax"
+    assert [n for n in found if HEADS.get(n).named] == ["token_semantic"]

@@ -124,7 +124,7 @@ def test_aliases_are_equal_and_others_differ(
         method = CAMS.get(cam)
         if supports(method, network):
             continue
-        for head in (HEADS.get(h) for h in HEADS.names()):
+        for head in (h for h in map(HEADS.get, HEADS.names()) if supports(method, network, h) is None):
             low = score_map(method, evidence[head.branch], head, protocol)
             final = finished(low, protocol.rule_for(cam), method)
             maps[cam, head.name] = canonical(method, head, network, protocol), final
@@ -183,7 +183,7 @@ def test_support_reason_names_the_nearest(given_network: Make) -> None:
     tree = CamMethod("rollout", lambda e: e.features, "Rollout", "", needs=frozenset({"attention"}), returns="map")
     assert "attention" in (supports(tree, network) or "")
     for name in CAMS.names():
-        if name != "cam":
+        if name not in ("cam", "rollout", "tscam"):
             assert supports(CAMS.get(name), network) is None
 
 

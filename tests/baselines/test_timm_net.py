@@ -78,14 +78,18 @@ def test_other_classes(name: str, images: Tensor) -> None:
     assert net.head().fresh(num_classes=4)(net.features(images)).shape == (2, 4)
 
 
-def test_class_token_networks_are_refused_with_the_reason() -> None:
-    with pytest.raises(UnsupportedNetworkError, match=r"timm:vit_tiny_patch16_224 .* class token"):
-        open_backbone("timm:vit_tiny_patch16_224", pretrained=False)
-
-
-def test_networks_without_one_map_are_refused() -> None:
-    with pytest.raises(UnsupportedNetworkError, match="crossvit_9_240"):
-        open_backbone("timm:crossvit_9_240", pretrained=False)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("crossvit_9_240", "does not take images of 224×224 pixels"),
+        ("coat_tiny", "returns a list, not one feature map"),
+        ("pit_ti_224", "returns the class token alone"),
+        ("coat_lite_tiny", "class token.*its last block does not begin with one normalisation"),
+    ],
+)
+def test_networks_without_one_map_are_refused(name: str, reason: str) -> None:
+    with pytest.raises(UnsupportedNetworkError, match=f"timm:{name} is not supported: .*{reason}"):
+        open_backbone(f"timm:{name}", pretrained=False)
 
 
 def test_weights_file_in_timms_names(tmp_path: Path, images: Tensor) -> None:

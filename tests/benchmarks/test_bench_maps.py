@@ -34,7 +34,7 @@ def all_maps(net: Backbone, images: Tensor) -> list[Tensor]:
     distinct = {}
     for method in (m for m in map(CAMS.get, CAMS.names()) if not m.expensive):
         for head in map(HEADS.get, HEADS.names()):
-            if supports(method, net) is None:
+            if supports(method, net, head) is None:
                 distinct.setdefault(canonical(method, head, net, PAPER), (method, head))
     return [score_map(m, branches[h.branch], h, PAPER) for m, h in distinct.values()]
 
