@@ -7,9 +7,12 @@ network, a shard of records), so the same command may be interrupted anywhere an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..atomic import write_text
 from ..baselines.open import features_digest, open_backbone
 from ..baselines.weights_io import load_metadata
 from ..results.load import load_run
@@ -37,15 +40,11 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
         UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data).
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folders that cannot be used.
     """
+    request, clock = plan.request, Clock()
     for step in plan.steps:
         say(describe(step))
-        if step.kind == "network":
-            _network(plan, step)
-        elif step.kind == "head":
-            _head(plan, step)
-        else:
-            _records(plan, step)
-    request = plan.request
+        with clock.part(step):
+            _DO[step.kind](plan, step)
     entries = [
         Entry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
         for dataset in plan.triples
@@ -54,12 +53,41 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
     notes = []
     if request.limit is not None:
         notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
-    return write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
+    paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
+    clock.write(request.out / "times.json", plan.planning_seconds)
+    return paths
+
+
+class Clock:
+    """What each step took, and what the reproduction took beside its steps."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._steps: list[dict[str, object]] = []
+        self._parts = 0.0
+
+    @contextmanager
+    def part(self, step: Step) -> Iterator[None]:
+        """Time a step: opening data and network, the work, and writing it, as its own command would do."""
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self._parts += seconds
+        facts = {"kind": step.kind, "dataset": step.dataset, "what": step.what, "there_already": step.done}
+        self._steps.append({**facts, "estimated_s": step.seconds, "seconds": seconds})
+
+    def write(self, file: Path, planning: float) -> None:
+        """``steps`` with their estimated and measured seconds; ``beside_s``: plan, report and all between the steps."""
+        beside = planning + time.perf_counter() - self._start - self._parts
+        content = {"steps": self._steps, "steps_s": self._parts, "beside_s": beside, "planning_s": planning}
+        write_text(file, json.dumps(content, indent=1) + "\n")
 
 
 def describe(step: Step) -> str:
     """A step in one line."""
     verb = {"network": "train network", "head": "train sigmoid branch of", "records": "evaluate"}[step.kind]
+    if step.kind == "network" and not step.images:
+        verb = "take the public weights of"
     return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
 
 
@@ -67,7 +95,7 @@ def _network(plan: ReproductionPlan, step: Step) -> None:
     request = plan.request
     if step.target in request.weights.values():
         return
-    recipe, table = request.recipe_of(step.dataset), tables_of(request, step.dataset, "train")
+    recipe, table = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "train")
     facts = {"data_fingerprint": table.fingerprint, "recipe_digest": recipe.digest, "seed": str(request.seed)}
     if step.target.is_file():
         _same(step.target, facts, load_metadata(step.target))
@@ -131,6 +159,9 @@ def _records(plan: ReproductionPlan, step: Step) -> None:
             metrics=(),
         )
     )
+
+
+_DO: dict[str, Callable[[ReproductionPlan, Step], None]] = {"network": _network, "head": _head, "records": _records}
 
 
 def _same(file: Path, facts: Mapping[str, object], found: Mapping[str, object]) -> None:

@@ -19,7 +19,7 @@ from ..results.paper_tables import TableName, published_table
 from .config import pick_device
 from .errors import UsageError
 from .recipe import BackboneRecipe, HeadRecipe
-from .recipe_files import load_recipe
+from .recipe_files import backbone_recipe_name, load_recipe
 
 Kind = Literal["network", "head", "records"]
 FOLDERS = {
@@ -29,7 +29,6 @@ FOLDERS = {
     "openimages30k": ("OpenImages", "openimages30k", "openimages"),
 }
 """Usual folder names below ``--data-root``."""
-RECIPES = {"cub": "cub", "stanford_cars": "cars", "imagenet": "imagenet", "openimages30k": "openimages"}
 TRAINING_FORWARDS = 3.0
 """A training step costs about three forwards (forward, and a backward of twice its work)."""
 
@@ -61,10 +60,12 @@ class Reproduction:
     dtype: str = "float32"
     resamples: int = 2000
 
-    def recipe_of(self, dataset: str) -> BackboneRecipe:
-        """Recipe of the networks of a data set."""
-        name = RECIPES[dataset] if self.backbone_recipe == "auto" else self.backbone_recipe
-        return load_recipe(BackboneRecipe, name)
+    def recipe_of(self, dataset: str, network: str) -> BackboneRecipe:
+        """Recipe of a network on a data set: its own; the data set's for a stand-in, whose layers are others."""
+        if self.backbone_recipe != "auto":
+            return load_recipe(BackboneRecipe, self.backbone_recipe)
+        own = "" if network in self.substitutes.values() else network
+        return load_recipe(BackboneRecipe, backbone_recipe_name(dataset, own))
 
     def root_of(self, dataset: str) -> Path:
         """Folder of a data set; ``DatasetError`` says where it was looked for."""
@@ -107,6 +108,8 @@ class ReproductionPlan:
     steps: tuple[Step, ...]
     triples: Mapping[str, tuple[str, ...]]
     networks: Mapping[str, str]
+    planning_seconds: float
+    """What making this plan took."""
 
     @property
     def seconds(self) -> float:
@@ -121,13 +124,13 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
         UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one.
         UnknownNameError: No such network or protocol. DatasetError: A data set that is not there.
     """
+    start = time.perf_counter()
     networks, published = _check(request)
     head = load_recipe(HeadRecipe, request.head_recipe)
     steps: list[Step] = []
     triples: dict[str, tuple[str, ...]] = {}
     rates: dict[str, float] = {}
     for dataset in request.datasets or tuple(dict.fromkeys(published["dataset"])):
-        recipe = request.recipe_of(dataset)
         train, test = (tables_of(request, dataset, s) for s in ("train", "test"))
         rows = published[published["dataset"] == dataset]
         wanted = dict.fromkeys(
@@ -137,7 +140,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
         used = [networks[b] for b in dict.fromkeys(rows["backbone"])]
         for name in used:
             rates[name] = rates.get(name) or _forward_seconds(name, request)
-            per_epoch = len(train)
+            recipe, per_epoch = request.recipe_of(dataset, name), len(train)
             file = network_file(request, dataset, name)
             steps.append(
                 _step("network", dataset, name, file, per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name])
@@ -154,7 +157,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             what = f"{len(wanted)} triples, {protocol}"
             forwards = len(wanted) + len(used)
             steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))
-    return ReproductionPlan(request, tuple(steps), triples, networks)
+    return ReproductionPlan(request, tuple(steps), triples, networks, time.perf_counter() - start)
 
 
 def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
