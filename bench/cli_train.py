@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +30,9 @@ from .cli_options import (
     command_line,
 )
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ..baselines.base import Backbone
 
 app = typer.Typer(
     help="Train a softmax network, or the sigmoid branch of one, from a recipe.",
@@ -100,7 +103,7 @@ def backbone(
         tables = request.tables()
         network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
         if ranks.first:
-            _say_weights(backbone, weights, network.weights_source, tables[0].num_classes)
+            _say_weights(network, weights)
         state_file = output.with_suffix(".training")
         try:
             record = train_backbone(
@@ -170,6 +173,9 @@ def head(
         bool, typer.Option("--each-epoch", help="Measure top-1 of both heads after every epoch.")
     ] = False,
     weights: Weights = None,
+    softmax_weights: Annotated[
+        Path | None, typer.Option(help="Softmax head of this data set, written by --branch softmax.")
+    ] = None,
     pass_batch: Annotated[int, typer.Option(help="Images a batch of the frozen network's one pass.", min=1)] = 32,
     seed: Seed = 0,
     device: Device = "auto",
@@ -184,11 +190,20 @@ def head(
     Example:
 
         cambench train head --backbone slim_resnet --dataset synthbirds --out slim_resnet.sigmoid.safetensors
+
+    Both heads of a network with classes of its own on new data, and a run with them:
+
+        cambench train head --backbone NET --dataset cub --root DIR --branch softmax --out a.safetensors
+
+        cambench train head --backbone NET --dataset cub --root DIR --softmax-weights a.safetensors --out b.safetensors
+
+        cambench run --dataset cub --root DIR --triples 'NET/gradcam/*' --softmax-weights a.safetensors
+        --head-weights b.safetensors --out runs/cub
     """
     from ..baselines.open import open_backbone
     from .recipe import HeadRecipe
     from .recipe_files import auto_recipe, load_recipe
-    from .training import save_head, train_head
+    from .training import load_head, save_head, train_head
     from .training_checkpoint import save_tensors
     from .training_guard import TrainingDivergedError
     from .training_log import TrainingLog
@@ -203,7 +218,9 @@ def head(
     if each_epoch and len(tables) == 1:
         raise UsageError("--each-epoch needs a split to measure on: give --evaluate")
     network = open_backbone(backbone, weights=weights)
-    _say_weights(backbone, weights, network.weights_source, tables[0].num_classes)
+    _say_weights(network, weights)
+    if softmax_weights is not None:
+        load_head(softmax_weights, network, "softmax")
     if branch != "softmax" and network.needs_training:
         raise UsageError(
             f"{backbone} has no trained weights: give --weights FILE, or train it with `cambench train backbone`"
@@ -258,19 +275,17 @@ def keys(
     out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
 
 
-def _say_weights(name: str, file: Path | None, source: str, classes: int) -> None:
-    """Where the parameters come from; of a published layout, what became of its keys."""
+def _say_weights(network: Backbone, file: Path | None) -> None:
+    """Where the parameters come from, whether the head is new; of a published layout, what became of its keys."""
     from ..baselines.checkpoint_layouts import layout_of
     from ..baselines.checkpoints import account_of
 
-    out.print(f"{name}: weights from {source}", soft_wrap=True, markup=False)
-    if file is None or layout_of(name) is None:
-        return
-    account = account_of(name, file)
-    if account.unused or account.missing or account.notes:
-        out.print(account.summary(), soft_wrap=True, markup=False)
-    if account.num_classes not in (None, classes):
-        out.print(f"{file.name} has {account.num_classes} classes, the data set {classes}: the softmax head is new")
+    new = f"; the softmax head of {network.num_classes} classes is new" if network.needs_training else ""
+    out.print(f"{network.name}: weights from {network.weights_source}{new}", soft_wrap=True, markup=False)
+    if file is not None and layout_of(network.name) is not None:
+        account = account_of(network.name, file)
+        if account.unused or account.missing or account.notes:
+            out.print(account.summary(), soft_wrap=True, markup=False)
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 import yaml
 
 from cambench.baselines.base import BACKBONES, register_backbone
@@ -116,3 +117,98 @@ def test_help_has_a_worked_example(cambench, verb):
     code, out, _ = cambench(f"train {verb} --help")
     assert code == 0
     assert f"cambench train {verb} --backbone slim_resnet" in " ".join(out.split())
+
+
+def test_every_checkpoint_carries_recipe_data_metrics_and_seed(world, cambench, backbone_recipe, head_recipe):
+    line = f"train backbone {COMMON} --recipe backbone.yaml --out net.safetensors --seed 4 --accumulate 2"
+    code, out, err = cambench(f"{line} --dtype bfloat16 --save-minutes 0")
+    assert code == 0, err
+    code, out, err = cambench(
+        f"train head {COMMON} --recipe head.yaml --weights net.safetensors --out head.safetensors --seed 6 --each-epoch"
+    )
+    assert code == 0, err
+    assert out.count("top-1 on test: softmax") == head_recipe.epochs
+    for file, seed, digest in (
+        ("net", 4, backbone_recipe.model_copy(update={"accumulate": 2, "dtype": "bfloat16"}).digest),
+        ("head", 6, head_recipe.digest),
+    ):
+        record = cli_train.read_provenance(world / f"{file}.safetensors")["record"]
+        assert (record["seed"], record["recipe_digest"], record["data_fingerprint"]) == (seed, digest, "0-30-train")
+        assert record["recipe"]["name"] == "tiny"
+        assert record["losses"]
+        assert record["eval_top1"]
+        assert record["versions"]["torch"]
+    command = cli_train.read_provenance(world / "net.safetensors")["command"]
+    assert "--accumulate 2 --dtype bfloat16" in command
+
+
+def test_recipe_names_its_network_and_data_set(world, cambench, backbone_recipe):
+    named = {**backbone_recipe.model_dump(mode="json"), "network": "tiny", "dataset": "squares"}
+    (world / "named.yaml").write_text(yaml.safe_dump(named))
+    code, _, err = cambench("train backbone --recipe named.yaml --device cpu --out net.safetensors")
+    assert code == 0, err
+    assert "--backbone tiny --dataset squares" in cli_train.read_provenance(world / "net.safetensors")["command"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train backbone --recipe backbone.yaml --out n.safetensors", "is for any backbone: give --backbone"),
+        ("train backbone --out n.safetensors", "give --recipe NAME, or --backbone and --dataset"),
+        (f"train backbone {COMMON} --out n.safetensors", "no backbone recipe ships for squares"),
+        (
+            f"train backbone {COMMON} --recipe backbone.yaml --dtype int8 --out n.safetensors",
+            "--dtype: Input should be",
+        ),
+        (
+            f"train backbone {COMMON} --recipe backbone.yaml --accumulate 9 --out n.safetensors",
+            "8 images cannot be cut",
+        ),
+        ("train backbone --recipe cub-resnet50 --root nowhere --out n.safetensors", "cub: root nowhere does not exist"),
+        ("train backbone --recipe imagenet-vgg16_gap --out n.safetensors", "imagenet"),
+        (f"train head {COMMON} --evaluate none --each-epoch --out n.safetensors", "--each-epoch needs a split"),
+        ("train keys net.pth --backbone slim_vgg", "no layout of published checkpoints"),
+    ],
+)
+def test_more_wrong_use(world, cambench, line, message):
+    code, _, err = cambench(line)
+    assert code in (1, 2)
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not list(world.glob("*.safetensors"))
+
+
+def test_weights_of_another_data_set_start_a_network_aloud_and_are_refused_elsewhere(world, cambench, network):
+    from cambench.baselines.weights_io import save_state
+
+    save_state(world / "seven.safetensors", network(classes=7).state_dict(), {})
+    code, _, err = cambench(f"train head {COMMON} --recipe head.yaml --weights seven.safetensors --out h.safetensors")
+    assert code == 2
+    assert "tiny has 7 classes, squares has 3" in err
+    line = f"run --dataset squares --triples tiny/gradcam/softmax --weights seven.safetensors --out {world / 'run'}"
+    code, _, err = cambench(f"{line} --device cpu")
+    assert code == 2
+    assert "this tiny has 7 classes, squares has 3" in " ".join(err.split())
+    code, out, err = cambench(
+        f"train backbone {COMMON} --recipe backbone.yaml --weights seven.safetensors --out n.safetensors"
+    )
+    assert code == 0, err
+    assert "weights from file seven.safetensors; the softmax head of 3 classes is new" in out
+    assert open_backbone("tiny", weights=world / "n.safetensors").num_classes == 3
+
+
+def test_account_of_a_checkpoint(world, cambench):
+    from torchvision import models
+
+    with torch.device("meta"):
+        keys = models.vgg16(weights=None, init_weights=False).state_dict()
+    state = {k: torch.zeros((1,) * v.ndim).expand(v.shape) for k, v in keys.items()}
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, world / "vgg.pth.tar")
+    code, out, err = cambench("train keys vgg.pth.tar --backbone vgg16_gap")
+    assert code == 0, err
+    assert "26 keys used; branches in the file: none" in out
+    assert "unused (6), the ImageNet network's own classifier" in out
+    assert "missing (4), fresh parameters, to be trained" in out
+    code, out, _ = cambench("train keys vgg.pth.tar --backbone vgg16 --all")
+    assert "branches in the file: softmax (1000 classes)" in out
+    assert "used     classifier.6.bias -> heads.softmax.mlp.6.bias" in out

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,8 @@ from cambench.bench.errors import RunError, UsageError
 from cambench.bench.feature_cache import pooling_is_exact
 from cambench.bench.training import TrainingDivergedError, load_head, save_head, top1, train_head
 from cambench.bench.training_checkpoint import save_tensors
+from cambench.bench.training_optim import epoch_order
+from cambench.datasets.loading import load_batches
 
 
 def states(module):
@@ -88,8 +91,6 @@ def test_one_step_of_plain_sgd_is_the_gradient_of_eq_12(network, table, head_rec
     start, moved = network(), network()
     train_head(start, table, frozen)
     train_head(moved, table, recipe)
-    from cambench.datasets.loading import load_batches
-
     batch = next(load_batches(table, range(30), 16, 30, 0, masks=False))
     with torch.no_grad():
         pooled = moved.features(moved.normalise(batch.images / 255)).mean((2, 3)).double()
@@ -101,6 +102,71 @@ def test_one_step_of_plain_sgd_is_the_gradient_of_eq_12(network, table, head_rec
     new = moved.head("sigmoid").linear
     torch.testing.assert_close(new.weight.double(), weight - 0.5 * slope.T @ pooled, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(new.bias.double(), bias - 0.5 * slope.sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_whole_training_is_that_of_an_independent_float64_implementation(network, tables, head_recipe):
+    """The published schedule: SGD, Nesterov, weight decay, a tenth in the last epoch; Eq. 12 in NumPy, with its own
+    momentum, and torch's BCEWithLogits with ``pos_weight`` beside it."""
+    table = tables(30)
+    sgd = {"name": "sgd", "lr": 0.3, "weight_decay": 5e-4, "momentum": 0.9, "nesterov": True}
+    schedule = {"kind": "step", "milestones": [2], "gamma": 0.1}
+    fields = {"epochs": 3, "batch_size": 8, "optimiser": sgd, "schedule": schedule}
+    recipe = type(head_recipe)(**{**head_recipe.model_dump(), **fields})
+    start, trained = network(), network()
+    train_head(start, table, recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"lr": 1e-30})}))
+    record = train_head(trained, table, recipe, seed=0)
+
+    batch = next(load_batches(table, range(30), 16, 30, 0, masks=False))
+    with torch.no_grad():
+        pooled = trained.features(trained.normalise(batch.images / 255)).mean((2, 3)).double().numpy()
+    labels = batch.labels.numpy()
+    linear = start.head("sigmoid").linear
+    weight, bias = linear.weight.double().numpy().copy(), linear.bias.double().numpy().copy()
+    speed, losses = [np.zeros_like(weight), np.zeros_like(bias)], []
+    beside = torch.nn.BCEWithLogitsLoss(pos_weight=torch.full((3,), 2.0, dtype=torch.float64))
+    for epoch in range(3):
+        rate, order, total = 0.3 * (0.1 if epoch == 2 else 1.0), epoch_order(30, 0, epoch), 0.0
+        for first in range(0, 30, 8):
+            rows = order[first : first + 8]
+            x, y = pooled[rows], np.eye(3)[labels[rows]]
+            logits = x @ weight.T + bias
+            score = 1 / (1 + np.exp(-logits))
+            terms = (1 - 1 / 3) * y * np.log(score) + (1 / 3) * (1 - y) * np.log(1 - score)
+            loss = -terms.sum() / len(rows)
+            assert float(beside(torch.tensor(logits), torch.tensor(y))) == pytest.approx(loss, rel=1e-12)
+            total += loss * len(rows)
+            slope = (-(1 - 1 / 3) * y * (1 - score) + (1 / 3) * (1 - y) * score) / len(rows)
+            for i, (value, gradient) in enumerate(((weight, slope.T @ x), (bias, slope.sum(0)))):
+                gradient = gradient + 5e-4 * value
+                speed[i] = 0.9 * speed[i] + gradient
+                value -= rate * (gradient + 0.9 * speed[i])
+        losses.append(total / 30)
+    assert record.losses == pytest.approx(losses, rel=1e-5)
+    end = trained.head("sigmoid").linear
+    np.testing.assert_allclose(end.weight.numpy(), weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(end.bias.numpy(), bias, rtol=1e-4, atol=1e-6)
+
+
+def test_both_heads_are_scored_after_each_epoch_from_one_pass(network, table, tables, head_recipe):
+    test = tables(21, seed=1, split="test")
+    backbone = network("mlp")
+    clean, seen = backbone.features, []
+
+    def counted(images):
+        seen.append(len(images))
+        return clean(images)
+
+    backbone.features = counted
+    record = train_head(backbone, table, head_recipe, evaluate=test, each_epoch=True)
+    assert sum(seen) == 30 + 21, "one pass over each split"
+    assert len(record.epoch_top1) == head_recipe.epochs
+    assert record.epoch_top1[-1] == record.eval_top1 == top1(backbone, test, 16, "cpu")
+    assert len({e["softmax"] for e in record.epoch_top1}) == 1, "the softmax head is frozen"
+    assert len({e["sigmoid"] for e in record.epoch_top1}) > 1
+    plain = network("mlp")
+    again = train_head(plain, table, head_recipe, evaluate=test)
+    assert again.epoch_top1 == ()
+    assert_same(states(plain.head("sigmoid")), states(backbone.head("sigmoid")))
 
 
 def test_softmax_head_for_other_classes(network, table, tables, head_recipe):
