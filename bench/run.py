@@ -125,11 +125,12 @@ class _Runner:
         network: Backbone,
         plans: Mapping[str, BackbonePlan],
     ) -> None:
-        record = backbone_record(network)
         branches: list[Branch] = ["softmax"]
         others: tuple[Branch, ...] = ("sigmoid", "semantic")
         branches += [b for b in others if name in needs_branch(plans, self.protocol, b)]
-        record.branches = keeper.ensure(name, network, branches)
+        found = keeper.ensure(name, network, branches)
+        record = backbone_record(network)
+        record.branches = found
         record.title = BACKBONES.get(name).title if name in BACKBONES else name
         store.add_backbone(name, record)
 

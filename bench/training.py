@@ -102,7 +102,7 @@ def train_head(
     if branch != "softmax" and table.num_classes != backbone.num_classes:
         raise UsageError(
             f"{backbone.name} has {backbone.num_classes} classes, {table.name} has {table.num_classes}: "
-            "train its softmax head on this data set first"
+            "train its softmax head on this data set first (--branch softmax) and give its file with --softmax-weights"
         )
     labels = checked_labels(table, table.num_classes).to(device)
     backbone.to(device).freeze()

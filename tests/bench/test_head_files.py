@@ -1,0 +1,74 @@
+"""Heads trained by themselves, for a network whose own classes are not the data set's, and a run that takes them."""
+
+import pytest
+from typer.testing import CliRunner
+
+from cambench.bench.cli import app
+from cambench.bench.errors import UsageError
+from cambench.bench.run import run
+
+RECIPE = """name: tiny
+source: a test
+epochs: 2
+batch_size: 4
+size: 64
+optimiser: {name: sgd, lr: 0.05, weight_decay: 0.0}
+schedule: {kind: step}
+augment: null
+"""
+
+
+@pytest.fixture
+def seven(blobs):
+    """The blobs with labels modulo seven, so that no shipped network has their classes."""
+    for file in blobs[1].glob("*/class_labels.txt"):
+        lines = [line.rsplit(",", 1) for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{name},{int(label) % 7}\n" for name, label in lines))
+    return blobs
+
+
+def test_both_heads_from_files(seven, settings, tmp_path, monkeypatch):
+    (tmp_path / "head.yaml").write_text(RECIPE)
+    words = f"train head --backbone slim_vgg_gap --dataset wsol --root {seven[0]} --metadata {seven[1]}"
+    words += f" --recipe {tmp_path}/head.yaml --evaluate none --device cpu --workers 1"
+
+    def train(*more):
+        return CliRunner().invoke(app, [*words.split(), *more])
+
+    refused = train("--out", str(tmp_path / "b.safetensors"))
+    assert isinstance(refused.exception, UsageError)
+    assert "--branch softmax" in str(refused.exception)
+    assert "--softmax-weights" in str(refused.exception)
+    first, second = (tmp_path / f"{name}.safetensors" for name in "ab")
+    done = train("--branch", "softmax", "--out", str(first))
+    assert done.exit_code == 0, done.output
+    done = train("--softmax-weights", str(first), "--out", str(second))
+    assert done.exit_code == 0, done.output
+
+    monkeypatch.setattr("cambench.bench.prepare.train_head", None)
+    triples = ("slim_vgg_gap/gradcam/{softmax,sigmoid}",)
+    fields = {**settings, "triples": triples, "softmax_weights": first, "head_weights": second}
+    manifest = run(**fields).run.manifest
+    assert manifest.dataset.num_classes == manifest.backbones["slim_vgg_gap"].num_classes == 7
+    branches = manifest.backbones["slim_vgg_gap"].branches
+    assert {k: b.provenance for k, b in branches.items()} == {
+        "softmax": "file a.safetensors",
+        "sigmoid": "file b.safetensors",
+    }
+    assert all(b.training["num_classes"] == 7 for b in branches.values())
+    with pytest.raises(UsageError, match="holds the sigmoid branch, wanted the softmax branch"):
+        run(**{**fields, "out": tmp_path / "wrong", "softmax_weights": second})
+
+
+def test_a_softmax_file_of_other_classes_is_refused(blobs, seven, settings, tmp_path):
+    (tmp_path / "head.yaml").write_text(RECIPE)
+    words = f"train head --backbone slim_vgg_gap --dataset wsol --root {seven[0]} --metadata {seven[1]}"
+    words += f" --recipe {tmp_path}/head.yaml --evaluate none --branch softmax --out {tmp_path}/a.safetensors"
+    assert CliRunner().invoke(app, words.split()).exit_code == 0
+    labels = blobs[1] / "test" / "class_labels.txt"
+    labels.write_text(labels.read_text().replace(",6", ",9"))
+    with pytest.raises(Exception, match="labels up to 9, but slim_vgg_gap has 7 classes"):
+        run(
+            **{**settings, "triples": ("slim_vgg_gap/gradcam/softmax",)},
+            softmax_weights=tmp_path / "a.safetensors",
+        )
