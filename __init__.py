@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
+    from .baselines.backbones.wrapped import wrap
     from .baselines.base import register_backbone, register_cam, register_head
     from .bench.run import run
     from .datasets.schema import register_dataset
@@ -32,6 +33,7 @@ _HOMES = {
     "register_head": ".baselines.base",
     "register_metric": ".metrics",
     "run": ".bench.run",
+    "wrap": ".baselines.backbones.wrapped",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "register_head",
     "register_metric",
     "run",
+    "wrap",
 ]
 
 

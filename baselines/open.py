@@ -109,7 +109,7 @@ def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool)
     backbone = spec.build(None)
     if pretrained and spec.pretrained is not None:
         backbone.weights_source = spec.pretrained(backbone)
-    else:
+    elif backbone.weights_source == "untrained":
         backbone.needs_training = True
     return backbone
 
