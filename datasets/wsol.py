@@ -25,6 +25,8 @@ OPTIONS = {
     "num_classes": "number of classes (default: known for ILSVRC, CUB, CARS, OpenImages; else the largest label + 1)",
     "class_names": "text file with one class name per line, in label order",
 }
+CHUNK = 1 << 16
+"""Rows in memory at a time. Part of the fingerprint of larger sets, so it never changes."""
 KNOWN_SETS = {"ILSVRC": 1000, "CUB": 200, "CARS": 196, "OpenImages": 100}
 _ID_PATTERNS = (
     (re.compile(r"(^|/)ILSVRC2012_(val|test)_\d{8}\.|^val2/\d+/|(^|/)n\d{8}_\d+\."), "ILSVRC"),
@@ -89,23 +91,16 @@ def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) ->
         findings.note(f"number of classes taken from the largest label + 1: {len(names)}", fix="pass num_classes=N")
     if meta.boxes is None and meta.masks is None:
         findings.note("no boxes and no masks: localisation metrics need one of them", folder / PLACES)
-    mask_root = Path(str(options["mask_root"])).expanduser() if "mask_root" in options else None
+    locate_mask = _find_masks(meta, root, options, index) if meta.masks else None
 
     def chunks() -> Iterator[Chunk]:
-        paths = [locate(i) for i in meta.ids]
-        chunk = Chunk(
-            ids=meta.ids,
-            paths=paths,
-            labels=meta.labels,
-            widths=meta.widths,
-            heights=meta.heights,
-            boxes=meta.boxes,
-            box_offsets=meta.box_offsets,
-            sizes=index.sizes(paths),
-        )
-        if meta.masks is not None:
-            _add_masks(chunk, meta, root, mask_root, index, findings)
-        yield chunk
+        for start in range(0, len(meta.ids), CHUNK):
+            chunk = meta.rows(start, start + CHUNK)
+            chunk.paths = [locate(i) for i in chunk.ids]
+            chunk.sizes = index.sizes(chunk.paths)
+            if locate_mask is not None and chunk.masks is not None and chunk.ignores is not None:
+                _add_masks(chunk, chunk.masks, chunk.ignores, locate_mask, index, findings)
+            yield chunk
 
     return Built(
         class_names=names,
@@ -193,16 +188,24 @@ def _found(path: str, index: FileIndex) -> tuple[str, bool]:
     return path, False
 
 
+def _find_masks(meta: Metadata, root: Path, options: Mapping[str, Any], index: FileIndex) -> Callable[[str], str]:
+    """The rule from a mask's name to its path."""
+    if "mask_root" in options:
+        mask_root = Path(str(options["mask_root"])).expanduser()
+        return lambda name: f"{mask_root}/{name}"
+    names = [m for row in meta.masks or () for m in row] + [i for i in meta.ignores or () if i]
+    return find_images(root, names, "masks", index)[0]
+
+
 def _add_masks(
-    chunk: Chunk, meta: Metadata, root: Path, mask_root: Path | None, index: FileIndex, findings: Findings
+    chunk: Chunk,
+    masks: list[list[str]],
+    ignores: list[str | None],
+    locate: Callable[[str], str],
+    index: FileIndex,
+    findings: Findings,
 ) -> None:
-    assert meta.masks is not None
-    assert meta.ignores is not None
-    names = [m for row in meta.masks for m in row] + [i for i in meta.ignores if i]
-    if mask_root is not None:
-        locate: Callable[[str], str] = lambda name: f"{mask_root}/{name}"  # noqa: E731
-    else:
-        locate, _ = find_images(root, names, "masks", index)
+    names = [m for row in masks for m in row] + [i for i in ignores if i]
     lost = [n for n in names if index.size(locate(n)) <= MISSING]
     if lost:
         findings.error(
@@ -210,8 +213,8 @@ def _add_masks(
             fix="complete the data set, or pass mask_root=DIR",
             count=len(lost),
         )
-    chunk.masks = [[locate(m) for m in row] for row in meta.masks]
-    chunk.ignores = [locate(i) if i else None for i in meta.ignores]
+    chunk.masks = [[locate(m) for m in row] for row in masks]
+    chunk.ignores = [locate(i) if i else None for i in ignores]
     sizes = [sum(index.size(p) for p in row) for row in chunk.masks]
     if chunk.sizes is not None:
         # Sizes enter the fingerprint: the masks' count too; a missing image stays missing.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from .findings import Findings, some
+from .names import Names
 from .rows import Ints
 from .textfiles import read_lines, shorten
 
@@ -19,15 +18,15 @@ IDS = "image_ids.txt"
 
 
 def read_columns(
-    path: Path, row_of: Mapping[str, int], numbers: int, findings: Findings
+    path: Path, ids: Names, numbers: int, findings: Findings
 ) -> tuple[Ints, npt.NDArray[np.float64], Ints] | None:
     """Rows, values (M,numbers) and line numbers of `path,number…` lines; None where the file is empty or all bad."""
+    clean = _read_clean(path, ids, numbers)
+    if clean is not None:
+        return clean
     lines = read_lines(path)
     if not lines:
         return None
-    clean = _read_clean(path, row_of, numbers, len(lines))
-    if clean is not None:
-        return clean
     split = [line.rsplit(",", numbers) for line in lines]
     expected = ",".join(["path", *(["number"] * numbers)])
     good = [i for i, f in enumerate(split) if len(f) == numbers + 1]
@@ -37,7 +36,7 @@ def read_columns(
             report_fields(path, i + 1, lines[i], expected, findings)
         split = [split[i] for i in good]
     at = np.array(good, np.int64) + 1
-    rows = np.fromiter((row_of.get(f[0], -1) for f in split), np.int64, len(split))
+    rows = np.fromiter((ids.row_of.get(f[0], -1) for f in split), np.int64, len(split))
     try:
         values = np.array([f[1:] for f in split], dtype=np.float64).reshape(-1, numbers)
     except ValueError:
@@ -78,26 +77,45 @@ def report_unknown(path: Path, unknown: list[tuple[int, str]], findings: Finding
         )
 
 
-def _read_clean(
-    path: Path, row_of: Mapping[str, int], numbers: int, lines: int
-) -> tuple[Ints, npt.NDArray[np.float64], Ints] | None:
+def read_ids(path: Path) -> Names | None:
+    """The ids of a list without any defect; None for every other file, whose defects need their lines."""
+    table = _read_table(path, {"id": pa.string()}, "\x1f")
+    if table is None or not table.num_rows:
+        return None
+    ids = Names(table["id"])
+    return None if ids.may_repeat() else ids
+
+
+def _read_clean(path: Path, ids: Names, numbers: int) -> tuple[Ints, npt.NDArray[np.float64], Ints] | None:
     """``read_columns`` of a file without any defect; None for every other file, whose defects need their lines."""
     names = [str(i) for i in range(numbers)]
-    try:
-        table = pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(column_names=["path", *names], use_threads=False),
-            parse_options=pa_csv.ParseOptions(quote_char=False),
-            convert_options=pa_csv.ConvertOptions(
-                column_types={"path": pa.string(), **dict.fromkeys(names, pa.float64())}, null_values=[]
-            ),
-        )
-    except pa.ArrowException:
+    table = _read_table(path, {"path": pa.string(), **dict.fromkeys(names, pa.float64())}, ",")
+    if table is None:
         return None
-    rows = pc.index_in(table["path"], value_set=pa.array(list(row_of), pa.string()))
-    if table.num_rows != lines or rows.null_count:
+    rows = ids.positions(table["path"])
+    if rows is None:
         return None
     values = np.column_stack([table[n].to_numpy() for n in names])
     if not np.isfinite(values).all():
         return None
-    return rows.to_numpy().astype(np.int64), values, np.arange(1, lines + 1)
+    return rows, values, np.arange(1, table.num_rows + 1)
+
+
+def _read_table(path: Path, columns: dict[str, pa.DataType], delimiter: str) -> pa.Table | None:
+    """A file whose every line has these columns; None for any other."""
+    try:
+        table = pa_csv.read_csv(
+            path,
+            read_options=pa_csv.ReadOptions(column_names=list(columns), use_threads=False),
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, quote_char=False),
+            convert_options=pa_csv.ConvertOptions(column_types=columns, null_values=[]),
+        )
+        return table if table.num_rows == _count_lines(path) else None
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _count_lines(path: Path) -> int:
+    """Lines of a file, blank ones at the end left out."""
+    text = path.read_bytes().rstrip()
+    return text.count(b"\n") + 1 if text else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .findings import Findings, some
-from .rows import Ints, group_boxes
+from .names import Names
+from .rows import Chunk, Ints, group_boxes
 from .schema import DatasetError
 from .textfiles import read_lines
-from .wsol_columns import IDS, read_columns, report_fields, report_unknown
+from .wsol_columns import IDS, read_columns, read_ids, report_fields, report_unknown
 
 LABELS, SIZES, PLACES = "class_labels.txt", "image_sizes.txt", "localization.txt"
 
@@ -22,7 +22,7 @@ LABELS, SIZES, PLACES = "class_labels.txt", "image_sizes.txt", "localization.txt
 class Metadata:
     """One split. ``boxes``/``box_offsets`` or ``masks``/``ignores`` or neither; paths as in the files, by row."""
 
-    ids: list[str]
+    ids: Names
     labels: Ints
     widths: Ints | None = None
     heights: Ints | None = None
@@ -31,6 +31,19 @@ class Metadata:
     masks: list[list[str]] | None = None
     ignores: list[str | None] | None = None
 
+    def rows(self, start: int, stop: int) -> Chunk:
+        """Rows ``start`` … ``stop``, without the images' paths; masks as they are named in the files."""
+        part = slice(start, stop)
+        chunk = Chunk(ids=self.ids[part], paths=[], labels=self.labels[part])
+        if self.widths is not None and self.heights is not None:
+            chunk.widths, chunk.heights = self.widths[part], self.heights[part]
+        if self.boxes is not None and self.box_offsets is not None:
+            offsets = self.box_offsets[start : stop + 1]
+            chunk.boxes, chunk.box_offsets = self.boxes[offsets[0] : offsets[-1]], offsets - offsets[0]
+        if self.masks is not None and self.ignores is not None:
+            chunk.masks, chunk.ignores = self.masks[part], self.ignores[part]
+        return chunk
+
 
 def read_metadata(folder: Path, findings: Findings) -> Metadata:
     """The metadata of one split folder; problems go to ``findings`` with file and line.
@@ -38,22 +51,30 @@ def read_metadata(folder: Path, findings: Findings) -> Metadata:
     Raises:
         DatasetError: ``image_ids.txt`` or ``class_labels.txt`` is missing, empty or not UTF-8.
     """
-    ids = read_lines(folder / IDS)
-    if not ids:
-        raise DatasetError(f"{folder / IDS}: the file is empty; expected one image path per line")
-    row_of = {image_id: i for i, image_id in enumerate(ids)}
-    if len(row_of) < len(ids) or "" in row_of:
-        _report_duplicates(folder / IDS, ids, findings)
-        ids = [i for i in row_of if i]
-        row_of = {image_id: i for i, image_id in enumerate(ids)}
-    meta = Metadata(ids, _labels(folder / LABELS, row_of, findings))
+    ids = _ids(folder / IDS, findings)
+    meta = Metadata(ids, _labels(folder / LABELS, ids, findings))
     if (folder / SIZES).is_file():
-        sizes = read_columns(folder / SIZES, row_of, 2, findings)
+        sizes = read_columns(folder / SIZES, ids, 2, findings)
         if sizes is not None:
             _read_sizes(meta, folder / SIZES, *sizes, findings)
     if (folder / PLACES).is_file():
-        _places(meta, folder / PLACES, row_of, findings)
+        _places(meta, folder / PLACES, findings)
     return meta
+
+
+def _ids(path: Path, findings: Findings) -> Names:
+    """The distinct ids in file order; repeated and blank lines are findings."""
+    clean = read_ids(path)
+    if clean is not None:
+        return clean
+    lines = read_lines(path)
+    if not lines:
+        raise DatasetError(f"{path}: the file is empty; expected one image path per line")
+    ids = Names(lines)
+    if "" in lines or ids.may_repeat():
+        _report_duplicates(path, lines, findings)
+        ids = Names(i for i in dict.fromkeys(lines) if i)
+    return ids
 
 
 def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
@@ -68,16 +89,16 @@ def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
         first.setdefault(image_id, line)
 
 
-def _labels(path: Path, row_of: Mapping[str, int], findings: Findings) -> Ints:
-    found = read_columns(path, row_of, 1, findings)
-    labels = np.zeros(len(row_of), np.int64)
+def _labels(path: Path, ids: Names, findings: Findings) -> Ints:
+    found = read_columns(path, ids, 1, findings)
+    labels = np.zeros(len(ids), np.int64)
     if found is None:
         raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
     rows, values, lines = found
     for i in np.flatnonzero(values[:, 0] % 1)[:5]:
         findings.error(f"label {values[i, 0]} is not a whole number", f"{path}:{lines[i]}")
     labels[rows] = np.floor(values[:, 0]).astype(np.int64)
-    _once(path, rows, values, lines, list(row_of), findings)
+    _once(path, rows, values, lines, ids, findings)
     return labels
 
 
@@ -97,7 +118,7 @@ def _once(
     rows: Ints,
     values: npt.NDArray[np.float64],
     lines: Ints,
-    names: list[str],
+    names: Names,
     findings: Findings,
 ) -> None:
     """Every id has exactly one line: a missing one is an error; a repeated one is, unless it says the same."""
@@ -119,14 +140,13 @@ def _once(
             findings.error(f"{names[row]} contradicts line {lines[hits[0]]}", where, "keep the right one of the two")
 
 
-def _places(meta: Metadata, path: Path, row_of: Mapping[str, int], findings: Findings) -> None:
-    lines = read_lines(path)
-    if not lines:
+def _places(meta: Metadata, path: Path, findings: Findings) -> None:
+    with path.open("rb") as file:
+        first = file.readline()
+    if first.count(b",") == 2:
+        _masks(meta, path, read_lines(path), findings)
         return
-    if lines[0].count(",") == 2:
-        _masks(meta, path, lines, row_of, findings)
-        return
-    found = read_columns(path, row_of, 4, findings)
+    found = read_columns(path, meta.ids, 4, findings)
     if found is None:
         return
     rows, values, _ = found
@@ -144,7 +164,7 @@ def _places(meta: Metadata, path: Path, row_of: Mapping[str, int], findings: Fin
     _report_without(meta, np.diff(meta.box_offsets) == 0, "box", path, findings)
 
 
-def _masks(meta: Metadata, path: Path, lines: list[str], row_of: Mapping[str, int], findings: Findings) -> None:
+def _masks(meta: Metadata, path: Path, lines: list[str], findings: Findings) -> None:
     masks: list[list[str]] = [[] for _ in meta.ids]
     ignores: list[str | None] = [None] * len(meta.ids)
     unknown: list[tuple[int, str]] = []
@@ -153,7 +173,7 @@ def _masks(meta: Metadata, path: Path, lines: list[str], row_of: Mapping[str, in
         if len(fields) != 3:
             report_fields(path, number, line, "path,mask.png,ignore.png", findings)
             continue
-        row = row_of.get(fields[0])
+        row = meta.ids.row_of.get(fields[0])
         if row is None:
             unknown.append((number, fields[0]))
             continue

@@ -242,3 +242,17 @@ def test_masks_per_instance_with_ignore_from_metadata(wsol_replica, png_mask):
     (root / "test/a/0_2.png").unlink()
     with pytest.raises(DatasetError, match="1 of 13 masks are not on disk"):
         open_table("wsol", root, metadata=metadata)
+
+
+def test_rows_in_pieces_are_the_rows(wsol_replica, monkeypatch):
+    root, metadata = wsol_replica
+    whole = open_table("wsol", root, metadata=metadata)
+    monkeypatch.setattr("cambench.datasets.wsol.CHUNK", 4)
+    pieces = open_table("wsol", root, metadata=metadata, refresh=True)
+    for column in ("image_id", "label", "width", "height", "boxes", "image"):
+        assert pieces.rows[column] == whole.rows[column]
+    damage(metadata, "localization.txt", 2, "test/a/1.jpg,11,20,401,151")
+    damage(metadata, "localization.txt", 5, "test/b/1.jpg,11,20,402,151")
+    notes = "\n".join(open_table("wsol", root, metadata=metadata).notes)
+    assert notes.count("reach outside") == 1
+    assert "2 of 7 boxes reach outside the image" in notes
