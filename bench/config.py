@@ -33,7 +33,8 @@ class RunConfig(BaseModel):
     weights: dict[str, Path] = Field(default_factory=dict)
     """Backbone -> weights file; the key ``*`` serves a run with one backbone."""
     head_weights: dict[str, Path] = Field(default_factory=dict)
-    """Backbone -> checkpoint of its sigmoid branch (``cambench train head``); trained during the run where absent."""
+    """Backbone -> checkpoint of its sigmoid branch (``cambench train head``), ``BACKBONE:semantic`` -> of its
+    token-semantic one; trained during the run where absent."""
     softmax_weights: dict[str, Path] = Field(default_factory=dict)
     """Backbone -> checkpoint of its softmax head (``cambench train head --branch softmax``), in place of its own."""
     pretrained: bool = True

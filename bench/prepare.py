@@ -100,6 +100,8 @@ class HeadKeeper:
     def _head_file(self, name: str, branch: Branch) -> Path | None:
         if branch == "softmax":
             return _file_for(name, self._config.softmax_weights, self._only_one, "--softmax-weights")
+        if branch == "semantic":
+            return self._config.head_weights.get(f"{name}:semantic")
         return _file_for(name, self._config.head_weights, self._only_one, "--head-weights")
 
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
