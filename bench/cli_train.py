@@ -281,7 +281,8 @@ def _say_weights(network: Backbone, file: Path | None) -> None:
     from ..baselines.checkpoints import account_of
 
     new = f"; the softmax head of {network.num_classes} classes is new" if network.needs_training else ""
-    out.print(f"{network.name}: weights from {network.weights_source}{new}", soft_wrap=True, markup=False)
+    source = "fresh parameters" if network.weights_source == "untrained" else f"weights from {network.weights_source}"
+    out.print(f"{network.name}: {source}{new}", soft_wrap=True, markup=False)
     if file is not None and layout_of(network.name) is not None:
         account = account_of(network.name, file)
         if account.unused or account.missing or account.notes:

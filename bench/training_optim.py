@@ -57,12 +57,19 @@ def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
 
 def seed_step(seed: int, step: int) -> None:
     """Seed the global generators (dropout, augmentation) for one step; call inside ``torch.random.fork_rng``."""
-    torch.manual_seed(mix(seed, step, 1))
+    _seed(mix(seed, step, 1))
 
 
 def seed_part(seed: int, step: int, part: int) -> None:
     """Seed the global generators (dropout) for a later part of a step's batch; parts are counted from 1, to 4095."""
-    torch.manual_seed(mix(seed, step * 4096 + part, 2))
+    _seed(mix(seed, step * 4096 + part, 2))
+
+
+def _seed(value: int) -> None:
+    """``torch.manual_seed`` without the record of the call stack that it keeps where CUDA was never used (0.5 ms)."""
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
 
 
 def mix(seed: int, count: int, stream: int) -> int:

@@ -1,0 +1,84 @@
+"""What head training costs beside one pass of the frozen network, as a Markdown table: ``python training_ratios.py``.
+
+Both are timed in turns within one process, decoding included; ratios of medians, with the range over the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from cambench.baselines.base import Backbone
+from cambench.baselines.open import open_backbone
+from cambench.bench.feature_cache import PASS_BATCH
+from cambench.bench.recipe import HeadRecipe
+from cambench.bench.recipe_files import load_recipe
+from cambench.bench.training import train_head
+from cambench.datasets.loading import load_batches
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import SampleTable
+
+ROUNDS = 5
+WORKERS = 2
+NETWORKS = {"slim_resnet": 240, "efficientnet_lite0": 96, "resnet50": 48, "vgg16_gap": 24, "vgg16": 24}
+"""Network -> training images."""
+
+
+@torch.no_grad()
+def plain_pass(backbone: Backbone, table: SampleTable) -> None:
+    """Decode the table and compute its features once."""
+    for batch in load_batches(table, range(len(table)), 224, PASS_BATCH, WORKERS, masks=False):
+        backbone.features(backbone.normalise(batch.images.float().div_(255)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(name: str, images: int, epochs: int) -> str:
+    """One row of the table."""
+    table = open_table("synthbirds", None, "train").head(images)
+    backbone = open_backbone(name, table.num_classes, pretrained=not name.startswith(("resnet", "vgg")))
+    backbone.needs_training = False
+    recipe = load_recipe(HeadRecipe, "paper").model_copy(update={"epochs": epochs})
+
+    def head() -> None:
+        train_head(backbone, table, recipe, workers=WORKERS)
+
+    plain_pass(backbone, table)
+    head()
+    rounds = [(seconds(lambda: plain_pass(backbone, table)), seconds(head)) for _ in range(ROUNDS)]
+    before, after = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratios = sorted(b / a for a, b in rounds)
+    kind = "MLP head" if backbone.head_kind == "mlp" else "GAP + linear"
+    return (
+        f"| {name}, {kind} | {images} | {epochs} | {before:.2f} | {after:.2f} | {after / before:.3f} "
+        f"| {ratios[0]:.3f} to {ratios[-1]:.3f} |"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    # Threads of one process that wait for one another measure the other processes of a busy machine.
+    torch.set_num_threads(1)
+    sys.stdout.write(f"- load average at the start: {os.getloadavg()[0]:.1f}; one thread, {WORKERS} for decoding\n\n")
+    sys.stdout.write("| network | images | epochs | one pass, s | head training, s | ratio | range of rounds |\n")
+    sys.stdout.write("|---|---:|---:|---:|---:|---:|---:|\n")
+    chosen = {n: NETWORKS[n] for n in sys.argv[1:]} or NETWORKS
+    for name, images in chosen.items():
+        for epochs in (3, 30) if name in ("slim_resnet", "efficientnet_lite0") else (3,):
+            sys.stdout.write(measure(name, images, epochs) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"\n- load average at the end: {os.getloadavg()[0]:.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
