@@ -13,6 +13,7 @@ from ..baselines.base import CAMS, HEADS, Backbone, CamMethod
 from ..baselines.identities import supports
 from ..datasets.schema import Batch
 from ..protocol import PROTOCOLS, Protocol
+from ..results.escape import visible
 from ..results.grid import Cell, Document, Grid, to_csv, to_markdown
 from ..results.overlay import overlay, save_figure, targets_of
 from ..results.shift_figure import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
@@ -129,7 +130,14 @@ def _block(
         title = "Eq. 10, sign collapse: Δ is subtracted from every weight"
     symbol = "δ = " if equation == "Eq. 9" else "Δ = "
     heads = [f"{symbol}{d:g} σ" if d else f"{symbol}0" for d in deltas]
-    return ShiftBlock(title, image, batch.image_ids[at].rsplit("/", 1)[-1][:24], heads, rows)
+    return ShiftBlock(title, image, _short(batch.image_ids[at]), heads, rows)
+
+
+def _short(image_id: str, longest: int = 20) -> str:
+    """The last part of an id, with its middle left out where it is long."""
+    name = visible(image_id.rsplit("/", 1)[-1])
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _charts(found: Sensitivity) -> list[ShiftChart]:
