@@ -1,4 +1,4 @@
-"""Members of a tar archive (plain or gzip), read in place: one index pass, then random access by offset."""
+"""Members of a tar archive (plain, gzip, or a tar in it), read in place: one index pass, then access by offset."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .schema import DatasetError
+from .shards import is_row, read_row
 
 _MEMBER = re.compile(r"^member://(\d+)\+(\d+)/(.*)::(.+)$", re.DOTALL)
 _SPACING = 2 << 20
@@ -29,8 +30,8 @@ def member_path(archive: Path | str, name: str, offset: int, size: int) -> str:
 
 
 def is_member(path: str) -> bool:
-    """Whether ``path`` is an address made by ``member_path``."""
-    return path.startswith("member://")
+    """Whether ``path`` is an address within a file: made by ``member_path`` or ``Shards.path``."""
+    return path.startswith("member://") or is_row(path)
 
 
 def split_member(path: str) -> tuple[int, int, str, str]:
@@ -43,6 +44,8 @@ def split_member(path: str) -> tuple[int, int, str, str]:
 
 def read_member(path: str) -> bytes:
     """The member's bytes; OSError where the archive is gone or shorter than when it was indexed."""
+    if is_row(path):
+        return read_row(path)
     offset, size, name, archive = split_member(path)
     data = reader(archive).pread(size, offset)
     if len(data) != size:
@@ -146,10 +149,10 @@ def is_gzip(path: Path) -> bool:
 
 
 class _Stream(io.RawIOBase):
-    """Seekable stream over a reader, for ``tarfile``."""
+    """Seekable stream over a reader's bytes ``start`` … ``stop`` (None: all), for ``tarfile``."""
 
-    def __init__(self, source: PlainReader | GzipReader) -> None:
-        self._source, self._at = source, 0
+    def __init__(self, source: PlainReader | GzipReader, start: int = 0, stop: int | None = None) -> None:
+        self._source, self._start, self._stop, self._at = source, start, stop, 0
 
     def readable(self) -> bool:
         return True
@@ -165,7 +168,8 @@ class _Stream(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        data = self._source.pread(len(buffer), self._at)
+        at, size = self._start + self._at, len(buffer)
+        data = self._source.pread(size if self._stop is None else max(0, min(size, self._stop - at)), at)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -183,30 +187,35 @@ def _cached_index(archive: Path, size: int, mtime_ns: int) -> dict[str, tuple[in
     return read_index(archive)
 
 
-def read_index(archive: Path) -> dict[str, tuple[int, int]]:
+def read_index(archive: Path, start: int = 0, stop: int | None = None) -> dict[str, tuple[int, int]]:
     """Name -> (offset, bytes) of the regular files of a tar or tar.gz; links and devices are left out.
+
+    ``start`` … ``stop``: where a tar lies in the (uncompressed) archive; offsets are the outer archive's.
 
     Raises:
         DatasetError: Not a tar archive, or it ends early (with the last complete member).
     """
     members: dict[str, tuple[int, int]] = {}
     last = "(none)"
-    end = 0
+    end = start
     try:
         source = reader(str(archive))
-        with tarfile.open(fileobj=io.BufferedReader(_Stream(source), 1 << 16), mode="r:") as tar:
+        # Headers lie far apart in a plain archive: a large buffer would read the pictures between them too.
+        buffer = 1 << 16 if isinstance(source, GzipReader) else 1 << 10
+        with tarfile.open(fileobj=io.BufferedReader(_Stream(source, start, stop), buffer), mode="r:") as tar:
             for member in tar:
                 if member.isreg():
-                    members[member.name.removeprefix("./")] = (member.offset_data, member.size)
-                    last, end = member.name, member.offset_data + member.size
+                    members[member.name.removeprefix("./")] = (start + member.offset_data, member.size)
+                    last, end = member.name, start + member.offset_data + member.size
                 tar.members = []  # type: ignore[attr-defined]
-        if end and len(source.pread(1, end - 1)) != 1:
+        if end > start and (len(source.pread(1, end - 1)) != 1 or (stop is not None and end > stop)):
             raise EOFError(f"the data of {last} is cut off")
     except (tarfile.TarError, OSError, EOFError) as error:
         if isinstance(error, PermissionError):
             raise DatasetError(f"{archive}: permission denied") from error
+        inner = f" (the tar at byte {start:,})" if start else ""
         raise DatasetError(
-            f"{archive}: not a complete tar archive ({error}); {len(members):,} members before that, the last "
+            f"{archive}{inner}: not a complete tar archive ({error}); {len(members):,} members before that, the last "
             f"{last}. Is the download unfinished ({archive.stat().st_size:,} bytes here)?"
         ) from error
     return members

@@ -1,11 +1,8 @@
-"""`imagenet`: ImageNet-1K as class folders, Kaggle tree, flat folder + devkit, or validation tar (SEMANTICS §7)."""
+"""`imagenet`: ImageNet-1K as class folders, Kaggle tree, flat + devkit, published tars, hub's shards (SEMANTICS §7)."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +14,23 @@ from .archives import index_tar, member_path
 from .files import IMAGE_SUFFIXES
 from .findings import Findings, MissingSplitError, some
 from .headers import add_sizes
-from .imagenet_classes import imagenet_class_names, imagenet_wnids
-from .imagenet_layout import EXPECTED, TRAIN, Sources, find_validation
-from .imagenet_sources import (
-    GROUND_TRUTH,
-    VAL_IMAGES,
-    Annotations,
-    columns,
-    label_of,
-    read_devkit,
-    read_solution,
-    read_xml_folder,
-)
+from .imagenet_boxes import Annotations, TrainBoxes, columns, read_xml
+from .imagenet_classes import imagenet_class_names
+from .imagenet_files import class_folders, published_name, scan
+from .imagenet_layout import EXPECTED, TRAIN, TRAIN_TAR, Sources, find_shards, find_train_boxes, find_validation
+from .imagenet_sources import GROUND_TRUTH, VAL_IMAGES, label_of, read_devkit, read_solution
+from .imagenet_train import TRAIN_IMAGES, build_train, from_folders, from_shards, from_tar
 from .locate import find_base, inventory
 from .rows import Chunk
-from .schema import DatasetError, DatasetSpec, Split, register_dataset
-from .splits import HOLDOUT_OPTIONS, HoldOut
+from .schema import DatasetSpec, Split, register_dataset
+from .shards import read_index as read_shards
+from .splits import HOLDOUT_OPTIONS
 
 OPTIONS = {
     **HOLDOUT_OPTIONS,
-    "boxes": "folder of validation XML files, or LOC_val_solution.csv (default: found below the root)",
+    "boxes": "folder or .tgz of validation XML files, or LOC_val_solution.csv (default: found below the root)",
+    "train_boxes": "off (default), on, or the folder or archive of the training XML files: of train (and its hold-out "
+    "val) only the images that have boxes (544,546 of 1,281,167)",
     "devkit": "devkit folder or ILSVRC2012_devkit_t12.tar.gz (default: found below the root)",
     "metadata": "wsolevaluation's metadata/ILSVRC: with ImageNetV2's images in val2/, val is ImageNetV2",
 }
@@ -52,27 +46,51 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     found = wsol.nearby_metadata(base, "ILSVRC", "val") if split == "val" and (base / "val2").is_dir() else None
     if found is not None:
         return _imagenetv2(base, found)
-    if split == "test":
-        sources = find_validation(base, options)
-        files = [p for p in (sources.solution, sources.devkit) if p is not None and p.is_file()]
-        if sources.devkit is not None and sources.devkit.is_dir():
-            files += [sources.devkit / GROUND_TRUTH, sources.devkit / "meta.mat"]
-        return Plan(
-            sources.variant,
-            lambda: build_validation(sources),
-            tuple(f for f in files if f.is_file()),
-            (sources.images,) if sources.images.is_file() else (),
-            (sources.xml,) if sources.xml else (),
-        )
+    return _plan_test(base, options) if split == "test" else _plan_train(base, split, options)
+
+
+def _plan_test(base: Path, options: Mapping[str, Any]) -> Plan:
+    sources = find_validation(base, options)
+    files = [p for p in (sources.solution, sources.devkit) if p is not None and p.is_file()]
+    if sources.devkit is not None and sources.devkit.is_dir():
+        files += [sources.devkit / GROUND_TRUTH, sources.devkit / "meta.mat"]
+    archives = [p for p in (sources.images, sources.xml, *sources.shards) if p is not None and p.is_file()]
+    return Plan(
+        sources.variant,
+        lambda: build_validation(sources),
+        tuple(f for f in files if f.is_file()),
+        tuple(archives),
+        (sources.xml,) if sources.xml and sources.xml.is_dir() else (),
+    )
+
+
+def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+    """Class folders, else the tar of tars, else the hub's shards; train has boxes only where the option asks."""
+    place = find_train_boxes(base, options)
+    boxes = TrainBoxes(place) if place else None
+    stamps = (place,) if place and place.is_file() else ()
+    listed = tuple(boxes.watched()) if boxes else ()
+    told = ", XML boxes" if boxes else ""
+    watched: list[Path] = []
     folder = next((base / n for n in TRAIN if (base / n).is_dir()), None)
-    if folder is None:
-        why = (
-            "metadata=DIR with ImageNetV2's images would give one"
-            if split == "val"
-            else "expected train/ with wnid folders"
+    if folder is not None:
+        classes = from_folders(folder, watched)
+        return Plan(
+            f"wnid folders{told}", lambda: build_train(classes, boxes, split, options, watched), (), stamps, listed
         )
-        raise MissingSplitError(f"imagenet: no {split} split in {base}: {why}; {inventory(base)}")
-    return Plan("wnid folders", lambda: build_train(folder, split, options))
+    if (base / TRAIN_TAR).is_file():
+        tar = base / TRAIN_TAR
+        return Plan(
+            f"training tar read in place{told}",
+            lambda: build_train(from_tar(tar), boxes, split, options, watched), (), (tar, *stamps), listed,
+        )  # fmt: skip
+    if shards := find_shards(base, "train"):
+        return Plan(
+            f"Hugging Face hub's shards read in place{told}",
+            lambda: build_train(from_shards(shards), boxes, split, options, watched), (), (*shards, *stamps), listed,
+        )  # fmt: skip
+    why = "metadata=DIR with ImageNetV2's images would give one" if split == "val" else "expected train/ with folders"
+    raise MissingSplitError(f"imagenet: no {split} split in {base}: {why}; {inventory(base)}")
 
 
 def _imagenetv2(root: Path, folder: Path) -> Plan:
@@ -101,7 +119,7 @@ def build_validation(sources: Sources) -> Built:
             ids=[f"val/{n}" for n in names],
             paths=[files[n][0] for n in names],
             labels=labels,
-            sizes=np.array([files[n][1] for n in names], np.int64),
+            sizes=None if sources.shards else np.array([files[n][1] for n in names], np.int64),
         )
         unknown = [n for n, label in zip(names, labels, strict=True) if label < 0]
         if unknown:
@@ -128,7 +146,7 @@ def build_validation(sources: Sources) -> Built:
 def _annotations(sources: Sources, findings: Findings) -> Annotations:
     found = Annotations()
     if sources.xml is not None:
-        found = read_xml_folder(sources.xml, findings)
+        found = read_xml(sources.xml, label_of(), findings)
     elif sources.solution is not None:
         found = read_solution(sources.solution, findings)
     else:
@@ -152,21 +170,24 @@ def _label(folder_label: int, stem: str, found: Annotations) -> int:
 
 
 def _validation_files(sources: Sources, findings: Findings, watched: list[Path]) -> dict[str, tuple[str, int, int]]:
-    """Name -> (address, bytes, label of its folder or -1)."""
+    """Name as published -> (address, bytes, label of its folder or name, or -1)."""
+    if sources.shards:
+        shards = read_shards(sources.shards)
+        rows = range(len(shards.names))
+        return {published_name(str(shards.names[i]))[0]: (shards.path(i), 0, int(shards.labels[i])) for i in rows}
     if sources.images.is_file():
-        members = index_tar(sources.images)
-        return {
-            n.rpartition("/")[2]: (member_path(sources.images, n, offset, size), size, -1)
-            for n, (offset, size) in members.items()
-            if n.endswith(IMAGE_SUFFIXES)
-        }
-    watched.append(sources.images)
-    if not sources.by_class:
-        return {n: (f"{sources.images}/{n}", size, -1) for n, size in _scan(sources.images)}
-    files: dict[str, tuple[str, int, int]] = {}
-    for folder, label in _class_folders(sources.images, findings):
-        watched.append(folder)
-        files.update({n: (f"{folder}/{n}", size, label) for n, size in _scan(folder)})
+        members = {n: place for n, place in index_tar(sources.images).items() if n.endswith(IMAGE_SUFFIXES)}
+        listed = [(n, member_path(sources.images, n, *place), place[1], -1) for n, place in members.items()]
+    else:
+        watched.append(sources.images)
+        folders = class_folders(sources.images, findings) if sources.by_class else [(sources.images, -1)]
+        watched += [folder for folder, _ in folders if folder != sources.images]
+        listed = [(n, f"{folder}/{n}", size, label) for folder, label in folders for n, size in scan(folder)]
+    labels = label_of()
+    files = {}
+    for listed_name, address, size, label in listed:
+        name, wnid = published_name(listed_name.rpartition("/")[2])
+        files[name] = (address, size, label if label >= 0 else labels.get(wnid, -1))
     return files
 
 
@@ -186,77 +207,6 @@ def _add_boxes(chunk: Chunk, stems: list[str], found: Annotations, findings: Fin
         add_sizes(chunk)
 
 
-def _scan(folder: Path) -> list[tuple[str, int]]:
-    """(name, bytes) of a folder's images, sorted; ``DatasetError`` where it cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                (e.name, e.stat().st_size) for e in entries if e.name.endswith(IMAGE_SUFFIXES) and e.is_file()
-            )
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be listed: {error.strerror}") from error
-
-
-def _scan_ahead(pool: ThreadPoolExecutor, folders: list[Path], ahead: int = 8) -> Iterator[list[tuple[str, int]]]:
-    """``_scan`` of each folder in order, a few in advance: memory does not grow with their number."""
-    pending: deque[Future[list[tuple[str, int]]]] = deque()
-    for folder in folders:
-        pending.append(pool.submit(_scan, folder))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def _class_folders(base: Path, findings: Findings) -> list[tuple[Path, int]]:
-    """(folder, label) of the wnid folders; anything else that could hold images is an error."""
-    labels = label_of()
-    entries = sorted(base.iterdir())
-    known = [(p, labels[p.name]) for p in entries if p.name in labels and p.is_dir()]
-    strange = [p.name for p in entries if p.is_dir() and p.name not in labels and not p.name.startswith(".")]
-    if strange:
-        findings.error(f"{len(strange)} folders are no wnids of ImageNet-1K: {some(strange)}", base, count=len(strange))
-    packed = [p.name for p in entries if p.suffix == ".tar" and p.stem in labels]
-    if packed:
-        fix = "extract each into its own folder (half-extracted train)"
-        findings.error(f"{len(packed)} class archives are not extracted: {some(packed)}", base, fix, len(packed))
-    if 0 < len(known) < len(imagenet_wnids()):
-        findings.note(f"a subset: {len(known)} of 1,000 class folders; labels stay those of all 1,000", base)
-    return known
-
-
-def build_train(base: Path, split: Split, options: Mapping[str, Any]) -> Built:
-    """Train from its class folders, one chunk a class; val as a hold-out of it. No boxes are read for train."""
-    findings = Findings()
-    folders = _class_folders(base, findings)
-    if not folders:
-        findings.error(f"no wnid folder (n01440764 …) here; {inventory(base)}", base)
-    hold = HoldOut(split, options, findings, "no ImageNetV2 (pass metadata=DIR with its images in val2/)")
-
-    def chunks() -> Iterator[Chunk]:
-        empty = []
-        with ThreadPoolExecutor(4, "scan") as pool:
-            for (folder, label), files in zip(folders, _scan_ahead(pool, [f for f, _ in folders]), strict=True):
-                if not files:
-                    empty.append(folder.name)
-                    continue
-                prefix = f"{folder}/"
-                yield hold.apply(
-                    Chunk(
-                        ids=[f"train/{folder.name}/{n}" for n, _ in files],
-                        paths=[prefix + n for n, _ in files],
-                        labels=np.full(len(files), label, np.int64),
-                        sizes=np.array([s for _, s in files], np.int64),
-                    )
-                )
-        hold.report()
-        if empty:
-            findings.error(f"{len(empty)} class folders are empty: {some(empty)}", base, "half-extracted?", len(empty))
-
-    names = imagenet_class_names()
-    return Built(names, chunks(), findings, watched=lambda: [base, *(f for f, _ in folders)])
-
-
 ADAPTER = Adapter("imagenet", 1, plan, OPTIONS)
 SPEC = register_dataset(
     DatasetSpec(
@@ -267,7 +217,7 @@ SPEC = register_dataset(
         licence="non-commercial research and education, by registration",
         citation="@article{russakovsky2015imagenet, title={ImageNet Large Scale Visual Recognition Challenge}, "
         "author={Russakovsky, O. and others}, journal={IJCV}, year={2015}}",
-        counts={"train": 1_281_167, "test": VAL_IMAGES},
+        counts={"train": TRAIN_IMAGES, "test": VAL_IMAGES},
         num_classes=1000,
         options=ADAPTER.all_options,
         metrics=("boxes",),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .findings import MissingSplitError
+from .imagenet_files import published_name
 from .imagenet_sources import GROUND_TRUTH, label_of
 from .locate import Expected, inventory
 from .schema import DatasetError
 
 TRAIN = ("train", "ILSVRC2012_img_train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
 _VAL = ("val", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "validation")
-_TAR = "ILSVRC2012_img_val.tar"
+_TAR, TRAIN_TAR = "ILSVRC2012_img_val.tar", "ILSVRC2012_img_train.tar"
+_SHARDS = ("data", "")
+"""Where the hub's shards lie below the folder that its download made."""
 _XML = (
     "ILSVRC/Annotations/CLS-LOC/val",
     "Annotations/CLS-LOC/val",
@@ -24,6 +28,16 @@ _XML = (
     "ILSVRC2012_bbox_val_v3/val",
     "Annotation/val",
 )
+_XML_ARCHIVE = "ILSVRC2012_bbox_val_v3.tgz"
+_TRAIN_XML = (
+    "ILSVRC/Annotations/CLS-LOC/train",
+    "Annotations/CLS-LOC/train",
+    "bbox_train",
+    "ILSVRC2012_bbox_train_v2",
+    "bbox_train_v2",
+    "bounding_boxes",
+    "ILSVRC2012_bbox_train_v2.tar.gz",
+)
 _DEVKIT = (
     "ILSVRC2012_devkit_t12/data",
     "devkit/data",
@@ -32,11 +46,12 @@ _DEVKIT = (
     "ILSVRC2012_devkit_t12.tar.gz",
     "",
 )
+_PARTS = ("validation", "train")
 EXPECTED = Expected(
     name="imagenet",
-    markers=(*_VAL, _TAR, *TRAIN),
-    nested=("imagenet", "ImageNet", "ILSVRC2012"),
-    what="ImageNet-1K (train/ and val/, the Kaggle tree ILSVRC/, or ILSVRC2012_img_val.tar with the devkit)",
+    markers=(*_VAL, _TAR, *TRAIN, TRAIN_TAR, *(f"{d}{s}-00000-of-*.parquet" for d in ("data/", "") for s in _PARTS)),
+    nested=("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k"),
+    what="ImageNet-1K (train/ and val/, the Kaggle tree ILSVRC/, the published tars, or the hub's Parquet shards)",
 )
 
 
@@ -49,6 +64,7 @@ class Sources:
     xml: Path | None
     solution: Path | None
     devkit: Path | None
+    shards: tuple[Path, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -59,6 +75,8 @@ class Sources:
         labels = (
             "" if self.by_class else (" + devkit" if self.devkit else " + CSV" if self.solution else " + XML labels")
         )
+        if self.shards:
+            kind, labels = "Hugging Face hub's shards read in place", ""
         boxes = "XML boxes" if self.xml else "LOC_val_solution.csv boxes" if self.solution else "no boxes"
         return f"{kind}{labels}, {boxes}"
 
@@ -68,12 +86,15 @@ def find_validation(base: Path, options: Mapping[str, Any]) -> Sources:
     images = next((base / n for n in _VAL if (base / n).is_dir()), None)
     if images is None or not any(images.iterdir()):
         images = base / _TAR if (base / _TAR).is_file() else images
+    if images is None and (shards := find_shards(base, "validation")):
+        return Sources(shards[0].parent, False, *_boxes(base, options), None, shards)
     if images is None:
         raise MissingSplitError(f"imagenet: no validation images in {base} (val/ or {_TAR}); {inventory(base)}")
     xml, solution = _boxes(base, options)
     devkit = _devkit(base, options)
     by_class = images.is_dir() and any(p.name in label_of() for p in images.iterdir() if p.is_dir())
-    if not by_class and devkit is None and solution is None and xml is None:
+    named = by_class or (images.is_dir() and any(published_name(p.name)[1] for p in islice(images.iterdir(), 8)))
+    if not named and devkit is None and solution is None and xml is None:
         raise DatasetError(
             f"imagenet: {images} has no class folders, so labels must come from elsewhere: put "
             f"ILSVRC2012_devkit_t12.tar.gz (image-net.org) or LOC_val_solution.csv (Kaggle) into {base}"
@@ -86,10 +107,12 @@ def _boxes(base: Path, options: Mapping[str, Any]) -> tuple[Path | None, Path | 
         path = Path(str(options["boxes"])).expanduser()
         if not path.exists():
             raise DatasetError(f"imagenet: boxes={path}: no such folder or file")
-        return (path, None) if path.is_dir() else (None, path)
+        return (None, path) if path.suffix == ".csv" else (path, None)
     places = _places(base)
     folders = (p / n for p in places for n in _XML)
     xml = next((f for f in folders if f.is_dir() and any(f.glob("*.xml"))), None)
+    archives = (p / _XML_ARCHIVE for p in places)
+    xml = xml or next((a for a in archives if a.is_file()), None)
     solutions = (p / "LOC_val_solution.csv" for p in places)
     return xml, next((s for s in solutions if s.is_file()), None)
 
@@ -112,3 +135,39 @@ def _devkit(base: Path, options: Mapping[str, Any]) -> Path | None:
         return path
     candidates = (p / n for p in _places(base) for n in _DEVKIT)
     return next((p for p in candidates if p.is_file() or (p / GROUND_TRUTH).is_file()), None)
+
+
+def find_shards(base: Path, part: str) -> tuple[Path, ...]:
+    """The hub's shards of ``train`` or ``validation``; ``DatasetError`` where some of them are missing."""
+    for folder in _SHARDS:
+        found = sorted((base / folder).glob(f"{part}-*-of-*.parquet"))
+        if not found:
+            continue
+        count = int(found[0].stem.rpartition("-")[2])
+        absent = sorted(set(range(count)) - {int(p.stem.split("-")[-3]) for p in found})
+        if absent:
+            raise DatasetError(
+                f"imagenet: {len(absent)} of {count} shards {part}-… are missing in {found[0].parent}, the first "
+                f"{part}-{absent[0]:05d}-of-{count:05d}.parquet; run cambench download imagenet again"
+            )
+        return tuple(found)
+    return ()
+
+
+def find_train_boxes(base: Path, options: Mapping[str, Any]) -> Path | None:
+    """Where the training images' XML files are; None where the option leaves them out (the default)."""
+    chosen = str(options.get("train_boxes", "off"))
+    if chosen == "off":
+        return None
+    if chosen != "on":
+        path = Path(chosen).expanduser()
+        if not path.exists():
+            raise DatasetError(f"imagenet: train_boxes={chosen}: no such folder or archive (or: on, off)")
+        return path
+    found = next((p / n for p in _places(base) for n in _TRAIN_XML if (p / n).exists()), None)
+    if found is None:
+        raise DatasetError(
+            f"imagenet: train_boxes=on, but there is none of {', '.join(_TRAIN_XML)} in {base}; "
+            "ILSVRC2012_bbox_train_v2.tar.gz is given out by image-net.org, read in place"
+        )
+    return found

@@ -1,34 +1,22 @@
-"""ImageNet's labels and boxes in the forms people have: devkit, LOC_val_solution.csv, XML (SEMANTICS §7)."""
+"""ImageNet's labels and boxes in the forms people have: devkit, LOC_val_solution.csv (SEMANTICS §7)."""
 
 from __future__ import annotations
 
 import csv
 import tarfile
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-import numpy.typing as npt
 import scipy.io
 
-from .findings import Findings, some
+from .findings import Findings
+from .imagenet_boxes import Annotations
 from .imagenet_classes import imagenet_wnids
 from .schema import DatasetError
 from .textfiles import decode_lines, read_lines
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 VAL_IMAGES = 50_000
-
-
-@dataclass
-class Annotations:
-    """By image name without suffix: label, boxes (K,4) as published, and (width, height) where stated."""
-
-    labels: dict[str, int] = field(default_factory=dict)
-    boxes: dict[str, list[list[float]]] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def label_of() -> dict[str, int]:
@@ -99,36 +87,3 @@ def read_solution(path: Path, findings: Findings) -> Annotations:
             findings.error(f"{row[0]} is listed twice", f"{path}:{number}", "remove the duplicate line")
         result.labels[row[0]], result.boxes[row[0]] = label, numbers
     return result
-
-
-def read_xml_folder(folder: Path, findings: Findings) -> Annotations:
-    """PASCAL-style XML files: every object's box and wnid, and the image's size."""
-    labels, result = label_of(), Annotations()
-    bad: list[str] = []
-    for path in sorted(folder.glob("*.xml")):
-        try:
-            root = ElementTree.fromstring(path.read_bytes())
-            boxes = [[float(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS] for o in root.iter("object")]
-            wnid = root.findtext("object/name", "")
-            result.sizes[path.stem] = int(root.findtext("size/width", "0")), int(root.findtext("size/height", "0"))
-        except (ElementTree.ParseError, ValueError, OSError) as error:
-            bad.append(f"{path.name} ({error})")
-            continue
-        result.boxes[path.stem] = boxes
-        if wnid in labels:
-            result.labels[path.stem] = labels[wnid]
-    if bad:
-        fix = "extract ILSVRC2012_bbox_val_v3.tgz again"
-        findings.error(f"{len(bad):,} XML files cannot be read: {some(bad)}", folder, fix, len(bad))
-    return result
-
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-def columns(names: list[str], found: Annotations) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], list[str]]:
-    """Boxes (M,4) and offsets of images in order, and the names that have none."""
-    lists = [found.boxes.get(n, []) for n in names]
-    offsets = np.concatenate([[0], np.cumsum([len(b) for b in lists])]).astype(np.int64)
-    flat = np.array([b for boxes in lists for b in boxes], np.float64).reshape(-1, 4)
-    return flat, offsets, [n for n, b in zip(names, lists, strict=True) if not b]

@@ -14,8 +14,8 @@ from .schema import DatasetError
 class Expected:
     """How a data set is recognised.
 
-    ``markers``: paths of which one lies in the right folder; ``nested``: usual names of that folder below what users
-    call the root; ``archives``: file names that are read in place; ``what``: for messages.
+    ``markers``: paths (or glob patterns) of which one lies in the right folder; ``nested``: usual names of that folder
+    below what users call the root; ``archives``: file names that are read in place; ``what``: for messages.
     """
 
     name: str
@@ -53,7 +53,7 @@ def find_base(root: Path, expected: Expected) -> Path:
 
 def _is_base(folder: Path, markers: Sequence[str]) -> bool:
     try:
-        return any((folder / m).exists() for m in markers)
+        return any(any(folder.glob(m)) if "*" in m else (folder / m).exists() for m in markers)
     except OSError:
         return False
 
