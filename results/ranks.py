@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from .bootstrap import Bootstrap
-from .paired import ALPHA, Difference, differences
+from .paired import ALPHA, differences
 
 
 def ranks(
@@ -23,21 +24,27 @@ def ranks(
     Raises:
         KeyError: No such metric, or one that has no best value.
     """
-    if not any(m.name == metric and m.ranked for m in boot.metrics):
-        known = ", ".join(m.name for m in boot.metrics if m.ranked)
-        raise KeyError(f"no ranked metric {metric!r}; known: {known}")
-    chosen = [e for e in (boot.entries if entries is None else entries) if metric in boot.points[e]]
-    pairs = [(a, b) for i, a in enumerate(chosen) for b in chosen[i + 1 :]]
-    beaten = dict.fromkeys(chosen, 0)
-    for difference in differences(boot, pairs, metrics=[metric]):
-        loser = _loser(difference, alpha)
-        if loser is not None:
-            beaten[loser] += 1
+    beaten = dict.fromkeys(_competing(boot, metric, entries), 0)
+    for _, loser in victories(boot, metric, entries, alpha=alpha):
+        beaten[loser] += 1
     return {entry: 1 + count for entry, count in beaten.items()}
 
 
-def _loser(difference: Difference, alpha: float) -> str | None:
-    verdict = difference.verdict(alpha)
-    if not verdict:
-        return None
-    return difference.first if verdict == "better" else difference.second
+def victories(
+    boot: Bootstrap, metric: str, entries: Sequence[str] | None = None, *, alpha: float = ALPHA
+) -> list[tuple[str, str]]:
+    """Pairs (winner, loser) whose difference in a metric is significant; arguments and errors as in ``ranks``."""
+    if not any(m.name == metric and m.ranked for m in boot.metrics):
+        known = ", ".join(m.name for m in boot.metrics if m.ranked)
+        raise KeyError(f"no ranked metric {metric!r}; known: {known}")
+    pairs = list(combinations(_competing(boot, metric, entries), 2))
+    found = []
+    for one in differences(boot, pairs, metrics=[metric]):
+        verdict = one.verdict(alpha)
+        if verdict:
+            found.append((one.second, one.first) if verdict == "better" else (one.first, one.second))
+    return found
+
+
+def _competing(boot: Bootstrap, metric: str, entries: Sequence[str] | None) -> list[str]:
+    return [e for e in (boot.entries if entries is None else entries) if metric in boot.points[e]]

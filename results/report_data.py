@@ -14,8 +14,10 @@ from .escape import visible
 from .intervals import LEVEL
 from .load import Run
 from .manifest import RunManifest, split_triple
+from .paired import ALPHA
 from .per_image import PIXELS, SINGLE, V2, Floats, PerImage
-from .score_table import LISTED, backbone_title, cam_title, head_title, is_control
+from .ranks import victories
+from .score_table import LISTED, backbone_title, cam_cost, cam_title, head_title, is_control
 
 Json = dict[str, Any]
 RECALLS = 100
@@ -72,11 +74,31 @@ def leaderboard(run: Run, boot: Bootstrap) -> Json:
                 "intervals": {name: [i.low, i.high] for name, i in intervals[triple].items()},
                 "ms": timing.ms_per_image if timing else None,
                 "forwards": timing.forwards if timing else None,
+                "map": timing.map_forwards if timing else None,
+                "cost": visible(cam_cost(manifest, cam)),
             }
         )
     plan = boot.plan
     about = f"{LEVEL:.0%} intervals: image bootstrap, {plan.count} resamples, seed {plan.seed}"
-    return {"metrics": metrics, "triples": rows, "intervals": about}
+    return {"metrics": metrics, "triples": rows, "intervals": about, "beats": _beats(run, boot), "alpha": ALPHA}
+
+
+def _beats(run: Run, boot: Bootstrap) -> dict[str, dict[int, list[int]]]:
+    """Metric -> record -> records of the same backbone that it is significantly better than.
+
+    Holm's correction is over the pairs of a metric and backbone, as for the ranks of the leaderboard.
+    """
+    records = record_triples(run)
+    groups: dict[str, list[str]] = {}
+    for triple in records:
+        groups.setdefault(split_triple(triple)[0], []).append(triple)
+    found: dict[str, dict[int, list[int]]] = {}
+    for metric in (m.name for m in boot.metrics if m.ranked and not m.per_backbone):
+        won = found.setdefault(metric, {})
+        for group in groups.values():
+            for winner, loser in victories(boot, metric, group):
+                won.setdefault(records.index(winner), []).append(records.index(loser))
+    return found
 
 
 def threshold_curves(run: Run, boot: Bootstrap) -> Json | None:

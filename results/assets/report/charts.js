@@ -61,18 +61,16 @@ function drawPrecision() {
   });
 }
 
-const PRICES = [["ms", "ms per image"], ["forwards", "plain forwards"]];
-
-// Cheapest first; on the front are those that no cheaper one equals or beats.
+// Cheapest first; on the front are those that no cheaper one equals or beats, controls aside.
 function paretoPoints() {
   const metric = DATA.metrics.find((m) => m.name === state.quality) ?? primary;
-  const points = DATA.triples
+  const points = shownTriples()
     .map((t) => ({ t, x: t[state.price], y: t.scores[metric.name] }))
     .filter((p) => p.x !== null && p.x !== undefined && p.y !== undefined)
     .sort((a, b) => a.x - b.x || (metric.up ? b.y - a.y : a.y - b.y));
   let best = null;
   for (const p of points) {
-    p.front = best === null || better(metric, p.y, best);
+    p.front = !p.t.control && (best === null || better(metric, p.y, best));
     if (p.front) best = p.y;
   }
   return { metric, points };
@@ -103,7 +101,7 @@ function drawPareto() {
     };
     const options = {
       ...{ width: widthOf(host), height: 340, series: [{ label: price }, steps, ...groups], legend: { live: false } },
-      scales: { x: { time: false, range: (u, low, high) => padded(low, high) }, y: { range: (u, low, high) => padded(low, high) } },
+      scales: { x: { time: false, ...spread(points) }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [axis(price), axis(`${metric.title} ${metric.up ? "↑" : "↓"}`)],
       hooks: { setCursor: [(u) => readPoint(u.cursor.idx, points, metric, price)] },
       cursor: { drag: { x: false, y: false } },
@@ -111,6 +109,14 @@ function drawPareto() {
     return new uPlot(options, data, host);
   });
   if (points.length) byId("pareto-front").append(frontTable(points, metric, price));
+}
+
+// Costs over more than a decade: linear up to one forward or millisecond, logarithmic beyond.
+function spread(points) {
+  const costs = points.map((p) => p.x).filter((x) => x >= 0.5);
+  const wide = Math.max(...costs) > 10 * Math.min(...costs);
+  const range = (u, low, high) => (wide ? [low > 1 ? 0.7 * low : low - 0.3, 1.3 * high] : padded(low, high));
+  return wide ? { distr: 4, asinh: 1, range } : { range };
 }
 
 function padded(low, high) {
@@ -137,15 +143,14 @@ function drawCharts() {
 }
 
 function startCharts() {
-  const prices = PRICES.filter(([key]) => DATA.triples.some((t) => t[key] !== null));
   const sync = () => {
     fill(byId("quality"), qualities.map((m) => [m.name, `${m.title} ${m.up ? "↑" : "↓"}`]), state.quality);
-    fill(byId("price"), prices.length ? prices : PRICES.slice(0, 1), state.price);
+    fill(byId("price"), measuredPrices.length ? measuredPrices : PRICES.slice(0, 1), state.price);
     fill(byId("curve-row"), DATA.curves?.rows ?? [["single", "no boxes"]], state.row);
   };
   for (const [id, key] of [["quality", "quality"], ["price", "price"], ["curve-row", "row"]])
     byId(id).addEventListener("change", () => update({ [key]: byId(id).value }));
-  watch(["quality", "price"], drawPareto);
+  watch(["quality", "price", "q", "backbone", "head", "controls"], drawPareto);
   watch(["row", "ticked"], drawThreshold);
   watch(["ticked"], drawPrecision);
   sync();

@@ -1,9 +1,10 @@
 // The leaderboard: sortable by any column, filtered by words, backbone, head and kind.
 const COLUMNS = [
   ...DATA.metrics.map((m) => ({ key: m.name, title: `${m.title} ${m.up ? "↑" : "↓"}`, unit: m.unit, metric: m, down: m.up })),
-  ...[["ms", "ms per image"], ["forwards", "forwards"]]
+  ...(DATA.triples.some((t) => t.cost) ? [{ key: "cost", title: "declared cost", unit: "", text: true }] : []),
+  ...PRICES
     .filter(([key]) => DATA.triples.some((t) => t[key] !== null))
-    .map(([key, title]) => ({ key, title: `${title} ↓`, unit: "", down: false })),
+    .map(([key, title, note]) => ({ key, title: `${title} ↓`, unit: "", down: false, note })),
 ];
 
 function valueOf(triple, column) {
@@ -25,7 +26,7 @@ function shownTriples() {
 
 function sortedTriples() {
   const rows = shownTriples();
-  const column = COLUMNS.find((c) => c.key === state.sort);
+  const column = COLUMNS.find((c) => c.key === state.sort && !c.text);
   const sign = state.down ? -1 : 1;
   if (state.sort === "name") rows.sort((a, b) => sign * nameOf(a).localeCompare(nameOf(b)));
   if (!column) return rows;
@@ -50,13 +51,37 @@ function sortButton(key, title, note, down) {
 
 function scoreCell(triple, column, best) {
   const value = valueOf(triple, column);
+  if (column.text) return el("td", { className: "text" }, value || "–");
   if (!column.metric) return el("td", {}, value === null ? "–" : Number(value.toPrecision(3)).toString());
   const text = format(column.metric, value);
   const interval = triple.intervals[column.key];
   const cell = el("td", {}, el("span", { className: column.metric.ranked && text === best ? "best" : "" }, text));
-  if (state.intervals && interval && value !== null)
-    cell.append(el("small", {}, `${format(column.metric, interval[0])} – ${format(column.metric, interval[1])}`));
+  const mark = markOf(triple, column.key);
+  if (mark) cell.prepend(mark);
+  if (state.intervals && interval && value !== null) {
+    const rank = rankOf(triple, column.key);
+    const ends = `${format(column.metric, interval[0])} – ${format(column.metric, interval[1])}`;
+    cell.append(el("small", {}, rank ? `${ends} · #${rank}` : ends));
+  }
   return cell;
+}
+
+const beats = (metric, a, b) => DATA.beats[metric]?.[a.record]?.includes(b.record) ?? false;
+
+// Of the same backbone: 1 + the records that are significantly better.
+function rankOf(triple, metric) {
+  const won = DATA.beats[metric];
+  if (!won || triple.scores[metric] === undefined) return null;
+  return 1 + Object.values(won).filter((losers) => losers.includes(triple.record)).length;
+}
+
+function markOf(triple, metric) {
+  const other = tripleOf(state.against);
+  if (!other || !DATA.beats[metric]) return null;
+  const verdict = beats(metric, triple, other) ? "better" : beats(metric, other, triple) ? "worse" : "";
+  if (!verdict) return null;
+  const note = `significantly ${verdict} than ${nameOf(other)}`;
+  return el("span", { className: `mark ${verdict}`, title: note, role: "img", "aria-label": note }, verdict === "better" ? "▲ " : "▼ ");
 }
 
 function nameCell(triple) {
@@ -64,6 +89,8 @@ function nameCell(triple) {
   box.addEventListener("change", () => tick(triple.id, box.checked));
   const same = triple.alias ? `same maps as ${nameOf(DATA.triples.find((t) => t.record === triple.record))}` : "";
   const notes = [triple.backbone, triple.control ? "control" : "", same];
+  const isReference = tripleOf(state.against)?.record === triple.record;
+  if (isReference) notes.push("compared with");
   const name = el("span", { title: triple.alias }, `${triple.cam} / ${triple.head}`, el("small", {}, notes.filter(Boolean).join(" · ")));
   return el("th", { scope: "row" }, el("label", {}, box, name));
 }
@@ -88,7 +115,8 @@ function drawBoard() {
   const best = bestTexts(rows);
   const head = el("tr", {}, sortButton("name", "Method", "sort by name", false));
   for (const c of COLUMNS)
-    head.append(sortButton(c.key, c.unit && c.unit !== "%" ? `${c.title} (${c.unit})` : c.title, c.metric?.source ?? "", c.down));
+    if (c.text) head.append(el("th", { scope: "col", className: "text", title: "of one map alone; N, P, Q: channels, rows, columns of the feature map" }, c.title));
+    else head.append(sortButton(c.key, c.unit && c.unit !== "%" ? `${c.title} (${c.unit})` : c.title, c.metric?.source ?? c.note ?? "", c.down));
   const body = el("tbody");
   for (const t of rows) {
     const line = el("tr", { className: state.ticked.includes(t.id) ? "ticked" : "" }, nameCell(t));
@@ -108,14 +136,18 @@ function startBoard() {
     byId("q").value = state.q;
     fill(byId("backbone"), any("backbone"), state.backbone);
     fill(byId("head"), any("head"), state.head);
+    fill(byId("against"), [["", "nothing"], ...DATA.triples.map((t) => [t.id, nameOf(t)])], state.against);
     byId("controls").checked = state.controls;
     byId("intervals").checked = state.intervals;
   };
   byId("interval-about").textContent = DATA.intervals;
   byId("q").addEventListener("input", () => update({ q: byId("q").value }));
-  for (const key of ["backbone", "head"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
+  byId("mark-about").textContent =
+    `▲ ▼: significantly better, worse than it at ${DATA.alpha}, in paired tests on the same images; #: rank, 1 + the rows of ` +
+    "the backbone that are significantly better. Holm's correction is over the pairs of a metric and backbone.";
+  for (const key of ["backbone", "head", "against"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
   for (const key of ["controls", "intervals"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).checked }));
-  watch(["q", "backbone", "head", "controls", "intervals", "sort", "down", "ticked"], drawBoard);
+  watch(["q", "backbone", "head", "against", "controls", "intervals", "sort", "down", "ticked"], drawBoard);
   sync();
   drawBoard();
   return sync;

@@ -7,6 +7,14 @@ const qualities = DATA.metrics.filter((m) => m.ranked);
 const PREFERRED = ["max_box_acc_v2", "pxap", "gt_known_loc", "average_drop"];
 const primary = PREFERRED.map((n) => qualities.find((m) => m.name === n)).find(Boolean) ?? qualities[0] ?? DATA.metrics[0];
 
+// Measured costs: key of a triple, name, what it holds.
+const PRICES = [
+  ["map", "forwards, map alone", "the map without any score, in plain forwards of its backbone"],
+  ["forwards", "forwards, map and scores", "the triple alone, in plain forwards of its backbone"],
+  ["ms", "ms per image", "the triple alone: forward, map, boxes, pixels, fidelity"],
+];
+const measuredPrices = PRICES.filter(([key]) => DATA.triples.some((t) => t[key] !== null));
+
 function better(metric, a, b) {
   return metric.up ? a > b : a < b;
 }
@@ -20,8 +28,8 @@ function firstTicked() {
 }
 
 const DEFAULTS = {
-  q: "", backbone: "", head: "", controls: true, intervals: true, sort: "", down: true, ticked: firstTicked(),
-  quality: primary.name, price: "ms", row: "single", show: "all", a: "", b: "", class: "",
+  q: "", backbone: "", head: "", against: "", controls: true, intervals: true, sort: "", down: true, ticked: firstTicked(),
+  quality: primary.name, price: measuredPrices[0]?.[0] ?? "ms", row: "single", show: "all", a: "", b: "", class: "",
   by: ["gt_known_loc", "pxap"].find((n) => EX.metrics.includes(n)) ?? EX.metrics[0] ?? "",
   image: EX.cases[0]?.row ?? 0, tau: Math.round(EX.tau * 1000), palette: "viridis", opacity: 55, contours: "single",
   boxes: true,

@@ -78,6 +78,8 @@ def scored_rows(toy, triple, rows):
     peak = levels.amax((1, 2)).numpy()
     ids = np.array([f"{HOSTILE}{r}" for r in rows], dtype=object)
     columns = {**hits, **first, "peak": peak, "map": low, "degenerate": degenerate.numpy(), "image_id": ids}
+    if "random" in triple:
+        columns["evidence_precision"] = np.linspace(0, 0.01, len(rows))
     return toy.rows(triple, rows, **columns), ious
 
 
@@ -88,10 +90,15 @@ def made(toy, tmp_path_factory):
     manifest = toy.manifest()
     names = [f"{HOSTILE}{k}" for k in range(4)]
     data = manifest.dataset.model_copy(update={"class_names": names, "title": HOSTILE})
-    cams = {n: c.model_copy(update={"title": f"{n} {HOSTILE}"}) for n, c in manifest.cams.items()}
+    cams = {
+        n: c.model_copy(update={"title": f"{n} {HOSTILE}", "cost": f"1 forward {HOSTILE}"})
+        for n, c in manifest.cams.items()
+    }
     cams["random"] = cams["random"].model_copy(update={"finished": True})
     manifest = toy.manifest(dataset=data, cams=cams, skipped={"net/other/softmax": HOSTILE})
-    timings = {t: {"ms_per_image": 3.0 + k, "images_per_s": 300.0} for k, t in enumerate(TRIPLES)}
+    timings = {
+        t: {"ms_per_image": 3.0 + k, "images_per_s": 300.0, "map_forwards": 1.0 + 40 * k} for k, t in enumerate(TRIPLES)
+    }
     with RunStore.open(folder / "run", manifest) as store:
         for shard in range(manifest.shards):
             rows = {t: scored_rows(toy, t, list(manifest.rows_of(shard)))[0] for t in TRIPLES}

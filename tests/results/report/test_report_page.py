@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from cambench.results.bootstrap import bootstrap_run
+from cambench.results.ranks import ranks, victories
 from cambench.results.scores import score_run
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -58,6 +60,38 @@ def test_table_shows_scores_and_intervals(page, made):
     assert len(page.find_elements(By.CSS_SELECTOR, "#board td small")) > 20
     page.find_element(By.ID, "intervals").click()
     assert page.find_elements(By.CSS_SELECTOR, "#board td small") == []
+
+
+def test_marks_say_who_is_significantly_better_than_the_chosen_triple(page, made):
+    boot = bootstrap_run(made.run, resamples=20)
+    records = ["net/cam/softmax", "net/cam/sigmoid", "net/gradcam/sigmoid", "net/random/softmax"]
+    won = victories(boot, "evidence_precision", records)
+    assert ("net/cam/softmax", "net/random/softmax") in won
+    assert page.find_elements(By.CSS_SELECTOR, ".mark") == [], "nothing is compared at first"
+
+    def marks(reference):
+        set_value(page, "against", reference, "change")
+        titles = [h.text for h in page.find_elements(By.CSS_SELECTOR, "#board thead th")]
+        at = next(i for i, t in enumerate(titles) if t.startswith("Evidence Prec")) + 1
+        rows = page.find_elements(By.CSS_SELECTOR, f"#board tbody tr > :nth-child({at})")
+        return {t: r.text[:1] for t, r in zip(made.run.triples, rows, strict=True) if r.text[:1] in "▲▼"}
+
+    for reference in ("net/random/softmax", "net/cam/softmax"):
+        expected = {w: "▲" for w, loser in won if loser == reference} | {x: "▼" for w, x in won if w == reference}
+        if "net/cam/softmax" in expected:
+            expected["net/gradcam/softmax"] = expected["net/cam/softmax"]
+        assert marks(reference) == expected
+    assert "against=" in page.current_url
+    ranked = ranks(boot, "evidence_precision", records)
+    smalls = page.find_elements(By.CSS_SELECTOR, "#board tbody tr:last-child td small")
+    assert any(s.text.endswith(f"#{ranked['net/random/softmax']}") for s in smalls)
+
+
+def test_costs_are_declared_and_measured(page, made):
+    cell = page.find_element(By.CSS_SELECTOR, "#board tbody td.text")
+    assert cell.text.startswith("1 forward")
+    assert made.hostile in cell.text
+    assert column(page, "forwards, map alone") == [1.0, 41.0, 1.0, 81.0, 121.0]
 
 
 def test_filters_by_words_head_and_controls(page):
