@@ -9,11 +9,11 @@ from .protocol import PROTOCOLS
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Registered backbones that match a glob; ``timm:`` patterns list timm's networks."""
+    """Registered backbones that match a glob; ``timm:`` patterns list timm's networks that can be used."""
     if pattern.startswith("timm:"):
-        import timm
+        from .baselines.backbones.timm_families import timm_models
 
-        return [f"timm:{name}" for name in timm.list_models(pattern.removeprefix("timm:"))]
+        return [f"timm:{m.name}" for m in timm_models(pattern.removeprefix("timm:")) if not m.refused]
     return BACKBONES.names(pattern)
 
 

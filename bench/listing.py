@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..api import list_backbones
 from ..baselines.base import BACKBONES, CAMS, HEADS
 from ..baselines.cards import method_card
 from ..datasets.schema import DATASETS
@@ -28,7 +27,12 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
     if pattern.startswith("timm:"):
-        rows += [(n, n.removeprefix("timm:"), "–", "–", "timm") for n in list_backbones(pattern)]
+        from ..baselines.backbones.timm_families import timm_models
+
+        for model in timm_models(pattern.removeprefix("timm:")):
+            if not model.refused:
+                title, tags = f"{model.family}, {model.layout}", " ".join(model.pretrained) or "–"
+                rows.append((f"timm:{model.name}", title, str(model.classes or "–"), tags, "timm"))
     return ("name", "title", "classes", "weights", "source"), rows
 
 
@@ -95,17 +99,19 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
+    everything = "timm:*" if pattern.startswith("timm:") else "*"
     for name, rows_of in KINDS.items():
         if kind not in (None, name):
             continue
         columns, rows = rows_of(pattern)
         if kind is not None and not rows:
-            raise UnknownNameError(name.rstrip("s"), pattern, [r[0] for r in rows_of("*")[1]])
+            raise UnknownNameError(name.rstrip("s"), pattern, [r[0] for r in rows_of(everything)[1]])
         if kind == "cams" and verbose and pattern != "*":
             _print_cards(console, [r[0] for r in rows])
             return
         shown = columns if verbose else columns[:2]
         table = Table(*shown, title=name, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table.columns[0].overflow = "fold"
         for row in rows:
             table.add_row(*(escape(cell) for cell in row[: len(shown)]))
         console.print(table)
