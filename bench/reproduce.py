@@ -7,6 +7,7 @@ network, a shard of records), so the same command may be interrupted anywhere an
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,9 +38,14 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
         plan: From ``make_plan``. say: Told each step before it starts.
 
     Raises:
-        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data).
+        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data); several processes.
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folders that cannot be used.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "reproduce runs in one process: train the networks with `torchrun … -m cambench train backbone` first, and "
+            "give them with --weights DATASET/NETWORK=FILE"
+        )
     request, clock = plan.request, Clock()
     for step in plan.steps:
         say(describe(step))

@@ -1,6 +1,7 @@
 """What head training costs beside one pass of the frozen network, as a Markdown table: ``python training_ratios.py``.
 
-Both are timed in turns within one process, decoding included; ratios of medians, with the range over the rounds.
+Both are timed in turns within one process, decoding included; ratios of medians, with the range over the rounds. CPU
+seconds are those of the process alone, so they also hold on a busy machine.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def plain_pass(backbone: Backbone, table: SampleTable) -> None:
         backbone.features(backbone.normalise(batch.images.float().div_(255)))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+def cost(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds and CPU seconds (all threads) of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def measure(name: str, images: int, epochs: int) -> str:
@@ -55,14 +56,15 @@ def measure(name: str, images: int, epochs: int) -> str:
 
     plain_pass(backbone, table)
     head()
-    rounds = [(seconds(lambda: plain_pass(backbone, table)), seconds(head)) for _ in range(ROUNDS)]
-    before, after = (statistics.median(times) for times in zip(*rounds, strict=True))
-    ratios = sorted(b / a for a, b in rounds)
+    rounds = [(cost(lambda: plain_pass(backbone, table)), cost(head)) for _ in range(ROUNDS)]
     kind = "MLP head" if backbone.head_kind == "mlp" else "GAP + linear"
-    return (
-        f"| {name}, {kind} | {images} | {epochs} | {before:.2f} | {after:.2f} | {after / before:.3f} "
-        f"| {ratios[0]:.3f} to {ratios[-1]:.3f} |"
-    )
+    cells = [f"{name}, {kind}", str(images), str(epochs)]
+    for clock in (1, 0):
+        before, after = ([r[i][clock] for r in rounds] for i in (0, 1))
+        ratios = sorted(b / a for a, b in zip(before, after, strict=True))
+        middle = statistics.median(after) / statistics.median(before)
+        cells += [f"{statistics.median(before):.2f}", f"{middle:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -70,7 +72,9 @@ def main() -> None:
     # Threads of one process that wait for one another measure the other processes of a busy machine.
     torch.set_num_threads(1)
     sys.stdout.write(f"- load average at the start: {os.getloadavg()[0]:.1f}; one thread, {WORKERS} for decoding\n\n")
-    sys.stdout.write("| network | images | epochs | one pass, s | head training, s | ratio | range of rounds |\n")
+    sys.stdout.write(
+        "| network | images | epochs | one pass, CPU s | head training, passes | one pass, s | the same |\n"
+    )
     sys.stdout.write("|---|---:|---:|---:|---:|---:|---:|\n")
     chosen = {n: NETWORKS[n] for n in sys.argv[1:]} or NETWORKS
     for name, images in chosen.items():

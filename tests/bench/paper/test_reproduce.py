@@ -113,3 +113,11 @@ def test_command_line_shows_the_plan_and_stops(request_of, tmp_path):
     assert "(200 images)" in result.output, "4 training images, 50 epochs"
     assert "20 triples, paper" in result.output
     assert not (tmp_path / "o").exists()
+
+
+def test_several_processes_are_told_what_to_do(request_of, monkeypatch):
+    plan = make_plan(request_of(datasets=("cub",)))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"torchrun .*--weights DATASET/NETWORK=FILE"):
+        reproduce(plan)
+    assert not plan.request.out.exists()

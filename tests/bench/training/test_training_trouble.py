@@ -9,6 +9,7 @@ import torch
 from cambench.bench.errors import RunError, UsageError
 from cambench.bench.training import train_head
 from cambench.bench.training_backbone import train_backbone
+from cambench.bench.training_checkpoint import save_network
 from cambench.bench.training_guard import TrainingDivergedError, TrainingMemoryError, is_out_of_memory, largest_fitting
 from cambench.bench.training_log import TrainingLog
 
@@ -87,6 +88,23 @@ def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, ba
     resumed = network()
     assert train_backbone(resumed, table, backbone_recipe, state_file=state).losses == expected.losses
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+
+
+def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table, backbone_recipe):
+    state = tmp_path / "run.training"
+    net = network()
+    record = train_backbone(net, table, backbone_recipe, state_file=state)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*net\.safetensors"):
+            save_network(tmp_path / "net.safetensors", net, {"filler": "x" * 3000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [f.name for f in tmp_path.iterdir()] == ["run.training"]
+    again = network()
+    cut_after(again, 0)
+    assert train_backbone(again, table, backbone_recipe, state_file=state).losses == record.losses
 
 
 def short_of_memory(network, limit):
