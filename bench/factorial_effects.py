@@ -51,7 +51,8 @@ class Contrast:
 
     def text(self) -> str:
         """Point and interval."""
-        return f"{self.point:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        point, low, high = (round(v, 2) + 0.0 for v in (self.point, self.low, self.high))
+        return f"{point:+.2f} [{low:+.2f}, {high:+.2f}]"
 
     def gain(self, higher_is_better: bool) -> int:
         """1 where it is an improvement beyond its interval, -1 where it is a loss, 0 where the interval holds 0."""
@@ -64,8 +65,8 @@ def contrast(boot: Bootstrap, weights: Mapping[str, float], metric: str) -> Cont
     point = float(sum(w * boot.points[e][metric] for e, w in weights.items()))
     samples = np.sum([w * boot.samples[e][metric] for e, w in weights.items()], axis=0)
     interval = bootstrap_interval(samples, point)
-    # Sums of floats: what is zero by construction must not get a sign.
-    return Contrast(*(round(v, 9) + 0.0 for v in (point, interval.low, interval.high)))
+    # Scores of equal maps differ in their last bits between runs: what is zero by construction must not get a sign.
+    return Contrast(*(round(v, 5) + 0.0 for v in (point, interval.low, interval.high)))
 
 
 def main_effect(boot: Bootstrap, factor: str, level: str, metric: str) -> Contrast:
