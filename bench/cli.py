@@ -53,7 +53,8 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Data set: see 'cambench ls datasets'.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")] = None,
     triples: Annotated[
-        list[str] | None, typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'.")
+        list[str] | None,
+        typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'; may be repeated."),
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")

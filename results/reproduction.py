@@ -14,7 +14,14 @@ from .grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
 from .intervals import RESAMPLES, Interval
 from .load import Run
 from .paper_tables import published_table
-from .reproduction_changes import CHANGE_HEAD, ReproducedChange, change_grid, entry_changes, protocol_grid
+from .reproduction_changes import (
+    CHANGE_HEAD,
+    ReproducedChange,
+    change_facts,
+    change_grid,
+    entry_changes,
+    protocol_grid,
+)
 from .scores import METRICS
 
 TITLES = {"cub": "CUB-200-2011", "stanford_cars": "Stanford Cars", "imagenet": "ImageNet-1K"}
@@ -138,7 +145,10 @@ def reproduction_document(
         if moved:
             grids.append(change_grid(moved, f"{name}, change by the sigmoid branch", f"{dataset}, {metric}, points"))
     return Document(
-        f"Reproduction of {table.replace('table', 'Table ')}", grids, _facts(entries), _notes(table, entries)
+        f"Reproduction of {table.replace('table', 'Table ')}",
+        grids,
+        _facts(entries) + change_facts(changes),
+        _notes(table, entries),
     )
 
 

@@ -16,6 +16,8 @@ CHANGE_HEAD = (
     *("table", "dataset", "metric", "backbone", "cam", "published_change", "protocol"),
     *("our_change", "low", "high", "verdict"),
 )
+VERDICTS = ("same direction", "opposite", "undecided")
+"""Whether our interval is on the published side of zero, on the other, or on both."""
 KEY = ["backbone", "cam", "metric"]
 
 
@@ -37,9 +39,10 @@ class ReproducedChange:
         """Whether ours bears out the published direction, by our interval alone."""
         if self.interval is None:
             return ""
+        same, opposite, undecided = VERDICTS
         if self.interval.low <= 0 <= self.interval.high:
-            return "undecided"
-        return "same direction" if (self.interval.low > 0) == (self.published > 0) else "opposite"
+            return undecided
+        return same if (self.interval.low > 0) == (self.published > 0) else opposite
 
     def csv_row(self, table: str) -> tuple[str | float | None, ...]:
         """Values of ``CHANGE_HEAD``."""
@@ -78,6 +81,17 @@ def entry_changes(
         change = round(float(row["value"]) - float(before["value"]), 2)
         found.append(ReproducedChange(dataset, metric, row["backbone"], row["cam"], change, protocol, ours, interval))
     return found
+
+
+def change_facts(changes: Sequence[ReproducedChange]) -> list[tuple[str, str]]:
+    """Per protocol, how many of the published changes ours bear out."""
+    facts = []
+    for protocol in dict.fromkeys(c.protocol for c in changes):
+        found = [c.verdict for c in changes if c.protocol == protocol and c.verdict]
+        if found:
+            counts = ", ".join(f"{found.count(v)} {v}" for v in VERDICTS)
+            facts.append((f"Changes by the sigmoid branch, {protocol}", f"{counts}, of {len(found)}"))
+    return facts
 
 
 def change_grid(changes: Sequence[ReproducedChange], title: str, code: str) -> Grid:

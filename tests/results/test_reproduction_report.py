@@ -71,6 +71,10 @@ def test_changes_are_paired_and_judged_by_their_interval(entries, tmp_path):
         holds_zero = change.low <= 0 <= change.high
         same = np.sign(change.our_change) == np.sign(change.published_change)
         assert change.verdict == ("undecided" if holds_zero else "same direction" if same else "opposite")
+    found = frame[frame.protocol == "paper"].verdict.value_counts()
+    counts = ", ".join(f"{found.get(v, 0)} {v}" for v in ("same direction", "opposite", "undecided"))
+    text = (tmp_path / "out/table1.md").read_text(encoding="utf-8")
+    assert f"Changes by the sigmoid branch, paper: {counts}, of {found.sum()}" in text
 
 
 def test_protocols_stand_side_by_side_with_the_footnotes(entries, tmp_path):
