@@ -111,10 +111,13 @@ def download(
     name: Annotated[str, typer.Argument(help="Data set: see 'cambench ls datasets'.")],
     root: Annotated[Path, typer.Option(help="Folder to download into; nothing in it is overwritten.")],
     extract: Annotated[bool, typer.Option("--extract/--no-extract", help="Unpack the archives there.")] = True,
-    optional: Annotated[bool, typer.Option("--all", help="Also optional files (CUB's segmentations).")] = False,
-    mirror: Annotated[str, typer.Option(help="Fetch MIRROR/NAME instead; checksums stay the published ones.")] = "",
+    optional: Annotated[bool, typer.Option("--all", help="Also CUB's segmentations; ImageNet's train.")] = False,
+    mirror: Annotated[str, typer.Option(help="Fetch MIRROR/NAME instead; checksums as published.")] = "",
 ) -> None:
-    """Download a data set that its publisher gives out over plain HTTPS: resumable, checksum-verified.
+    """Download a data set given out over plain HTTPS or on the Hugging Face hub: resumable, checksum-verified.
+
+    cub and tiny_imagenet come from their publishers; imagenet from the hub, for those who accepted its terms there
+    and have an access token (hf auth login); the others are given out by hand only, and the command says where.
 
     Exit codes: 0 done, 1 failed (run the same command again to continue), 2 wrong use.
 

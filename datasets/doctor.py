@@ -17,7 +17,7 @@ from .findings import Finding, MissingSplitError
 from .images import UnreadableImageError, open_picture
 from .open import check_root, open_table
 from .schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
-from .sources import SOURCES, SourceFile
+from .sources import HUB, SOURCES, SourceFile
 
 Advance = Callable[[int], object]
 Track = Callable[[str, int], AbstractContextManager[Advance]]
@@ -114,7 +114,7 @@ def doctor(
         reports.append(report)
     found = any(r.rows for r in reports)
     complete = all(not r.problems and (r.expected is None or r.rows >= r.expected) for r in reports)
-    steps = () if complete and found else tuple(_step(s, path) for s in SOURCES.get(name, ()))
+    steps = () if complete and found else _steps(name, path)
     return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
 
 
@@ -169,6 +169,15 @@ def _overlap(one: SampleTable, other: SampleTable) -> list[Finding]:
     if ids > files:
         found.append(Finding("note", f"{ids - files:,} image ids name different files in {pair}", count=ids - files))
     return found
+
+
+def _steps(name: str, root: Path | None) -> tuple[str, ...]:
+    """How to get the files: one by one, or by the download where there is one."""
+    steps = [_step(s, root) for s in SOURCES.get(name, ())]
+    hub = [h.step for h in HUB.get(name, ())]
+    if hub or any(s.url for s in SOURCES.get(name, ())):
+        steps.append(f"or: cambench download {name} --root {root}" + (f" ({'; '.join(hub)})" if hub else ""))
+    return tuple(steps)
 
 
 def _step(source: SourceFile, root: Path | None) -> str:

@@ -1,44 +1,24 @@
-"""Resumable, verified download and safe extraction, for the sets that their publishers give out over plain HTTPS."""
+"""Resumable, verified download and safe extraction, for the sets given out over plain HTTPS or on the hub."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import stat
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
-from urllib.parse import urlsplit
 
+from .download_hub import fetch_hub
 from .schema import DATASETS, DatasetError
-from .sources import SOURCES, SourceFile
+from .sources import HUB, SOURCES, SourceFile
+from .transfer import Track, fetch
+from .verify import FileReport, check_space
 
-Outcome = Literal["downloaded", "resumed", "already there"]
-Advance = Callable[[int], object]
-Track = Callable[[str, int], AbstractContextManager[Advance]]
-"""Given a file name and its bytes (0: unknown), a context whose value advances the progress."""
 _BLOCK = 1 << 20
-_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """One file: where it is, how it got there, and what was extracted (number of files; 0: nothing to extract)."""
-
-    name: str
-    path: Path
-    outcome: Outcome
-    size: int
-    checksum: str
-    extracted: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +42,7 @@ def download(
     extract: bool = True,
     optional: bool = False,
     base_url: str = "",
+    endpoint: str | None = None,
     track: Track = lambda _title, _total: nullcontext(_ignore),
 ) -> DownloadReport:
     """Fetch a data set's files into ``root``.
@@ -72,6 +53,7 @@ def download(
         extract: Unpack archives there.
         optional: Also the files that are not needed for boxes (CUB's segmentations).
         base_url: A mirror: the files are fetched as ``base_url/NAME`` (``http`` allowed), checksums as published.
+        endpoint: Another hub for what comes from the Hugging Face hub (default: ``$HF_ENDPOINT``, else the hub).
         track: Shows the progress of one file.
 
     Raises:
@@ -80,16 +62,24 @@ def download(
     """
     spec = DATASETS.get(name)
     sources = [s for s in SOURCES.get(name, ()) if optional or not s.optional]
-    manual = tuple(s.step for s in sources if not s.url and not base_url)
+    hub = [h for h in HUB.get(name, ()) if not base_url and (optional or not h.optional)]
+    replaced = {file for h in hub for file in h.replaces}
+    manual = tuple(s.step for s in sources if not s.url and not base_url and s.name not in replaced)
     wanted = [s for s in sources if s.url or base_url]
-    if not wanted:
+    if not wanted and not hub:
         steps = "".join(f"\n  {s}" for s in manual) or f" see {spec.source}"
         raise DatasetError(
             f"{name} cannot be downloaded automatically (its publisher gives no plain HTTPS link):{steps}"
         )
     folder = Path(root).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    reports = []
+    reports: list[FileReport] = []
+    for files in hub:
+        try:
+            reports += fetch_hub(files, folder, track, endpoint)
+        except DatasetError as error:
+            others = "".join(f"\n  {s.step}" for s in sources if s.name in files.replaces)
+            raise DatasetError(f"{error}\nor fetch by hand instead:{others}") from error
     for source in wanted:
         url = f"{base_url.rstrip('/')}/{source.name}" if base_url else source.url
         reports.append(fetch_and_extract(source, url, folder, extract=extract, track=track))
@@ -106,93 +96,6 @@ def fetch_and_extract(source: SourceFile, url: str, folder: Path, *, extract: bo
     if extract and _is_archive(path) and not (source.unpacks_to and (folder / source.unpacks_to).exists()):
         extracted = unpack(path, folder)
     return FileReport(source.name, path, outcome, path.stat().st_size, source.checksum, extracted)
-
-
-def fetch(url: str, path: Path, size: int, checksum: str, track: Track) -> Outcome:
-    """Download ``url`` to ``path`` through ``path.part``, continuing a part that is already there.
-
-    Raises:
-        DatasetError: The server refuses, the transfer ends early, or size or checksum differ (the part is kept where
-            more can follow, removed where it is wrong).
-    """
-    if path.exists():
-        verify(path, size, checksum)
-        return "already there"
-    scheme = urlsplit(url).scheme
-    if scheme not in ("https", "http"):
-        raise DatasetError(f"{url}: only https (or http to a mirror) is fetched")
-    part = path.with_name(f"{path.name}.part")
-    start = part.stat().st_size if part.exists() else 0
-    resumed = start > 0
-    if not (size and start == size):
-        start = _transfer(url, part, start, size, track)
-        resumed = resumed and start > 0
-    if size and part.stat().st_size < size:
-        raise DatasetError(
-            f"{url}: ended after {part.stat().st_size:,} of {size:,} bytes; run the same command again to continue"
-        )
-    try:
-        verify(part, size, checksum)
-    except DatasetError:
-        part.unlink()
-        raise
-    # A hard link refuses to replace a file that appeared meanwhile; a rename would not.
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise DatasetError(f"{path} appeared during the download; it was left untouched") from None
-    part.unlink()
-    return "resumed" if resumed else "downloaded"
-
-
-def _transfer(url: str, part: Path, start: int, size: int, track: Track) -> int:
-    """Append the rest of ``url`` to ``part``; the byte at which the transfer began (0: the server sent all of it)."""
-    headers = {"User-Agent": "cambench", **({"Range": f"bytes={start}-"} if start else {})}
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            if start and response.status != 206:
-                start = 0
-            length = int(response.headers.get("Content-Length") or 0)
-            total = size or (start + length)
-            _check_space(part.parent, total - start)
-            done = start
-            with part.open("ab" if start else "wb") as file, track(part.name.removesuffix(".part"), total) as advance:
-                advance(start)
-                while block := response.read(_BLOCK):
-                    file.write(block)
-                    done += len(block)
-                    advance(len(block))
-            if length and done < start + length:
-                raise DatasetError(f"{url}: the connection closed at byte {done:,}; run the same command again")
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            part.unlink()
-            raise DatasetError(f"{url}: the partial file is longer than the file; it was removed, run again") from error
-        raise DatasetError(f"{url}: the server answered {error.code} {error.reason}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise DatasetError(f"{url}: {reason}; what was received is kept, run the same command again") from error
-    return start
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DatasetError(f"{folder}: {needed:,} bytes needed, {free:,} free")
-
-
-def verify(path: Path, size: int, checksum: str) -> None:
-    """Size and checksum (``md5:…``, ``sha256:…``) as published; ``DatasetError`` says what differs."""
-    found = path.stat().st_size
-    if size and found != size:
-        raise DatasetError(f"{path}: {found:,} bytes, published are {size:,}; delete it and run again")
-    if checksum:
-        kind, _, expected = checksum.partition(":")
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, kind).hexdigest()
-        if actual != expected:
-            raise DatasetError(f"{path}: {kind} {actual}, published is {expected}; delete it and run again")
 
 
 def _is_archive(path: Path) -> bool:
@@ -230,7 +133,7 @@ def _unpack_zip(archive: Path, folder: Path, aside: Path) -> int:
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             _check_member(archive, info.filename, kind in (0, stat.S_IFREG), folder)
-        _check_space(folder, sum(i.file_size for i in infos))
+        check_space(folder, sum(i.file_size for i in infos))
         for info in infos:
             with pack.open(info) as source:
                 _write(source.read, aside / info.filename)
@@ -242,7 +145,7 @@ def _unpack_tar(archive: Path, folder: Path, aside: Path) -> int:
         members = [m for m in tar if not m.isdir()]
         for member in members:
             _check_member(archive, member.name, member.isreg(), folder)
-        _check_space(folder, sum(m.size for m in members))
+        check_space(folder, sum(m.size for m in members))
         for member in members:
             content = tar.extractfile(member)
             assert content is not None

@@ -29,8 +29,31 @@ class SourceFile:
         return f"{self.name}{size}{check}: {self.page}"
 
 
+@dataclass(frozen=True)
+class HubSource:
+    """Files of a data-set repository on the Hugging Face hub, at a fixed revision; checksums are the hub's own.
+
+    ``gigabytes``: about; ``gated``: its terms must be accepted there first; ``replaces``: publisher's files that are
+    then not needed.
+    """
+
+    repo: str
+    revision: str
+    pattern: str
+    gigabytes: int
+    gated: bool = False
+    replaces: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def step(self) -> str:
+        """What to do to get it, in words."""
+        terms = ", after accepting its terms there" if self.gated else ""
+        return f"{self.pattern}, about {self.gigabytes} GB: {self.repo} on the Hugging Face hub{terms}"
+
+
 _CALTECH, _IMAGENET = "CaltechDATA", "image-net.org, Download, ILSVRC2012 (free registration)"
-_CARS = "Stanford Cars (its first page is gone; Kaggle and torchvision's issue 7545 name mirrors)"
+_CARS = "Stanford Cars (its first page is gone, and torchvision's downloader with it; its issue 7545 names Kaggle)"
 _WSOL = "clovaai/wsolevaluation, dataset section of its README"
 
 SOURCES: dict[str, tuple[SourceFile, ...]] = {
@@ -97,6 +120,7 @@ SOURCES: dict[str, tuple[SourceFile, ...]] = {
             unpacks_to="devkit",
         ),
         SourceFile("ILSVRC2012_bbox_val_v3.tgz", _IMAGENET, unpacks_to="bbox_val"),
+        SourceFile("ILSVRC2012_bbox_train_v2.tar.gz", _IMAGENET, unpacks_to="bbox_train", optional=True),
         SourceFile("LOC_val_solution.csv", "Kaggle, ImageNet Object Localization Challenge", optional=True),
     ),
     "openimages30k": (
@@ -104,4 +128,25 @@ SOURCES: dict[str, tuple[SourceFile, ...]] = {
         SourceFile("metadata/OpenImages", _WSOL, unpacks_to="metadata"),
     ),
     "wsol": (SourceFile("metadata", _WSOL),),
+}
+
+_HUB_IMAGENET = ("ILSVRC/imagenet-1k", "49e2ee26f3810fb5a7536bbf732a7b07389a47b5")
+HUB: dict[str, tuple[HubSource, ...]] = {
+    "imagenet": (
+        HubSource(
+            *_HUB_IMAGENET,
+            "data/validation-*-of-00014.parquet",
+            7,
+            gated=True,
+            replaces=("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"),
+        ),
+        HubSource(
+            *_HUB_IMAGENET,
+            "data/train-*-of-00294.parquet",
+            148,
+            gated=True,
+            replaces=("ILSVRC2012_img_train.tar",),
+            optional=True,
+        ),
+    ),
 }

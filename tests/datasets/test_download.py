@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from cambench.datasets import download as module
-from cambench.datasets.download import download, fetch, unpack
+from cambench.datasets.download import download, unpack
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 from cambench.datasets.sources import SourceFile
+from cambench.datasets.transfer import fetch
 from cambench.registry import UnknownNameError
 
 
@@ -163,8 +164,8 @@ def test_cub_from_a_mirror_to_a_table(server, tmp_path, cub_replica, own_cache, 
 
 
 def test_sets_without_a_link_say_what_to_do_by_hand(tmp_path):
-    with pytest.raises(DatasetError, match=r"cannot be downloaded automatically.*\n.*image-net\.org"):
-        download("imagenet", tmp_path)
+    with pytest.raises(DatasetError, match=r"cannot be downloaded automatically.*\n.*Kaggle"):
+        download("stanford_cars", tmp_path)
     with pytest.raises(UnknownNameError):
         download("imagenett", tmp_path)
 
