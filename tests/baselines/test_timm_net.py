@@ -47,7 +47,7 @@ def test_split_network_is_timms_network(name: str, images: Tensor) -> None:
     net = TimmBackbone(model, f"timm:{name}").freeze()
     with torch.no_grad():
         expected, features = whole(images), net.features(images)
-        torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net(images), expected, rtol=1e-5, atol=1e-5)
     assert (net.head_kind, net.nonnegative, net.feature_layer) == (kind, nonnegative, layer)
     assert tuple(features.shape[1:]) == shape
     assert bool((features >= 0).all()) or not nonnegative

@@ -97,6 +97,43 @@ def test_the_split_network_and_its_gradient_are_timms(name: str, images: Tensor)
     torch.testing.assert_close(evidence.gradients / scale, as_map(reference) / scale, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_vit4", "xcit_nano_12_p16_224", "hiera_tiny_224", "test_mambaout"])
+def test_cells_lie_where_their_pixels_are(name: str, images: Tensor) -> None:
+    """What changes in the map when a square of pixels changes is centred on that square: rows are rows."""
+    torch.manual_seed(0)
+    net = TimmBackbone(create(name, pretrained=False), f"timm:{name}")
+    rows = net.head().context_rows
+    for y, x in ((48, 112), (176, 48), (176, 176)):
+        changed = images[:1].clone()
+        changed[:, :, y - 16 : y + 16, x - 16 : x + 16] += 3 * torch.randn(3, 32, 32)
+        with torch.no_grad():
+            change = (net.features(changed) - net.features(images[:1]))[:, :, rows:].square().sum((0, 1))
+        change = (change - change.median()).clamp_min(0)
+        places = (torch.arange(len(change)) + 0.5) * 224 / len(change)
+        found = [float((change.sum(axis) * places).sum() / change.sum()) for axis in (1, 0)]
+        assert found == pytest.approx([y, x], abs=24)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit4", "test_convnext", "test_mambaout", "test_resnet"])
+def test_low_precision_bodies(name: str, images: Tensor) -> None:
+    """The body under autocast, the head in float32, as a run does it: near float32, and finite gradients."""
+    torch.manual_seed(0)
+    net = TimmBackbone(create(name, pretrained=False, num_classes=10), f"timm:{name}")
+    net.freeze()
+    with torch.no_grad():
+        exact = net.features(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            low = net.features(images).float()
+    assert low.shape == exact.shape
+    assert (low - exact).abs().max() < 0.1 * exact.abs().max()
+    precise, rough = (Evidence(f, net.head(), TARGET, ("a", "b"), images, net) for f in (exact, low))
+    for gradient in (precise.gradients, rough.gradients):
+        assert gradient.dtype == torch.float32
+        assert torch.isfinite(gradient).all()
+    cosine = torch.cosine_similarity(precise.gradients.flatten(1), rough.gradients.flatten(1))
+    assert (cosine > 0.9).all()
+
+
 def test_the_input_of_a_layer_normalisation_would_give_no_hirescam(
     small: tuple[nn.Module, TimmBackbone], images: Tensor
 ) -> None:
