@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
     from .baselines.backbones.wrapped import wrap
     from .baselines.base import register_backbone, register_cam, register_head
+    from .bench.explain import explain
+    from .bench.result import RunResult, compare, load
     from .bench.run import run
     from .datasets.schema import register_dataset
     from .metrics import register_metric
@@ -21,12 +23,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Protocol": ".protocol",
+    "RunResult": ".bench.result",
+    "compare": ".bench.result",
+    "explain": ".bench.explain",
     "list_backbones": ".api",
     "list_cams": ".api",
     "list_datasets": ".api",
     "list_heads": ".api",
     "list_metrics": ".api",
     "list_protocols": ".api",
+    "load": ".bench.result",
     "register_backbone": ".baselines.base",
     "register_cam": ".baselines.base",
     "register_dataset": ".datasets.schema",
@@ -38,13 +44,17 @@ _HOMES = {
 
 __all__ = [
     "Protocol",
+    "RunResult",
     "__version__",
+    "compare",
+    "explain",
     "list_backbones",
     "list_cams",
     "list_datasets",
     "list_heads",
     "list_metrics",
     "list_protocols",
+    "load",
     "register_backbone",
     "register_cam",
     "register_dataset",

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from ..registry import UnknownNameError, expand_braces
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from ..results.bootstrap import Entry
-    from ..results.compare import Comparison, Pair
+    from ..results.compare import Comparison
     from ..results.grid import Grid
-    from ..results.load import Run
     from ..results.paired import Difference
 
 out = Console(highlight=False)
@@ -67,14 +62,15 @@ def compare(
     from ..results.compare_table import compare_csv, compare_document, print_document
     from ..results.errors import ResultsError
     from ..results.grid import to_markdown
+    from .pairing import pairs_of, sorted_out
 
     files = _checked_files(output or [])
     for name, fraction in (("--level", level), ("--alpha", alpha)):
         if not 0 < fraction < 1:
             raise UsageError(f"{name} {fraction}: expected a fraction between 0 and 1")
     try:
-        runs, patterns = _sorted_out(what)
-        pairs = _pairs(runs, patterns, val or [], all_pairs)
+        runs, patterns = sorted_out(what)
+        pairs = pairs_of(runs, patterns, val or [], all_pairs)
         found = compare_pairs(
             pairs, by=by, intersect=intersect, images=images, resamples=resamples, seed=seed, level=level, alpha=alpha
         )
@@ -112,100 +108,3 @@ def _checked_files(files: Sequence[Path]) -> list[Path]:
         if file.suffix not in (".md", ".csv"):
             raise UsageError(f"--out {file}: expected a name that ends in .md or .csv")
     return list(files)
-
-
-def _sorted_out(what: Sequence[str]) -> tuple[list[Run], list[str]]:
-    from ..results.load import load_run
-
-    runs: list[Run] = []
-    patterns: list[str] = []
-    for word in what:
-        if Path(word).is_dir():
-            runs.append(load_run(word))
-        elif word.count("/") >= 2:
-            patterns.append(word)
-        else:
-            raise UsageError(f"{word!r} is neither a run folder nor a triple backbone/cam/head")
-    if not runs:
-        raise UsageError(f"no run folder among {' '.join(what)}; see 'cambench compare --help'")
-    for run in runs:
-        if not run.triples:
-            raise UsageError(f"{run.out} has no records yet")
-    return runs, patterns
-
-
-def _pairs(runs: list[Run], patterns: list[str], val: list[Path], all_pairs: bool) -> list[Pair]:
-    from ..results.bootstrap import Entry
-    from ..results.load import load_run
-
-    if len(val) not in (0, 1, len(runs)):
-        raise UsageError(f"--val is given {len(val)} times for {len(runs)} run folders; give it once, or once for each")
-    vals = [load_run(v) for v in val]
-    of_run = [vals[i % len(vals)] if vals else None for i in range(len(runs))]
-    used: set[str] = set()
-
-    def entry(which: int, triple: str) -> Entry:
-        run = runs[which]
-        name = triple if len(runs) == 1 else f"{triple} in {run.out}"
-        while name in used:
-            name += " (again)"
-        used.add(name)
-        return Entry(name, run, triple, of_run[which])
-
-    if len(runs) == 1:
-        return _among([entry(0, t) for t in _one_run(runs[0], patterns)], all_pairs)
-    shared = _shared(runs, patterns)
-    if shared:
-        columns = [[entry(i, t) for i in range(len(runs))] for t in shared]
-        return [pair for column in columns for pair in _among(column, all_pairs)]
-    return _among([entry(i, t) for i, t in _spread(runs, patterns)], all_pairs)
-
-
-def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
-    return list(combinations(entries, 2)) if all_pairs else [(entries[0], e) for e in entries[1:]]
-
-
-def _one_run(run: Run, patterns: list[str]) -> list[str]:
-    chosen = [t for p in patterns for t in _matching(p, run.triples)]
-    if len(chosen) < 2:
-        raise UsageError(
-            f"name at least two triples of {run.out} (or a second run folder); it has {', '.join(run.triples)}"
-        )
-    return chosen
-
-
-def _shared(runs: list[Run], patterns: list[str]) -> list[str]:
-    """Triples that every run has: of the patterns, or all."""
-    common = [t for t in runs[0].triples if all(t in run.triples for run in runs[1:])]
-    if not patterns:
-        if not common:
-            lists = "; ".join(f"{run.out} has {', '.join(run.triples)}" for run in runs)
-            raise UsageError(f"the runs share no triple: {lists}")
-        return common
-    return list(dict.fromkeys(t for p in patterns for t in common if _fits(p, t)))
-
-
-def _spread(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
-    """Triples of the patterns, each in the run that has it."""
-    everything = list(dict.fromkeys(t for run in runs for t in run.triples))
-    chosen = [t for p in patterns for t in _matching(p, everything)]
-    found = [(i, t) for t in chosen for i, run in enumerate(runs) if t in run.triples]
-    if len(found) < 2:
-        raise UsageError(f"{' '.join(patterns)} names only {found[0][1]} in {runs[found[0][0]].out}; name two")
-    return found
-
-
-def _matching(pattern: str, triples: Sequence[str]) -> list[str]:
-    found = [t for t in triples if _fits(pattern, t)]
-    if not found:
-        raise UnknownNameError("triple", pattern, triples)
-    return found
-
-
-def _fits(pattern: str, triple: str) -> bool:
-    try:
-        alternatives = expand_braces(pattern)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    parts = triple.rsplit("/", 2)
-    return any(all(map(fnmatchcase, parts, a.rsplit("/", 2))) for a in alternatives)

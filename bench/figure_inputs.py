@@ -97,22 +97,22 @@ def ready_network(
         config = request.config(["*/*/*"], Path(folder))
         network = open_network(name, table, config, only_one)
         if request.run is not None:
-            _take_heads(request.run, name, network, branches)
+            take_heads(request.run, name, network, branches)
         check_labels(network, table, name)
         network = network.to(request.where)
         HeadKeeper(config, table, request.where, only_one).ensure(name, network, branches)
     return network.to(request.where).freeze()
 
 
-def _take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
+def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
     """Put the heads that a run trained onto the network."""
     manifest = read_manifest(run)
     record = manifest.backbones.get(name)
     if record is None:
-        raise UsageError(f"--run {run}: has no {name}; it has {', '.join(manifest.backbones) or 'no network'}")
+        raise UsageError(f"run {run}: has no {name}; it has {', '.join(manifest.backbones) or 'no network'}")
     if record.weights_sha256 != features_digest(network):
         raise UsageError(
-            f"--run {run}: its {name} has other weights ({record.weights_source}); give --weights as there"
+            f"run {run}: its {name} has other weights ({record.weights_source}); give the same weights file"
         )
     for branch in branches:
         file = run / "heads" / f"{safe_name(name)}.{branch}.safetensors"
@@ -120,7 +120,7 @@ def _take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Bran
             load_head(file, network, branch)
         elif branch not in network.heads or (branch == "softmax" and network.needs_training):
             raise UsageError(
-                f"--run {run}: has no {branch} branch of {name}; without --run it is trained for the figure"
+                f"run {run}: has no {branch} branch of {name}, which it did not need; give a run of a {branch} head"
             )
 
 

@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..metrics.registry import MetricSpec
 from ..registry import load_plugin
 from ..results.columns import empty_columns
 from ..results.leaderboard import write_leaderboard
-from ..results.load import Run, load_run
+from ..results.load import load_run
 from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ..results.store import RunStore
 from ..results.timing_schema import BackboneTiming, Timings
@@ -37,18 +36,11 @@ from .onepass import Columns, OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
 from .prepare import HeadKeeper, backbone_record, check_labels, open_network, torch_determinism
 from .progress import progress
+from .result import RunResult
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
 from .triples import Triple, expand_patterns
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its records, and the files of its leaderboard."""
-
-    run: Run
-    paths: tuple[Path, ...]
 
 
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
