@@ -75,20 +75,22 @@ def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | Non
     found: list[dict[str, list[Floats]]] = [{} for _ in triples]
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
         many = plan.images > EXACT_IMAGES
-        pixels = list(pool.map(lambda t: pxap_influence(t) if many and t.has_pixels else None, triples))
+        expanded = list(pool.map(lambda t: pxap_influence(t) if many and t.has_pixels else None, triples))
+        # The influences are summed with the other columns: one pass over the weights for all.
+        influences = [one[1][:, None] for one in expanded if one is not None]
+        columns = np.concatenate([*(t.values for t in triples), *influences], axis=1)
         for blocks in plan.groups():
             counted = list(pool.map(lambda b: _count(plan, triples, b), blocks))
             weights = [w for w, _ in counted]
-            sums = _weighted_sums(np.concatenate([t.values for t in triples], axis=1), weights)
-            first = 0
+            sums = _weighted_sums(columns, weights)
+            first, influence = 0, iter(sums[columns.shape[1] - len(influences) :])
             for i, triple in enumerate(triples):
                 own = sums[first : first + len(triple.names)]
                 first += len(triple.names)
                 _append(found[i], _scores(triple, own, [best[i] for _, best in counted]))
-                expanded = pixels[i]
-                if expanded is not None:
-                    point, influence = expanded
-                    _append(found[i], {"pxap": point + _weighted_sums(influence[:, None], weights)[0]})
+                expansion = expanded[i]
+                if expansion is not None:
+                    _append(found[i], {"pxap": expansion[0] + next(influence)})
                 elif triple.has_pixels:
                     _append(found[i], {"pxap": resampled_pxap(triple, weights, pool)})
     return [{name: np.concatenate(parts) for name, parts in one.items()} for one in found]
