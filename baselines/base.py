@@ -228,6 +228,12 @@ class CamMethod:
     """
     heads: tuple[str, ...] = ()
     """Heads that the method runs under, where it does not run under every one."""
+    requires: str = ""
+    """Package that it needs, which the extra of that name installs; refused before the run where absent."""
+    refuses: Callable[[Backbone], str | None] | None = field(default=None, hash=False, compare=False)
+    """Why the method cannot run on a network (None: it can), asked before the run."""
+    nearest: tuple[str, ...] = ()
+    """Methods to name in its place where it is refused, the nearest first."""
     extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -109,6 +110,17 @@ class Evidence:
         """The branch whose head this is, looked up in the backbone; ``softmax`` where the caller gave no backbone."""
         heads = self._backbone.heads if self._backbone is not None else ()
         return next((b for b in _BRANCHES if b in heads and self.backbone.head(b) is self._given), "softmax")
+
+    @property
+    def whole_head(self) -> Head:
+        """The head as given: a function of all that ``backbone.features`` returns, context included."""
+        return self._given
+
+    def at(self, images: Tensor) -> Evidence:
+        """The same evidence with other normalised images (B,3,R,R); what was computed of features is computed anew."""
+        other = copy.copy(self)
+        other._images = images
+        return other
 
     @property
     def backbone(self) -> Backbone:

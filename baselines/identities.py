@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from ..protocol import MapRule, Protocol
@@ -10,7 +10,10 @@ from .base import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
 from .maps import clamps
 
 SUPPLIED: frozenset[Need] = frozenset(
-    {"features", "gradients", "head_gradients", "class_weights", "rescoring", "images", "attention"}
+    {
+        *("features", "gradients", "head_gradients", "class_weights", "rescoring", "images", "attention"),
+        *("layers", "input_gradients"),
+    }
 )
 """What ``Evidence`` can give today."""
 
@@ -81,12 +84,15 @@ def _refusal(method: CamMethod, backbone: Backbone) -> str | None:
         return f"{method.name} needs a GAP + linear head, and {backbone.name} has {kind} head"
     if "attention" in method.needs and (why := backbone.lacks("attention")) is not None:
         return f"{method.name} needs attention, which {backbone.name} cannot give: {why}"
-    return None
+    if method.requires and find_spec(method.requires) is None:
+        return f"{method.name} needs the package {method.requires}: pip install 'cambench[{method.requires}]'"
+    return method.refuses(backbone) if method.refuses is not None else None
 
 
 def _nearest(method: CamMethod, backbone: Backbone) -> str:
-    """The first method that runs on the backbone, those that equal ``method`` on a GAP + linear head first."""
-    others: Iterable[CamMethod] = (CAMS.get(name) for name in CAMS.names() if name != method.name)
-    fits = [m for m in others if not m.headless and not m.heads and _refusal(m, backbone) is None]
-    fits.sort(key=lambda m: method.name not in (m.gap_linear_equal, m.gap_linear_clamped))
-    return fits[0].name if fits else "none"
+    """The first method that runs on the backbone: its ``nearest``, then those that equal it on a GAP + linear head."""
+    others = [CAMS.get(name) for name in CAMS.names() if name != method.name]
+    order = {name: place for place, name in enumerate(method.nearest, -len(method.nearest))}
+    others.sort(key=lambda m: (order.get(m.name, 0), method.name not in (m.gap_linear_equal, m.gap_linear_clamped)))
+    fits = (m.name for m in others if not m.headless and not m.heads and _refusal(m, backbone) is None)
+    return next(fits, "none")

@@ -82,10 +82,13 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        # A layer, not a function: DeepLIFT and guided back-propagation have rules for layers only.
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B,outputs,H/stride,W/stride)."""
-        return torch.relu(self.shortcut(x) + self.second(self.first(x)))
+        out: Tensor = self.relu(self.shortcut(x) + self.second(self.first(x)))
+        return out
 
 
 @register_backbone(

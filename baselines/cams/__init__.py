@@ -18,6 +18,12 @@ from .is_cam import is_cam
 from .ss_cam import ss_cam
 from .rise import rise
 from .occlusion import occlusion
+from .saliency import saliency
+from .smoothgrad import smoothgrad
+from .integrated_gradients import integrated_gradients
+from .deep_lift import deep_lift
+from .lrp import lrp
+from .guided_backprop import guided_backprop
 from .rollout import rollout
 from .ts_cam import ts_cam
 from .random_map import random_map
@@ -28,21 +34,27 @@ __all__ = [
     "ablation_cam",
     "cam",
     "center",
+    "deep_lift",
     "eigen_cam",
     "eigen_grad_cam",
     "finer_cam",
     "grad_cam",
     "grad_cam_pp",
+    "guided_backprop",
     "hires_cam",
+    "integrated_gradients",
     "is_cam",
     "layer_cam",
+    "lrp",
     "occlusion",
     "random_map",
     "rise",
     "rollout",
+    "saliency",
     "score_cam",
     "shapley_cam",
     "smooth_grad_cam_pp",
+    "smoothgrad",
     "ss_cam",
     "ts_cam",
     "uniform",
