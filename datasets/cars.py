@@ -14,7 +14,7 @@ from .adapter import Adapter, Built, Plan
 from .findings import Findings
 from .headers import add_sizes
 from .locate import Expected, find_base
-from .rows import Chunk
+from .rows import Chunk, Ints
 from .schema import DatasetError, DatasetSpec, Split, register_dataset
 from .splits import HOLDOUT_OPTIONS, HoldOut
 from .textfiles import read_lines
@@ -79,7 +79,10 @@ def build_mat(base: Path, annotations: Path, meta: Path, part: str, split: Split
     boxes = np.stack([columns[f].astype(np.float64) for f in _FIELDS[:4]], 1)
     labels = columns["class"].astype(np.int64) - 1
     ids = [str(n) for n in columns["fname"]]
-    return _built(images, ids, ids, labels, boxes, tuple(map(str, np.atleast_1d(names))), split, options)
+    return _built(
+        images, ids, ids, labels, boxes, tuple(map(str, np.atleast_1d(names))), split, options,
+        label_file=str(annotations), lines=np.arange(1, len(ids) + 1),
+    )  # fmt: skip
 
 
 def _first_folder(base: Path, names: Sequence[str]) -> Path:
@@ -98,22 +101,28 @@ def build_csv(base: Path, part: str, split: Split, options: Mapping[str, Any]) -
     if not (base / "names.csv").is_file():
         raise DatasetError(f"stanford_cars: {base / 'names.csv'} is missing: it names the 196 classes")
     names = [r[0] for r in csv.reader(read_lines(base / "names.csv")) if r]
-    ids, labels, boxes = [], [], []
+    ids, labels, boxes, lines = [], [], [], []
     for line, row in enumerate(csv.reader(read_lines(path)), 1):
         try:
             name, *numbers = row
             box, label = [float(v) for v in numbers[:4]], int(numbers[4])
+            if not np.isfinite(box).all():
+                raise ValueError
         except (ValueError, IndexError):
             findings.error(f"{','.join(row)!r} is not `fname,x1,y1,x2,y2,class`", f"{path}:{line}", "is it truncated?")
             continue
         ids.append(name)
         labels.append(label - 1)
         boxes.append(box)
+        lines.append(line)
     images = _first_folder_deep(base, part)
     # A class name with a slash ("Ram C/V Cargo Van") lies in a folder without it.
     files = [f"{names[k].replace('/', '')}/{i}" if 0 <= k < len(names) else i for i, k in zip(ids, labels, strict=True)]
     array = np.array(boxes, np.float64).reshape(-1, 4)
-    return _built(images, ids, files, np.array(labels, np.int64), array, tuple(names), split, options, findings)
+    return _built(
+        images, ids, files, np.array(labels, np.int64), array, tuple(names), split, options, findings,
+        label_file=str(path), lines=np.array(lines, np.int64),
+    )  # fmt: skip
 
 
 def _first_folder_deep(base: Path, part: str) -> Path:
@@ -131,6 +140,9 @@ def _built(
     split: Split,
     options: Mapping[str, Any],
     findings: Findings | None = None,
+    *,
+    label_file: str,
+    lines: Ints,
 ) -> Built:
     findings = findings or Findings()
     tree = FolderTree(images)
@@ -138,8 +150,9 @@ def _built(
 
     def chunks() -> Iterator[Chunk]:
         chunk = Chunk(
-            ids, tree.paths(files), labels, boxes=boxes, box_offsets=np.arange(len(ids) + 1), sizes=tree.sizes(files)
-        )
+            ids, tree.paths(files), labels, boxes=boxes, box_offsets=np.arange(len(ids) + 1), sizes=tree.sizes(files),
+            lines=lines, label_file=label_file,
+        )  # fmt: skip
         if split != "test":
             chunk = hold.apply(chunk)
             hold.report()

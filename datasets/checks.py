@@ -91,12 +91,14 @@ class RowChecks:
         self.classes, self.findings = classes, findings
         self.boxes = 0
         self.labels, self.broken, self.turned, self.outside, self.empty, self.denied = (Tally() for _ in range(6))
-        self._denied_folder = ""
+        self._label_place = self._denied_folder = ""
 
     def add(self, chunk: Chunk) -> None:
         """Check one chunk."""
         bad = np.flatnonzero((chunk.labels < 0) | (chunk.labels >= self.classes))
         self.labels.add(bad, lambda i: f"{chunk.ids[i]} has {chunk.labels[i]}")
+        if bad.size and not self._label_place and chunk.lines is not None:
+            self._label_place = f"{chunk.label_file}:{chunk.lines[bad[0]]}"
         if chunk.boxes is not None and chunk.box_offsets is not None and len(chunk.boxes):
             self._add_boxes(chunk, chunk.boxes, np.repeat(np.arange(len(chunk)), chunk.box_counts()))
 
@@ -134,6 +136,7 @@ class RowChecks:
             self.labels,
             f"labels are outside 0 … {self.classes - 1}",
             "labels are 0-based class indices; check the class list or num_classes",
+            self._label_place,
         )
         self._error(self.broken, "boxes have a coordinate that is not a number")
         self._error(self.turned, "boxes end before they start", "boxes are x0,y0,x1,y1 (corners, not width and height)")
@@ -158,6 +161,6 @@ class RowChecks:
                 count=self.denied.count,
             )
 
-    def _error(self, tally: Tally, what: str, fix: str = "") -> None:
+    def _error(self, tally: Tally, what: str, fix: str = "", where: str = "") -> None:
         if tally.count:
-            self.findings.error(f"{tally.count:,} {what}: {tally}", fix=fix, count=tally.count)
+            self.findings.error(f"{tally.count:,} {what}: {tally}", where, fix, tally.count)

@@ -118,12 +118,12 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
     """Read the five lists and join them by image id."""
     findings = Findings()
     findings.note(PAPER_COUNTS)
-    ids, names = _column(tree, "images.txt", "id path", findings)
+    ids, names, _ = _column(tree, "images.txt", "id path", findings)
     if not len(ids):
         raise DatasetError(f"{tree.label}/images.txt: no image in it; is the file truncated?")
-    labels = _join(tree, "image_class_labels.txt", "id class", ids, findings)
-    train = _join(tree, "train_test_split.txt", "id is_train", ids, findings)
-    boxes = _join(tree, "bounding_boxes.txt", "id x y width height", ids, findings)
+    labels, label_lines = _join(tree, "image_class_labels.txt", "id class", ids, findings)
+    train, _ = _join(tree, "train_test_split.txt", "id is_train", ids, findings)
+    boxes, _ = _join(tree, "bounding_boxes.txt", "id x y width height", ids, findings)
     boxes[:, 2:] += boxes[:, :2]
     odd = np.flatnonzero((train[:, 0] != 0) & (train[:, 0] != 1))
     if odd.size:
@@ -142,6 +142,8 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
             boxes=boxes[wanted],
             box_offsets=np.arange(len(wanted) + 1, dtype=np.int64),
             sizes=tree.sizes(files),
+            lines=label_lines[wanted],
+            label_file=f"{tree.label}/image_class_labels.txt",
         )
         if split != "test":
             chunk = hold.apply(chunk)
@@ -161,26 +163,32 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
     )
 
 
-def _column(tree: Tree, name: str, expected: str, findings: Findings) -> tuple[Ints, list[list[str]]]:
+def _column(tree: Tree, name: str, expected: str, findings: Findings) -> tuple[Ints, list[list[str]], Ints]:
     return id_columns(tree.lines(name), expected.count(" "), f"{tree.label}/{name}", findings, expected)
 
 
-def _join(tree: Tree, name: str, expected: str, ids: Ints, findings: Findings) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Numbers (N,fields) of a list in the order of ``ids``; ids in only one of the two files are errors."""
+def _join(
+    tree: Tree, name: str, expected: str, ids: Ints, findings: Findings
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], Ints]:
+    """Numbers (N,fields) and lines (N,) of a list in the order of ``ids``; ids in one of the files only are errors."""
     where = f"{tree.label}/{name}"
-    keys, values = _column(tree, name, expected, findings)
-    table = np.full((len(ids), expected.count(" ")), np.nan)
+    keys, values, numbers = _column(tree, name, expected, findings)
+    table, lines = np.zeros((len(ids), expected.count(" "))), np.zeros(len(ids), np.int64)
     row_of = {int(k): i for i, k in enumerate(ids)}
     unknown: list[int] = []
-    for key, fields in zip(keys, values, strict=True):
+    for key, fields, line in zip(keys, values, numbers, strict=True):
         row = row_of.get(int(key))
         if row is None:
             unknown.append(int(key))
             continue
         try:
-            table[row] = [float(f) for f in fields]
+            table[row], lines[row] = [float(f) for f in fields], line
+            if not np.isfinite(table[row]).all():
+                raise ValueError
         except ValueError:
-            findings.error(f"{' '.join(fields)!r} of image {key} is not `{expected.partition(' ')[2]}`", where)
+            what = f"{' '.join(fields)!r} of image {key} is not `{expected.partition(' ')[2]}`"
+            findings.error(what, f"{where}:{line}")
+            table[row] = 0.0
     if unknown:
         findings.error(
             f"{len(unknown):,} ids have no image in images.txt: {some(unknown)}",
@@ -196,15 +204,12 @@ def _join(tree: Tree, name: str, expected: str, ids: Ints, findings: Findings) -
             "is the file truncated?",
             int(absent.size),
         )
-    bad = np.flatnonzero(~np.isfinite(table).all(1) & np.isin(ids, keys))
-    if bad.size:
-        findings.error(f"not a number for images {some(ids[bad].tolist())}", where, count=int(bad.size))
-    return np.where(np.isfinite(table), table, 0.0)
+    return table, lines
 
 
 def _class_names(tree: Tree, findings: Findings) -> tuple[str, ...]:
     """Names by 0-based index; a subset of the classes keeps the indices of all 200."""
-    keys, values = _column(tree, "classes.txt", "id name", findings)
+    keys, values, _ = _column(tree, "classes.txt", "id name", findings)
     named = {int(k): v[0] for k, v in zip(keys, values, strict=True)}
     beyond = [k for k in named if not 1 <= k <= CLASSES]
     if beyond:

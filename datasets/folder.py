@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def build_csv(root: Path, path: Path, split: Split) -> Built:
         try:
             box = [float(row[c]) for c in _BOX] if has_boxes and row["x0"] != "" else []
             size = int(row.get("width") or 0), int(row.get("height") or 0)
+            if not all(isfinite(v) for v in box):
+                raise ValueError
         except ValueError:
             findings.error(f"not a number in {shorten(lines[reader.line_num - 1])}", where)
             continue

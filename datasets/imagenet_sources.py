@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tarfile
 from io import BytesIO
+from math import isfinite
 from pathlib import Path
 
 import scipy.io
@@ -80,6 +81,8 @@ def read_solution(path: Path, findings: Findings) -> Annotations:
                 raise ValueError
             numbers = [[float(v) for v in fields[i + 1 : i + 5]] for i in range(0, len(fields), 5)]
             label = labels[fields[0]]
+            if not all(isfinite(v) for box in numbers for v in box):
+                raise ValueError
         except (ValueError, KeyError):
             findings.error(f"{','.join(row)[:80]!r} is not `id,wnid x0 y0 x1 y1 …`", f"{path}:{number}", "truncated?")
             continue

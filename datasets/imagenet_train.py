@@ -117,6 +117,8 @@ def build_train(
             if len(part):
                 yield part
         hold.report()
+        if seen < TRAIN_IMAGES:
+            findings.note(f"a subset: {seen:,} of {TRAIN_IMAGES:,} training images")
         if boxes is not None:
             boxes.report(seen, findings)
 

@@ -59,8 +59,13 @@ def build_folders(base: Path, split: Split) -> Built:
         findings.note("no metadata: instances are those whose PNG is there", base / split)
 
     def chunks() -> Iterator[Chunk]:
+        images = 0
         for label, name in enumerate(folders):
-            yield _class_rows(base, split, name, label, index, findings)
+            chunk = _class_rows(base, split, name, label, index, findings)
+            images += len(chunk)
+            yield chunk
+        if images < COUNTS[split]:
+            findings.note(f"a subset: {images:,} of {COUNTS[split]:,} published images", base / split)
 
     return Built(
         class_names=tuple(folders),

@@ -37,7 +37,8 @@ class Chunk:
     ignores: list[str | None] | None = None
     sizes: Ints | None = None
     lines: Ints | None = field(default=None, repr=False)
-    """Line of each row in the annotation file, for messages."""
+    """Line (or row) of each label in ``label_file``, for messages."""
+    label_file: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +70,7 @@ class Chunk:
             ignores=None if self.ignores is None else [self.ignores[i] for i in keep],
             sizes=None if self.sizes is None else self.sizes[keep],
             lines=None if self.lines is None else self.lines[keep],
+            label_file=self.label_file,
         )
 
 

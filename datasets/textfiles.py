@@ -44,9 +44,10 @@ def shorten(text: str, length: int = 80) -> str:
 
 def id_columns(
     lines: list[str], fields: int, where: str, findings: Findings, expected: str
-) -> tuple[npt.NDArray[np.int64], list[list[str]]]:
-    """Ids and the other fields of lines `id value…` (blanks between); bad and repeated lines go to ``findings``."""
+) -> tuple[npt.NDArray[np.int64], list[list[str]], npt.NDArray[np.int64]]:
+    """Ids, the other fields, and the line numbers of lines `id value…`; bad and repeated ones go to ``findings``."""
     first: dict[int, int] = {}
+    place: dict[int, int] = {}
     ids: list[int] = []
     values: list[list[str]] = []
     for number, line in enumerate(lines, 1):
@@ -56,12 +57,12 @@ def id_columns(
             continue
         key = int(parts[0])
         if key in first:
-            same = values[ids.index(key)] == parts[1:]
+            same = values[place[key]] == parts[1:]
             report = findings.warn if same else findings.error
             what = "repeats" if same else "contradicts"
             report(f"id {key} {what} line {first[key]}", f"{where}:{number}", "remove the wrong line")
             continue
-        first[key] = number
+        first[key], place[key] = number, len(ids)
         ids.append(key)
         values.append(parts[1:])
-    return np.array(ids, np.int64), values
+    return np.array(ids, np.int64), values, np.array([first[i] for i in ids], np.int64)

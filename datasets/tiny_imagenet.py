@@ -78,7 +78,7 @@ def _rows(
         wnid = path.parent.name if split == "train" else (rest.pop(0) if rest else "")
         try:
             box, label = [float(v) for v in rest], label_of[wnid]
-            if len(box) != 4:
+            if len(box) != 4 or not np.isfinite(box).all():
                 raise ValueError
         except (ValueError, KeyError):
             wanted = "name x0 y0 x1 y1" if split == "train" else "name wnid x0 y0 x1 y1"

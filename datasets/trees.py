@@ -77,14 +77,14 @@ class TarTree:
 
     def __init__(self, archive: Path, prefix: str = "") -> None:
         self.archive, self.prefix = archive, prefix
-        self.label = f"{archive}:{prefix}"
+        self.label = f"{archive}:{prefix}".rstrip("/")
         self._members = index_tar(archive)
 
     def lines(self, name: str) -> list[str]:
         """Lines of a list file."""
         if not self.has(name):
-            raise DatasetError(f"{self.label}{name}: not in the archive; is it complete?")
-        return decode_lines(read_member(self.paths([name])[0]), f"{self.label}{name}")
+            raise DatasetError(f"{self.label}/{name}: not in the archive; is it complete?")
+        return decode_lines(read_member(self.paths([name])[0]), f"{self.label}/{name}")
 
     def has(self, name: str) -> bool:
         """Whether the archive has the file."""

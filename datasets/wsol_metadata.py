@@ -30,11 +30,14 @@ class Metadata:
     box_offsets: Ints | None = None
     masks: list[list[str]] | None = None
     ignores: list[str | None] | None = None
+    label_file: str = ""
+    label_lines: Ints | None = None
 
     def rows(self, start: int, stop: int) -> Chunk:
         """Rows ``start`` … ``stop``, without the images' paths; masks as they are named in the files."""
         part = slice(start, stop)
-        chunk = Chunk(ids=self.ids[part], paths=[], labels=self.labels[part])
+        chunk = Chunk(ids=self.ids[part], paths=[], labels=self.labels[part], label_file=self.label_file)
+        chunk.lines = None if self.label_lines is None else self.label_lines[part]
         if self.widths is not None and self.heights is not None:
             chunk.widths, chunk.heights = self.widths[part], self.heights[part]
         if self.boxes is not None and self.box_offsets is not None:
@@ -52,7 +55,8 @@ def read_metadata(folder: Path, findings: Findings) -> Metadata:
         DatasetError: ``image_ids.txt`` or ``class_labels.txt`` is missing, empty or not UTF-8.
     """
     ids = _ids(folder / IDS, findings)
-    meta = Metadata(ids, _labels(folder / LABELS, ids, findings))
+    labels, lines = _labels(folder / LABELS, ids, findings)
+    meta = Metadata(ids, labels, label_file=str(folder / LABELS), label_lines=lines)
     if (folder / SIZES).is_file():
         sizes = read_columns(folder / SIZES, ids, 2, findings)
         if sizes is not None:
@@ -89,7 +93,7 @@ def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
         first.setdefault(image_id, line)
 
 
-def _labels(path: Path, ids: Names, findings: Findings) -> Ints:
+def _labels(path: Path, ids: Names, findings: Findings) -> tuple[Ints, Ints]:
     found = read_columns(path, ids, 1, findings)
     labels = np.zeros(len(ids), np.int64)
     if found is None:
@@ -98,8 +102,10 @@ def _labels(path: Path, ids: Names, findings: Findings) -> Ints:
     for i in np.flatnonzero(values[:, 0] % 1)[:5]:
         findings.error(f"label {values[i, 0]} is not a whole number", f"{path}:{lines[i]}")
     labels[rows] = np.floor(values[:, 0]).astype(np.int64)
+    line_of = np.zeros(len(ids), np.int64)
+    line_of[rows] = lines
     _once(path, rows, values, lines, ids, findings)
-    return labels
+    return labels, line_of
 
 
 def _read_sizes(

@@ -155,7 +155,11 @@ def edit(path: Path, change) -> None:
             lambda x: [x[0][:-8], *x[1:]],
             r"bounding_boxes\.txt:1: .* is not `id x y width height`",
         ),
-        ("bounding_boxes.txt", lambda x: ["101 nan 1 2 3", *x[1:]], r"not a number for images 101"),
+        (
+            "bounding_boxes.txt",
+            lambda x: ["101 nan 1 2 3", *x[1:]],
+            r"boxes\.txt:1: 'nan 1 2 3' of image 101 is",
+        ),
         ("bounding_boxes.txt", lambda x: ["101 1 1 -2 3", *x[1:]], r"end before they start"),
         ("image_class_labels.txt", lambda x: ["101 201", *x[1:]], r"labels are outside 0 … 199: .* has 200"),
         ("image_class_labels.txt", lambda x: [*x, "101 7"], r"image_class_labels\.txt:13: id 101 contradicts line 1"),
