@@ -23,13 +23,11 @@ from .cli_options import (
     Seed,
     Split,
     TensorBoard,
-    TrainingRequest,
     Weights,
     Workers,
-    changed,
-    command_line,
 )
 from .errors import UsageError
+from .training_request import TrainingRequest, changed, command_line
 
 if TYPE_CHECKING:
     from ..baselines.base import Backbone
