@@ -62,6 +62,13 @@ class Head(nn.Module, ABC):
         del features, target
         return None
 
+    def condense(self, features: Tensor) -> Tensor:
+        """What of the features decides the logits while only the classifiers are trained; ``forward`` takes it as well.
+
+        The features themselves, unless the head begins with a frozen part.
+        """
+        return features
+
 
 @dataclass(frozen=True)
 class HeadSpec:

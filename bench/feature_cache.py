@@ -2,14 +2,15 @@
 
 What is cached is the head's input itself, F (B,N,P,Q) in the dtype that the backbone returns. For a GAP + linear head
 it is F's spatial mean (B,N,1,1) instead: the mean of one cell is that cell, so the head computes the same function, bit
-for bit where it pools with ``Tensor.mean``, up to the order of float summation where it does not. Which of the two
-it was, and the dtype, are part of the training record.
+for bit where it pools with ``Tensor.mean``, up to the order of float summation where it does not. For a head behind a
+frozen block of a transformer it is what that block makes of F. Which it was, and the dtype, are part of the training
+record.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from .training_augment import augment_batch, draw
 from .training_data import ImageSource
 from .training_guard import is_out_of_memory, memory_error
 
+Reduction = Callable[[Tensor], Tensor]
 PASS_BATCH = 32
 """Images a batch of the one caching pass."""
 
@@ -30,7 +32,7 @@ class FeatureSource:
     Args:
         backbone: Network on ``device``; it is put into evaluation mode and runs without autograd.
         images: Decoded images; its ``size`` is the augmentation's ``load_size`` where there is one.
-        heads: The heads that will read the features (all must be GAP + linear for pooling).
+        heads: The heads that will read the features (all must allow a reduction for it to be made).
         size: Side of the network's input in pixels.
         augment: Augmentation, or None. With augmentation there is nothing to cache: every epoch is a backbone pass.
         cache_bytes: Budget of the cached features on ``device``.
@@ -40,7 +42,7 @@ class FeatureSource:
     Attributes:
         passes: Backbone passes over the table so far (the caching one, or one an epoch).
         cached: Whether the features are kept; known after the first epoch has begun, None before.
-        pooled: Whether they are F's spatial means.
+        pooled: Whether they are F's spatial means, or all that the heads read of F.
         dtype: Dtype of the features, or None before the first batch.
         bytes_needed: Size of the features of the whole table.
     """
@@ -64,6 +66,7 @@ class FeatureSource:
         self.cached: bool | None = None
         self.pooled = False
         self.dtype: torch.dtype | None = None
+        self._reduce: Reduction = _as_it_is
         self._cache: Tensor | None = None
 
     def epoch(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -97,8 +100,9 @@ class FeatureSource:
         if first is None:
             return
         whole = self._features(first[0])
-        self.pooled = pooling_is_exact(self.heads, whole)
-        features = whole.mean((-2, -1), keepdim=True) if self.pooled else whole
+        self._reduce = exact_reduction(self.heads, whole)
+        self.pooled = self._reduce is not _as_it_is
+        features = self._reduce(whole)
         self.dtype = features.dtype
         self.bytes_needed = features[0].numel() * features.element_size() * len(everything)
         if self.augment is not None or self.bytes_needed > self.cache_bytes:
@@ -107,11 +111,8 @@ class FeatureSource:
         self.cached, self.passes = True, 1
         self._cache = torch.zeros((len(everything), *features.shape[1:]), dtype=features.dtype, device=self.device)
         for pixels, rows in itertools.chain([first], batches):
-            part = features if pixels is first[0] else self._pool(self._features(pixels))
+            part = features if pixels is first[0] else self._reduce(self._features(pixels))
             self._cache[rows.to(self.device)] = part
-
-    def _pool(self, features: Tensor) -> Tensor:
-        return features.mean((-2, -1), keepdim=True) if self.pooled else features
 
     def _features(self, images: Tensor) -> Tensor:
         try:
@@ -135,19 +136,43 @@ class FeatureSource:
         return self.backbone.features(self.backbone.normalise(pixels))
 
 
-@torch.no_grad()
+def _as_it_is(features: Tensor) -> Tensor:
+    return features
+
+
+def _mean(features: Tensor) -> Tensor:
+    return features.mean((-2, -1), keepdim=True)
+
+
+def exact_reduction(heads: Sequence[Head], features: Tensor) -> Reduction:
+    """What can be kept of F (B,N,R,Q) in its place: its mean, what a head's frozen part makes of it, or F itself."""
+    if pooling_is_exact(heads, features):
+        return _mean
+    for head in heads:
+        if _is_exact(heads, features, head.condense):
+            return head.condense
+    return _as_it_is
+
+
 def pooling_is_exact(heads: Sequence[Head], features: Tensor) -> bool:
     """Whether every head computes the same from F (B,N,P,Q) and from its spatial mean (B,N,1,1), up to rounding.
 
     Declared by ``head.kind == "gap_linear"`` and verified on ``features``.
     """
-    if not features.is_floating_point() or any(h.kind != "gap_linear" for h in heads):
+    return all(h.kind == "gap_linear" for h in heads) and _is_exact(heads, features, _mean)
+
+
+@torch.no_grad()
+def _is_exact(heads: Sequence[Head], features: Tensor, reduce: Reduction) -> bool:
+    if not features.is_floating_point():
         return False
-    pooled = features.mean((-2, -1), keepdim=True)
+    reduced = reduce(features)
+    if reduced is features:
+        return False
     for head in heads:
         training = head.training
         head.eval()
-        whole, part = head(features), head(pooled)
+        whole, part = head(features), head(reduced)
         head.train(training)
         scale = max(float(whole.abs().max()), 1e-12)
         if float((whole - part).abs().max()) > 1e-4 * scale:

@@ -111,7 +111,7 @@ class HeadKeeper:
         recipe = load_recipe(HeadRecipe, self.recipe_name)
         table = self._training_table(name, branch)
         workers = self._config.workers
-        if self._source is None:
+        if self._source is None and branch != "semantic":
             # Images are decoded once for all backbones, features are computed once for all branches of one.
             self._images = self._images or image_source(table, recipe, workers)
             self._source = feature_source(
@@ -126,7 +126,8 @@ class HeadKeeper:
             True,
             seed=self._config.seed,
             workers=workers,
-            source=self._source,
+            # The token-semantic head reads more of the features than the others, which share what they need.
+            source=self._source if branch != "semantic" else None,
         ).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
         return "trained in this run", record

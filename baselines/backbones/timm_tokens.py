@@ -111,6 +111,17 @@ class _TailHead(Head):
         super().__init__()
         self.tail, self.context_rows = tail, rows
 
+    def final_tokens(self, features: Tensor) -> Tensor:
+        """Final tokens (B,T,N) of packed features, or those that ``condense`` kept of them."""
+        if features.shape[-2] == 1:
+            return features[:, :, 0].transpose(1, 2)
+        final: Tensor = self.tail(features, self.context_rows)
+        return final
+
+    def condense(self, features: Tensor) -> Tensor:
+        """Final tokens as (B,N,1,T): all that is read of packed features while the tail is frozen."""
+        return self.final_tokens(features).transpose(1, 2)[:, :, None]
+
     def requires_grad_(self, requires_grad: bool = True) -> _TailHead:
         """Let the classifiers be trained, or not; the tail is frozen either way. Returns itself."""
         super().requires_grad_(False)
@@ -139,8 +150,12 @@ class TokenHead(_TailHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C) of packed features (B,N,R+P,Q)."""
-        logits: Tensor = self.net.forward_head(self.tail(features, self.context_rows))  # type: ignore[operator]
+        logits: Tensor = self.net.forward_head(self.final_tokens(features))  # type: ignore[operator]
         return logits
+
+    def condense(self, features: Tensor) -> Tensor:
+        """The final class, distillation and register tokens (B,N,1,prefix)."""
+        return super().condense(features)[..., : self.tail.prefix]
 
     def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> TokenHead:
         """The same tail with new classifiers on the same device."""
@@ -187,9 +202,9 @@ class SemanticHead(_TailHead):
         return cast(SemanticHead, head.requires_grad_(True))
 
     def _maps(self, features: Tensor) -> Tensor:
-        columns = features.shape[-1]
-        tokens = self.tail(features, self.context_rows)[:, self.tail.prefix :]
-        maps: Tensor = self.convolution(tokens.transpose(1, 2).unflatten(2, (-1, columns)))
+        tokens = self.final_tokens(features)[:, self.tail.prefix :]
+        side = math.isqrt(tokens.shape[1])
+        maps: Tensor = self.convolution(tokens.transpose(1, 2).reshape(len(tokens), -1, side, side))
         return maps
 
 

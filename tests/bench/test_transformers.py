@@ -12,11 +12,14 @@ import torch
 import yaml
 
 import cambench
-from cambench.baselines.base import BACKBONES
+from cambench.baselines.base import BACKBONES, Branch
 from cambench.baselines.open import open_backbone
 from cambench.bench.errors import UsageError
+from cambench.bench.recipe import HeadRecipe
+from cambench.bench.recipe_files import load_recipe
 from cambench.bench.run import run
-from cambench.bench.training import load_head
+from cambench.bench.training import load_head, train_head
+from cambench.datasets.open import open_table
 from cambench.registry import RegistryError
 from cambench.results.load import load_run
 
@@ -80,6 +83,31 @@ def test_a_vision_transformer_from_training_to_tables(settings: dict[str, Any], 
     for triple in (f"{NAME}/tscam/token_semantic", f"{NAME}/gradcam/sigmoid"):
         first, second = (r.records(triple) for r in (records, again.run))
         np.testing.assert_array_equal(first["o"].to_numpy(), second["o"].to_numpy())
+
+
+@pytest.mark.parametrize("branch", ["sigmoid", "semantic"])
+def test_heads_behind_a_frozen_block_train_on_what_it_makes(
+    settings: dict[str, Any], recipe: str, branch: Branch
+) -> None:
+    """One backbone pass with a small cache, or a pass an epoch: the same losses and the same head."""
+    table = open_table("wsol", settings["root"], "train", **settings["options"])
+    chosen = load_recipe(HeadRecipe, recipe)
+    found = []
+    for cache in (1 << 30, 0):
+        net = open_backbone(NAME, num_classes=12, pretrained=False)
+        net.needs_training = False
+        record = train_head(net, table, chosen, branch, cache_bytes=cache, workers=1)
+        found.append((record, net.head(branch).state_dict()))
+    (kept, first), (streamed, second) = found
+    assert (kept.backbone_passes, kept.cached, kept.pooled) == (1, True, True)
+    assert (streamed.backbone_passes, streamed.cached, streamed.pooled) == (2, False, False)
+    # float32: 64 channels of the class token, or of it and 196 patches.
+    assert kept.cache_bytes == len(table) * 64 * 4 * (1 if branch == "sigmoid" else 197)
+    np.testing.assert_allclose(kept.losses, streamed.losses, rtol=1e-4)
+    fresh = open_backbone(NAME, num_classes=12, pretrained=False).head().state_dict()
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-4)
+        assert not key.startswith("tail.") or torch.equal(value, fresh[key]), "the tail is frozen"
 
 
 @pytest.fixture
