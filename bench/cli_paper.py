@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .cli_options import Device, Metadata, Root
 from .errors import UsageError
 
 out = Console(highlight=False)
 
 Weights = Annotated[list[str] | None, typer.Option(help="Trained network, DATASET/NETWORK=FILE (repeatable).")]
 Roots = Annotated[list[str] | None, typer.Option("--root", help="Folder of one data set, DATASET=DIR (repeatable).")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first N images of every split (a trial).", min=1)]
 
 
@@ -86,8 +86,8 @@ def factorial(
     dataset: Annotated[str, typer.Option(help="Data set.")],
     output: Annotated[Path, typer.Option("--out", help="Folder of the tables and runs.")],
     cam: Annotated[str, typer.Option(help="CAM method.")] = "gradcam",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
+    root: Root = None,
+    metadata: Metadata = None,
     weights: Annotated[Path | None, typer.Option(help="File of the network's weights.")] = None,
     head_weights: Annotated[Path | None, typer.Option(help="Trained sigmoid branch (else trained here).")] = None,
     softmax_weights: Annotated[Path | None, typer.Option(help="Trained softmax head, in place of its own.")] = None,
@@ -107,6 +107,7 @@ def factorial(
 
         cambench factorial --backbone slim_vgg --dataset synthbirds --out runs/factorial
     """
+    from ..results.compare_table import print_document
     from .factorial import factorial as do
 
     paths = do(
@@ -117,6 +118,7 @@ def factorial(
         protocol=protocol,
         resamples=resamples,
         say=lambda line: out.print(line, soft_wrap=True, markup=False),
+        show=lambda answer: print_document(answer, out),
         root=root,
         options={"metadata": str(metadata)} if metadata else {},
         weights={backbone: weights} if weights else {},

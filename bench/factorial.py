@@ -13,7 +13,7 @@ from typing import Any
 from ..atomic import write_text
 from ..protocol import PROTOCOLS, MapRule, Protocol
 from ..results.bootstrap import Bootstrap, Entry, bootstrap
-from ..results.grid import to_csv, to_latex_document, to_markdown
+from ..results.grid import Document, to_csv, to_latex_document, to_markdown
 from ..results.intervals import RESAMPLES
 from ..results.load import Run
 from .config import RunConfig
@@ -41,6 +41,7 @@ def factorial(
     protocol: str = "paper",
     resamples: int = RESAMPLES,
     say: Callable[[str], None] = lambda _: None,
+    show: Callable[[Document], None] = lambda _: None,
     **fields: Any,
 ) -> list[Path]:
     """Run every combination and write ``factorial.md``, ``.tex`` and ``.csv`` to ``out``; returns their paths.
@@ -51,7 +52,7 @@ def factorial(
         dataset: Data set. backbone: Network. cam: CAM method.
         out: Folder of the tables and of one run folder a map rule.
         protocol: Where everything but the map rule comes from; its exceptions for single methods are dropped.
-        resamples: Of the image bootstrap. say: Told each run before it starts.
+        resamples: Of the image bootstrap. say: Told each run before it starts. show: Given the answer, the first table.
         **fields: Further fields of ``RunConfig``.
 
     Raises:
@@ -90,7 +91,9 @@ def factorial(
             Entry("|".join((*key, sign, resize)), result.run, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
         ]
     boot = bootstrap(entries, resamples=resamples)
-    return _write(boot, f"{backbone}/{cam} on {dataset}", base, out)
+    document = factorial_document(boot, f"{backbone}/{cam} on {dataset}", base)
+    show(Document(document.title, document.grids[:1], document.facts, document.notes[:1]))
+    return _write(document, boot, out)
 
 
 def _branches(run: Run) -> dict[str, str]:
@@ -106,8 +109,7 @@ def _derived(base: Protocol, sign: str, resize: str) -> str:
     return name
 
 
-def _write(boot: Bootstrap, title: str, protocol: Protocol, out: Path) -> list[Path]:
-    document = factorial_document(boot, title, protocol)
+def _write(document: Document, boot: Bootstrap, out: Path) -> list[Path]:
     texts = {
         "md": to_markdown(document),
         "tex": to_latex_document([document]),

@@ -89,18 +89,14 @@ def share(boot: Bootstrap, part: str, sign: str, resize: str, metric: str) -> Co
 
 
 def verdict(parts: Mapping[str, Contrast], higher_is_better: bool) -> str:
-    """Whose the gain is, in words; only what the intervals bear out."""
+    """Whose the gain is, in words; only what the intervals bear out (``none``: no gain beyond the interval)."""
     gains = {name: c.gain(higher_is_better) for name, c in parts.items()}
-    if gains["both"] < 0:
-        return "no gain: a loss"
-    if gains["both"] == 0:
-        return "no gain beyond the interval"
+    if gains["both"] <= 0:
+        return "none: a loss" if gains["both"] < 0 else "none"
     owners = [name for name in ("sigmoid", "clamp") if gains[name] > 0]
-    against = [name for name in ("sigmoid", "clamp") if gains[name] < 0]
     if not owners:
-        return "a gain, not told apart"
-    text = "both" if len(owners) == 2 else f"the {owners[0]}'s"
-    return f"{text}, against the {against[0]}" if against else text
+        return "unclear"
+    return "both" if len(owners) == 2 else f"the {owners[0]}'s"
 
 
 def factorial_document(boot: Bootstrap, title: str, protocol: Protocol) -> Document:
@@ -123,9 +119,10 @@ def factorial_document(boot: Bootstrap, title: str, protocol: Protocol) -> Docum
             ("Intervals", f"95 %, paired bootstrap of the images, {boot.plan.count:,} resamples"),
         ],
         notes=[
-            "Both: sigmoid branch with the clamp minus softmax without it, as the published tables change them. The "
-            "sigmoid's part is the mean of its effect without and with the clamp, the clamp's the mean of its effect "
-            "on either head; they add up to both. Interaction: how much more the clamp does on the sigmoid branch.",
+            "Both: sigmoid branch with the clamp minus softmax without it, as the published tables change them, in "
+            "points. Sigmoid: its part of that, the mean of its effect without and with the clamp. Clamp: the mean of "
+            "its effect on either head; the two add up to both. Interaction: how much more the clamp does on the "
+            "sigmoid branch. Gain: whose it is by the 95 % intervals; none: no gain beyond the interval.",
             "A main effect is the mean over all combinations with the one level minus that with the other.",
             "No correction for the number of metrics: about one interval in twenty misses by chance.",
         ],
@@ -145,8 +142,9 @@ def _answer(boot: Bootstrap, metrics: Sequence[Metric], sign: str, resize: str) 
         parts = {part: share(boot, part, sign, resize, metric.name) for part in SHARES}
         cells = [Cell(c.text()) for c in parts.values()]
         rows.append((Cell(_title(metric)), *cells, Cell(verdict(parts, metric.higher_is_better))))
-    head = ("Score", "Both", "The sigmoid's part", "The clamp's part", "Interaction", "The gain is")
-    return Grid(f"Is the gain the sigmoid's or the clamp's? ({sign} map, {resize})", head, rows)
+    head = ("Score", "Both", "Sigmoid", "Clamp", "Interaction", "Gain")
+    title = f"Is the gain the sigmoid's or the clamp's? ({sign} map, {resize})"
+    return Grid(title, head, rows, details=frozenset({"Interaction"}))
 
 
 def _main_effects(boot: Bootstrap, metrics: Sequence[Metric]) -> Grid:

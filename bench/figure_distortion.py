@@ -155,8 +155,8 @@ def _charts(found: Sensitivity) -> list[ShiftChart]:
 
 
 def _document(request: DistortionRequest, found: Sensitivity, dataset: str) -> Document:
-    head = ("Head", "Eq. 9 (%/σ)", "95 % interval", "Eq. 10 (%/σ)", "95 % interval", "Largest change of a probability")
-    own_head = (*head[:-1], "Largest change of a sigmoid score")
+    head = ("Head", "Eq. 9 (%/σ)", "Eq. 10 (%/σ)", "max |Δp|")
+    own_head = (*head[:-1], "max |Δs|")
     deciding = [_line(found, r, own=False) for r in found.rates if r.shifted == "softmax" and r.equation == "Eq. 9"]
     own = [_line(found, r, own=True) for r in found.rates if r.shifted == "sigmoid" and r.equation == "Eq. 9"]
     channels = len(found.channels)
@@ -174,7 +174,8 @@ def _document(request: DistortionRequest, found: Sensitivity, dataset: str) -> D
         ],
         notes=[
             "Shift sensitivity: mean over images and pixels of the change of the normalised map, in % of its range, "
-            "at a shift of one σ of the weights of every class (Eq. 9: of one channel; Eq. 10: −σ at all channels).",
+            "at a shift of one σ of the weights of every class (Eq. 9: of one channel; Eq. 10: −σ at all channels). In "
+            "brackets its 95 % interval. max |Δp|, |Δs|: largest change of a softmax probability, of a sigmoid score.",
             "The sigmoid heads draw their maps from a clone with weights of its own: a shift of the deciding branch "
             "reaches them only through the predicted class, which it keeps.",
         ],
@@ -184,10 +185,9 @@ def _document(request: DistortionRequest, found: Sensitivity, dataset: str) -> D
 def _line(found: Sensitivity, nine: Rate, *, own: bool) -> tuple[Cell, ...]:
     ten = next(r for r in found.rates if (r.head, r.shifted, r.equation) == (nine.head, nine.shifted, "Eq. 10"))
     cells = [Cell(HEADS.get(nine.head).title)]
-    for rate in (nine, ten):
-        cells += [Cell(f"{rate.percent:.4f}"), Cell(rate.interval.text(4))]
+    cells += [Cell(f"{rate.percent:.4f} {rate.interval.text(4)}") for rate in (nine, ten)]
     largest = max(nine.score or 0.0, ten.score or 0.0) if own else max(nine.probability, ten.probability)
-    return (*cells, Cell(f"{largest:.2g}"))
+    return (*cells, Cell(f"{largest:.3g}"))
 
 
 def _rows(request: DistortionRequest, found: Sensitivity) -> list[tuple[str | float | int | None, ...]]:

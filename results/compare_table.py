@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -74,13 +75,20 @@ def print_document(document: Document, console: Console) -> None:
 def _table(grid: Grid, hidden: frozenset[str]) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown = [i for i, head in enumerate(grid.head) if head not in hidden]
-    for i in shown:
+    rows = [[_text(row[i], numbers=i >= grid.names) for i in shown] for row in grid.rows]
+    for k, i in enumerate(shown):
         numbers = i >= grid.names
+        # An interval has a space inside: without its width as the least one, it would count as two words and be cut.
+        lines = [line for row in rows for line in row[k].plain.split("\n")] if numbers else []
         table.add_column(
-            Text(visible(grid.head[i])), justify="right" if numbers else "left", overflow="fold", no_wrap=numbers
+            Text(visible(grid.head[i])),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            no_wrap=numbers,
+            min_width=max(map(cell_len, lines), default=None),
         )
-    for row in grid.rows:
-        table.add_row(*(_text(row[i], numbers=i >= grid.names) for i in shown))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
