@@ -167,7 +167,8 @@ def _combinations(boot: Bootstrap, metrics: Sequence[Metric]) -> Grid:
         values = [(boot.points[entry][m.name], best[m.name]) for m in metrics]
         cells = [Cell(f"{value:.2f}", bold=round(value, 2) == round(top, 2)) for value, top in values]
         rows.append((*(Cell(level) for level in levels), *cells))
-    return Grid("Every combination", (*FACTORS, *(_title(m) for m in metrics)), rows, rules=frozenset(rules))
+    head = (*FACTORS, *(_title(m) for m in metrics))
+    return Grid("Every combination", head, rows, rules=frozenset(rules), names=len(FACTORS))
 
 
 def _title(metric: Metric) -> str:
