@@ -104,6 +104,8 @@ class Backbone(nn.Module, ABC):
         class_names: Names of the classes, where the network brings them.
         prefix_tokens: Tokens before the patch tokens in ``attention`` (class, distillation, registers).
         class_token: The first of them decides the class.
+        stages: Names of layers whose outputs (B,N,h,w) are the feature maps of several resolutions, fine to coarse;
+            empty where they follow from the body (``stages.py``).
     """
 
     name: str = ""
@@ -116,6 +118,7 @@ class Backbone(nn.Module, ABC):
     class_names: tuple[str, ...] = ()
     prefix_tokens: int = 0
     class_token: bool = False
+    stages: tuple[str, ...] = ()
     mean: Tensor
     std: Tensor
 

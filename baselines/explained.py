@@ -49,7 +49,8 @@ def explained(backbone: Backbone, head: Head) -> Explained:
     # An empty container is a layer without a rule to Captum.
     del body.heads
     net: nn.Module = copy.deepcopy(head, dict(shared))
-    if type(net) is GapLinear:
+    if isinstance(net, GapLinear):
+        # In evaluation mode its subclasses (dropout before the linear layer) are the same function.
         net = PooledLinear(net.linear)
     whole = Explained(body, net).eval()
     for module in list(whole.modules()):

@@ -77,7 +77,8 @@ class TimmBackbone(Backbone):
             if not isinstance(logits, Tensor):
                 raise unsupported(name, "its head returns more than one tensor")
             names = _children(body_calls), _children(head_calls)
-            if _reads_prefix(model, raw, self.layout):
+            alone = raw.ndim == 3 and raw.shape[1] == self.layout.prefix
+            if alone or _reads_prefix(model, raw, self.layout):
                 head: Head = self._split_tokens(model, raw, body_calls, *names)
                 self.class_token = True
                 self.model = model
@@ -94,6 +95,8 @@ class TimmBackbone(Backbone):
             raise unsupported(name, "its head gives other logits once it is split from the body")
         self.head_kind = head.kind
         self.heads["softmax"] = head
+        if self.layout.kind == "nchw":
+            self.stages = _stages(model)
 
     def features(self, images: Tensor) -> Tensor:
         """Target feature map (B,N,P,Q) of normalised images (B,3,R,R); behind the context of a class-token head.
@@ -171,7 +174,9 @@ class TimmBackbone(Backbone):
             raise self._no_gradient("its last block does not begin with one normalisation")
         place, block = found
         shapes = [tuple(t.shape[1:2]) if isinstance(t, Tensor) else None for t in made[0].given]
-        if shapes not in ([(prefix + patches,)], [(patches,), (prefix,)]):
+        if not patches and len(shapes) == 1 and shapes[0]:
+            patches = shapes[0][0] - prefix
+        if math.isqrt(patches) ** 2 != patches or shapes not in ([(prefix + patches,)], [(patches,), (prefix,)]):
             raise self._no_gradient("its last block takes other tensors than its tokens")
         parent, _, leaf = place.rpartition(".")
         self.feature_layer, self.tap = f"{place}.norm1", Tap()
@@ -188,7 +193,7 @@ class TimmBackbone(Backbone):
         return unsupported(
             self.name,
             f"its head reads the class token, so the patch tokens of the last layer get no gradient, and {reason}; "
-            "ViT, DeiT, BEiT, EVA, CaiT, XCiT and networks that average their tokens work",
+            "ViT, DeiT, EVA, CaiT, XCiT, VOLO, PiT and networks that average their tokens work",
         )
 
     def _split(self, model: nn.Module, raw: Tensor, in_body: set[str], in_head: set[str]) -> Head:
@@ -202,6 +207,15 @@ class TimmBackbone(Backbone):
             if close(gap(features), whole(features)):
                 return gap
         return ModuleHead(whole, self.num_classes, tuple(f"net.{n}" for n in classifier_names(model)))
+
+
+def _stages(model: nn.Module) -> tuple[str, ...]:
+    """Layers that timm names as feature maps of several resolutions."""
+    info = getattr(model, "feature_info", None)
+    entries = getattr(info, "info", info) or ()
+    names = (entry.get("module", "") for entry in entries)
+    inside = {name for name, _ in model.named_modules() if name}
+    return tuple(f"model.{name}" for name in names if name in inside)
 
 
 def _children(seen: Iterable[Call]) -> set[str]:

@@ -17,6 +17,7 @@ from .score_cam import score_cam
 from .is_cam import is_cam
 from .ss_cam import ss_cam
 from .rise import rise
+from .extremal import extremal
 from .occlusion import occlusion
 from .saliency import saliency
 from .smoothgrad import smoothgrad
@@ -24,6 +25,8 @@ from .integrated_gradients import integrated_gradients
 from .deep_lift import deep_lift
 from .lrp import lrp
 from .guided_backprop import guided_backprop
+from .layer_cam_fused import layer_cam_fused
+from .full_grad import full_grad
 from .rollout import rollout
 from .ts_cam import ts_cam
 from .random_map import random_map
@@ -37,7 +40,9 @@ __all__ = [
     "deep_lift",
     "eigen_cam",
     "eigen_grad_cam",
+    "extremal",
     "finer_cam",
+    "full_grad",
     "grad_cam",
     "grad_cam_pp",
     "guided_backprop",
@@ -45,6 +50,7 @@ __all__ = [
     "integrated_gradients",
     "is_cam",
     "layer_cam",
+    "layer_cam_fused",
     "lrp",
     "occlusion",
     "random_map",

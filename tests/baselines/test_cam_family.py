@@ -16,6 +16,7 @@ from cambench.baselines.base import BACKBONES, CAMS, HEADS, Branch
 from cambench.baselines.cams import _masking, finer_cam, rise
 from cambench.baselines.cams._eigen import first_component
 from cambench.baselines.cams._mixing import normals, uniforms
+from cambench.baselines.cams.extremal import Schedule
 from cambench.baselines.evidence import Evidence
 from cambench.baselines.heads import GapLinear
 from cambench.baselines.identities import supports
@@ -233,6 +234,7 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
     for noisy in ("sscam", "smoothgrad"):
         monkeypatch.setattr(sys.modules[CAMS.get(noisy).fn.__module__], "SAMPLES", 2)
     monkeypatch.setattr(sys.modules[CAMS.get("ig").fn.__module__], "STEPS", 4)
+    monkeypatch.setattr(sys.modules[CAMS.get("extremal").fn.__module__], "SCHEDULE", Schedule(steps=3))
     torch.manual_seed(3)
     net = BACKBONES.get(name).build(None)
     net.heads["sigmoid"] = net.head().fresh(torch.Generator().manual_seed(4))
@@ -256,8 +258,8 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
                 one, two, alone = (
                     score_map(method, e[head.branch], head, PROTOCOLS.get("wsoleval")) for e in (both, again, second)
                 )
-                at_image_size = cam == "rise" or "input_gradients" in method.needs
-                assert one.shape == ((2, 48, 48) if at_image_size else (2, 3, 3)), cam
+                side = 48 if cam == "rise" or "input_gradients" in method.needs else 3
+                assert one.shape == ((2, 24, 24) if cam == "layercam_fused" else (2, side, side)), cam
                 assert torch.isfinite(one).all(), cam
                 assert torch.equal(one, two), cam
                 scale = one[1:].abs().max().item()
