@@ -42,7 +42,10 @@ class ShiftedHead(Head):
     def __init__(self, head: Head, shifts: Tensor) -> None:
         super().__init__()
         self.kind, self.num_classes, self.copies = head.kind, head.num_classes, len(shifts)
-        self.net = copy.deepcopy(head).double().eval()
+        plain = in_double(head)
+        # The modules are copied, the parameters are not: an MLP head has a gigabyte of them.
+        shared = {id(t): t for t in (*plain.parameters(), *plain.buffers())}
+        self.net = copy.deepcopy(plain, shared).eval()
         classifier = classifier_of(self.net)
         if shifts.shape[1:] != (classifier.weight.shape[1],):
             raise UsageError(f"a shift has {shifts.shape[1]} numbers; the classifier has {classifier.weight.shape[1]}")
@@ -141,7 +144,7 @@ def distort(
     branch: Head = softmax
     if head.branch == "sigmoid":
         sigmoid = network.head("sigmoid")
-        branch = ShiftedHead(sigmoid, shifts) if shifted == "sigmoid" else copy.deepcopy(sigmoid).double()
+        branch = ShiftedHead(sigmoid, shifts) if shifted == "sigmoid" else in_double(sigmoid)
     with torch.no_grad():
         probabilities = softmax(rows).softmax(1)
         scores = branch(rows).sigmoid() if head.branch == "sigmoid" else None
@@ -168,9 +171,16 @@ def classifier_of(head: Head) -> nn.Linear | nn.Conv2d:
     raise UsageError("this head has no single linear classifier whose weights could be shifted (Eq. 9, 10)")
 
 
+def in_double(head: Head) -> Head:
+    """The head itself where it is in float64 already, else a copy that is; in evaluation mode."""
+    if all(p.dtype == torch.float64 for p in head.parameters()):
+        return head.eval()
+    return copy.deepcopy(head).double().eval()
+
+
 def classifier_inputs(head: Head, features: Tensor) -> Tensor:
     """Inputs z (B,K) of a head's classifier, averaged over positions where it is a convolution; float64, no graph."""
-    net = copy.deepcopy(head).double().eval()
+    net = in_double(head)
     if isinstance(net, GapLinear):
         return features.double().mean((-2, -1))
     seen: list[Tensor] = []

@@ -68,6 +68,8 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
     with torch.no_grad():
         pixels = batch.images.to(inputs.where).float() / 255
         features = network.features(network.normalise(pixels)).float()
+    # Shifted heads run in float64; converted once, their parameters are shared by all of them.
+    network.heads.double()
     labels = batch.labels.to(inputs.where)
     found = measure_sensitivity(
         network, features, labels, method, protocol,

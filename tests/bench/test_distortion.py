@@ -120,6 +120,18 @@ def test_a_shift_moves_all_logits_alike_and_its_gradient_is_that_of_the_moved_lo
     torch.testing.assert_close(Evidence(rows, shifted, target).gradients[:5], gradient)
 
 
+@pytest.mark.parametrize("kind", ["gap", "mlp", "conv"])
+def test_the_head_itself_stays_as_it_is_and_lends_its_parameters(kind):
+    head = head_of(kind).double()
+    before = {k: v.clone() for k, v in head.state_dict().items()}
+    inputs = {"gap": 4, "mlp": 6, "conv": 4}[kind]
+    shifted = ShiftedHead(head, torch.ones(2, inputs))
+    assert {p.data_ptr() for p in shifted.net.parameters()} <= {p.data_ptr() for p in head.parameters()}
+    assert torch.equal(shifted.stack.weight[1], shifted.stack.weight[0])
+    assert all(torch.equal(v, before[k]) for k, v in head.state_dict().items())
+    assert head.state_dict().keys() == before.keys()
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "sigmoid_signed"])
 @pytest.mark.parametrize("kind", ["gap", "mlp"])
 def test_the_sigmoid_branch_is_unaffected(features, name, kind):
