@@ -20,7 +20,10 @@ out = Console(highlight=False)
 
 
 def compare(
-    what: Annotated[list[str], typer.Argument(help="Run folders, and triples of theirs (patterns are allowed).")],
+    what: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, and triples of theirs (patterns are allowed); or FOLDER:TRIPLE each."),
+    ],
     val: Annotated[
         list[Path] | None,
         typer.Option(help="Run of the val split: adds the threshold transfer. Once, or once per run folder."),
@@ -47,7 +50,8 @@ def compare(
     """Is B better than A? Differences with intervals and paired tests, the images and classes behind them.
 
     One folder and triples: the first triple with each other one. Several folders: each triple that they share, the
-    first folder with each other one. Differences are the second minus the first.
+    first folder with each other one. FOLDER:TRIPLE words: any triple of any folder with any other. Differences are the
+    second minus the first.
 
     Exit codes: 0 compared, 1 worse (--fail-if-worse), 2 wrong use or records that cannot be compared.
 
@@ -56,6 +60,8 @@ def compare(
         cambench compare runs/first slim_resnet/gradcam/softmax slim_resnet/gradcam/sigmoid
 
         cambench compare runs/main runs/mine --fail-if-worse max_box_acc_v2 --out diff.md
+
+        cambench compare runs/main:vgg16/gradcam/softmax runs/mine:vgg16/mine/sigmoid
     """
     from ..atomic import write_text
     from ..results.compare import compare as compare_pairs

@@ -9,13 +9,17 @@ from pathlib import Path
 
 from ..registry import UnknownNameError, expand_braces
 from ..results.bootstrap import Entry
+from ..results.comparable import same_images
 from ..results.compare import Pair
 from ..results.load import Run, load_run
 from .errors import UsageError
 
+LISTED = 8
+"""Triples of a run that a message names."""
+
 
 def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
-    """Runs (folders are opened) and patterns of triples, apart.
+    """Runs (folders are opened) and patterns of triples, apart; ``FOLDER:TRIPLE`` opens its folder and is a pattern.
 
     Raises:
         UsageError: No run; a word that is neither a folder nor a triple; a run without records.
@@ -28,10 +32,14 @@ def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
             runs.append(word)
         elif Path(word).is_dir():
             runs.append(load_run(word))
+        elif (folder := _folder_of(str(word))) is not None:
+            if folder not in [run.out for run in runs]:
+                runs.append(load_run(folder))
+            patterns.append(f"{folder}:{str(word).split(':', 1)[1]}")
         elif isinstance(word, str) and word.count("/") >= 2:
             patterns.append(word)
         else:
-            raise UsageError(f"{str(word)!r} is neither a run folder nor a triple backbone/cam/head")
+            raise UsageError(f"{str(word)!r} is neither a run folder nor a triple backbone/cam/head, nor FOLDER:TRIPLE")
     if not runs:
         raise UsageError(f"no run folder among {' '.join(map(str, what))}; see 'cambench compare --help'")
     for run in runs:
@@ -44,7 +52,8 @@ def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], al
     """Pairs of entries, in the order of the request; a pattern names triples that the runs have.
 
     One run: its triples. Several: triples that all share, else each triple in the run that has it. The first of a
-    group is paired with each other one, or (``all_pairs``) any two.
+    group is paired with each other one, or (``all_pairs``) any two. Patterns ``FOLDER:TRIPLE`` name the triples of that
+    run alone, and then all patterns do.
 
     Raises:
         UsageError, UnknownNameError: Fewer than two triples; a pattern that no triple fits; val runs that do not match.
@@ -63,6 +72,9 @@ def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], al
         used.add(name)
         return Entry(name, run, triple, of_run[which])
 
+    named = _named(runs, patterns)
+    if named:
+        return _among([entry(i, t) for i, t in named], all_pairs)
     if len(runs) == 1:
         return _among([entry(0, t) for t in _one_run(runs[0], patterns)], all_pairs)
     shared = _shared(runs, patterns)
@@ -72,6 +84,35 @@ def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], al
     return _among([entry(i, t) for i, t in _spread(runs, patterns)], all_pairs)
 
 
+def _folder_of(word: str) -> Path | None:
+    """The folder of ``FOLDER:TRIPLE``; None for anything else."""
+    # A triple may hold a colon of its own: timm:resnet18/gradcam/softmax.
+    folder, colon, triple = word.partition(":")
+    return Path(folder) if colon and triple.count("/") >= 2 and Path(folder).is_dir() else None
+
+
+def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
+    """Run numbers and triples of patterns with a folder, in the order of the request; empty where none has one."""
+    found: list[tuple[int, str]] = []
+    folders = [p.partition(":")[0] for p in patterns if _folder_of(p) is not None]
+    for pattern in patterns if folders else ():
+        numbers = [i for i, run in enumerate(runs) if pattern.startswith(f"{run.out}:")]
+        if not numbers:
+            raise UsageError(f"{pattern}: give FOLDER:TRIPLE for every triple, or folders and triples apart")
+        triples = runs[numbers[0]].triples
+        found += [(numbers[0], t) for t in _matching(pattern.partition(":")[2], triples)]
+    if folders and len({i for i, _ in found}) < len(runs):
+        raise UsageError("give FOLDER:TRIPLE for every run, or folders and triples apart")
+    if len(found) == 1:
+        raise UsageError(f"{found[0][1]} of {runs[0].out} alone; name a second FOLDER:TRIPLE")
+    return found
+
+
+def _some(run: Run) -> str:
+    rest = len(run.triples) - LISTED
+    return ", ".join(run.triples[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
     return list(combinations(entries, 2)) if all_pairs else [(entries[0], e) for e in entries[1:]]
 
@@ -79,9 +120,7 @@ def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
 def _one_run(run: Run, patterns: list[str]) -> list[str]:
     chosen = [t for p in patterns for t in _matching(p, run.triples)]
     if len(chosen) < 2:
-        raise UsageError(
-            f"name at least two triples of {run.out} (or a second run folder); it has {', '.join(run.triples)}"
-        )
+        raise UsageError(f"name at least two triples of {run.out} (or a second run folder); it has {_some(run)}")
     return chosen
 
 
@@ -90,7 +129,9 @@ def _shared(runs: list[Run], patterns: list[str]) -> list[str]:
     common = [t for t in runs[0].triples if all(t in run.triples for run in runs[1:])]
     if not patterns:
         if not common:
-            lists = "; ".join(f"{run.out} has {', '.join(run.triples)}" for run in runs)
+            # Another protocol or data set is the better reason, where there is one.
+            same_images(runs, intersect=True)
+            lists = "; ".join(f"{run.out} has {_some(run)}" for run in runs)
             raise UsageError(f"the runs share no triple: {lists}")
         return common
     return list(dict.fromkeys(t for p in patterns for t in common if _fits(p, t)))

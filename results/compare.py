@@ -21,6 +21,8 @@ PREFERRED = ("max_box_acc_v2", "pxap", "gt_known_loc", "average_drop", "evidence
 """Metric of the image and class lists where the caller names none: the first of these in which an image differs."""
 
 Pair = tuple[Entry, Entry]
+SAME_LISTED = 3
+WHOLE_RUN = "every pair compares records with themselves: there is nothing to tell apart"
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def compare(
         else _report(boot, limited[0], [d for d in tested if _of(d, a, b)], a, b, by, images)
         for a, b, same in named
     ]
-    notes += [p.same for p in reports if p.same]
+    notes += _same_notes(reports)
     notes += [
         f"{p.first} and {p.second}: no record differs in any metric"
         for p in reports
@@ -168,6 +170,14 @@ def compare(
     ]
     notes += [f"{run.out}: {problem}" for run in limited for problem in run.problems]
     return Comparison(tuple(reports), boot, tuple(entries.values()), tuple(dict.fromkeys(notes)), level, alpha)
+
+
+def _same_notes(reports: Sequence[PairReport]) -> list[str]:
+    """What compares a thing with itself; a whole run in a few lines."""
+    same = [p.same for p in reports if p.same]
+    if len(same) < len(reports) or len(same) <= SAME_LISTED:
+        return same
+    return [WHOLE_RUN, *same[:SAME_LISTED], f"and {len(same) - SAME_LISTED} more"]
 
 
 def compare_triples(run: Run, first: str, second: str, *, val: Run | None = None, by: str | None = None) -> Comparison:

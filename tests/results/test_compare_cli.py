@@ -174,3 +174,26 @@ def test_other_image_sets_need_intersect(toy, tmp_path, call):
     code, text = call("one", tmp_path / "part", A, "--intersect")
     assert code == 0
     assert "over the 32 common images only (--intersect)" in text
+
+
+def test_triples_with_their_folders_are_compared_across(call):
+    code, output = call(f"one:{A}", f"two:{B}")
+    assert code == 0
+    assert f"{B} in two against {A} in one" in output
+    assert f"{A} in two" not in output
+    with pytest.raises(UsageError, match="for every triple"):
+        call(f"one:{A}", B)
+    with pytest.raises(UsageError, match="for every run"):
+        call(f"one:{A}", f"one:{B}", "two")
+    with pytest.raises(UsageError, match="name a second"):
+        call(f"one:{A}")
+    with pytest.raises(UnknownNameError):
+        call(f"one:{A}", "two:net/nothing/softmax")
+
+
+def test_a_run_compared_with_itself_says_so_once(call):
+    code, output = call("one", "one")
+    assert code == 0
+    assert "is compared with itself: every difference is zero" in output
+    code, output = call("one", A, A)
+    assert "compared with itself" in output
