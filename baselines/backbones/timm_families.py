@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 _TOKENS = (
-    "beit cait convit deit efficientformer eva gemma4_vit hiera levit mlp_mixer mvitv2 naflexvit twins "
+    "beit cait convit deit efficientformer eva gemma4_vit hiera levit mlp_mixer mvitv2 naflexvit pit twins "
     "vision_transformer vision_transformer_hybrid vision_transformer_relpos vitamin volo xcit"
 )
 _NHWC = "deepseek_vit hieradet_sam2 mambaout qwen3_vit sequencer swin_transformer swin_transformer_v2"
@@ -18,7 +18,6 @@ _REFUSED = {
     "coat": "several maps of tokens reach the head",
     "crossvit": "two maps of tokens reach the head",
     "efficientvim": "several states reach the head",
-    "pit": "forward_features returns the class token alone",
     "tnt": "its last block mixes pixel and patch embeddings",
 }
 _REFUSED_MODELS = re.compile(r"vit_.*_18x2_\d+$")

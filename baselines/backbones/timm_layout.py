@@ -54,10 +54,10 @@ class Layout:
 
 
 def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
-    """Layout of the output ``raw`` of ``forward_features``.
+    """Layout of the output ``raw`` of ``forward_features``; a prefix of all its tokens where no patch is among them.
 
     Raises:
-        UnsupportedNetworkError: It is no map: of another rank, of one cell, or tokens that form no square.
+        UnsupportedNetworkError: It is no map: of another rank, or tokens that form no square.
     """
     if raw.ndim == 4:
         stated = getattr(model, "output_fmt", None)
@@ -73,7 +73,8 @@ def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
         prefix = int(math.isqrt(raw.shape[1]) ** 2 != raw.shape[1])
     count = raw.shape[1] - int(prefix)
     if count == 1:
-        raise unsupported(name, "forward_features returns the class token alone, without a map of patches")
+        # PiT returns its class tokens and no patches; the map is what its last block attends to.
+        return Layout("tokens", raw.shape[1])
     if math.isqrt(count) ** 2 != count:
         raise unsupported(name, f"its {count} tokens form no square map")
     return Layout("tokens", int(prefix))

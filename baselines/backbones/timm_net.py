@@ -157,7 +157,8 @@ class TimmBackbone(Backbone):
         last = [head.tail.block] if isinstance(head, TokenHead) else []
         blocks = getattr(self.model, "blocks", None)
         if not isinstance(blocks, nn.ModuleList | nn.Sequential):
-            return last
+            # Stages of several resolutions: no token is the same in all layers.
+            return []
         return [b for b in blocks if not isinstance(b, Tap)] + last
 
     def _matrices(self, images: Tensor) -> list[Tensor]:

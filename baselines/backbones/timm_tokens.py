@@ -22,8 +22,8 @@ from ..base import Head
 from ..context import pack, unpack
 from ..heads import reset, with_outputs
 
-_LAST_BLOCKS = ("cls_attn_blocks", "blocks_token_only", "post_network", "blocks")
-"""Names under which timm keeps the blocks that end in the class token: XCiT, CaiT, VOLO, and all others."""
+_LAST_BLOCKS = ("cls_attn_blocks", "blocks_token_only", "post_network", "transformers", "blocks")
+"""Names under which timm keeps the blocks that end in the class token: XCiT, CaiT, VOLO, PiT (stages), all others."""
 
 
 class Tap(nn.Module):
@@ -212,6 +212,8 @@ def last_block(model: nn.Module) -> tuple[str, nn.Module] | None:
     """Name and module of the last block, where its first layer is a normalisation; else None."""
     for name in _LAST_BLOCKS:
         blocks = getattr(model, name, None)
+        if name == "transformers" and isinstance(blocks, nn.Sequential):
+            name, blocks = f"{name}.{len(blocks) - 1}.blocks", getattr(blocks[-1], "blocks", None)
         if isinstance(blocks, nn.ModuleList | nn.Sequential) and len(blocks):
             block = blocks[len(blocks) - 1]
             if isinstance(getattr(block, "norm1", None), nn.Module):

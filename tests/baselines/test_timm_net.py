@@ -83,7 +83,6 @@ def test_other_classes(name: str, images: Tensor) -> None:
     [
         ("crossvit_9_240", "does not take images of 224×224 pixels"),
         ("coat_tiny", "returns a list, not one feature map"),
-        ("pit_ti_224", "returns the class token alone"),
         ("coat_lite_tiny", "class token.*its last block does not begin with one normalisation"),
     ],
 )

@@ -29,6 +29,7 @@ NETWORKS = {
     "vit_tiny_r_s16_p8_224": (1, 7, 192, "blocks.11.norm1", True, True),
     "convit_tiny": (1, 14, 192, "blocks.11.norm1", False, True),
     "cait_xxs24_224": (1, 14, 192, "blocks_token_only.1.norm1", False, False),
+    "pit_ti_distilled_224": (2, 7, 256, "transformers.2.blocks.3.norm1", False, True),
     "xcit_nano_12_p16_224": (1, 14, 128, "cls_attn_blocks.1.norm1", False, True),
 }
 TARGET = torch.tensor([3, 8])
