@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..baselines.base import Backbone, Head
+from .memory import is_out_of_memory, memory_error
 from .recipe import Augment
 from .training_augment import augment_batch, draw
 from .training_data import ImageSource
-from .training_guard import is_out_of_memory, memory_error
 
 Reduction = Callable[[Tensor], Tensor]
 PASS_BATCH = 32
@@ -72,7 +72,7 @@ class FeatureSource:
     def epoch(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(features on ``device``, row numbers (B,) int64 on the CPU) over ``order``, in batches of ``batch_size``.
 
-        Raises TrainingMemoryError where a batch does not fit.
+        Raises BatchMemoryError where a batch does not fit.
 
         Cached or streamed, the batches hold the same images; the features are equal up to float rounding (a
         convolution may choose another algorithm for another batch).

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ from .. import __version__
 from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
 from ..datasets.loading import load_batches
 from ..datasets.open import open_table
-from ..datasets.schema import DATASETS, ImageFailure, SampleTable
+from ..datasets.schema import DATASETS, Batch, ImageFailure, SampleTable
 from ..metrics.registry import MetricSpec
 from ..registry import load_plugin
 from ..results.columns import empty_columns
@@ -32,7 +33,8 @@ from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
 from .errors import RunError
 from .measures import choose_measures, foreign_code, measure_record, measures_key
-from .onepass import Columns, OnePass
+from .memory import is_out_of_memory, memory_error
+from .onepass import BatchScores, Columns, OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
 from .prepare import HeadKeeper, backbone_record, check_labels, open_network, torch_determinism
 from .progress import progress
@@ -165,6 +167,9 @@ class _Runner:
                     samples.append(sample)
         finally:
             engine.close()
+        for note, batches in engine.notes.items():
+            store.manifest.settings.setdefault("notes", {})[f"{plan.name}: {note}"] = f"{batches} forwards"
+            warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
         seconds = time.monotonic() - begun
         self.durations[f"pass {plan.name}"] = seconds
         images = sum(s.images for s in samples)
@@ -207,7 +212,7 @@ class _Runner:
             if batch is None:
                 break
             failures += batch.failures
-            scores = engine(batch) if len(batch) else None
+            scores = self._score(engine, batch) if len(batch) else None
             # The boxes of a batch are waited for only after the next batch is on its way.
             if pending is not None:
                 pieces.append(pending.rows(self.clock))
@@ -222,6 +227,22 @@ class _Runner:
             for triple in engine.maps
         }
         return joined, failures
+
+    def _score(self, engine: OnePass, batch: Batch) -> BatchScores:
+        """The scores of a batch; BatchMemoryError where it does not fit into the device's memory."""
+        try:
+            return engine(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, so that the failed attempt's tensors are gone.
+        raise memory_error(
+            f"{engine.backbone.name}, {len(engine.maps)} maps",
+            len(batch),
+            self.device,
+            lambda count: engine(batch.head(count)),
+            lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
+        )
 
     def _manifest(self, table: SampleTable, plans: Mapping[str, BackbonePlan]) -> RunManifest:
         config = self.config

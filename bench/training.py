@@ -12,13 +12,15 @@ from torch import Tensor
 
 from ..baselines.base import Backbone, Branch, Head
 from ..datasets.schema import SampleTable
+from .allocator import keep_freed_memory
 from .errors import RunError, UsageError
 from .feature_cache import PASS_BATCH, FeatureSource
+from .memory import is_out_of_memory, memory_error
 from .progress import progress as progress_bar
 from .recipe import HeadRecipe
 from .training_checkpoint import load_head, put_head, save_head
 from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
-from .training_guard import TrainingDivergedError, all_finite, first_bad, is_out_of_memory, memory_error, snapshot
+from .training_guard import TrainingDivergedError, all_finite, first_bad, snapshot
 from .training_log import TrainingLog
 from .training_loss import branch_loss
 from .training_optim import build_optimiser, epoch_order, mix, rate_factor, rng_devices, seed_step, set_rate
@@ -93,11 +95,12 @@ def train_head(
 
     Raises:
         TrainingDivergedError: The loss or the head is NaN or infinite; the backbone keeps the heads that it had.
-        TrainingMemoryError: A batch does not fit into the device's memory; says the largest that does.
+        BatchMemoryError: A batch does not fit into the device's memory; says the largest that does.
         UsageError: The table has other classes than the network, or the network can have no such branch.
         RunError: The table is empty, or no image could be decoded.
     """
     start = time.perf_counter()
+    keep_freed_memory()
     device = torch.device(device)
     if branch != "softmax" and table.num_classes != backbone.num_classes:
         raise UsageError(
@@ -137,13 +140,15 @@ def train_head(
             for epoch in range(recipe.epochs):
                 last = _Epoch()
                 head.train()
+                # A frozen head answers alike in every epoch, and only the last one's accuracy is recorded.
+                beside = observed if epoch == recipe.epochs - 1 else {}
                 for offset, (features, rows) in enumerate(
                     source.epoch(epoch_order(len(table), seed, epoch), recipe.batch_size)
                 ):
                     step = epoch * steps + offset
                     set_rate(optimiser, rate_factor(recipe.schedule, step, steps, recipe.epochs))
                     seed_step(seed, step)
-                    _step(head, observed, optimiser, branch, features, labels[rows.to(device)], last)
+                    _step(head, beside, optimiser, branch, features, labels[rows.to(device)], last)
                     if bar is not None:
                         bar.advance(len(rows))
                 if not last.losses:

@@ -16,6 +16,7 @@ from ..baselines.base import Backbone
 from ..baselines.open import open_backbone
 from ..baselines.weights_io import weights_digest
 from ..datasets.schema import SampleTable
+from .allocator import keep_freed_memory
 from .errors import UsageError
 from .progress import progress as progress_bar
 from .recipe import BackboneRecipe
@@ -75,11 +76,12 @@ def train_backbone(
 
     Raises:
         TrainingDivergedError: The loss or a parameter is NaN or infinite; ``backbone`` holds the last good parameters.
-        TrainingMemoryError: The batch does not fit into the device's memory; says the largest that does.
+        BatchMemoryError: The batch does not fit into the device's memory; says the largest that does.
         UsageError: Class counts differ, ``state_file`` belongs to another training, the batch cannot be shared, or the
             recipe trains nothing and the network has fresh parameters.
         RunError: The table is empty, no image could be decoded, or a state cannot be written.
     """
+    keep_freed_memory()
     device, ranks, log = torch.device(device), ranks or Ranks(), log or TrainingLog()
     if table.num_classes != backbone.num_classes:
         raise UsageError(

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from ..baselines.base import Backbone
 from .errors import RunError
+from .memory import BatchMemoryError, is_out_of_memory, memory_error
 from .progress import Bar
 from .recipe import BackboneRecipe
 from .training_augment import augment_batch, draw
 from .training_checkpoint import network_tensors
 from .training_data import ImageSource
-from .training_guard import TrainingDivergedError, TrainingMemoryError, all_finite, is_out_of_memory, memory_error
+from .training_guard import TrainingDivergedError, all_finite
 from .training_log import TrainingLog
 from .training_optim import build_optimiser, epoch_order, rate_factor, seed_part, seed_step, set_rate
 from .training_parts import Parts, RunningStatistics
@@ -118,7 +119,7 @@ class BackboneTrainer:
 
         Raises:
             TrainingDivergedError: The parameters stay as they are (the caller has the last good ones).
-            TrainingMemoryError: The batch does not fit. RunError: No image could be decoded.
+            BatchMemoryError: The batch does not fit. RunError: No image could be decoded.
         """
         number, first = len(self.losses), self.parts.span[0]
         order = epoch_order(len(self.images.table), self.seed, number)
@@ -246,7 +247,7 @@ class BackboneTrainer:
         if parameters and not all_finite(self.backbone):
             raise TrainingDivergedError(self.title, number, self.offset - 1, {}, number, "network")
 
-    def _too_little_memory(self, images: Tensor, labels: Tensor, draws: Tensor) -> TrainingMemoryError:
+    def _too_little_memory(self, images: Tensor, labels: Tensor, draws: Tensor) -> BatchMemoryError:
         """After looking for the largest part that fits, beside the optimiser's state, which the first step makes."""
         self.optimiser.zero_grad(set_to_none=True)
         copies = 0 if self.optimiser.state else 1 if self.recipe.optimiser.name == "sgd" else 2

@@ -26,7 +26,9 @@ def build_optimiser(spec: Optimiser, groups: Iterable[tuple[Iterable[nn.Paramete
                 settings.append({"params": chosen, "weight_decay": decay, "base_lr": spec.lr * factor})
     if spec.name == "sgd":
         nesterov = spec.nesterov and spec.momentum > 0
-        return torch.optim.SGD(settings, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov)
+        # One pass over the parameters instead of six: a VGG head's step took longer than its gradients.
+        fused = all(p.device.type in ("cpu", "cuda") for group in settings for p in group["params"])
+        return torch.optim.SGD(settings, lr=spec.lr, momentum=spec.momentum, nesterov=nesterov, fused=fused)
     return torch.optim.AdamW(settings, lr=spec.lr, betas=spec.betas)
 
 

@@ -119,6 +119,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def head(self, count: int) -> Batch:
+        """The first ``count`` images."""
+        tensors = {name: value[:count] for name in ("masks", "evidence") if (value := getattr(self, name)) is not None}
+        return replace(
+            self,
+            image_ids=self.image_ids[:count],
+            index=self.index[:count],
+            images=self.images[:count],
+            labels=self.labels[:count],
+            gt_boxes=self.gt_boxes[:count],
+            **tensors,
+        )
+
 
 @dataclass(frozen=True)
 class DatasetSpec:

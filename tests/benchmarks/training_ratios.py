@@ -24,10 +24,9 @@ from cambench.datasets.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import SampleTable
 
-ROUNDS = 5
 WORKERS = 2
-NETWORKS = {"slim_resnet": 240, "efficientnet_lite0": 96, "resnet50": 48, "vgg16_gap": 24, "vgg16": 24}
-"""Network -> training images."""
+NETWORKS = {"slim_resnet": (240, 5), "efficientnet_lite0": (96, 5), "resnet50": (32, 3), "vgg16": (32, 3)}
+"""Network -> training images, rounds."""
 
 
 @torch.no_grad()
@@ -44,7 +43,7 @@ def cost(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measure(name: str, images: int, epochs: int) -> str:
+def measure(name: str, images: int, rounds: int, epochs: int) -> str:
     """One row of the table."""
     table = open_table("synthbirds", None, "train").head(images)
     backbone = open_backbone(name, table.num_classes, pretrained=not name.startswith(("resnet", "vgg")))
@@ -56,11 +55,11 @@ def measure(name: str, images: int, epochs: int) -> str:
 
     plain_pass(backbone, table)
     head()
-    rounds = [(cost(lambda: plain_pass(backbone, table)), cost(head)) for _ in range(ROUNDS)]
+    taken = [(cost(lambda: plain_pass(backbone, table)), cost(head)) for _ in range(rounds)]
     kind = "MLP head" if backbone.head_kind == "mlp" else "GAP + linear"
     cells = [f"{name}, {kind}", str(images), str(epochs)]
     for clock in (1, 0):
-        before, after = ([r[i][clock] for r in rounds] for i in (0, 1))
+        before, after = ([r[i][clock] for r in taken] for i in (0, 1))
         ratios = sorted(b / a for a, b in zip(before, after, strict=True))
         middle = statistics.median(after) / statistics.median(before)
         cells += [f"{statistics.median(before):.2f}", f"{middle:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"]
@@ -77,9 +76,9 @@ def main() -> None:
     )
     sys.stdout.write("|---|---:|---:|---:|---:|---:|---:|\n")
     chosen = {n: NETWORKS[n] for n in sys.argv[1:]} or NETWORKS
-    for name, images in chosen.items():
+    for name, (images, rounds) in chosen.items():
         for epochs in (3, 30) if name in ("slim_resnet", "efficientnet_lite0") else (3,):
-            sys.stdout.write(measure(name, images, epochs) + "\n")
+            sys.stdout.write(measure(name, images, rounds, epochs) + "\n")
             sys.stdout.flush()
     sys.stdout.write(f"\n- load average at the end: {os.getloadavg()[0]:.1f}\n")
 

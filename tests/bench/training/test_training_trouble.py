@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from cambench.bench.errors import RunError, UsageError
+from cambench.bench.memory import BatchMemoryError, is_out_of_memory, largest_fitting
 from cambench.bench.training import train_head
 from cambench.bench.training_backbone import train_backbone
 from cambench.bench.training_checkpoint import save_network
-from cambench.bench.training_guard import TrainingDivergedError, TrainingMemoryError, is_out_of_memory, largest_fitting
+from cambench.bench.training_guard import TrainingDivergedError
 from cambench.bench.training_log import TrainingLog
 
 
@@ -125,7 +126,7 @@ def short_of_memory(network, limit):
 def test_too_little_memory_names_the_largest_batch_and_what_to_give(network, table, backbone_recipe, limit, parts):
     net = network("mlp")
     asked = short_of_memory(net, limit)
-    with pytest.raises(TrainingMemoryError, match=rf"8 images at a time.*largest that fits is {limit}: .*") as caught:
+    with pytest.raises(BatchMemoryError, match=rf"8 images at a time.*largest that fits is {limit}: .*") as caught:
         train_backbone(net, table, backbone_recipe)
     assert caught.value.fits == limit
     assert f"--accumulate {parts} " in str(caught.value)
@@ -139,19 +140,19 @@ def test_too_little_memory_names_the_largest_batch_and_what_to_give(network, tab
 def test_no_memory_at_all(network, table, backbone_recipe):
     net = network()
     short_of_memory(net, 0)
-    with pytest.raises(TrainingMemoryError, match="not even one fits"):
+    with pytest.raises(BatchMemoryError, match="not even one fits"):
         train_backbone(net, table, backbone_recipe)
 
 
 def test_too_little_memory_for_the_frozen_pass(network, table, head_recipe):
     net = network("mlp")
     short_of_memory(net, 11)
-    with pytest.raises(TrainingMemoryError, match=r"30 images at a time.*fits is 11: give --pass-batch 11"):
+    with pytest.raises(BatchMemoryError, match=r"30 images at a time.*fits is 11: give --pass-batch 11"):
         train_head(net, table, head_recipe)
     assert "sigmoid" not in net.heads
     assert train_head(net, table, head_recipe, pass_batch=11).cached
     streamed = type(head_recipe)(**{**head_recipe.model_dump(), "augment": {"load_size": 16}, "batch_size": 20})
-    with pytest.raises(TrainingMemoryError, match=r"set batch_size 11 in the recipe"):
+    with pytest.raises(BatchMemoryError, match=r"set batch_size 11 in the recipe"):
         train_head(net, table, streamed, pass_batch=11)
 
 

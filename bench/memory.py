@@ -1,0 +1,65 @@
+"""Too little memory for a batch: said with the largest batch that fits, never worked around silently."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+from .errors import RunError
+
+
+class BatchMemoryError(RunError):
+    """The batch does not fit into memory; ``fits`` is the largest number of images at a time that does (0: none)."""
+
+    def __init__(self, message: str, fits: int) -> None:
+        super().__init__(message)
+        self.fits = fits
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a device, or the host's allocator, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def memory_error(
+    what: str, count: int, device: torch.device, attempt: Callable[[int], object], advice: Callable[[int], str]
+) -> BatchMemoryError:
+    """The error for ``count`` images at a time that did not fit, after looking for the largest number that does.
+
+    Args:
+        what: What was computed, in words. device: Where. attempt: Does the same for a number of images.
+        advice: What to do, given the number that fits (at least 1).
+    """
+    fits = largest_fitting(attempt, count)
+    told = f"the largest that fits is {fits}: {advice(fits)}" if fits else "not even one fits: take a smaller network"
+    return BatchMemoryError(f"{what}: {device} has no memory for {count} images at a time; {told}", fits)
+
+
+def largest_fitting(attempt: Callable[[int], object], below: int) -> int:
+    """Largest n < ``below`` whose ``attempt(n)`` has memory enough, by bisection; 0 where not even 1 has."""
+    fits, fails = 0, below
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if torch.cuda.is_available():
+            # Only what the training itself holds may count: what a failed attempt left behind goes first.
+            gc.collect()
+            torch.cuda.empty_cache()
+        if _has_memory(attempt, middle):
+            fits = middle
+        else:
+            fails = middle
+    return fits
+
+
+def _has_memory(attempt: Callable[[int], object], count: int) -> bool:
+    try:
+        attempt(count)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
