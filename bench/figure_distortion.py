@@ -210,7 +210,7 @@ def _point(
     delta, ends = curve.deltas[at], curve.interval(at)
     return (
         *(request.backbone, request.cam, curve.head, curve.shifted, curve.equation),
-        *(found.channel if curve.equation == "Eq. 9" else None, delta, delta * found.unit),
+        *(curve.channel, delta, delta * found.unit),
         *(100 * float(curve.change[at].mean()), 100 * ends.low, 100 * ends.high, float(curve.probability[at])),
         *(None if curve.score is None else float(curve.score[at]), found.images),
     )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..baselines.base import HEADS, Backbone, Branch, CamMethod, HeadSpec
+from ..baselines.base import HEADS, Backbone, Branch, CamMethod, Head, HeadSpec
 from ..protocol import Protocol
 from ..results.intervals import RESAMPLES, Interval, bootstrap_interval
 from .distortion import all_channels, classifier_inputs, classifier_of, distort, one_channel, weight_unit
@@ -28,6 +28,7 @@ from .progress import progress
 Equation = Literal["Eq. 9", "Eq. 10"]
 EQUATIONS: tuple[Equation, ...] = ("Eq. 9", "Eq. 10")
 MEASURED_HEADS = ("softmax", "softmax_clamped", "sigmoid", "sigmoid_signed")
+SHIFTED: tuple[Branch, ...] = ("softmax", "sigmoid")
 TOLERANCE = 1e-6
 """Softmax probabilities may move by this much under a shift; more is an error."""
 BUDGET = 256 << 20
@@ -40,13 +41,15 @@ class Curve:
 
     Attributes:
         head: Name. equation: Eq. 9 at one channel, or Eq. 10. shifted: The branch whose parameters are shifted.
-        deltas: δ or Δ in σ_W. change: Mean |M̃' − M̃| per image (D,B). probability: Largest change (D,) of a softmax
-            probability. score: Largest change (D,) of a sigmoid score; None for softmax heads.
+        channel: Of Eq. 9. deltas: δ or Δ in σ_W. change: Mean |M̃' − M̃| per image (D,B).
+        probability: Largest change (D,) of a softmax probability.
+        score: Largest change (D,) of a sigmoid score; None for softmax heads.
     """
 
     head: str
     equation: Equation
     shifted: Branch
+    channel: int | None
     deltas: tuple[float, ...]
     change: Tensor
     probability: Tensor
@@ -72,7 +75,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A whole measurement. ``unit``: σ_W; ``channels``: measured with Eq. 9; ``channel``: the one that curves shift."""
+    """A whole measurement. ``unit``: σ_W; ``channels``: of the softmax branch, measured with Eq. 9; ``channel``: drawn.
+
+    The clone of an MLP has hidden units of its own, so its own channels are chosen by the same rule.
+    """
 
     unit: float
     channels: tuple[int, ...]
@@ -107,32 +113,37 @@ def measure_sensitivity(
     """
     deciding = network.head("softmax")
     unit, inputs = weight_unit(deciding), classifier_of(deciding).weight.shape[1]
-    order = classifier_inputs(deciding, features).mean(0).argsort(descending=True, stable=True)
-    strongest = order[: channels or inputs].cpu()
-    single, every = one_channel(strongest, torch.tensor([unit]), inputs), all_channels(torch.tensor([unit]), inputs)
-    device = features.device
+    strongest = {b: _strongest(network.head(b), features, channels or inputs) for b in SHIFTED}
+    drawn = {b: int(found[0]) for b, found in strongest.items()}
     measured = [(HEADS.get(h), b) for h in MEASURED_HEADS for b in _branches(HEADS.get(h))]
-    rates, curves, channel = list[Rate](), list[Curve](), int(strongest[0])
+    rates, curves = list[Rate](), list[Curve]()
     with progress("shift sensitivity", len(measured), "heads") as bar:
         for head, branch in measured:
 
             def changes(shifts: Tensor, head: HeadSpec = head, branch: Branch = branch) -> _Changes:
-                return _changes(network, features, labels, shifts.to(device), method, head, protocol, branch)
+                there = shifts.to(features.device)
+                return _changes(network, features, labels, there, method, head, protocol, branch)
 
-            for equation, shifts in zip(EQUATIONS, (single, every), strict=True):
+            new = branch not in {r.shifted for r in rates}
+            one, unit_of = strongest[branch], torch.tensor([unit])
+            for equation, shifts in zip(
+                EQUATIONS, (one_channel(one, unit_of, inputs), all_channels(unit_of, inputs)), strict=True
+            ):
                 found = changes(shifts)
-                if not rates:
-                    channel = int(strongest[int(found.change.mean(1).argmax())])
+                if new and equation == EQUATIONS[0]:
+                    drawn[branch] = int(one[int(found.change.mean(1).argmax())])
+                    if branch != "softmax" and torch.equal(one, strongest["softmax"]):
+                        drawn[branch] = drawn["softmax"]
                 rates.append(_rate(head, equation, branch, found))
-            grids = (
-                (EQUATIONS[0], deltas, one_channel(torch.tensor([channel]), torch.tensor(deltas) * unit, inputs)),
+            at = drawn[branch]
+            for equation, values, shifts in (
+                (EQUATIONS[0], deltas, one_channel(torch.tensor([at]), torch.tensor(deltas) * unit, inputs)),
                 (EQUATIONS[1], collapse, all_channels(torch.tensor(collapse) * unit, inputs)),
-            )
-            for equation, values, shifts in grids:
+            ):
                 found = changes(shifts)
-                curves.append(
-                    Curve(head.name, equation, branch, tuple(values), found.change, found.probability, found.score)
-                )
+                channel = at if equation == EQUATIONS[0] else None
+                figures = (found.change, found.probability, found.score)
+                curves.append(Curve(head.name, equation, branch, channel, tuple(values), *figures))
             bar.advance(1)
     worst = max(float(c.probability.max()) for c in curves)
     worst = max(worst, *(r.probability for r in rates))
@@ -141,7 +152,14 @@ def measure_sensitivity(
             f"{network.name}: a shift moved a softmax probability by {worst:.2g}, more than {TOLERANCE:g}; the head is "
             "not linear after its classifier, or the shifts are too large"
         )
-    return Sensitivity(unit, tuple(strongest.tolist()), channel, len(features), rates, curves)
+    chosen = tuple(strongest["softmax"].tolist())
+    return Sensitivity(unit, chosen, drawn["softmax"], len(features), rates, curves)
+
+
+def _strongest(head: Head, features: Tensor, count: int) -> Tensor:
+    """The channels (M,) of a head's classifier with the largest mean input, strongest first, on the CPU."""
+    order = classifier_inputs(head, features).mean(0).argsort(descending=True, stable=True)
+    return order[:count].cpu()
 
 
 def mean_interval(values: Tensor, resamples: int = RESAMPLES) -> Interval:

@@ -200,6 +200,18 @@ def test_rates_are_means_over_images_channels_and_pixels(features, monkeypatch):
     )
 
 
+def test_an_mlps_clone_is_shifted_at_hidden_units_of_its_own(features):
+    toy = Toy("mlp")
+    found = measure_sensitivity(
+        toy, features, torch.zeros(5), CAMS.get("gradcam"), PROTOCOL, channels=1, deltas=(0.0, 1.0), collapse=(0.0, 1.0)
+    )
+    units = {b: int(classifier_inputs(toy.head(b), features).mean(0).argmax()) for b in ("softmax", "sigmoid")}
+    assert found.channel == units["softmax"] != units["sigmoid"]
+    channels = {c.shifted: c.channel for c in found.curves if c.equation == "Eq. 9"}
+    assert channels == units
+    assert {c.channel for c in found.curves if c.equation == "Eq. 10"} == {None}
+
+
 def test_a_head_that_bends_its_logits_is_found_out(features):
     with pytest.raises(RunError, match="not linear after its classifier"):
         measure_sensitivity(
