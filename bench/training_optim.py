@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from .recipe import Optimiser, Schedule
 
 def build_optimiser(spec: Optimiser, groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.Optimizer:
     """Optimiser over (parameters, learning-rate factor) groups; ``set_rate`` moves all groups together."""
-    settings = []
+    settings: list[dict[str, Any]] = []
     for parameters, factor in groups:
         kept = [p for p in parameters if p.requires_grad]
         matrices = [p for p in kept if p.ndim > 1 or spec.decay_vectors]
