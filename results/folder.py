@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from .. import __version__
 from ..atomic import TEMP_SUFFIX
 from .errors import RecordError, ResultsError, RunMismatchError
 from .locks import LOCK_NAME
@@ -41,7 +42,8 @@ def read_manifest(out: Path) -> RunManifest:
         return RunManifest.model_validate(content)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise RecordError(f"{path}: {fields}") from None
+        writer = content.get("code_version", "?")
+        raise RecordError(f"{path}: written by cambench {writer}, not understood by {__version__}: {fields}") from None
 
 
 def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
