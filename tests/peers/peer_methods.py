@@ -123,7 +123,7 @@ METHODS = (
     PeerMethod("ablationcam", "pytorch-grad-cam", "AblationCAM", grad_cam_package("AblationCAM")),
     PeerMethod("scorecam", "pytorch-grad-cam", "ScoreCAM", grad_cam_package("ScoreCAM"), images=2),
     PeerMethod("scorecam", "torch-cam", "ScoreCAM", torch_cam_package("ScoreCAM", scores=False), images=2),
-    PeerMethod("iscam", "torch-cam", "ISCAM", torch_cam_package("ISCAM", scores=False), images=1),
+    PeerMethod("iscam", "torch-cam", "ISCAM", torch_cam_package("ISCAM", scores=False), 1, ("slim_resnet",)),
     PeerMethod(
         "sscam", "torch-cam", "SSCAM", torch_cam_package("SSCAM", scores=False), images=1, networks=("slim_resnet",)
     ),
