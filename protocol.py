@@ -75,6 +75,9 @@ class Protocol(BaseModel):
     """Gaussian, in pixels, whose blurred image insertion starts from (RISE)."""
     map_dtype: Literal["float64"] = "float64"
     """Resize, min-max and quantisation run in this dtype (float32 flips levels)."""
+    score_channels: int | None = Field(default=None, ge=1)
+    """Channels that Score-CAM, IS-CAM, SS-CAM and Ablation-CAM's brute force score, those of largest mean activation;
+    the others weigh nothing. None: all of them, as published; a number is an approximation."""
 
     @model_validator(mode="after")
     def _check(self) -> Protocol:
@@ -84,9 +87,16 @@ class Protocol(BaseModel):
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of every field except the name, as canonical JSON."""
-        fields = self.model_dump(mode="json", exclude={"name"})
+        """First 16 hex digits of the SHA-256 of every field except the name and unset ones, as canonical JSON."""
+        fields = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    def with_channels(self, count: int | None) -> Protocol:
+        """The protocol that scores ``count`` channels, under a name that says so; itself for None."""
+        if count is None:
+            return self
+        fields = {**self.model_dump(), "name": f"{self.name}+top{count}", "score_channels": count}
+        return Protocol(**fields)
 
     def rule_for(self, cam: str) -> MapRule:
         """The map rule of one CAM method."""

@@ -26,6 +26,9 @@ class Evidence:
         image_ids: Ids of the images (seeds of random methods; independent of the batch's composition).
         images: Normalised images (B,3,R,R), or None where the caller holds features only.
         backbone: The network, for methods that re-score images.
+        forward: Target features of normalised images without autograd, as the caller's own forward makes them (memory
+            format, autocast); the backbone's where None.
+        score_channels: Channels that re-scoring methods score, the most active ones of each image; all where None.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class Evidence:
         image_ids: Sequence[str] = (),
         images: Tensor | None = None,
         backbone: Backbone | None = None,
+        forward: Callable[[Tensor], Tensor] | None = None,
+        score_channels: int | None = None,
     ) -> None:
         # Maps reduce over cells; a channels-last map would be strided in every one of those reductions.
         rows = head.context_rows
@@ -44,7 +49,8 @@ class Evidence:
         if rows:
             self.head = ContextHead(head, features.detach()[:, :, :rows], self.features.shape[-2])
         self.image_ids = tuple(image_ids)
-        self._images, self._backbone = images, backbone
+        self._images, self._backbone, self._forward = images, backbone, forward
+        self._score_channels = score_channels
 
     @cached_property
     def logits(self) -> Tensor:
@@ -144,6 +150,27 @@ class Evidence:
         values = [int.from_bytes(d[:8], "big") >> 2 for d in digests]
         return torch.tensor(values, dtype=torch.int64, device=self.features.device)
 
+    @cached_property
+    def scored_channels(self) -> Tensor:
+        """Channels (B,K) that re-scoring methods score, ascending: all N, or the ``score_channels`` most active."""
+        batch, channels = self.features.shape[:2]
+        if self._score_channels is None or self._score_channels >= channels:
+            return torch.arange(channels, device=self.features.device).expand(batch, -1)
+        activity = self.features.mean((-2, -1)).double()
+        # Stable: equal channels are taken in their order, on every device.
+        most = activity.argsort(dim=1, descending=True, stable=True)[:, : self._score_channels]
+        return most.sort(dim=1).values
+
+    def over_all_channels(self, values: Tensor) -> Tensor:
+        """Weights (B,N,1,1) of values (B,K) of the scored channels; zero for the others."""
+        whole = values.new_zeros(self.features.shape[:2])
+        return whole.scatter(1, self.scored_channels, values)[:, :, None, None]
+
+    def features_of(self, images: Tensor) -> Tensor:
+        """Target features of other normalised images (M,3,R,R), without graph, as the main forward makes them."""
+        with torch.no_grad():
+            return (self.backbone.features if self._forward is None else self._forward)(images)
+
     def score_features(self, features: Tensor) -> Tensor:
         """Target logits (B·k,) of modified features (B·k,N,P,Q), k copies of each image consecutive."""
         with torch.no_grad():
@@ -166,7 +193,7 @@ class Evidence:
 
     def _image_logits(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = self.head(self.backbone.features(images))
+            logits: Tensor = self.head(self.features_of(images))
         return logits
 
     def _repeat(self, count: int) -> Tensor:

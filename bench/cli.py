@@ -59,6 +59,10 @@ def run(
     protocol: Annotated[
         str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")
     ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(help="Score-CAM family, Ablation-CAM: only the K most active channels (an approximation).", min=1),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; an unfinished run continues.")
     ] = None,
@@ -118,6 +122,7 @@ def run(
         "root": root,
         "triples": tuple(triples) if triples else None,
         "protocol": protocol,
+        "channels": channels,
         "out": output,
         "split": split,
         "options": options or None,

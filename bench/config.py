@@ -27,6 +27,8 @@ class RunConfig(BaseModel):
     """Data-set options, such as ``metadata`` of ``wsol``."""
     triples: tuple[str, ...] = ("*/*/*",)
     protocol: str = "paper"
+    channels: int | None = Field(default=None, ge=1)
+    """Score this many channels only (``Protocol.score_channels``): an approximation under a protocol of its own."""
     out: Path
     limit: int | None = Field(default=None, ge=1)
     device: str = "auto"
@@ -68,8 +70,8 @@ class RunConfig(BaseModel):
 
     @property
     def protocol_object(self) -> Protocol:
-        """The named protocol; ``UnknownNameError`` with the nearest names."""
-        return PROTOCOLS.get(self.protocol)
+        """The named protocol, with ``channels``; ``UnknownNameError`` with the nearest names."""
+        return PROTOCOLS.get(self.protocol).with_channels(self.channels)
 
     @classmethod
     def create(cls, **fields: Any) -> RunConfig:

@@ -6,9 +6,9 @@ per distinct map. Box levels are integer work on the CPU: worker threads do it b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,6 +100,7 @@ class OnePass:
         self._measures = tuple(measures)
         self._pool = BoxPool(box_threads) if has_boxes else None
         self.feature_shape: tuple[int, int, int] | None = None
+        self.notes: Counter[str] = Counter()
 
     def close(self) -> None:
         """Stop the box threads."""
@@ -111,11 +112,15 @@ class OnePass:
         """Target features (B,N,P,Q) float32 of normalised images, by one forward without autograd."""
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        context: AbstractContextManager[object] = nullcontext()
-        if self._autocast is not None:
-            context = torch.autocast(self.device.type, dtype=self._autocast)
-        with context:
+        if self._autocast is None:
             return self.backbone.features(images).float()
+        with torch.autocast(self.device.type, dtype=self._autocast):
+            features = self.backbone.features(images).float()
+        # bfloat16 has float32's range; float16 ends at 65,504.
+        if self._autocast == torch.float16 and not features.isfinite().all():
+            self.notes["float16 overflows in the network: the batches concerned were computed in float32"] += 1
+            features = self.backbone.features(images).float()
+        return features
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> BatchScores:
@@ -195,7 +200,11 @@ class OnePass:
             branch = HEADS.get(triple.head).branch
             if branch not in branches:
                 head = self.backbone.head(branch)
-                branches[branch] = Evidence(features, head, target, batch.image_ids, images, self.backbone)
+                branches[branch] = Evidence(
+                    *(features, head, target, batch.image_ids, images, self.backbone),
+                    forward=self.features,
+                    score_channels=self.protocol.score_channels,
+                )
             if "gradients" in CAMS.get(triple.cam).needs:
                 # Asked for here, so that the head's backward is timed as a head, not as the first method's map.
                 with self.clock.stage("heads", branch):

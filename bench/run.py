@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -166,6 +167,9 @@ class _Runner:
                     samples.append(sample)
         finally:
             engine.close()
+        for note, batches in engine.notes.items():
+            store.manifest.settings.setdefault("notes", {})[f"{plan.name}: {note}"] = f"{batches} forwards"
+            warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
         seconds = time.monotonic() - begun
         self.durations[f"pass {plan.name}"] = seconds
         images = sum(s.images for s in samples)

@@ -26,25 +26,29 @@ def channel_masks(features: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.where(varies & (high > low), (masks - low) / torch.where(high > low, high - low, 1), 0)
 
 
-def channel_scores(e: Evidence, samples: int, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
-    """Mean over samples of the target's logit on images masked by each channel; (B,N).
+def channel_weights(e: Evidence, samples: int, change: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+    """Softmax over channels of the target's logit on images masked by each, averaged over samples; (B,N,1,1).
+
+    The weights of Score-CAM and its kin. Channels that the protocol does not score weigh nothing.
 
     Args:
         e: Evidence with images and backbone.
         samples: Forwards of each mask.
-        change: ``(masks (B,c,H,W), first channel, sample) -> masks``.
+        change: ``(masks (B,c,H,W), their channels (B,c), sample) -> masks``.
     """
-    images, (batch, channels) = e.images, e.features.shape[:2]
-    height, width = images.shape[-2:]
+    images, scored = e.images, e.scored_channels
+    batch, height, width = len(images), *images.shape[-2:]
     step, chunks = copies_in_budget(images), []
-    for start in range(0, channels, step):
-        masks = channel_masks(e.features[:, start : start + step], (height, width)).to(images.dtype)
+    for start in range(0, scored.shape[1], step):
+        channels = scored[:, start : start + step]
+        chosen = e.features.take_along_dim(channels[:, :, None, None], 1)
+        masks = channel_masks(chosen, (height, width)).to(images.dtype)
         total = torch.zeros((), device=images.device)
         for sample in range(samples):
-            masked = images[:, None] * change(masks, start, sample)[:, :, None]
+            masked = images[:, None] * change(masks, channels, sample)[:, :, None]
             total = total + e.score_images(masked.flatten(0, 1)).view(batch, -1)
         chunks.append(total / samples)
-    return torch.cat(chunks, 1)
+    return e.over_all_channels(torch.cat(chunks, 1).softmax(1))
 
 
 def bank_scores(e: Evidence, masks: Tensor) -> Tensor:

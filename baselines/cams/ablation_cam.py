@@ -27,13 +27,13 @@ def ablation_cam(e: Evidence) -> Tensor:
     linear = e.head.class_weights(e.target)
     if linear is not None:
         return linear.detach().to(features.dtype)[:, :, None, None] * features.mean((-2, -1), keepdim=True)
-    batch, channels = features.shape[:2]
+    scored, batch = e.scored_channels, len(features)
     chosen = e.logits.gather(1, e.target[:, None])
-    scores = torch.empty_like(chosen.expand(batch, channels), memory_format=torch.contiguous_format)
+    scores = torch.empty_like(chosen.expand(scored.shape), memory_format=torch.contiguous_format)
     step = copies_in_budget(features)
-    for start in range(0, channels, step):
-        copy = torch.arange(min(step, channels - start), device=features.device)
-        ablated = features[:, None].repeat(1, len(copy), 1, 1, 1)
-        ablated[:, copy, start + copy] = 0
-        scores[:, start : start + len(copy)] = e.score_features(ablated.flatten(0, 1)).view(batch, -1)
-    return (chosen - scores)[:, :, None, None].to(features.dtype)
+    for start in range(0, scored.shape[1], step):
+        channels = scored[:, start : start + step]
+        ablated = features[:, None].repeat(1, channels.shape[1], 1, 1, 1)
+        ablated.scatter_(2, channels[:, :, None, None, None].expand(-1, -1, -1, *features.shape[-2:]), 0)
+        scores[:, start : start + step] = e.score_features(ablated.flatten(0, 1)).view(batch, -1)
+    return e.over_all_channels(chosen - scores).to(features.dtype)

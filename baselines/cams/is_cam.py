@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..base import register_cam
 from ..evidence import Evidence
-from ._masking import channel_scores
+from ._masking import channel_weights
 
 STEPS = 10
 """Steps of the integral (torch-cam's default)."""
@@ -26,9 +26,4 @@ def is_cam(e: Evidence) -> Tensor:
     H_i as in Score-CAM. torch-cam adds the factors j/n up, to (n + 1)/2 = 5.5 times the image, which is no longer a
     point between the black and the masked image; here the path is the straight line of Integrated Gradients.
     """
-    return channel_scores(e, STEPS, _scaled).softmax(1)[:, :, None, None]
-
-
-def _scaled(masks: Tensor, channel: int, sample: int) -> Tensor:
-    del channel
-    return masks * ((sample + 1) / STEPS)
+    return channel_weights(e, STEPS, lambda masks, _channels, step: masks * ((step + 1) / STEPS))

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..base import register_cam
 from ..evidence import Evidence
-from ._masking import channel_scores
+from ._masking import channel_weights
 
 
 @register_cam(
@@ -23,4 +23,4 @@ def score_cam(e: Evidence) -> Tensor:
     The baseline f(x_b) that the paper subtracts is the same for all channels and leaves the softmax unchanged. The
     score is the logit, as in pytorch-grad-cam and torch-cam. x is the normalised image (masked out = mean colour).
     """
-    return channel_scores(e, 1, lambda masks, _channel, _sample: masks).softmax(1)[:, :, None, None]
+    return channel_weights(e, 1, lambda masks, _channels, _sample: masks)

@@ -45,9 +45,7 @@ def _moments(e: Evidence) -> tuple[Tensor, Tensor, Tensor]:
     for sample in range(SAMPLES):
         stream = torch.tensor(sample, device=images.device)
         noise = normals(e.seeds, stream, shape.numel(), images.dtype).view_as(images)
-        with torch.no_grad():
-            features = e.backbone.features(images + SIGMA * noise)
-        gradient = e.head_gradient(features=features)
+        gradient = e.head_gradient(features=e.features_of(images + SIGMA * noise))
         for power, total in enumerate(sums, 1):
             total += gradient.pow(power) / SAMPLES
     return sums[0], sums[1], sums[2]

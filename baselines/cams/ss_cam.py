@@ -1,11 +1,10 @@
 """SS-CAM."""
 
-import torch
 from torch import Tensor
 
 from ..base import register_cam
 from ..evidence import Evidence
-from ._masking import channel_scores
+from ._masking import channel_weights
 from ._mixing import normals
 
 SAMPLES, SIGMA = 35, 2.0
@@ -27,11 +26,10 @@ def ss_cam(e: Evidence) -> Tensor:
 
     H_i as in Score-CAM; δ a value for each pixel, a function of the image's id, the channel and the sample alone.
     """
-    channels, (height, width) = e.features.shape[1], e.images.shape[-2:]
+    count, (height, width) = e.features.shape[1], e.images.shape[-2:]
 
-    def noisy(masks: Tensor, channel: int, sample: int) -> Tensor:
-        streams = torch.arange(channel, channel + masks.shape[1], device=masks.device) + sample * channels
-        noise = normals(e.seeds[:, None], streams, height * width, masks.dtype)
+    def noisy(masks: Tensor, channels: Tensor, sample: int) -> Tensor:
+        noise = normals(e.seeds[:, None], channels + sample * count, height * width, masks.dtype)
         return noise.view_as(masks).mul_(SIGMA).add_(masks)
 
-    return channel_scores(e, SAMPLES, noisy).softmax(1)[:, :, None, None]
+    return channel_weights(e, SAMPLES, noisy)

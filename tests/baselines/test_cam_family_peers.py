@@ -141,7 +141,7 @@ def test_score_cam_with_the_peers_masks(
     cumulative = {j: (j + 1) * (j + 2) / 20 for j in range(10)}
     ours = {
         "ScoreCAM": score.fn(e),
-        "ISCAM": _masking.channel_scores(e, 10, lambda m, _, j: m * cumulative[j]).softmax(1)[:, :, None, None],
+        "ISCAM": _masking.channel_weights(e, 10, lambda m, _, j: m * cumulative[j]),
     }
     for peer, weights in ours.items():
         with getattr(torchcam, peer)(net, net.feature_layer, input_shape=(3, 64, 64)) as cam:

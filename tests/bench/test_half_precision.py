@@ -1,0 +1,69 @@
+"""float16 that overflows: the step is computed in float32, and the run says so; re-scoring takes the same forward."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cambench.baselines.backbones.split import SplitNetwork, chain
+from cambench.baselines.heads import GapLinear
+from cambench.bench.onepass import OnePass
+from cambench.bench.stages import StageClock
+from cambench.bench.triples import Triple
+from cambench.datasets.schema import Batch
+from cambench.protocol import PAPER
+
+CPU = torch.device("cpu")
+
+
+class Watched(SplitNetwork):
+    """Notes the layout and the precision of every forward."""
+
+    def features(self, images: Tensor) -> Tensor:
+        made = super().features(images)
+        self.seen.append((images.is_contiguous(memory_format=torch.channels_last), made.dtype))
+        return made
+
+
+def engine(scale: float, cam: str, autocast: torch.dtype | None) -> tuple[OnePass, Watched]:
+    torch.manual_seed(0)
+    body = chain([("conv", nn.Conv2d(3, 4, 8, 8)), ("act", nn.ReLU())])
+    with torch.no_grad():
+        body.conv.weight.mul_(scale)
+    net = Watched("watched", body, GapLinear(4, 3), "body.act")
+    net.seen = []
+    net.freeze()
+    made = OnePass(
+        *(net, [Triple("watched", cam, "softmax")], PAPER.model_copy(update={"size": 32})),
+        device=CPU, autocast=autocast, channels_last=True, box_threads=1, iou_thresholds=(0.5,), measures=(),
+        has_boxes=False, keep_maps=True, clock=StageClock(CPU),
+    )  # fmt: skip
+    return made, net
+
+
+def batch() -> Batch:
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Batch(
+        image_ids=("a", "b"), index=torch.arange(2), images=pixels, labels=torch.zeros(2, dtype=torch.int64),
+        gt_boxes=[], masks=None, evidence=None, failures=(),
+    )  # fmt: skip
+
+
+def test_an_overflow_is_computed_in_float32_and_said() -> None:
+    wide, net = engine(1e6, "gradcam", torch.float16)
+    found = next(iter(wide(batch()).device_columns.values()))
+    assert net.seen[:2] == [(True, torch.float16), (True, torch.float32)]
+    assert found["map"].isfinite().all()
+    assert found["degenerate"].tolist() == [0, 0]
+    assert [("float32" in note, count) for note, count in wide.notes.items()] == [(True, 2)]
+    narrow, _ = engine(1, "gradcam", torch.float16)
+    narrow(batch())
+    assert not narrow.notes
+
+
+def test_rescoring_takes_the_main_forward() -> None:
+    made, net = engine(1, "scorecam", torch.bfloat16)
+    made(batch())
+    # The image, the masked images of four channels in chunks, the masked image of the fidelity scores.
+    assert len(net.seen) >= 3
+    assert set(net.seen) == {(True, torch.bfloat16)}
