@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from .adapter import Adapter, Built, Plan
 from .findings import Findings
 from .headers import add_sizes
 from .locate import Expected, find_base
+from .matfiles import read_mat
 from .rows import Chunk, Ints
 from .schema import DatasetError, DatasetSpec, Split, register_dataset
 from .splits import HOLDOUT_OPTIONS, HoldOut
@@ -55,19 +55,10 @@ def _first(base: Path, names: Sequence[str]) -> Path | None:
     return next((base / n for n in names if (base / n).is_file()), None)
 
 
-def read_mat(path: Path) -> dict[str, Any]:
-    """Variables of a MATLAB file; ``DatasetError`` where it is damaged."""
-    try:
-        found: dict[str, Any] = scipy.io.loadmat(str(path), squeeze_me=True)
-    except Exception as error:  # scipy raises anything on damaged files
-        raise DatasetError(f"{path}: not a readable MATLAB file ({error}); is it truncated?") from error
-    return found
-
-
 def build_mat(base: Path, annotations: Path, meta: Path, part: str, split: Split, options: Mapping[str, Any]) -> Built:
     """Rows of the devkit's annotations; boxes as published (1-based, inclusive)."""
-    names = read_mat(meta).get("class_names")
-    table = read_mat(annotations).get("annotations")
+    names = read_mat(meta.read_bytes(), str(meta)).get("class_names")
+    table = read_mat(annotations.read_bytes(), str(annotations)).get("annotations")
     if names is None or table is None:
         raise DatasetError(f"{meta if names is None else annotations}: no `class_names`/`annotations` in it")
     table = np.atleast_1d(table)

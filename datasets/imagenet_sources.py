@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import tarfile
-from io import BytesIO
 from math import isfinite
 from pathlib import Path
-
-import scipy.io
 
 from .findings import Findings
 from .imagenet_boxes import Annotations
 from .imagenet_classes import imagenet_wnids
+from .matfiles import read_mat
 from .schema import DatasetError
 from .textfiles import decode_lines, read_lines
 
@@ -33,10 +31,10 @@ def read_devkit(place: Path) -> dict[str, int]:
     """
     meta_bytes, lines, where = _devkit_archive(place) if place.is_file() else _devkit_folder(place)
     try:
-        synsets = scipy.io.loadmat(BytesIO(meta_bytes), squeeze_me=True)["synsets"]
+        synsets = read_mat(meta_bytes, f"meta.mat of {where}")["synsets"]
         wnid_of = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
-    except Exception as error:  # scipy raises anything on damaged files
-        raise DatasetError(f"{where}: meta.mat cannot be read ({error}); is it truncated?") from error
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise DatasetError(f"meta.mat of {where}: no table `synsets` in it ({error}); is it the devkit's?") from error
     if len(lines) != VAL_IMAGES:
         raise DatasetError(f"{where}: {len(lines):,} lines, expected {VAL_IMAGES:,}: is the file truncated?")
     labels = label_of()
