@@ -35,10 +35,13 @@ def leaderboard(
 
         cambench leaderboard runs/* --dest tables/
     """
+    from ..results.escape import visible
     from ..results.leaderboard import write_leaderboard
+    from ..results.load import load_run
 
+    loaded = [load_run(run) for run in runs]
     paths = write_leaderboard(
-        runs,
+        loaded,
         dest or runs[0],
         benchmarks=benchmarks,
         vals=val or [],
@@ -48,3 +51,5 @@ def leaderboard(
     )
     for path in paths:
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    for problem in (line for run in loaded for line in run.problems):
+        out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")

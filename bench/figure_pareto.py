@@ -65,6 +65,7 @@ def draw_pareto(
         UsageError: A file format that cannot be written, or records without costs.
         UnknownNameError: The records have no such ranked metric.
     """
+    from ..results.escape import visible
     from ..results.load import load_run
     from ..results.merge import merge_runs
     from ..results.overlay import save_figure, targets_of
@@ -76,6 +77,8 @@ def draw_pareto(
     except ValueError as error:
         raise UsageError(str(error)) from None
     merged = merge_runs([load_run(r) for r in runs], [load_run(v) for v in vals])
+    for problem in (line for run in merged.runs for line in run.problems):
+        out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
     known = {m.name: m for m in merged.metrics if m.ranked and not m.per_backbone}
     name = metric or next((n for n in DEFAULTS if n in known), next(iter(known), ""))
     if name not in known:
