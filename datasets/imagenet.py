@@ -172,9 +172,7 @@ def _label(folder_label: int, stem: str, found: Annotations) -> int:
 def _validation_files(sources: Sources, findings: Findings, watched: list[Path]) -> dict[str, tuple[str, int, int]]:
     """Name as published -> (address, bytes, label of its folder or name, or -1)."""
     if sources.shards:
-        shards = read_shards(sources.shards)
-        rows = range(len(shards.names))
-        return {published_name(str(shards.names[i]))[0]: (shards.path(i), 0, int(shards.labels[i])) for i in rows}
+        return _shard_files(sources.shards, findings)
     if sources.images.is_file():
         members = {n: place for n, place in index_tar(sources.images).items() if n.endswith(IMAGE_SUFFIXES)}
         listed = [(n, member_path(sources.images, n, *place), place[1], -1) for n, place in members.items()]
@@ -188,6 +186,21 @@ def _validation_files(sources: Sources, findings: Findings, watched: list[Path])
     for listed_name, address, size, label in listed:
         name, wnid = published_name(listed_name.rpartition("/")[2])
         files[name] = (address, size, label if label >= 0 else labels.get(wnid, -1))
+    return files
+
+
+def _shard_files(places: tuple[Path, ...], findings: Findings) -> dict[str, tuple[str, int, int]]:
+    """The hub's shards: the label of a row and the wnid in its name must agree."""
+    shards, labels = read_shards(places), label_of()
+    files, wrong = {}, []
+    for row, label in enumerate(shards.labels.tolist()):
+        name, wnid = published_name(str(shards.names[row]))
+        files[name] = (shards.path(row), 0, label)
+        if wnid and labels.get(wnid) != label:
+            wrong.append(name)
+    if wrong:
+        fix = "are these the shards of ILSVRC/imagenet-1k?"
+        findings.error(f"{len(wrong):,} names are not of their row's class: {some(wrong)}", places[0].parent, fix)
     return files
 
 

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets as hf
 import numpy as np
 import pytest
 import scipy.io
@@ -245,3 +246,28 @@ def openimages_replica(tmp_path: Path) -> Path:
                     if i == 0:
                         draw_mask(folder / f"{stem}_m{name}_5a2b3c4d.png", (80, 60), (60, 5, 75, 20))
     return base
+
+
+def hub_name(path: Path, label: int) -> str:
+    """The hub's file names end in the wnid."""
+    return path.name if path.stem[-9:] in WNIDS else f"{path.stem}_{WNIDS[WNID_LABELS.index(label)]}.JPEG"
+
+
+def write_shards(base: Path, part: str, files: list[tuple[Path, int]], shards: int = 2) -> None:
+    """``files``: (published path, label), shuffled over shards as the hub's are, two pictures a row group."""
+    order = np.random.default_rng(0).permutation(len(files))
+    (base / "data").mkdir(exist_ok=True)
+    for number, rows in enumerate(np.array_split(order, shards)):
+        names = [hub_name(*files[i]) for i in rows]
+        data = {
+            "image": [{"bytes": files[i][0].read_bytes(), "path": n} for i, n in zip(rows, names, strict=True)],
+            "label": [files[i][1] for i in rows],
+        }
+        features = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(num_classes=1000)})
+        table = hf.Dataset.from_dict(data, features=features)
+        table.to_parquet(base / "data" / f"{part}-{number:05d}-of-{shards:05d}.parquet", batch_size=2)
+
+
+@pytest.fixture
+def hub_shards() -> Callable[..., None]:
+    return write_shards

@@ -247,3 +247,25 @@ def test_the_doctor_names_the_hub(tmp_path, own_cache):
     assert f"or: cambench download imagenet --root {tmp_path}" in steps
     assert f"{REPO} on the Hugging Face hub, after accepting its terms there" in steps
     assert fnmatch.fnmatchcase("data/validation-00003-of-00014.parquet", HUB["imagenet"][0].pattern)
+
+
+def test_the_command_with_an_endpoint_from_the_environment(hub, tmp_path, monkeypatch):
+    """``HF_ENDPOINT`` is read by the library when it is imported; here its constants are set."""
+    import typer
+    from typer.testing import CliRunner
+
+    from cambench.bench import cli_data
+
+    folder, endpoint, _ = hub
+    (folder / "data" / "validation-00000-of-00014.parquet").write_bytes(b"x" * 3000)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(cli_data.out, "width", 200)
+    app = typer.Typer()
+    app.command()(cli_data.download)
+    result = CliRunner().invoke(app, ["imagenet", "--root", str(tmp_path / "root")])
+    assert result.exit_code == 0, result.output
+    assert "validation-00000-of-00014.parquet: downloaded, sha256 verified" in result.output
+    assert "by hand ILSVRC2012_bbox_val_v3.tgz" in result.output
+    assert "next: cambench doctor imagenet" in result.output

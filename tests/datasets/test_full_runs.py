@@ -62,6 +62,20 @@ def test_imagenet(imagenet_replica, tmp_path):
     check(tmp_path, "imagenet", imagenet_replica.base, 6, BOXES)
 
 
+def test_imagenet_from_the_hub(imagenet_replica, hub_shards, tmp_path):
+    replica = imagenet_replica
+    replica.flat()
+    replica.train()
+    replica.solution()
+    paths = [replica.base / "val" / f"{s}.JPEG" for s in replica.stems]
+    hub_shards(replica.base, "validation", list(zip(paths, replica.labels, strict=True)))
+    train = sorted((replica.base / "train").rglob("*.JPEG"))
+    hub_shards(replica.base, "train", [(p, {"n01440764": 0, "n01443537": 1}.get(p.parent.name, 999)) for p in train])
+    shutil.rmtree(replica.base / "val")
+    shutil.rmtree(replica.base / "train")
+    check(tmp_path, "imagenet", replica.base, 6, BOXES)
+
+
 def test_openimages(openimages_replica, tmp_path):
     check(tmp_path, "openimages30k", openimages_replica, 4, ["pxap"])
 

@@ -19,21 +19,6 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 WNIDS, LABELS = ("n01440764", "n01443537", "n15075141"), (0, 1, 999)
 
 
-def write_shards(base, part, files, shards=2):
-    """``files``: (published path, label), shuffled over shards as the hub's are, two pictures a row group."""
-    order = np.random.default_rng(0).permutation(len(files))
-    (base / "data").mkdir(exist_ok=True)
-    for number, rows in enumerate(np.array_split(order, shards)):
-        names = [f"{files[i][0].stem}_{WNIDS[LABELS.index(files[i][1])]}.JPEG" for i in rows]
-        data = {
-            "image": [{"bytes": files[i][0].read_bytes(), "path": n} for i, n in zip(rows, names, strict=True)],
-            "label": [files[i][1] for i in rows],
-        }
-        features = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(num_classes=1000)})
-        table = hf.Dataset.from_dict(data, features=features)
-        table.to_parquet(base / "data" / f"{part}-{number:05d}-of-{shards:05d}.parquet", batch_size=2)
-
-
 def pack_train(base):
     with tarfile.open(base / "ILSVRC2012_img_train.tar", "w") as outer:
         for folder in sorted((base / "train").iterdir(), reverse=True):
@@ -51,7 +36,7 @@ def pixels(table):
 
 
 @pytest.mark.parametrize("kind", ["tar", "shards"])
-def test_packed_train_gives_the_rows_of_the_folders(imagenet_replica, kind):
+def test_packed_train_gives_the_rows_of_the_folders(imagenet_replica, hub_shards, kind):
     imagenet_replica.train()
     base = imagenet_replica.base
     splits = (("train", {}), ("val", {"val_fraction": 0.4}), ("train", {"train": "minus_val"}))
@@ -61,7 +46,7 @@ def test_packed_train_gives_the_rows_of_the_folders(imagenet_replica, kind):
         pack_train(base)
     else:
         every = [(p, LABELS[WNIDS.index(p.parent.name)]) for p in sorted((base / "train").rglob("*.JPEG"))]
-        write_shards(base, "train", every)
+        hub_shards(base, "train", every)
     shutil.rmtree(base / "train")
     for (split, options), peer, images in zip(splits, expected, wanted, strict=True):
         table = open_table("imagenet", base, split, **options)
@@ -92,13 +77,13 @@ def test_damaged_train_tar(imagenet_replica):
 
 
 @pytest.fixture
-def hub_validation(imagenet_replica):
+def hub_validation(imagenet_replica, hub_shards):
     imagenet_replica.flat()
     base = imagenet_replica.base
     files = [
         (base / "val" / f"{s}.JPEG", n) for s, n in zip(imagenet_replica.stems, imagenet_replica.labels, strict=True)
     ]
-    write_shards(base, "validation", files)
+    hub_shards(base, "validation", files)
     imagenet_replica.solution()
     expected = open_table("imagenet", base)
     images = pixels(expected)
@@ -217,3 +202,12 @@ def test_training_boxes_that_are_not_there_or_damaged(imagenet_replica):
     shutil.rmtree(base / "train")
     with pytest.raises(MissingSplitError, match="no train split"):
         open_table("imagenet", base, "train", train_boxes="on")
+
+
+def test_shards_of_another_order_of_classes(hub_validation, imagenet_replica, hub_shards, jpeg):
+    base = imagenet_replica.base
+    path = jpeg(base / "ILSVRC2012_val_00000001_n15075141.JPEG", format="JPEG")
+    shutil.rmtree(base / "data")
+    hub_shards(base, "validation", [(path, 0)], shards=1)
+    with pytest.raises(DatasetError, match="1 names are not of their row's class: ILSVRC2012_val_00000001"):
+        open_table("imagenet", base)
