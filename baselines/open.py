@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..registry import UnknownNameError
-from .base import BACKBONES, Backbone, BackboneSpec, Head
+from .base import BACKBONES, Backbone, BackboneSpec, Branch, Head
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 from .weights_io import State, WeightsError, apply_state, load_state, weights_digest
 
 TIMM = "timm:"
-_SOFTMAX, _SIGMOID = "heads.softmax.", "heads.sigmoid."
+_SOFTMAX = "heads.softmax."
+_OTHERS: tuple[Branch, ...] = ("sigmoid", "semantic")
 
 
 def open_backbone(
@@ -123,8 +124,12 @@ def _from_state(spec: BackboneSpec, state: State, file: str, source: str) -> Bac
 
 
 def _filled(backbone: Backbone, state: State, file: str, source: str) -> Backbone:
-    if any(k.startswith(_SIGMOID) for k in state):
-        backbone.heads["sigmoid"] = backbone.head("softmax").fresh()
+    for branch in _OTHERS:
+        if any(k.startswith(f"heads.{branch}.") for k in state):
+            try:
+                backbone.heads[branch] = backbone.fresh_head(branch)
+            except TypeError as error:
+                raise WeightsError(f"weights {file}: {error}") from None
     apply_state(backbone, state, file)
     backbone.weights_source = source
     return backbone

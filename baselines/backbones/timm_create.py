@@ -39,7 +39,7 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
             f"timm:{model_name}: its pretrained weights cannot be had ({type(error).__name__}: {error}). "
             "Give a file with --weights FILE, or --no-pretrained for random ones"
         ) from error
-    if lacks_classifier(model_name):
+    if lacks_classifier(model_name) and num_classes is None:
         # Feature extractors come without a classifier; a fresh one stands in until the data's classes are known.
         model.reset_classifier(1)  # type: ignore[operator]
     return model

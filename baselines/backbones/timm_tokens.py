@@ -77,7 +77,8 @@ class Tail(nn.Module):
         self._options = {k: v for k, v in options.items() if not isinstance(v, Tensor)}
         self._tensors = [k for k in options if k not in self._options]
         for key in self._tensors:
-            self.register_buffer(f"given_{key}", options[key].detach().clone(), persistent=False)
+            # Saved with the weights: they may be made from parameters of the body (mixed rotary embeddings).
+            self.register_buffer(f"given_{key}", options[key].detach().clone())
         self.block.norm1 = _Given()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 from cambench.baselines.attention import attention_layers, explicit_path
 from cambench.baselines.backbones.timm_create import create
 from cambench.baselines.backbones.timm_net import TimmBackbone
-from cambench.baselines.base import CAMS, HEADS
+from cambench.baselines.base import CAMS, HEADS, Branch
 from cambench.baselines.context import pack, rows_of, unpack
 from cambench.baselines.evidence import Evidence
 from cambench.baselines.heads import ModuleHead
 from cambench.baselines.identities import supports
 from cambench.baselines.maps import raw_map
+from cambench.baselines.open import open_backbone
 
 # name: (prefix tokens, side of the map, channels, feature layer, attention is readable, can take a semantic head)
 NETWORKS = {
@@ -323,3 +325,46 @@ def test_networks_without_attention_say_so(images: Tensor) -> None:
     with pytest.raises(TypeError, match="test_resnet can take no token-semantic head"):
         net.fresh_head("semantic")
     assert isinstance(net.head(), ModuleHead) or net.head_kind == "gap_linear"
+
+
+@pytest.mark.parametrize("name", ["test_vit", "eva02_tiny_patch14_224"])
+def test_weights_files_of_transformers(name: str, tmp_path: Path, images: Tensor) -> None:
+    """In timm's names, and as cambench writes them with every branch: the same logits again."""
+    torch.manual_seed(4)
+    model = create(name, pretrained=False, num_classes=6).eval()
+    torch.save(model.state_dict(), tmp_path / "timm.pth")
+    with torch.no_grad():
+        expected = model(images)
+        net = open_backbone(f"timm:{name}", weights=tmp_path / "timm.pth")
+        torch.testing.assert_close(net(images), expected, rtol=1e-5, atol=1e-5)
+    assert (net.num_classes, net.needs_training) == (6, False)
+    branches: list[Branch] = ["sigmoid", *(["semantic"] if net.lacks("semantic") is None else [])]  # type: ignore[list-item]
+    for branch in branches:
+        net.heads[branch] = net.fresh_head(branch, torch.Generator().manual_seed(7))
+    torch.save(net.state_dict(), tmp_path / "ours.pth")
+    again = open_backbone(f"timm:{name}", weights=tmp_path / "ours.pth")
+    assert list(again.heads) == ["softmax", *branches]
+    with torch.no_grad():
+        features = again.features(images)
+        for branch in again.heads:
+            assert torch.equal(again.head(branch)(features), net.head(branch)(features))  # type: ignore[arg-type]
+
+
+def test_position_embeddings_that_a_network_learnt_come_with_its_weights(images: Tensor) -> None:
+    """Mixed rotary embeddings are made from parameters of the body and handed to the last block."""
+    nets = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = timm.create_model("vit_small_patch16_rope_mixed_224", num_classes=3, depth=2, embed_dim=96, num_heads=3)
+        with torch.no_grad():
+            model.rope.freqs.add_(torch.randn_like(model.rope.freqs))
+        whole = copy.deepcopy(model).eval()
+        net = TimmBackbone(model, "timm:rope")
+        net.freeze()
+        with torch.no_grad():
+            torch.testing.assert_close(net(images), whole(images), rtol=1e-5, atol=1e-5)
+        nets.append(net)
+    assert nets[0].class_token
+    nets[1].load_state_dict(nets[0].state_dict())
+    with torch.no_grad():
+        assert torch.equal(nets[0](images), nets[1](images))
