@@ -22,8 +22,11 @@ class MapRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     sign: Literal["relu", "signed"] = "relu"
+    """Whether negative values are dropped before the resize."""
     kernel: Kernel = "bicubic"
+    """Kernel of the resize to R×R."""
     low_res_min_max: bool = False
+    """Min-max normalise before the resize as well as after it."""
 
 
 class Protocol(BaseModel):
@@ -56,6 +59,7 @@ class Protocol(BaseModel):
     loc_threshold: Literal["fixed", "oracle", "val"] = "fixed"
     """Threshold of the Loc scores: fixed at ``loc_tau``, the best on the evaluated split, or the best on val."""
     loc_tau: float = Field(default=0.2, ge=0, le=1)
+    """The fixed threshold τ, a fraction of the map's highest level."""
     gt_boxes: Literal["any", "first"] = "any"
     """Ground-truth boxes that count for the Loc scores."""
     fidelity_score: Literal["softmax", "sigmoid", "logit"] = "softmax"
@@ -71,6 +75,7 @@ class Protocol(BaseModel):
     curve_steps: int = Field(default=224, ge=1)
     """Steps of an insertion or deletion curve (RISE: one a row of pixels)."""
     insertion_blur_width: int = Field(default=11, ge=1)
+    """Width in pixels of the Gaussian's kernel."""
     insertion_blur_sigma: float = Field(default=5.0, gt=0)
     """Gaussian, in pixels, whose blurred image insertion starts from (RISE)."""
     map_dtype: Literal["float64"] = "float64"
