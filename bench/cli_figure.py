@@ -38,6 +38,9 @@ Weights = Annotated[
     list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
 ]
 HeadWeights = Annotated[list[str] | None, typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; may be repeated.")]
+SoftmaxWeights = Annotated[
+    list[str] | None, typer.Option(help="Softmax head FILE or BACKBONE=FILE, in place of the network's own.")
+]
 HeadRecipe = Annotated[str, typer.Option(help="Recipe of heads that are trained for the figure.")]
 ProtocolName = Annotated[str, typer.Option(help="Protocol: see 'cambench ls protocols'.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -91,6 +94,7 @@ def maps(
     run: RunDir = None,
     weights: Weights = None,
     head_weights: HeadWeights = None,
+    softmax_weights: SoftmaxWeights = None,
     head_recipe: HeadRecipe = "auto",
     protocol: ProtocolName = "paper",
     device: Device = "auto",
@@ -110,8 +114,8 @@ def maps(
 
     _plugins(plugin)
     request = _request(
-        dataset, root, _options(metadata, option), split, image, rows, seed, run, weights, head_weights, head_recipe,
-        protocol, device,
+        dataset, root, _options(metadata, option), split, image, rows, seed, run, weights, head_weights,
+        softmax_weights, head_recipe, protocol, device,
     )  # fmt: skip
     _wrote(draw_maps(request, triples, output, tau=tau, dpi=dpi))
 
@@ -136,6 +140,7 @@ def distortion(
     run: RunDir = None,
     weights: Weights = None,
     head_weights: HeadWeights = None,
+    softmax_weights: SoftmaxWeights = None,
     head_recipe: HeadRecipe = "auto",
     protocol: ProtocolName = "paper",
     device: Device = "auto",
@@ -167,7 +172,7 @@ def distortion(
     request = DistortionRequest(
         _request(
             dataset, root, _options(metadata, option), split, image, images, seed, run, weights, head_weights,
-            head_recipe, protocol, device,
+            softmax_weights, head_recipe, protocol, device,
         ),
         backbone,
         cam,
@@ -192,6 +197,7 @@ def _request(
     run: Path | None,
     weights: list[str] | None,
     head_weights: list[str] | None,
+    softmax_weights: list[str] | None,
     head_recipe: str,
     protocol: str,
     device: str,
@@ -209,6 +215,7 @@ def _request(
         run=run,
         weights=_files(weights),
         head_weights=_files(head_weights),
+        softmax_weights=_files(softmax_weights),
         head_recipe=head_recipe,
         protocol=protocol,
         device=device,

@@ -39,6 +39,7 @@ class FigureRequest:
     """Run folder whose trained heads are used; without it, branches that are missing are trained and not kept."""
     weights: dict[str, Path] = field(default_factory=dict)
     head_weights: dict[str, Path] = field(default_factory=dict)
+    softmax_weights: dict[str, Path] = field(default_factory=dict)
     head_recipe: str = "auto"
     protocol: str = "paper"
     device: str = "auto"
@@ -57,6 +58,7 @@ class FigureRequest:
             device=self.device,
             weights=self.weights,
             head_weights=self.head_weights,
+            softmax_weights=self.softmax_weights,
             head_recipe=self.head_recipe,
         )
 
