@@ -34,7 +34,13 @@ NETWORKS = {
     "pit_ti_distilled_224": (2, 7, 256, "transformers.2.blocks.3.norm1", False, True),
     "xcit_nano_12_p16_224": (1, 14, 128, "cls_attn_blocks.1.norm1", False, True),
 }
+LARGE = {"cait_xxs24_224", "convit_tiny", "hiera_tiny_224"}
 TARGET = torch.tensor([3, 8])
+
+
+def slow_if_large(name: str) -> object:
+    """The parameter ``name``, marked as slow where the network takes seconds."""
+    return pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def small() -> tuple[nn.Module, TimmBackbone]:
     return whole, net
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [slow_if_large(n) for n in NETWORKS])
 def test_the_split_network_and_its_gradient_are_timms(name: str, images: Tensor) -> None:
     prefix, side, channels, layer, attends, semantic = NETWORKS[name]
     whole = whole_network(name)
@@ -100,7 +106,10 @@ def test_the_split_network_and_its_gradient_are_timms(name: str, images: Tensor)
     torch.testing.assert_close(evidence.gradients / scale, as_map(reference) / scale, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_vit4", "xcit_nano_12_p16_224", "hiera_tiny_224", "test_mambaout"])
+@pytest.mark.parametrize(
+    "name",
+    [slow_if_large(n) for n in ("test_vit", "test_vit4", "xcit_nano_12_p16_224", "hiera_tiny_224", "test_mambaout")],
+)
 def test_cells_lie_where_their_pixels_are(name: str, images: Tensor) -> None:
     """What changes in the map when a square of pixels changes is centred on that square: rows are rows."""
     torch.manual_seed(0)
