@@ -23,7 +23,8 @@ def channel_masks(features: Tensor, size: tuple[int, int]) -> Tensor:
     low, high = masks.amin((-2, -1), keepdim=True), masks.amax((-2, -1), keepdim=True)
     # Constant by the unresized channel: the resize leaves rounding noise, which min-max would blow up to a mask.
     varies = features.amax((-2, -1), keepdim=True) > features.amin((-2, -1), keepdim=True)
-    return torch.where(varies & (high > low), (masks - low) / torch.where(high > low, high - low, 1), 0)
+    span = torch.where(varies & (high > low), high - low, torch.inf)
+    return masks.sub_(low).div_(span)
 
 
 def channel_weights(e: Evidence, samples: int, change: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:

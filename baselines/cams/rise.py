@@ -34,7 +34,9 @@ def rise(e: Evidence) -> Tensor:
     step = copies_in_budget(images)
     for start in range(0, MASKS, step):
         masks = mask_bank(start, min(start + step, MASKS), (height, width), images.device)
-        total += bank_scores(e, masks) @ masks.flatten(1).double()
+        # In the images' precision within a chunk, in float64 over the chunks.
+        flat = masks.flatten(1).to(images.dtype)
+        total += bank_scores(e, masks).to(images.dtype) @ flat
     return (total / (KEEP * MASKS)).view(-1, height, width)
 
 
@@ -45,11 +47,15 @@ def mask_bank(first: int, last: int, size: tuple[int, int], device: torch.device
     """
     number = torch.arange(first, last, device=device)
     values = uniforms(torch.tensor(SEED, device=device), number, GRID * GRID + 2)
-    grid = (values[:, : GRID * GRID] < KEEP).float().view(-1, 1, GRID, GRID)
-    cells = [-(-n // GRID) for n in size]
-    up = F.interpolate(grid, size=[(GRID + 1) * c for c in cells], mode="bilinear", align_corners=False)[:, 0]
-    rows, columns = (
-        (values[:, GRID * GRID + axis] * cell).long()[:, None] + torch.arange(length, device=device)
-        for axis, (cell, length) in enumerate(zip(cells, size, strict=True))
-    )
-    return up[torch.arange(last - first, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    grid = (values[:, : GRID * GRID] < KEEP).float().view(-1, GRID, GRID)
+    # The resize of an axis is a product with a small matrix, the crop a choice of its rows.
+    down, across = (_resize(n, values[:, GRID * GRID + axis]) for axis, n in enumerate(size))
+    return (down @ grid @ across.mT).clamp_(0, 1)
+
+
+def _resize(pixels: int, shift: Tensor) -> Tensor:
+    """Matrices (k,pixels,GRID): bilinear to GRID + 1 cells of ⌈pixels/GRID⌉ pixels, cropped at shift·cell."""
+    cell = -(-pixels // GRID)
+    basis = torch.eye(GRID, device=shift.device)[None]
+    whole = F.interpolate(basis, size=(GRID + 1) * cell, mode="linear", align_corners=False)[0].T
+    return whole[(shift * cell).long()[:, None] + torch.arange(pixels, device=shift.device)]
