@@ -135,7 +135,9 @@ def _check_same(first: Run, other: Run) -> None:
     pairs = {
         "data sets": (ours.dataset.name, theirs.dataset.name),
         "splits": (ours.dataset.split, theirs.dataset.split),
-        "data fingerprints": (ours.dataset.fingerprint, theirs.dataset.fingerprint),
+        "data fingerprints": (ours.dataset.fingerprint.partition(":")[0], theirs.dataset.fingerprint.partition(":")[0]),
+        # A run with --limit N has the fingerprint "<of the data>:N".
+        "numbers of images (--limit)": (ours.dataset.rows, theirs.dataset.rows),
     }
     different = [f"{name} {a} and {b}" for name, (a, b) in pairs.items() if a != b]
     if different:

@@ -148,3 +148,11 @@ def test_a_threshold_from_val_needs_the_val_run(toy, tmp_path):
         write_leaderboard(test, tmp_path / "tables", vals=[skilled_run(toy, tmp_path / "paper", split="val")])
     with pytest.raises(MergeError, match="2 val runs for 1 runs"):
         write_leaderboard(test, tmp_path / "tables", vals=[val, val])
+
+
+def test_a_limited_run_is_refused_beside_a_whole_one(toy, run, tmp_path):
+    limited = skilled_run(toy, tmp_path / "limited", "other")
+    limited.manifest.dataset.fingerprint += ":40"
+    limited.manifest.dataset.rows = 40
+    with pytest.raises(MergeError, match=r"cannot share a table: numbers of images \(--limit\) 160 and 40"):
+        merge_runs([run, limited])
