@@ -8,9 +8,10 @@ import re
 import shlex
 from pathlib import Path
 
-import matplotlib as mpl
+import numpy as np
 import pytest
 import typer.main
+from PIL import Image
 from typer.testing import CliRunner
 
 from cambench.baselines.base import BACKBONES, CAMS
@@ -64,9 +65,9 @@ def smaller(words):
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """An empty folder, small trainings and runs, and registries that forget what a page registers."""
+    """A folder with one picture, small trainings and runs, and registries that forget what a page registers."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mpl, "get_backend", lambda: "agg")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save("bird.jpg")
     training, create = HeadKeeper._training_table, RunConfig.create.__func__
     monkeypatch.setattr(HeadKeeper, "_training_table", lambda self, name, branch: training(self, name, branch).head(36))
 
