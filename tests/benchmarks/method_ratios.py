@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -83,17 +84,14 @@ def ratio_row(method: str, name: str, rounds: int) -> str:
 def peak(channels: int) -> str:
     """Peak resident memory in MiB of Score-CAM with that many channels, in a process of its own."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import method_ratios as m; import torch; torch.set_num_threads(1)\n"
-        "torch.set_grad_enabled(False); net = m.network('slim_resnet'); e = m.evidence(net, torch.randn(4, 3, 224, 224))\n"
-        "f = m.Evidence(e.features, e.head, e.target, e.image_ids, e.images, net, score_channels=int(sys.argv[2]))\n"
-        "m.CAMS.get('scorecam').fn(f); print(m.resource.getrusage(m.resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import method_ratios as m; import torch\n"
+        "torch.set_num_threads(1); torch.set_grad_enabled(False); net = m.network('slim_resnet')\n"
+        "e = m.evidence(net, torch.randn(4, 3, 224, 224)); x = e.features, e.head, e.target, e.image_ids, e.images\n"
+        "m.CAMS.get('scorecam').fn(m.Evidence(*x, net, score_channels=int(sys.argv[2])))\n"
+        "print(m.resource.getrusage(m.resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code, os.path.dirname(__file__), str(channels)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(channels)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
     return out.stdout.strip()
 
 
@@ -131,10 +129,8 @@ def main() -> None:
     RISE.MASKS = MASKS
     print("# Re-scoring methods on a CPU\n")
     print(f"- date: {datetime.now(UTC).isoformat(timespec='minutes')}")
-    print(
-        f"- torch {torch.__version__}, one thread of {os.cpu_count()}, processor time, load average {os.getloadavg()[0]:.1f}"
-    )
-    print(f"- batch of {BATCH} at 224×224; forwards: as many images in the same batches, in turns with the method")
+    print(f"- torch {torch.__version__}, one thread of {os.cpu_count()}, load average {os.getloadavg()[0]:.1f}")
+    print(f"- batch of {BATCH} at 224×224; forwards: as many images in the same batches, in turns; processor time")
     print("- masks: a part of RISE's bank, and of the channels where there are more; both sides do the same number\n")
     print("| method | network | masks | forwards, ms/image | method, ms/image | median ratio | fastest | target |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
