@@ -42,10 +42,10 @@ def bicubic(maps: Tensor, size: int) -> Tensor:
     if maps.shape[1:] == (size, size):
         return maps.clone()
     if on_host(maps):
-        across, down = (cubic_taps(n, size, maps.device) for n in (maps.shape[2], maps.shape[1]))
+        x_index, x_weight = (t.numpy() for t in cubic_taps(maps.shape[2], size, maps.device))
+        y_index, y_weight = (t.numpy() for t in cubic_taps(maps.shape[1], size, maps.device))
         out = torch.empty((len(maps), size, size), dtype=torch.float64)
-        taps = [t.numpy() for t in (*across, *down)]
-        resize_taps(maps.detach().contiguous().numpy(), *taps, out.numpy())
+        resize_taps(maps.detach().contiguous().numpy(), x_index, x_weight, y_index, y_weight, out.numpy())
         return out
     index, weight = cubic_taps(maps.shape[2], size, maps.device)
     rows = maps[:, :, index[0]] * weight[0]
