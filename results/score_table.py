@@ -228,6 +228,9 @@ def _facts(merged: Merged, stats: Standing | None) -> list[tuple[str, str]]:
     counted = f"{merged.images} of {data.rows}" + (
         f" ({left_out} left out of every row, see below)" if left_out else ""
     )
+    # A run with --limit N has the fingerprint "<of the data>:N".
+    if limit := data.fingerprint.partition(":")[2]:
+        counted += f", the first {limit} of the split only"
     facts = [
         ("Data set", f"{data.title or data.name}, split {data.split}, {data.num_classes} classes"),
         ("Images", counted),

@@ -1,4 +1,4 @@
-"""Every affordable method on synthbirds: real methods find more of the evidence than noise does; the others are named."""
+"""Every affordable method on synthbirds: real methods find more evidence than noise does; the others are named."""
 
 import pytest
 

@@ -88,7 +88,7 @@ def peak(channels: int) -> str:
         "torch.set_num_threads(1); torch.set_grad_enabled(False); net = m.network('slim_resnet')\n"
         "e = m.evidence(net, torch.randn(4, 3, 224, 224)); x = e.features, e.head, e.target, e.image_ids, e.images\n"
         "m.CAMS.get('scorecam').fn(m.Evidence(*x, net, score_channels=int(sys.argv[2])))\n"
-        "print(m.resource.getrusage(m.resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(channels)]
     out = subprocess.run(command, capture_output=True, text=True, check=True)
