@@ -7,7 +7,7 @@ from .registry import MetricSpec, register_metric
 
 PERCENT = "%"
 CHOE = "Choe et al., CVPR 2020"
-CHATTOPADHYAY = "Chattopadhyay et al., Grad-CAM++, WACV 2018"
+CHATTOPADHYAY = "Chattopadhay et al., Grad-CAM++, WACV 2018"
 RISE = "Petsiuk et al., RISE, BMVC 2018"
 
 for _spec in (

@@ -87,24 +87,18 @@ METRICS: tuple[Metric, ...] = (
         per_backbone=True,
         source="share of images whose softmax branch's argmax is the label",
     ),
-    Metric("top1_loc", "Top-1 Loc", True, ("hits_single",), _top1_loc, source="Choe et al., CVPR 2020, section 3"),
-    Metric(
-        "gt_known_loc", "GT-known Loc", True, ("hits_single",), _gt_known, source="Choe et al., CVPR 2020, section 3"
-    ),
-    Metric(
-        "max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020, section 3.2"
-    ),
+    Metric("top1_loc", "Top-1 Loc", True, ("hits_single",), _top1_loc, source="Choe et al., CVPR 2020"),
+    Metric("gt_known_loc", "GT-known Loc", True, ("hits_single",), _gt_known, source="Choe et al., CVPR 2020"),
+    Metric("max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020"),
     Metric("max_box_acc_v2", "MaxBoxAccV2", True, ("hits_multi",), _max_box_acc_v2, source="Choe et al., TPAMI 2022"),
-    Metric(
-        "pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020, section 3.2"
-    ),
+    Metric("pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020"),
     Metric(
         "average_drop",
         "Avg Drop",
         False,
         ("y", "o"),
         lambda t, _: t.average_drop,
-        source="Chattopadhay et al., WACV 2018, section 4.1",
+        source="Chattopadhay et al., WACV 2018",
     ),
     Metric(
         "increase_in_confidence",
@@ -112,7 +106,7 @@ METRICS: tuple[Metric, ...] = (
         True,
         ("y", "o"),
         lambda t, _: t.increase,
-        source="Chattopadhay et al., WACV 2018, section 4.1",
+        source="Chattopadhay et al., WACV 2018",
     ),
     Metric(
         "average_gain",
@@ -120,7 +114,7 @@ METRICS: tuple[Metric, ...] = (
         True,
         ("y", "o"),
         lambda t, _: t.average_gain,
-        source="Zhang et al., CVIU 2024, Eq. 18",
+        source="Zhang et al., Opti-CAM, CVIU 2024 (arXiv 2301.07002)",
     ),
     Metric(
         "evidence_precision",

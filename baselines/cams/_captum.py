@@ -47,7 +47,7 @@ def sum_of_colours(attribution: Tensor) -> Tensor:
 
 
 def largest_of_colours(attribution: Tensor) -> Tensor:
-    """Map (B,R,R) of attributions (B,3,R,R): max over colours of the magnitude (Simonyan et al., 2014, §3.1)."""
+    """Map (B,R,R) of attributions (B,3,R,R): max over colours of the magnitude (Simonyan et al., 2014)."""
     return attribution.abs().amax(1)
 
 

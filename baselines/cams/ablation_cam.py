@@ -11,7 +11,7 @@ from ._masking import copies_in_budget
 @register_cam(
     "ablationcam",
     title="Ablation-CAM",
-    source="Desai & Ramaswamy, WACV 2020, Eq. 5, without its division by the logit",
+    source="Desai & Ramaswamy, WACV 2020, without its division by the logit",
     needs=("features", "rescoring"),
     cost="1 forward + N head forwards; none of the head on a GAP + linear head",
     expensive=True,
@@ -20,8 +20,8 @@ def ablation_cam(e: Evidence) -> Tensor:
     """w_i = y − y_i, y_i the target's logit when channel i is zero; (B,N,1,1).
 
     Features are re-scored through the head alone. On a GAP + linear head y − y_i = w_i·mean(F_i), in closed form.
-    Eq. 5 divides by y: for y > 0 a factor that min-max removes; for y < 0, common among sigmoid logits, it would turn
-    evidence into counter-evidence, and for y = 0 into NaN. pytorch-grad-cam divides.
+    The paper divides by y: for y > 0 a factor that min-max removes; for y < 0, common among sigmoid logits, it would
+    turn evidence into counter-evidence, and for y = 0 into NaN. pytorch-grad-cam divides.
     """
     features = e.features
     linear = e.head.class_weights(e.target)

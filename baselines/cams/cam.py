@@ -6,7 +6,7 @@ from ..base import register_cam
 from ..evidence import Evidence
 
 
-@register_cam("cam", title="CAM", source="Zhou et al., CVPR 2016, Eq. 2", needs=("features", "class_weights"))
+@register_cam("cam", title="CAM", source="Zhou et al., CVPR 2016", needs=("features", "class_weights"))
 def cam(e: Evidence) -> Tensor:
     """w_i = the linear layer's weight of channel i for the target class; (B,N,1,1)."""
     return e.class_weights

@@ -29,7 +29,7 @@ def _side(size: int | tuple[int, ...]) -> int:
 @register_cam(
     "deeplift",
     title="DeepLIFT",
-    source="Shrikumar et al., ICML 2017, §3.5.1 (rescale rule), from the mean colour; through Captum",
+    source="Shrikumar et al., ICML 2017 (rescale rule), from the mean colour; through Captum",
     needs=("images", "input_gradients"),
     returns="map",
     cost="2 forwards + 2 backwards",

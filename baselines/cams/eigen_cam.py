@@ -10,7 +10,7 @@ from ._eigen import first_component
 @register_cam(
     "eigencam",
     title="Eigen-CAM",
-    source="Muhammad & Yeasin, IJCNN 2020, Eq. 3",
+    source="Muhammad & Yeasin, IJCNN 2020",
     needs=("features",),
     headless=True,
     nonnegative_weights=True,

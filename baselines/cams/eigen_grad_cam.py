@@ -10,7 +10,7 @@ from ._eigen import first_component
 @register_cam(
     "eigengradcam",
     title="Eigen-Grad-CAM",
-    source="pytorch-grad-cam (Gildenblat, 2021): Muhammad & Yeasin, IJCNN 2020, Eq. 3, on G ⊙ F",
+    source="pytorch-grad-cam (Gildenblat, 2021): Muhammad & Yeasin, IJCNN 2020, on G ⊙ F",
     gap_linear_unclamped=True,
     cost="1 forward + 1 head backward; one eigenvector of a min(N, PQ)² matrix an image",
 )

@@ -44,7 +44,7 @@ SCHEDULE = Schedule()
 @register_cam(
     "extremal",
     title="Extremal Perturbations",
-    source=f"Fong et al., ICCV 2019, §3; preservation game, area {SCHEDULE.area:g}, {SCHEDULE.steps} steps, the "
+    source=f"Fong et al., ICCV 2019; preservation game, area {SCHEDULE.area:g}, {SCHEDULE.steps} steps, the "
     "schedule of the authors' code (TorchRay)",
     needs=("images", "input_gradients"),
     returns="map",

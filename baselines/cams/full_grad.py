@@ -34,7 +34,7 @@ def _refuses(backbone: Backbone) -> str | None:
 @register_cam(
     "fullgrad",
     title="FullGrad",
-    source="Srinivas & Fleuret, NeurIPS 2019, §4 (FullGrad saliency); ψ as in the authors' code",
+    source="Srinivas & Fleuret, NeurIPS 2019 (FullGrad saliency); ψ as in the authors' code",
     needs=("images", "layers", "input_gradients"),
     returns="map",
     cost="1 forward + 1 backward",

@@ -6,7 +6,7 @@ from ..base import register_cam
 from ..evidence import Evidence
 
 
-@register_cam("gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017, Eq. 1", gap_linear_equal="cam")
+@register_cam("gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017", gap_linear_equal="cam")
 def grad_cam(e: Evidence) -> Tensor:
     """w_i = mean over the map of G_i; (B,N,1,1)."""
     return e.gradients.mean((-2, -1), keepdim=True)

@@ -10,7 +10,10 @@ EPS = 1e-6
 
 
 @register_cam(
-    "gradcam++", title="Grad-CAM++", source="Chattopadhay et al., WACV 2018, Eq. 19", nonnegative_weights=True
+    "gradcam++",
+    title="Grad-CAM++",
+    source="Chattopadhay et al., WACV 2018 (arXiv 1710.11063, Eq. 19, as pytorch-grad-cam cites it)",
+    nonnegative_weights=True,
 )
 def grad_cam_pp(e: Evidence) -> Tensor:
     """w_i = Σ relu(G_i)·α_i, α = G²/(2G² + ΣF·G³ + ε), 0 where G = 0; (B,N,1,1)."""

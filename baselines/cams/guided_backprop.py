@@ -18,7 +18,7 @@ def _refuses(backbone: Backbone) -> str | None:
 @register_cam(
     "guided_backprop",
     title="Guided back-propagation",
-    source="Springenberg et al., ICLR Workshops 2015, §3.4; through Captum",
+    source="Springenberg et al., ICLR Workshops 2015; through Captum",
     needs=("images", "input_gradients"),
     returns="map",
     cost="1 forward + 1 backward",

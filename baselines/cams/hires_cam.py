@@ -9,7 +9,7 @@ from ..evidence import Evidence
 @register_cam(
     "hirescam",
     title="HiRes-CAM",
-    source="Draelos & Carin, 2020 (arXiv 2011.08891), Eq. 4",
+    source="Draelos & Carin, 2020 (arXiv 2011.08891)",
     gap_linear_equal="cam",
     clamped_equal="layercam",
 )

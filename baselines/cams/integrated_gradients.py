@@ -13,7 +13,7 @@ STEPS = 50
 @register_cam(
     "ig",
     title="Integrated Gradients",
-    source=f"Sundararajan et al., ICML 2017, §3; {STEPS} steps from the mean colour; through Captum",
+    source=f"Sundararajan et al., ICML 2017; {STEPS} steps from the mean colour; through Captum",
     needs=("images", "input_gradients"),
     returns="map",
     cost=f"{STEPS} forwards + {STEPS} backwards",

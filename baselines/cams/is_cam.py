@@ -13,7 +13,7 @@ STEPS = 10
 @register_cam(
     "iscam",
     title="IS-CAM",
-    source=f"Naidu et al., 2020 (arXiv 2010.03023), Algorithm 1; {STEPS} steps",
+    source=f"Naidu et al., 2020 (arXiv 2010.03023); {STEPS} steps",
     needs=("features", "images", "rescoring"),
     nonnegative_weights=True,
     nonnegative_always=True,

@@ -9,7 +9,7 @@ from ..evidence import Evidence
 @register_cam(
     "layercam",
     title="Layer-CAM",
-    source="Jiang et al., TIP 2021, Eq. 4",
+    source="Jiang et al., TIP 2021",
     gap_linear_clamped="cam",
     nonnegative_weights=True,
     nonnegative_always=True,

@@ -14,7 +14,7 @@ PATCH = 2
 @register_cam(
     "occlusion",
     title="Occlusion",
-    source=f"Zeiler & Fergus, ECCV 2014, §4.2; a grey square of {PATCH}×{PATCH} cells at each cell of the feature map",
+    source=f"Zeiler & Fergus, ECCV 2014; a grey square of {PATCH}×{PATCH} cells at each cell of the feature map",
     needs=("features", "images", "rescoring"),
     returns="map",
     cost="1 + P·Q forwards",

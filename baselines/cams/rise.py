@@ -16,7 +16,7 @@ MASKS, GRID, KEEP, SEED = 4000, 7, 0.5, 0
 @register_cam(
     "rise",
     title="RISE",
-    source=f"Petsiuk et al., BMVC 2018, Eq. 6; {MASKS} masks of {GRID}×{GRID} cells, p = {KEEP:g}, bank seed {SEED}",
+    source=f"Petsiuk et al., BMVC 2018; {MASKS} masks of {GRID}×{GRID} cells, p = {KEEP:g}, bank seed {SEED}",
     needs=("features", "images", "rescoring"),
     returns="map",
     cost=f"1 + {MASKS} forwards",

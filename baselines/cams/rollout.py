@@ -11,7 +11,7 @@ from ._attention import patch_attention
 @register_cam(
     "rollout",
     title="Attention Rollout",
-    source="Abnar & Zuidema, ACL 2020, Eq. 1; mean of the heads, residual weight 0.5",
+    source="Abnar & Zuidema, ACL 2020; mean of the heads, residual weight 0.5",
     needs=("images", "attention"),
     returns="map",
     headless=True,

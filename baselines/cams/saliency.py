@@ -10,7 +10,7 @@ from ._captum import attribute, largest_of_colours
 @register_cam(
     "saliency",
     title="Saliency",
-    source="Simonyan et al., ICLR Workshops 2014, §3.1; through Captum",
+    source="Simonyan et al., ICLR Workshops 2014; through Captum",
     needs=("images", "input_gradients"),
     returns="map",
     cost="1 forward + 1 backward",

@@ -10,7 +10,7 @@ from ._masking import channel_weights
 @register_cam(
     "scorecam",
     title="Score-CAM",
-    source="Wang et al., CVPR Workshops 2020, Algorithm 1",
+    source="Wang et al., CVPR Workshops 2020",
     needs=("features", "images", "rescoring"),
     nonnegative_weights=True,
     nonnegative_always=True,

@@ -15,7 +15,7 @@ SAMPLES, SIGMA = 4, 0.3
 @register_cam(
     "smoothgradcam++",
     title="Smooth Grad-CAM++",
-    source=f"Omeiza et al., 2019 (arXiv 1908.01224), Eq. 12-14; {SAMPLES} samples, σ = {SIGMA:g}, seeded by image id",
+    source=f"Omeiza et al., 2019 (arXiv 1908.01224); {SAMPLES} samples, σ = {SIGMA:g}, seeded by image id",
     needs=("features", "images", "rescoring", "head_gradients"),
     gap_linear_equal="gradcam++",
     cost=f"1 + {SAMPLES} forwards + {SAMPLES} head backwards; 1 forward on a GAP + linear head",

@@ -15,7 +15,7 @@ SAMPLES, NOISE = 50, 0.15
 @register_cam(
     "smoothgrad",
     title="SmoothGrad",
-    source=f"Smilkov et al., 2017 (arXiv 1706.03825), §3; {SAMPLES} samples, noise {NOISE:.0%}, seeded by image id; "
+    source=f"Smilkov et al., 2017 (arXiv 1706.03825); {SAMPLES} samples, noise {NOISE:.0%}, seeded by image id; "
     "through Captum",
     needs=("images", "input_gradients"),
     returns="map",

@@ -10,7 +10,7 @@ from ._attention import patch_attention
 @register_cam(
     "tscam",
     title="TS-CAM",
-    source="Gao et al., ICCV 2021, §3; the token-semantic head on a frozen network",
+    source="Gao et al., ICCV 2021; the token-semantic head on a frozen network",
     needs=("features", "images", "attention"),
     returns="map",
     heads=("token_semantic",),

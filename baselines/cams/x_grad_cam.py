@@ -11,7 +11,7 @@ EPS = 1e-7
 @register_cam(
     "xgradcam",
     title="XGrad-CAM",
-    source="Fu et al., BMVC 2020, Eq. 8",
+    source="Fu et al., BMVC 2020",
     gap_linear_equal="cam",
     gap_linear_nonnegative=True,
 )
