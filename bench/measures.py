@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from ..datasets.schema import SampleTable
@@ -68,16 +70,24 @@ def measure_record(spec: MetricSpec) -> MetricRecord:
 
 
 def measure(spec: MetricSpec, batch: MapBatch) -> Tensor:
-    """Values (B,) float64 of a metric on a batch.
+    """Values (B,) float64 of a metric on a batch; whether they are finite is seen on the host, by ``check_finite``.
 
     Raises:
-        RunError: The metric returned another shape, or values that are not finite (the message names the image).
+        RunError: The metric returned another shape.
     """
     assert spec.per_image is not None
     values = spec.per_image(batch).detach().double()
     if values.shape != (len(batch.maps),):
         raise RunError(f"metric {spec.name} returned shape {tuple(values.shape)}, expected ({len(batch.maps)},)")
-    if not values.isfinite().all():
-        first = int((~values.isfinite()).nonzero()[0, 0])
-        raise RunError(f"metric {spec.name}: not a finite number for image {batch.image_ids[first]}")
     return values
+
+
+def check_finite(name: str, values: npt.NDArray[np.generic], image_ids: Sequence[str]) -> None:
+    """Refuse values (B,) of the metric ``name`` that are not finite.
+
+    Raises:
+        RunError: Names the first image concerned.
+    """
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise RunError(f"metric {name}: not a finite number for image {image_ids[int(bad.argmax())]}")

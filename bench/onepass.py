@@ -28,10 +28,12 @@ from ..metrics.functional.maps import min_max, resize_maps
 from ..metrics.functional.pixels import pixel_histograms
 from ..metrics.functional.pointing import box_regions
 from ..metrics.functional.pool import BoxPool
+from ..metrics.functional.transfer import HostCopies
 from ..metrics.registry import MapBatch, MetricSpec
 from ..protocol import MapRule, Protocol
+from ..results.columns import EXTRA
 from .errors import RunError
-from .measures import measure
+from .measures import check_finite, measure
 from .stages import StageClock
 from .triples import Triple
 
@@ -40,19 +42,24 @@ Columns = dict[str, npt.NDArray[np.generic]]
 
 @dataclass
 class BatchScores:
-    """Scores of one batch that are still on their device or in a worker thread; ``rows`` waits for them."""
+    """Scores of one batch that are on their way to the host or in a worker thread; ``rows`` waits for them."""
 
+    image_ids: tuple[str, ...]
     shared: Columns
-    device_columns: dict[Triple, dict[str, Tensor]]
+    classes: HostCopies
+    device_columns: dict[Triple, HostCopies]
     boxes: dict[Triple, Future[tuple[LevelIoUs, float]]]
     thresholds: tuple[float, ...]
 
     def rows(self, clock: StageClock) -> dict[Triple, Columns]:
-        """Columns (B, …) per distinct triple, on the host."""
+        """Columns (B, …) per distinct triple, on the host; RunError names an image whose metric is not finite."""
         out: dict[Triple, Columns] = {}
-        for triple, tensors in self.device_columns.items():
-            columns: Columns = dict(self.shared)
-            columns.update({name: t.cpu().numpy() for name, t in tensors.items()})
+        shared = self.shared | {name: t.numpy() for name, t in self.classes.wait().items()}
+        for triple, copies in self.device_columns.items():
+            columns = shared | {name: t.numpy() for name, t in copies.wait().items()}
+            for name in columns:
+                if name.startswith(EXTRA):
+                    check_finite(name.removeprefix(EXTRA), columns[name], self.image_ids)
             if triple in self.boxes:
                 ious, milliseconds = self.boxes[triple].result()
                 clock.add("boxes", triple, milliseconds)
@@ -152,7 +159,7 @@ class OnePass:
         regions = (
             box_regions(batch.gt_boxes, protocol.size, self.device) if self._has_boxes and self._measures else None
         )
-        columns: dict[Triple, dict[str, Tensor]] = {}
+        columns: dict[Triple, HostCopies] = {}
         boxes: dict[Triple, Future[tuple[LevelIoUs, float]]] = {}
         for triple in self.maps:
             head, method = HEADS.get(triple.head), CAMS.get(triple.cam)
@@ -180,19 +187,18 @@ class OnePass:
                         batch.image_ids, norm, up.clamp_min(0), pixels, batch.gt_boxes, regions, masks, parts, protocol,
                         fidelity.score_images,
                     )  # fmt: skip
-                    column |= {f"extra:{spec.name}": measure(spec, maps) for spec in self._measures}
+                    column |= {f"{EXTRA}{spec.name}": measure(spec, maps) for spec in self._measures}
             if self._keep_maps:
                 column["map"] = low.float()
-            columns[triple] = column
+            columns[triple] = HostCopies(column)
         shared: Columns = {
             "image_id": np.asarray(batch.image_ids, dtype=object),
             "index": batch.index.numpy(),
             "label": batch.labels.numpy(),
-            "predicted": predicted.cpu().numpy(),
-            "target": target.cpu().numpy(),
             **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if self._has_boxes else {}),
         }
-        return BatchScores(shared, columns, boxes, self._thresholds)
+        classes = HostCopies({"predicted": predicted, "target": target})
+        return BatchScores(batch.image_ids, shared, classes, columns, boxes, self._thresholds)
 
     def _evidence(self, features: Tensor, target: Tensor, batch: Batch, images: Tensor) -> Mapping[Branch, Evidence]:
         branches: dict[Branch, Evidence] = {}

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ._engine import warm_up
 from ._levels import LevelIoUs, check_levels, join_boxes, run
+from .transfer import HostCopies
 
-_Job = tuple[Tensor, torch.cuda.Event | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+_Job = tuple[HostCopies, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class BoxPool:
@@ -64,30 +64,14 @@ class BoxPool:
 def _prepare(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> _Job:
     check_levels(levels)
     boxes, offsets = join_boxes(gt_boxes, len(levels))
-    return *_to_host(levels), boxes, offsets
+    return HostCopies({"levels": levels}), boxes, offsets
 
 
-def _to_host(levels: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    if levels.device.type != "cuda":
-        return levels.detach().cpu(), None
-    host = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
-    host.copy_(levels.detach(), non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
-    return host, copied
+def _work(levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> LevelIoUs:
+    return run(levels.wait()["levels"], boxes, offsets)
 
 
-def _work(
-    levels: Tensor, copied: torch.cuda.Event | None, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
-) -> LevelIoUs:
-    if copied is not None:
-        copied.synchronize()
-    return run(levels, boxes, offsets)
-
-
-def _timed(
-    levels: Tensor, copied: torch.cuda.Event | None, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
-) -> tuple[LevelIoUs, float]:
+def _timed(levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> tuple[LevelIoUs, float]:
     start = time.thread_time()
-    ious = _work(levels, copied, boxes, offsets)
+    ious = _work(levels, boxes, offsets)
     return ious, 1e3 * (time.thread_time() - start)

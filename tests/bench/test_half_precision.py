@@ -51,7 +51,7 @@ def batch() -> Batch:
 
 def test_an_overflow_is_computed_in_float32_and_said() -> None:
     wide, net = engine(1e6, "gradcam", torch.float16)
-    found = next(iter(wide(batch()).device_columns.values()))
+    found = next(iter(wide(batch()).device_columns.values())).wait()
     assert net.seen[:2] == [(True, torch.float16), (True, torch.float32)]
     assert found["map"].isfinite().all()
     assert found["degenerate"].tolist() == [0, 0]

@@ -1,0 +1,176 @@
+"""The engine on an accelerator: the same records as on the CPU, no mixed devices, no wait in the middle of a batch."""
+
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from metric_batches import batch as metric_batch
+from metric_batches import everything, values
+from safetensors.torch import load_file
+from simulated_device import SIM, VALUE_READERS, WAITS, Simulated
+from torch import nn
+from typer.testing import CliRunner
+
+from cambench.baselines.backbones.split import SplitNetwork, chain
+from cambench.baselines.base import CAMS
+from cambench.baselines.heads import GapLinear
+from cambench.baselines.open import open_backbone
+from cambench.bench.cli import app
+from cambench.bench.measures import choose_measures
+from cambench.bench.onepass import OnePass
+from cambench.bench.recipe import BackboneRecipe
+from cambench.bench.recipe_files import load_recipe
+from cambench.bench.run import run
+from cambench.bench.stages import StageClock
+from cambench.bench.triples import Triple
+from cambench.datasets.schema import Batch
+from cambench.protocol import PAPER
+
+CPU = torch.device("cpu")
+SIZE = 32
+EVERYTHING = SimpleNamespace(has_boxes=True, has_masks=True, has_evidence=True, name="x", split="test")
+
+
+def convolutional():
+    body = chain(
+        [("conv", nn.Conv2d(3, 8, 8, 8)), ("act", nn.ReLU()), ("last", nn.Conv2d(8, 6, 1)), ("out", nn.ReLU())]
+    )
+    net = SplitNetwork("net", body, GapLinear(6, 3), "body.out")
+    net.heads["sigmoid"] = net.head().fresh()
+    return net
+
+
+def transformer():
+    net = open_backbone("timm:test_vit", 3, pretrained=False)
+    net.heads["sigmoid"] = net.head().fresh()
+    return net
+
+
+def batch(size):
+    random = torch.Generator().manual_seed(1)
+
+    def integers(high, *shape):
+        return torch.randint(0, high, shape, dtype=torch.uint8, generator=random)
+
+    return Batch(
+        image_ids=("a", "b"), index=torch.arange(2), images=integers(256, 2, 3, size, size),
+        labels=torch.tensor([0, 2]),
+        gt_boxes=[np.array([[3, 4, 20, 30], [0, 0, 9, 9]]), np.array([[1, 2, 25, 28]])],
+        masks=integers(2, 2, size, size), evidence=integers(2, 2, size, size), failures=(),
+    )  # fmt: skip
+
+
+def score(net, size, triples, device):
+    engine = OnePass(
+        *(copy.deepcopy(net).to(device).freeze(), triples, PAPER.model_copy(update={"size": size})),
+        device=device, autocast=None, channels_last=True, box_threads=1, iou_thresholds=(0.3, 0.5, 0.7),
+        measures=choose_measures((), EVERYTHING), has_boxes=True, keep_maps=True, clock=StageClock(CPU),
+    )  # fmt: skip
+    try:
+        scores = engine(batch(size))
+        readers = {name: WAITS[name] for name in VALUE_READERS if WAITS[name]}
+        return scores.rows(engine.clock), readers
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def simulated():
+    # A tensor cannot change its device in place.
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    WAITS.clear()
+    with Simulated():
+        yield
+    torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+
+def same(net, size, cams, device, tolerance=0.0):
+    triples = [Triple("net", cam, head) for cam in cams for head in ("softmax", "sigmoid")]
+    here, _ = score(net, size, triples, CPU)
+    there, readers = score(net, size, triples, device)
+    assert not readers
+    for triple in triples:
+        assert here[triple].keys() == there[triple].keys()
+        for name, values in here[triple].items():
+            if tolerance and values.dtype.kind == "f":
+                np.testing.assert_allclose(there[triple][name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+            elif not tolerance or not name.startswith(("hits", "pixel", "peak")):
+                np.testing.assert_array_equal(there[triple][name], values, err_msg=f"{triple} {name}")
+
+
+def test_the_simulation_refuses_what_a_device_refuses(simulated):
+    there = torch.ones(3).to(SIM)
+    assert there.device == SIM
+    assert (there * 2).sum().item() == 6
+    assert WAITS["aten::_local_scalar_dense"] == 1
+    with pytest.raises(RuntimeError, match="tensors on sim and on cpu"):
+        there + torch.ones(3)
+    with pytest.raises(TypeError, match="no memory"):
+        there.numpy()
+
+
+CONVOLUTIONAL = [c for c in CAMS if c not in ("rollout", "tscam", "layercam_fused")]
+
+
+@pytest.mark.parametrize("cam", CONVOLUTIONAL)
+def test_every_method_stays_on_its_device(cam, simulated, monkeypatch):
+    names = CAMS.get("extremal").fn.__globals__
+    monkeypatch.setitem(names, "SCHEDULE", replace(names["SCHEDULE"], steps=3))
+    torch.manual_seed(0)
+    same(convolutional(), SIZE, [cam], SIM)
+
+
+def test_a_transformer_stays_on_its_device(simulated):
+    # Fused attention is another kernel there, so the last bits differ.
+    torch.manual_seed(0)
+    same(transformer(), 224, ("gradcam", "layercam", "rollout"), SIM, tolerance=1e-4)
+
+
+def test_a_whole_run_writes_the_same_scores(settings, simulated):
+    settings |= {"triples": ("slim_resnet/{cam,gradcam,layercam,layercam_fused,center}/{softmax,sigmoid}",)}
+    run(**settings)
+    WAITS.clear()
+    there = settings["out"].with_name("sim")
+    run(**{**settings, "device": "sim", "out": there})
+    assert sum(WAITS.values()) > 0
+    assert (there / "scores.csv").read_bytes() == (settings["out"] / "scores.csv").read_bytes()
+
+
+def test_the_metric_classes_stay_on_their_device(simulated):
+    data, here, there = metric_batch(), everything(), everything().to(SIM)
+    here.update(**data)
+    WAITS.clear()
+    there.update(**{k: v.to(SIM) if torch.is_tensor(v) else v for k, v in data.items()})
+    assert not any(WAITS[name] for name in VALUE_READERS)
+    assert values(there) == values(here)
+
+
+def tensors_of(tmp_path, blobs, device, *verb):
+    file = tmp_path / f"{verb[1]}-{device}.safetensors"
+    root, metadata = blobs
+    given = ["--backbone", "slim_resnet", "--dataset", "wsol", "--root", str(root), "--metadata", str(metadata)]
+    result = CliRunner().invoke(app, [*verb, *given, "--device", device, "--out", str(file)])
+    assert result.exit_code == 0, result.output
+    return load_file(file)
+
+
+def test_training_makes_the_same_networks(blobs, tmp_path, simulated):
+    short = load_recipe(BackboneRecipe, "cub-resnet50").model_copy(update={"epochs": 1, "batch_size": 4})
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text(yaml.safe_dump(short.model_dump(mode="json")))
+    for verb in (("train", "backbone", "--recipe", str(recipe)), ("train", "head")):
+        here, there = (tensors_of(tmp_path, blobs, device, *verb) for device in ("cpu", "sim"))
+        assert here.keys() == there.keys()
+        for name, values in here.items():
+            torch.testing.assert_close(there[name], values, rtol=1e-6, atol=1e-7)
+
+
+def test_half_precision_is_asked_of_the_device(settings, simulated):
+    settings |= {"triples": ("slim_resnet/{gradcam,scorecam}/softmax",), "dtype": "float16", "channels_last": True}
+    found = run(**{**settings, "device": "sim"})
+    assert found.records()["y"].between(0, 1).all()
