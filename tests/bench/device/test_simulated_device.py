@@ -96,11 +96,11 @@ def same(net, size, cams, device, tolerance=0.0):
     assert not readers
     for triple in triples:
         assert here[triple].keys() == there[triple].keys()
-        for name, values in here[triple].items():
-            if tolerance and values.dtype.kind == "f":
-                np.testing.assert_allclose(there[triple][name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+        for name, expected in here[triple].items():
+            if tolerance and expected.dtype.kind == "f":
+                np.testing.assert_allclose(there[triple][name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
             elif not tolerance or not name.startswith(("hits", "pixel", "peak")):
-                np.testing.assert_array_equal(there[triple][name], values, err_msg=f"{triple} {name}")
+                np.testing.assert_array_equal(there[triple][name], expected, err_msg=f"{triple} {name}")
 
 
 def test_the_simulation_refuses_what_a_device_refuses(simulated):
@@ -166,8 +166,8 @@ def test_training_makes_the_same_networks(blobs, tmp_path, simulated):
     for verb in (("train", "backbone", "--recipe", str(recipe)), ("train", "head")):
         here, there = (tensors_of(tmp_path, blobs, device, *verb) for device in ("cpu", "sim"))
         assert here.keys() == there.keys()
-        for name, values in here.items():
-            torch.testing.assert_close(there[name], values, rtol=1e-6, atol=1e-7)
+        for name, expected in here.items():
+            torch.testing.assert_close(there[name], expected, rtol=1e-6, atol=1e-7)
 
 
 def test_half_precision_is_asked_of_the_device(settings, simulated):
