@@ -48,17 +48,17 @@ def pointing_hits(maps: Tensor, regions: Tensor, tolerance: float) -> Tensor:
         raise ValueError(f"maps {tuple(maps.shape)} and regions {tuple(regions.shape)} must both be (B,R,R)")
     if tolerance < 0:
         raise ValueError(f"tolerance must not be negative, got {tolerance}")
-    flat = maps.flatten(1)
-    peak = flat.amax(1, keepdim=True)
-    width = maps.shape[2]
-    index = torch.arange(flat.shape[1], device=maps.device)
+    flat, width = maps.flatten(1), maps.shape[2]
+    low, peak = torch.aminmax(flat, dim=1)
+    index = torch.arange(flat.shape[1], dtype=torch.int32, device=maps.device)
     # argmax does not promise the first of equal values on every device.
-    point = torch.where(flat == peak, index, flat.shape[1] - 1).amin(1)
-    dy = index // width - (point // width)[:, None]
-    dx = index % width - (point % width)[:, None]
-    near = dy * dy + dx * dx <= tolerance * tolerance
-    pointed = (peak[:, 0] > flat.amin(1)) & flat.isfinite().all(1)
-    return (near & regions.flatten(1).bool()).any(1) & pointed
+    point = torch.where(flat == peak[:, None], index, index[-1]).amin(1)
+    rows, columns = (torch.arange(side, dtype=torch.int32, device=maps.device) for side in maps.shape[1:])
+    dy, dx = rows - (point // width)[:, None], columns - (point % width)[:, None]
+    near = (dy * dy)[:, :, None] + (dx * dx)[:, None, :] <= tolerance * tolerance
+    # Both are NaN where the map holds one.
+    pointed = (peak > low) & peak.isfinite() & low.isfinite()
+    return (near & regions.bool()).flatten(1).any(1) & pointed
 
 
 def energy_in_region(maps_positive: Tensor, regions: Tensor) -> Tensor:
