@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..metrics.registry import METRICS as REGISTERED
 from ..protocol import Protocol
 from .columns import EXTRA
 from .errors import RecordError
@@ -77,52 +78,49 @@ def _max_box_acc_v2(t: Totals, p: Protocol) -> float:
     return _percent(float(np.mean(rows)), t.boxed)
 
 
+def _known(
+    name: str,
+    title: str,
+    needs: tuple[str, ...],
+    compute: Callable[[Totals, Protocol], float],
+    *,
+    per_backbone: bool = False,
+) -> Metric:
+    """A registered metric with the short title of a column; direction, unit and source are the registry's."""
+    spec = REGISTERED.get(name)
+    return Metric(
+        name,
+        title,
+        spec.higher_is_better,
+        needs,
+        compute,
+        unit=spec.unit,
+        per_backbone=per_backbone,
+        source=spec.source,
+    )
+
+
 METRICS: tuple[Metric, ...] = (
-    Metric(
+    _known(
         "top1_cls",
         "Top-1 Cls",
-        True,
         ("predicted", "label"),
         lambda t, _: _percent(t.correct, t.images),
         per_backbone=True,
-        source="share of images whose softmax branch's argmax is the label",
     ),
-    Metric("top1_loc", "Top-1 Loc", True, ("hits_single",), _top1_loc, source="Choe et al., CVPR 2020"),
-    Metric("gt_known_loc", "GT-known Loc", True, ("hits_single",), _gt_known, source="Choe et al., CVPR 2020"),
-    Metric("max_box_acc", "MaxBoxAcc", True, ("hits_single",), _max_box_acc, source="Choe et al., CVPR 2020"),
-    Metric("max_box_acc_v2", "MaxBoxAccV2", True, ("hits_multi",), _max_box_acc_v2, source="Choe et al., TPAMI 2022"),
-    Metric("pxap", "PxAP", True, ("pixel_histogram",), lambda t, _: t.pxap(), source="Choe et al., CVPR 2020"),
-    Metric(
-        "average_drop",
-        "Avg Drop",
-        False,
-        ("y", "o"),
-        lambda t, _: t.average_drop,
-        source="Chattopadhay et al., WACV 2018",
-    ),
-    Metric(
-        "increase_in_confidence",
-        "Inc Conf",
-        True,
-        ("y", "o"),
-        lambda t, _: t.increase,
-        source="Chattopadhay et al., WACV 2018",
-    ),
-    Metric(
-        "average_gain",
-        "Avg Gain",
-        True,
-        ("y", "o"),
-        lambda t, _: t.average_gain,
-        source="Zhang et al., Opti-CAM, CVIU 2024 (arXiv 2301.07002)",
-    ),
-    Metric(
+    _known("top1_loc", "Top-1 Loc", ("hits_single",), _top1_loc),
+    _known("gt_known_loc", "GT-known Loc", ("hits_single",), _gt_known),
+    _known("max_box_acc", "MaxBoxAcc", ("hits_single",), _max_box_acc),
+    _known("max_box_acc_v2", "MaxBoxAccV2", ("hits_multi",), _max_box_acc_v2),
+    _known("pxap", "PxAP", ("pixel_histogram",), lambda t, _: t.pxap()),
+    _known("average_drop", "Avg Drop", ("y", "o"), lambda t, _: t.average_drop),
+    _known("increase_in_confidence", "Inc Conf", ("y", "o"), lambda t, _: t.increase),
+    _known("average_gain", "Avg Gain", ("y", "o"), lambda t, _: t.average_gain),
+    _known(
         "evidence_precision",
         "Evidence Prec",
-        True,
         ("evidence_precision",),
         lambda t, _: 100 * t.evidence / t.images,
-        source="share of the positive map's mass on the evidence mask, mean over images",
     ),
     Metric(
         "degenerate",
