@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .archives import is_member
 from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, read_back, watch
 from .checks import IdCheck, RowChecks, check_names
-from .findings import Findings, some
+from .findings import Findings, OptionError, some
 from .rows import Chunk, record_batch, update_digest
 from .schema import DatasetError, SampleTable, Split, sample_features
 
@@ -141,16 +142,16 @@ class Adapter:
         return {**COMMON_OPTIONS, **self.options}
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that are set; ``DatasetError`` for an unknown one, with the nearest name."""
+        """Options that are set; ``OptionError`` for an unknown one, with the nearest name."""
         known = self.all_options
         for name in options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise DatasetError(f"{self.name}: no option {name!r}; {hint}options: {', '.join(sorted(known))}")
+                raise OptionError(f"{self.name}: no option {name!r}; {hint}options: {', '.join(sorted(known))}")
         chosen = {k: v for k, v in options.items() if v is not None}
         if chosen.get("missing", "error") not in ("error", "skip"):
-            raise DatasetError(f"{self.name}: missing={chosen['missing']!r}; choose error or skip")
+            raise OptionError(f"{self.name}: missing={chosen['missing']!r}; choose error or skip")
         return chosen
 
     def _key(self, plan: Plan, root: Path, split: Split, options: Mapping[str, Any]) -> str:
@@ -180,6 +181,8 @@ def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
         yield present if len(present) < len(chunk) else chunk
     ids.close()
     rows.close()
+    watched, damaged = built.watched, [Path(p) for p in rows.damaged if not is_member(p)]
+    built.watched = lambda: [*watched(), *damaged]
     if missing:
         report_missing(built, missing, ids.total, skip=options.get("missing") == "skip")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Built, Plan
+from .checks import check_listed
 from .findings import Findings
 from .headers import add_sizes
 from .locate import Expected, find_base
@@ -72,7 +73,7 @@ def build_mat(base: Path, annotations: Path, meta: Path, part: str, split: Split
     ids = [str(n) for n in columns["fname"]]
     return _built(
         images, ids, ids, labels, boxes, tuple(map(str, np.atleast_1d(names))), split, options,
-        label_file=str(annotations), lines=np.arange(1, len(ids) + 1),
+        label_file=str(annotations), names_file=meta, lines=np.arange(1, len(ids) + 1),
     )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def build_csv(base: Path, part: str, split: Split, options: Mapping[str, Any]) -
     array = np.array(boxes, np.float64).reshape(-1, 4)
     return _built(
         images, ids, files, np.array(labels, np.int64), array, tuple(names), split, options, findings,
-        label_file=str(path), lines=np.array(lines, np.int64),
+        label_file=str(path), names_file=base / "names.csv", lines=np.array(lines, np.int64),
     )  # fmt: skip
 
 
@@ -133,11 +134,14 @@ def _built(
     findings: Findings | None = None,
     *,
     label_file: str,
+    names_file: Path,
     lines: Ints,
 ) -> Built:
     findings = findings or Findings()
     tree = FolderTree(images)
     hold = HoldOut(split, options, findings, "Stanford Cars has no published val")
+
+    check_listed(tree.index, tree.paths(files), label_file, findings)
 
     def chunks() -> Iterator[Chunk]:
         chunk = Chunk(
@@ -151,7 +155,7 @@ def _built(
         yield chunk
 
     if len(names) != CLASSES:
-        findings.warn(f"{len(names)} class names, published are {CLASSES}")
+        findings.error(f"{len(names)} class names, published are {CLASSES}", names_file, "is the file truncated?")
     return Built(_distinct(names), chunks(), findings, watched=tree.folders, has_boxes=True)
 
 

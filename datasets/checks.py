@@ -4,13 +4,51 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from .files import MISSING, UNREADABLE
+from .files import IMAGE_SUFFIXES, MISSING, UNREADABLE, FileIndex
 from .findings import EXAMPLES, Findings, some
 from .rows import Chunk, Ints
+
+DAMAGED, LINKS = 1000, 1000
+"""How many damaged files are watched for a repair; how many missing files of a chunk are looked at for links."""
+
+
+def _is_link(path: str) -> bool:
+    return Path(path).is_symlink() or Path(path).parent.is_symlink()
+
+
+def _shown_link(path: str) -> str:
+    link = Path(path) if Path(path).is_symlink() else Path(path).parent
+    return f"{link} → {link.readlink()}"
+
+
+def check_masks(names: Sequence[str], sizes: npt.ArrayLike, findings: Findings) -> None:
+    """Warn of mask files of 0 bytes."""
+    empty = [n for n, size in zip(names, np.asarray(sizes).tolist(), strict=True) if size == 0]
+    if empty:
+        fix = "fetch them again; a run counts and names their images and scores nothing on them"
+        findings.warn(f"{len(empty):,} mask files are empty (0 bytes): {some(empty)}", fix=fix, count=len(empty))
+
+
+def check_listed(index: FileIndex, paths: Sequence[str], where: object, findings: Findings) -> None:
+    """Warn of images on disk that the list does not name, in the folders of those that it does."""
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        listed.setdefault(folder, set()).add(name)
+    extra = [
+        name
+        for folder, names in listed.items()
+        for name in sorted(set(index.folder(folder)) - names)
+        if name.endswith(IMAGE_SUFFIXES)
+    ]
+    if extra:
+        what = f"{len(extra):,} images on disk have no line here: {some(extra)}"
+        findings.warn(what, where, "is the file truncated? they are not in the data set", len(extra))
 
 
 def check_names(names: Sequence[str], findings: Findings) -> None:
@@ -91,6 +129,9 @@ class RowChecks:
         self.classes, self.findings = classes, findings
         self.boxes = 0
         self.labels, self.broken, self.turned, self.outside, self.empty, self.denied = (Tally() for _ in range(6))
+        self.headerless, self.links = Tally(), Tally()
+        self.damaged: list[str] = []
+        """Paths of (the first) files that are empty or no pictures: they may be replaced in place."""
         self._label_place = self._denied_folder = ""
 
     def add(self, chunk: Chunk) -> None:
@@ -119,7 +160,11 @@ class RowChecks:
         """The rows whose image is on disk, and the ids of the others; empty and unreadable files are counted."""
         if chunk.sizes is None:
             return chunk, []
-        self.empty.add(np.flatnonzero(chunk.sizes == 0), lambda i: chunk.ids[i])
+        empty = np.flatnonzero(chunk.sizes == 0)
+        self.empty.add(empty, lambda i: chunk.ids[i])
+        bad = np.flatnonzero((chunk.sizes > 0) & (chunk.widths == 0)) if chunk.headers_read else empty[:0]
+        self.headerless.add(bad, lambda i: chunk.ids[i])
+        self.damaged += [chunk.paths[i] for i in (*empty, *bad)][: DAMAGED - len(self.damaged)]
         denied = np.flatnonzero(chunk.sizes == UNREADABLE)
         self.denied.add(denied, lambda i: chunk.ids[i])
         if denied.size and not self._denied_folder:
@@ -127,7 +172,10 @@ class RowChecks:
         gone = chunk.sizes <= MISSING
         if not gone.any():
             return chunk, []
-        lost = [chunk.ids[i] for i in np.flatnonzero(chunk.sizes == MISSING)]
+        absent = np.flatnonzero(chunk.sizes == MISSING)
+        leading_nowhere = [i for i in absent[:LINKS] if _is_link(chunk.paths[i])]
+        self.links.add(np.array(leading_nowhere, np.int64), lambda i: _shown_link(chunk.paths[i]))
+        lost = [chunk.ids[i] for i in absent]
         return chunk.take(np.flatnonzero(~gone)), lost
 
     def close(self) -> None:
@@ -151,6 +199,18 @@ class RowChecks:
                 f"{self.empty.count:,} image files are empty (0 bytes): {self.empty}",
                 fix="fetch them again; a run counts and names them and scores nothing on them",
                 count=self.empty.count,
+            )
+        if self.headerless.count:
+            self.findings.warn(
+                f"{self.headerless.count:,} image files do not begin like a picture: {self.headerless}",
+                fix="fetch them again; a run counts and names them and scores nothing on them",
+                count=self.headerless.count,
+            )
+        if self.links.count:
+            self.findings.warn(
+                f"symbolic links that lead nowhere, or to themselves: {self.links}",
+                fix="repair the links",
+                count=self.links.count,
             )
         if self.denied.count:
             folder = self._denied_folder

@@ -11,6 +11,7 @@ import numpy as np
 from . import wsol
 from .adapter import Adapter, Built, Plan
 from .archives import index_tar
+from .checks import check_listed, check_masks
 from .findings import Findings, some
 from .headers import add_sizes
 from .locate import Expected, find_base
@@ -108,7 +109,7 @@ def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
         built = wsol.build(images or above, folder, "val", {"num_classes": CLASSES})
         lists = [p for p in (above, *(above / n for n in EXPECTED.nested)) if (p / "classes.txt").is_file()]
         if lists:
-            built.class_names = _class_names(FolderTree(lists[0]), built.findings)
+            built.class_names = _class_names(FolderTree(lists[0]), np.zeros(0, np.int64), built.findings)
         return built
 
     return Plan("CUBV2", build_val, files)
@@ -133,6 +134,11 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
     wanted = np.flatnonzero(train[:, 0] == (0 if split == "test" else 1))
     hold = HoldOut(split, options, findings, "no CUBV2 (pass metadata=DIR of wsolevaluation's CUB)")
 
+    mask_folders: list[Path] = []
+    if isinstance(tree, FolderTree):
+        every = tree.paths([f"images/{fields[0]}" for fields in names])
+        check_listed(tree.index, every, f"{tree.label}/images.txt", findings)
+
     def chunks() -> Iterator[Chunk]:
         files = [f"images/{names[i][0]}" for i in wanted]
         chunk = Chunk(
@@ -149,15 +155,15 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
             chunk = hold.apply(chunk)
             hold.report()
         if masks is not None:
-            add_masks(chunk, masks, findings)
+            mask_folders.extend(add_masks(chunk, masks, findings))
         add_sizes(chunk)
         yield chunk
 
     return Built(
-        class_names=_class_names(tree, findings),
+        class_names=_class_names(tree, labels[wanted, 0].astype(np.int64), findings),
         chunks=chunks(),
         findings=findings,
-        watched=tree.folders,
+        watched=lambda: [*tree.folders(), *mask_folders],
         has_boxes=True,
         has_masks=masks is not None,
     )
@@ -174,6 +180,7 @@ def _join(
     where = f"{tree.label}/{name}"
     keys, values, numbers = _column(tree, name, expected, findings)
     table, lines = np.zeros((len(ids), expected.count(" "))), np.zeros(len(ids), np.int64)
+    whole = expected == "id class"
     row_of = {int(k): i for i, k in enumerate(ids)}
     unknown: list[int] = []
     for key, fields, line in zip(keys, values, numbers, strict=True):
@@ -183,7 +190,7 @@ def _join(
             continue
         try:
             table[row], lines[row] = [float(f) for f in fields], line
-            if not np.isfinite(table[row]).all():
+            if not np.isfinite(table[row]).all() or (whole and table[row, 0] != int(table[row, 0])):
                 raise ValueError
         except ValueError:
             what = f"{' '.join(fields)!r} of image {key} is not `{expected.partition(' ')[2]}`"
@@ -207,28 +214,38 @@ def _join(
     return table, lines
 
 
-def _class_names(tree: Tree, findings: Findings) -> tuple[str, ...]:
-    """Names by 0-based index; a subset of the classes keeps the indices of all 200."""
+def _class_names(tree: Tree, used: Ints, findings: Findings) -> tuple[str, ...]:
+    """Names by 0-based index; a subset of the classes keeps the indices of all 200. ``used``: class ids (from 1)."""
     keys, values, _ = _column(tree, "classes.txt", "id name", findings)
     named = {int(k): v[0] for k, v in zip(keys, values, strict=True)}
     beyond = [k for k in named if not 1 <= k <= CLASSES]
     if beyond:
         findings.error(f"class ids outside 1 … {CLASSES}: {some(beyond)}", f"{tree.label}/classes.txt")
+    nameless = sorted({int(k) for k in used} - set(named))
+    if nameless:
+        what = f"{len(nameless)} classes that have images have no name here: {some(nameless)}"
+        findings.warn(what, f"{tree.label}/classes.txt", "is the file truncated?", len(nameless))
     if len(named) < CLASSES:
         findings.note(f"a subset: {len(named)} of {CLASSES} classes are named; labels stay those of the full set")
     return tuple(named.get(i, f"{i:03d}.(absent)") for i in range(1, CLASSES + 1))
 
 
-def add_masks(chunk: Chunk, masks: Path, findings: Findings) -> None:
-    """Segmentations (grey: how many annotators agree; any of them counts, the evaluators' > 0.5) of every image."""
+def add_masks(chunk: Chunk, masks: Path, findings: Findings) -> list[Path]:
+    """Segmentations (grey: how many annotators agree; any of them counts, the evaluators' > 0.5) of every image.
+
+    Returns the folders whose listing was used.
+    """
     names = [f"{i.rpartition('.')[0]}.png" for i in chunk.ids]
     tree: Tree = TarTree(masks, "segmentations/") if masks.is_file() else FolderTree(masks)
-    lost = [n for n, size in zip(names, tree.sizes(names), strict=True) if size < 0]
+    sizes = tree.sizes(names)
+    check_masks(names, sizes, findings)
+    lost = [n for n, size in zip(names, sizes, strict=True) if size < 0]
     if lost:
         fix = "extract segmentations.tgz completely, or pass segmentations=off"
         findings.error(f"{len(lost):,} of {len(names):,} masks are missing: {some(lost)}", masks, fix, len(lost))
     chunk.masks = [[p] for p in tree.paths(names)]
     chunk.ignores = [None] * len(names)
+    return tree.folders()
 
 
 ADAPTER = Adapter("cub", 1, plan, OPTIONS)

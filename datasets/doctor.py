@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from .findings import Finding, MissingSplitError
-from .images import UnreadableImageError, open_picture
+from .findings import Finding, MissingSplitError, OptionError, WrongFolderError
+from .images import UnreadableImageError, decode_mask, open_picture
 from .open import check_root, open_table
 from .schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
 from .sources import HUB, SOURCES, SourceFile
@@ -42,6 +42,8 @@ class SplitReport:
     fingerprint: str = ""
     unreadable: tuple[ImageFailure, ...] = ()
     modes: Mapping[str, int] = field(default_factory=dict)
+    right_root: Path | None = None
+    """The data set's folder, where the root is above or inside it."""
 
     @property
     def problems(self) -> list[Finding]:
@@ -95,7 +97,7 @@ def doctor(
 
     Raises:
         UnknownNameError: No data set has this name.
-        DatasetError: The root does not exist.
+        DatasetError: The root does not exist; an option that the data set has not.
     """
     spec = DATASETS.get(name)
     path = check_root(spec, root)
@@ -114,7 +116,11 @@ def doctor(
         reports.append(report)
     found = any(r.rows for r in reports)
     complete = all(not r.problems and (r.expected is None or r.rows >= r.expected) for r in reports)
-    steps = () if complete and found else _steps(name, path)
+    elsewhere = next((r.right_root for r in reports if r.right_root is not None), None)
+    if elsewhere is not None:
+        steps: tuple[str, ...] = (f"the same command with --root {elsewhere}",)
+    else:
+        steps = () if complete and found else _steps(name, path)
     return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
 
 
@@ -125,8 +131,13 @@ def _examine(
     report = SplitReport(split)
     try:
         table = open_table(name, root, split, **options)
+    except OptionError:
+        raise
     except MissingSplitError as error:
         report.findings = [Finding("note", str(error))]
+        return report, None
+    except WrongFolderError as error:
+        report.findings, report.right_root = [Finding("error", str(error))], error.right
         return report, None
     except DatasetError as error:
         known = [f for f in error.findings if isinstance(f, Finding)]
@@ -184,10 +195,9 @@ def _step(source: SourceFile, root: Path | None) -> str:
     """The step, and whether what it gives is there (maybe not all of it)."""
     if root is None or not source.unpacks_to:
         return source.step
-    here = next((p for p in (root, root.parent) if (p / source.unpacks_to).exists()), None)
-    return (
-        source.step if here is None else f"{source.step} ({here / source.unpacks_to} is there; complete it if needed)"
-    )
+    places = (root / source.unpacks_to, root.parent / source.unpacks_to, root / source.name)
+    here = next((p for p in places if p.exists()), None)
+    return source.step if here is None else f"{source.step} ({here} is there; complete it if needed)"
 
 
 def _compare_count(report: SplitReport) -> None:
@@ -197,21 +207,30 @@ def _compare_count(report: SplitReport) -> None:
 
 
 def decode_all(table: SampleTable, workers: int, advance: Advance) -> tuple[tuple[ImageFailure, ...], dict[str, int]]:
-    """Images that cannot be decoded, and how many images have which Pillow mode."""
+    """Images that cannot be decoded, or whose masks cannot, and how many images have which Pillow mode."""
     failures: list[ImageFailure] = []
     modes: Counter[str] = Counter()
 
-    def work(row: tuple[int, str, Mapping[str, Any]]) -> ImageFailure | str:
+    def work(
+        row: tuple[int, str, Mapping[str, Any], list[Mapping[str, Any]], Mapping[str, Any] | None],
+    ) -> ImageFailure | str:
+        index, image_id, picture, masks, ignore = row
+        shown = ""
         try:
-            return open_picture(row[2]).mode
+            mode = open_picture(picture).mode
+            for mask in [*(masks or ()), *([ignore] if ignore else ())]:
+                shown = f"mask {mask['path']}: "
+                decode_mask(mask)
         except UnreadableImageError as error:
-            return ImageFailure(row[1], row[0], str(error))
+            return ImageFailure(image_id, index, f"{shown}{error}")
+        return mode
 
     with ThreadPoolExecutor(max(1, workers), "decode") as pool:
         for first in range(0, len(table), 256):
             indices = range(first, min(first + 256, len(table)))
             rows = table.rows[list(indices)]
-            for outcome in pool.map(work, zip(indices, rows["image_id"], rows["image"], strict=True)):
+            columns = (rows[c] for c in ("image_id", "image", "masks", "ignore"))
+            for outcome in pool.map(work, zip(indices, *columns, strict=True)):
                 if isinstance(outcome, str):
                     modes[outcome] += 1
                 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from .schema import DatasetError
@@ -31,6 +32,18 @@ class Finding:
 
 class MissingSplitError(DatasetError):
     """The data set as it lies here has no such split; that alone is no defect."""
+
+
+class WrongFolderError(DatasetError):
+    """The data set lies elsewhere: ``right`` is its folder."""
+
+    def __init__(self, message: str, right: Path) -> None:
+        super().__init__(message)
+        self.right = right
+
+
+class OptionError(DatasetError):
+    """An option that the data set has not, or a value that it cannot have."""
 
 
 class Findings:

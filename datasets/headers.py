@@ -18,6 +18,7 @@ def add_sizes(chunk: Chunk, workers: int = 4) -> None:
     present = np.ones(len(chunk), bool) if chunk.sizes is None else chunk.sizes > 0
     paths = [p if ok else "" for p, ok in zip(chunk.paths, present, strict=True)]
     chunk.widths, chunk.heights = read_sizes(paths, workers)
+    chunk.headers_read = True
 
 
 def read_sizes(paths: Sequence[str], workers: int = 4) -> tuple[Ints, Ints]:

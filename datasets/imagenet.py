@@ -121,6 +121,10 @@ def build_validation(sources: Sources) -> Built:
             labels=labels,
             sizes=None if sources.shards else np.array([files[n][1] for n in names], np.int64),
         )
+        other = [n for n, s, label in zip(names, stems, labels, strict=True) if found.labels.get(s, label) != label]
+        if other:
+            what = f"{len(other):,} images are of another class than their boxes say: {some(other)}"
+            findings.error(what, sources.images, "do they lie in the right class folder?", len(other))
         unknown = [n for n, label in zip(names, labels, strict=True) if label < 0]
         if unknown:
             findings.error(
@@ -181,11 +185,22 @@ def _validation_files(sources: Sources, findings: Findings, watched: list[Path])
         folders = class_folders(sources.images, findings) if sources.by_class else [(sources.images, -1)]
         watched += [folder for folder, _ in folders if folder != sources.images]
         listed = [(n, f"{folder}/{n}", size, label) for folder, label in folders for n, size in scan(folder)]
+        filled = {address.split("/")[-2] for _, address, _, _ in listed}
+        empty = sorted({folder.name for folder, _ in folders} - filled) if sources.by_class else []
+        if empty:
+            what = f"{len(empty)} class folders are empty: {some(empty)}"
+            findings.error(what, sources.images, "half-extracted?", len(empty))
     labels = label_of()
-    files = {}
+    files: dict[str, tuple[str, int, int]] = {}
+    twice = []
     for listed_name, address, size, label in listed:
         name, wnid = published_name(listed_name.rpartition("/")[2])
+        if name in files:
+            twice.append(f"{files[name][0]} and {address}")
         files[name] = (address, size, label if label >= 0 else labels.get(wnid, -1))
+    if twice:
+        what = f"{len(twice):,} images are there twice: {some(twice)}"
+        findings.error(what, sources.images, "remove the one in the wrong folder", len(twice))
     return files
 
 

@@ -57,6 +57,10 @@ def class_folders(base: Path, findings: Findings) -> list[tuple[Path, int]]:
     strange = [p.name for p in entries if p.is_dir() and p.name not in labels and not p.name.startswith(".")]
     if strange:
         findings.error(f"{len(strange)} folders are no wnids of ImageNet-1K: {some(strange)}", base, count=len(strange))
+    broken = [f"{p.name} → {p.readlink()}" for p in entries if p.is_symlink() and not p.exists()]
+    if broken:
+        what = f"{len(broken)} symbolic links lead nowhere, or to themselves: {some(broken)}"
+        findings.error(what, base, "repair the links", len(broken))
     packed = [p.name for p in entries if p.suffix == ".tar" and p.stem in labels]
     if packed:
         fix = "extract each into its own folder (half-extracted train)"

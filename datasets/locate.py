@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .findings import some
+from .findings import WrongFolderError, some
 from .schema import DatasetError
 
 
@@ -15,7 +15,9 @@ class Expected:
     """How a data set is recognised.
 
     ``markers``: paths (or glob patterns) of which one lies in the right folder; ``nested``: usual names of that folder
-    below what users call the root; ``archives``: file names that are read in place; ``what``: for messages.
+    below what users call the root; ``archives``: file names that are read in place; ``what``: for messages;
+    ``contents``: patterns of which one must lie in a folder further below (default: the markers), for markers as common
+    as ``train``; ``strangers``: files that only another data set has, and its name.
     """
 
     name: str
@@ -23,6 +25,8 @@ class Expected:
     nested: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
     what: str = ""
+    contents: tuple[str, ...] = ()
+    strangers: tuple[tuple[str, str], ...] = ()
 
 
 def find_base(root: Path, expected: Expected) -> Path:
@@ -35,6 +39,11 @@ def find_base(root: Path, expected: Expected) -> Path:
         if root.name.endswith((".tgz", ".tar", ".tar.gz")):
             return root
         raise DatasetError(f"{expected.name}: {root} is a file; pass the folder with {expected.what}")
+    for marker, other in expected.strangers:
+        if (root / marker).exists():
+            raise DatasetError(f"{expected.name}: {root} is not {expected.what}: {marker} belongs to {other}")
+    if _is_part(root, expected.markers):
+        raise _inside(root, root.parent, expected)
     for folder in (root, *(root / n for n in expected.nested)):
         if _is_base(folder, expected.markers):
             return folder
@@ -43,10 +52,11 @@ def find_base(root: Path, expected: Expected) -> Path:
             return root / name
     above = next((p for p in list(root.parents)[:3] if _is_base(p, expected.markers)), None)
     if above is not None:
-        raise DatasetError(f"{expected.name}: {root} is inside the data set; pass its folder: --root {above}")
+        raise _inside(root, above, expected)
     below = _search(root, expected, depth=3)
     if below:
-        raise DatasetError(f"{expected.name}: {root} is above the data set; pass --root {below[0]}")
+        more = f" (or {some(below[1:])})" if below[1:] else ""
+        raise WrongFolderError(f"{expected.name}: {root} is above the data set; pass --root {below[0]}{more}", below[0])
     markers = " or ".join(expected.markers)
     raise DatasetError(f"{expected.name}: {root} is not {expected.what}: expected {markers} there; {inventory(root)}")
 
@@ -58,15 +68,34 @@ def _is_base(folder: Path, markers: Sequence[str]) -> bool:
         return False
 
 
+def _is_part(root: Path, markers: Sequence[str]) -> bool:
+    """Whether the root is a part of a data set although it looks like one: its parent has more of the markers."""
+    if root.name not in markers:
+        return False
+    own, above = (sum(_is_base(p, (m,)) for m in markers) for p in (root, root.parent))
+    return above > max(1, own)
+
+
+def _inside(root: Path, above: Path, expected: Expected) -> WrongFolderError:
+    text = f"{expected.name}: {root} is inside the data set; pass its folder: --root {above}"
+    return WrongFolderError(text, above)
+
+
 def _search(root: Path, expected: Expected, depth: int) -> list[Path]:
     """Folders at most ``depth`` below the root that are the data set; symbolic links are not followed."""
     level = [root]
     for _ in range(depth):
         level = [c for folder in level for c in _subfolders(folder)][:2000]
-        hits = [c for c in level if _is_base(c, expected.markers)]
+        hits = [
+            c for c in level if _is_base(c, expected.contents or expected.markers) and not _is_stranger(c, expected)
+        ]
         if hits:
             return hits
     return []
+
+
+def _is_stranger(folder: Path, expected: Expected) -> bool:
+    return any((folder / marker).exists() for marker, _ in expected.strangers)
 
 
 def _subfolders(folder: Path) -> list[Path]:

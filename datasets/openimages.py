@@ -11,6 +11,7 @@ import numpy as np
 
 from . import wsol
 from .adapter import Adapter, Built, Plan
+from .checks import check_masks
 from .files import FileIndex
 from .findings import Findings, MissingSplitError, some
 from .locate import Expected, find_base, inventory
@@ -24,6 +25,8 @@ EXPECTED = Expected(
     markers=("train", "val", "test"),
     nested=("OpenImages", "OpenImages30k", "openimages"),
     what="OpenImages-30K (train/, val/, test/, each with one folder a class)",
+    contents=("train/0*", "val/0*", "test/0*"),
+    strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
 )
 OPTIONS = {"metadata": "wsolevaluation's metadata/OpenImages (default: found below the root, else from the file names)"}
 _MASK = re.compile(r"^([0-9a-f]+)_m[0-9a-z_]+_[0-9a-f]+\.png$")
@@ -99,6 +102,8 @@ def _class_rows(base: Path, split: str, name: str, label: int, index: FileIndex,
             stray.append(file)
     if stray:
         findings.error(f"{len(stray)} masks have no image: {some(stray)}", folder, "fetch the images", len(stray))
+    png = [n for n in sorted(sizes) if n.endswith(".png")]
+    check_masks([f"{name}/{n}" for n in png], [sizes[n] for n in png], findings)
     bare = [i for i, found in masks.items() if not found]
     if bare:
         findings.error(f"{len(bare)} images have no mask: {some(bare)}", folder, "fetch the masks", len(bare))

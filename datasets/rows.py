@@ -39,6 +39,8 @@ class Chunk:
     lines: Ints | None = field(default=None, repr=False)
     """Line (or row) of each label in ``label_file``, for messages."""
     label_file: str = ""
+    headers_read: bool = False
+    """Whether widths and heights come from the files' headers: 0 then means that there is none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +73,7 @@ class Chunk:
             sizes=None if self.sizes is None else self.sizes[keep],
             lines=None if self.lines is None else self.lines[keep],
             label_file=self.label_file,
+            headers_read=self.headers_read,
         )
 
 

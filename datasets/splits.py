@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .findings import Findings
+from .findings import Findings, OptionError
 from .rows import Chunk
-from .schema import DatasetError, Split
+from .schema import Split
 
 HOLDOUT_OPTIONS = {
     "val_fraction": "share of train that is held out as val where none is published (default 0.1)",
@@ -38,19 +38,19 @@ def holdout(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.ND
 class HoldOut:
     """Chooses train's rows for a split, chunk by chunk (a class must not be spread over chunks).
 
-    ``why``: the reason for the hold-out, for the note. DatasetError where an option is out of range.
+    ``why``: the reason for the hold-out, for the note. OptionError where an option is out of range.
     """
 
     def __init__(self, split: Split, options: Mapping[str, Any], findings: Findings, why: str) -> None:
         try:
             self.fraction, self.seed = float(options.get("val_fraction", 0.1)), int(options.get("val_seed", 0))
         except ValueError as error:
-            raise DatasetError(f"val_fraction and val_seed must be numbers: {error}") from None
+            raise OptionError(f"val_fraction and val_seed must be numbers: {error}") from None
         if not 0 < self.fraction < 1 or self.seed < 0:
-            raise DatasetError(f"val_fraction={self.fraction} must lie between 0 and 1, val_seed={self.seed} above -1")
+            raise OptionError(f"val_fraction={self.fraction} must lie between 0 and 1, val_seed={self.seed} above -1")
         self.policy = options.get("train", "official")
         if self.policy not in ("official", "minus_val"):
-            raise DatasetError(f"train={self.policy!r}; choose official or minus_val")
+            raise OptionError(f"train={self.policy!r}; choose official or minus_val")
         self.split, self.findings, self.why = split, findings, why
         self.held = 0
 

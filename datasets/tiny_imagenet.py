@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Built, Plan
-from .findings import Findings
+from .checks import check_listed
+from .findings import Findings, some
 from .locate import Expected, find_base
 from .rows import Chunk
 from .schema import DatasetError, DatasetSpec, Split, register_dataset
@@ -32,6 +33,10 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     if base.is_file():
         raise DatasetError(f"tiny_imagenet: {base} is an archive; extract it first")
     wnids = sorted(set(read_lines(base / "wnids.txt")))
+    unlisted = sorted(p.name for p in (base / "train").glob("n*") if p.is_dir() and p.name not in wnids)
+    if unlisted or not wnids:
+        what = f"{len(unlisted)} class folders of train/ are not in it: {some(unlisted)}" if unlisted else "it is empty"
+        raise DatasetError(f"{base / 'wnids.txt'}: {what}; is the file truncated?")
     if split == "train":
         lists = tuple(base / "train" / w / f"{w}_boxes.txt" for w in wnids)
     else:
@@ -55,6 +60,7 @@ def build(base: Path, split: Split, wnids: list[str], lists: tuple[Path, ...]) -
         for path in lists:
             rows = _rows(path, split, label_of, findings)
             files = [r[0] for r in rows]
+            check_listed(tree.index, tree.paths(files), path, findings)
             yield Chunk(
                 ids=files,
                 paths=tree.paths(files),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Built, Plan
+from .checks import check_masks
 from .files import MISSING, FileIndex
 from .findings import Findings, MissingSplitError, some
 from .imagenet_classes import imagenet_class_names
@@ -213,6 +214,7 @@ def _add_masks(
             fix="complete the data set, or pass mask_root=DIR",
             count=len(lost),
         )
+    check_masks(names, [index.size(locate(n)) for n in names], findings)
     chunk.masks = [[locate(m) for m in row] for row in masks]
     chunk.ignores = [locate(i) if i else None for i in ignores]
     sizes = [sum(index.size(p) for p in row) for row in chunk.masks]

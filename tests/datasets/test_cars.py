@@ -40,7 +40,7 @@ def test_kaggles_doubled_folders(cars_replica):
 
 
 def test_kaggle_class_folders_with_csv(tmp_path, jpeg):
-    names = ["Acura RL Sedan 2012", "Ram C/V Cargo Van Minivan 2012"]
+    names = ["Acura RL Sedan 2012", "Ram C/V Cargo Van Minivan 2012", *(f"Car {i}" for i in range(2, 196))]
     (tmp_path / "names.csv").write_text("\n".join(names) + "\n")
     for part in ("train", "test"):
         rows = []
@@ -53,6 +53,10 @@ def test_kaggle_class_folders_with_csv(tmp_path, jpeg):
     assert (table.rows["label"], table.class_names) == ([0, 1, 0, 1], tuple(names))
     assert table.rows[2]["boxes"] == [[3.0, 2.0, 30.0, 25.0]]
     assert len(open_table("stanford_cars", tmp_path, "val", val_fraction=0.5)) == 2
+    (tmp_path / "names.csv").write_text("\n".join(names[:2]) + "\n")
+    with pytest.raises(DatasetError, match=r"names\.csv: 2 class names, published are 196"):
+        open_table("stanford_cars", tmp_path)
+    (tmp_path / "names.csv").write_text("\n".join(names) + "\n")
     with (tmp_path / "anno_test.csv").open("a") as file:
         file.write("00009.jpg,1,2")
     with pytest.raises(DatasetError, match=r"anno_test\.csv:5: '00009\.jpg,1,2' is not"):
