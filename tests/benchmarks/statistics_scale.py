@@ -1,13 +1,13 @@
-"""Time of the statistics of a large table: ``python tests/benchmarks/statistics_scale.py IMAGES RESAMPLES TRIPLES``.
+"""Time of the statistics of a large table: ``python tests/benchmarks/statistics_scale.py [IMAGES RESAMPLES TRIPLES]``.
 
 Records are random and held in memory (one array of histograms serves all triples), so that no disk is timed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -60,7 +60,11 @@ def records(images: int, triples: int) -> list[PerImage]:
 
 def main() -> None:
     """Time one bootstrap of all metrics of all triples."""
-    images, resamples, triples = map(int, sys.argv[1:4])
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("images", 50_000), ("resamples", 10_000), ("triples", 20)):
+        parser.add_argument(name, type=int, nargs="?", default=default)
+    given = parser.parse_args()
+    images, resamples, triples = given.images, given.resamples, given.triples
     made = records(images, triples)
     resampled_scores(made[:1], Plan(images, 256, 1))
     wall, cpu = time.perf_counter(), time.process_time()
