@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ class KeyAccount:
         branches: Branches that the checkpoint holds.
         notes: What a reader should know beyond the keys.
         num_classes: Classes of the checkpoint's branches; None where it has no branch of this network.
+        refused: Why the network cannot be filled from it; empty where it can.
     """
 
     network: str
@@ -46,6 +47,7 @@ class KeyAccount:
     branches: tuple[Branch, ...]
     notes: tuple[str, ...] = ()
     num_classes: int | None = None
+    refused: str = ""
 
     def summary(self) -> str:
         """The account in a few lines: counts, unused keys by reason, missing keys."""
@@ -57,8 +59,10 @@ class KeyAccount:
             reasons.setdefault(reason, []).append(key)
         lines += [f"unused ({len(keys)}), {reason}: {_some(keys)}" for reason, keys in reasons.items()]
         if self.missing:
-            lines.append(f"missing ({len(self.missing)}), fresh parameters, to be trained: {_some(self.missing)}")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+            what = "" if self.refused else ", fresh parameters, to be trained"
+            lines.append(f"missing ({len(self.missing)}){what}: {_some(self.missing)}")
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, *([f"refused: {self.refused}"] if self.refused else [])])
 
     def text(self) -> str:
         """The summary, then every key on a line of its own."""
@@ -104,7 +108,7 @@ def open_checkpoint(
 
 
 def account_of(name: str, file: str | Path) -> KeyAccount:
-    """What would become of every key of a checkpoint in a network; nothing is loaded into one.
+    """What would become of every key of a checkpoint in a network, and whether it fits; nothing is loaded into one.
 
     Raises:
         UnknownNameError: No such network.
@@ -114,7 +118,14 @@ def account_of(name: str, file: str | Path) -> KeyAccount:
     state = _without_module(load_state(file))
     with torch.device("meta"):
         backbone = spec.build(classes_in(layout, state, str(file)))
-    return translate(backbone, state, str(file))[1]
+    ours, account = translate(backbone, state, str(file))
+    try:
+        _check_values(ours, account.source)
+        _check_missing(backbone, ours, account)
+        _check_shapes(backbone, ours, account)
+    except WeightsError as error:
+        return replace(account, refused=str(error))
+    return account
 
 
 def classes_in(layout: Layout, state: Mapping[str, Tensor], source: str) -> int | None:
@@ -202,6 +213,14 @@ def _check_missing(backbone: Backbone, ours: State, account: KeyAccount) -> None
             f"weights {account.source} do not fit {backbone.name}: they have a classifier but not the layers before it "
             f"({', '.join(g.rstrip('.') for g in body)})"
         )
+
+
+def _check_shapes(backbone: Backbone, ours: State, account: KeyAccount) -> None:
+    own = backbone.state_dict()
+    like = {k: own[k.replace("heads.sigmoid.", "heads.softmax.")].shape for k in ours}
+    odd = [f"{k} {tuple(t.shape)}, expected {tuple(like[k])}" for k, t in ours.items() if t.shape != like[k]]
+    if odd:
+        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. of another shape: {_some(odd)}")
 
 
 def _check_values(ours: State, source: str) -> None:

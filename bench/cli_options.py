@@ -26,5 +26,5 @@ Plugin = Annotated[
     list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
 ]
 TensorBoard = Annotated[
-    Path | None, typer.Option("--tensorboard", help="Folder of TensorBoard curves (needs cambench[tensorboard]).")
+    Path | None, typer.Option("--tensorboard", help="Folder of TensorBoard curves (needs the extra: tensorboard).")
 ]

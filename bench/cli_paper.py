@@ -74,6 +74,8 @@ def reproduce(
     for step in plan.steps:
         cost = "" if step.done else f", about {_time(step.seconds)} ({step.images:,} images)"
         out.print(f"  {describe(step)}{cost}", soft_wrap=True, markup=False)
+    for note in plan.notes:
+        out.print(f"  note: {note}", soft_wrap=True, markup=False)
     out.print(f"in all about {_time(plan.seconds)} of computation, decoding aside")
     if dry_run:
         return

@@ -263,6 +263,8 @@ def keys(
 ) -> None:
     """Say what becomes of every key of a published checkpoint: used, unused and why, missing.
 
+    Exit codes: 0 the file fits the network, 1 it does not.
+
     Example:
 
         cambench train keys last_checkpoint.pth.tar --backbone vgg16_gap --all
@@ -271,6 +273,8 @@ def keys(
 
     account = account_of(backbone, file)
     out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
+    if account.refused:
+        raise typer.Exit(1)
 
 
 def _say_weights(network: Backbone, file: Path | None) -> None:

@@ -23,6 +23,7 @@ from .errors import UsageError
 from .figure_inputs import FigureRequest, chosen_batch, ready_network
 from .onepass import locate
 from .plan import BackbonePlan, plan_backbone
+from .prepare import check_names
 from .triples import Triple, expand_patterns
 
 DPI = 150
@@ -50,6 +51,7 @@ def draw_maps(
     protocol, wanted, table = PROTOCOLS.get(request.protocol), expand_patterns(patterns), request.table()
     threshold = protocol.loc_tau if tau is None else tau
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
+    check_names(request.config(["*/*/*"], Path()), names)
     batch = chosen_batch(request, table, protocol.size)
     columns = _columns([w.triple for w in wanted])
     rows: list[MapRow] = []

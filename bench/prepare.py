@@ -46,6 +46,16 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
     return open_backbone(name, num_classes=table.num_classes, weights=file, pretrained=config.pretrained)
 
 
+def check_names(config: RunConfig, names: Sequence[str]) -> None:
+    """Raise ``UsageError`` where a file is given for a network that the triples do not have."""
+    given = {"--weights": config.weights, "--head-weights": config.head_weights}
+    for flag, files in {**given, "--softmax-weights": config.softmax_weights}.items():
+        for key, file in files.items():
+            known = (*names, "*", *((f"{n}:semantic" for n in names) if flag == "--head-weights" else ()))
+            if key not in known:
+                raise UsageError(f"{flag} {key}={file}: no triple has the backbone {key!r}, only {', '.join(names)}")
+
+
 def classes_fit(num_classes: int, table: SampleTable) -> bool:
     """Whether a head of ``num_classes`` classes can be scored on the table as it is."""
     if table.facts.get("num_classes_known", True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .config import RunConfig, pick_device
 from .errors import UsageError
 from .recipe import HeadRecipe
 from .recipe_files import load_recipe
+from .reproduce_facts import check_same, network_facts
 from .reproduce_plan import ReproductionPlan, Step, head_file, network_file, records_folder, tables_of
 from .run import run
 from .training import save_head, train_head
@@ -56,7 +57,7 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
         for dataset in plan.triples
         for protocol in request.protocols
     ]
-    notes = []
+    notes = list(plan.notes)
     if request.limit is not None:
         notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
     paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
@@ -102,9 +103,9 @@ def _network(plan: ReproductionPlan, step: Step) -> None:
     if step.target in request.weights.values():
         return
     recipe, table = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "train")
-    facts = {"data_fingerprint": table.fingerprint, "recipe_digest": recipe.digest, "seed": str(request.seed)}
+    facts = network_facts(table, recipe, request.seed)
     if step.target.is_file():
-        _same(step.target, facts, load_metadata(step.target))
+        check_same(step.target, facts, load_metadata(step.target))
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
     network = open_for_training(step.what, table.num_classes, recipe, None, request.seed)
@@ -134,7 +135,7 @@ def _head(plan: ReproductionPlan, step: Step) -> None:
         "features_sha256": features_digest(network),
     }
     if step.target.is_file():
-        _same(step.target, facts, json.loads(load_metadata(step.target).get("record", "{}")))
+        check_same(step.target, facts, json.loads(load_metadata(step.target).get("record", "{}")))
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
     record = train_head(
@@ -168,13 +169,3 @@ def _records(plan: ReproductionPlan, step: Step) -> None:
 
 
 _DO: dict[str, Callable[[ReproductionPlan, Step], None]] = {"network": _network, "head": _head, "records": _records}
-
-
-def _same(file: Path, facts: Mapping[str, object], found: Mapping[str, object]) -> None:
-    """UsageError where ``file`` was trained with other data, another recipe or another seed."""
-    for key, wanted in facts.items():
-        if found.get(key) != wanted:
-            raise UsageError(
-                f"{file} was trained with another {key} ({found.get(key)}, now {wanted}); choose another --out, "
-                "or delete the file to train it again"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +13,7 @@ import torch
 from ..baselines.base import Backbone
 from ..baselines.checkpoint_layouts import layout_of
 from ..baselines.open import open_backbone
+from ..baselines.weights_io import load_metadata
 from ..datasets.open import open_table
 from ..datasets.schema import DATASETS, DatasetError, SampleTable
 from ..protocol import PROTOCOLS
@@ -21,6 +22,7 @@ from .config import pick_device
 from .errors import UsageError
 from .recipe import BackboneRecipe, HeadRecipe
 from .recipe_files import backbone_recipe_name, load_recipe
+from .reproduce_facts import check_same, network_facts
 
 Kind = Literal["network", "head", "records"]
 FOLDERS = {
@@ -111,6 +113,8 @@ class ReproductionPlan:
     networks: Mapping[str, str]
     planning_seconds: float
     """What making this plan took."""
+    notes: tuple[str, ...] = ()
+    """What makes this another experiment than the paper's: subsets of its data sets."""
 
     @property
     def seconds(self) -> float:
@@ -122,7 +126,8 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
     """Plan a reproduction; measures one short forward of each network for the estimate, trains nothing.
 
     Raises:
-        UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one.
+        UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one; weights
+            of another class count; a network in ``out`` that other data, recipe or seed made.
         UnknownNameError: No such network or protocol. DatasetError: A data set that is not there.
     """
     start = time.perf_counter()
@@ -131,8 +136,10 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
     steps: list[Step] = []
     triples: dict[str, tuple[str, ...]] = {}
     rates: dict[str, float] = {}
-    for dataset in request.datasets or tuple(dict.fromkeys(published["dataset"])):
-        train, test = (tables_of(request, dataset, s) for s in ("train", "test"))
+    notes: list[str] = []
+    tables = _open_all(request, request.datasets or tuple(dict.fromkeys(published["dataset"])))
+    for dataset, (train, test) in tables.items():
+        notes += [] if request.limit is not None else _subsets(train, test)
         rows = published[published["dataset"] == dataset]
         wanted = dict.fromkeys(
             f"{networks[b]}/{c}/{h}" for b, c, h in zip(rows["backbone"], rows["cam"], rows["head"], strict=True)
@@ -143,6 +150,10 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             rates[name] = rates.get(name) or _forward_seconds(name, request)
             recipe, per_epoch = request.recipe_of(dataset, name), len(train)
             file = network_file(request, dataset, name)
+            if file in request.weights.values():
+                _check_weights(file, name, train)
+            elif file.is_file():
+                check_same(file, network_facts(train, recipe, request.seed), load_metadata(file))
             steps.append(
                 _step("network", dataset, name, file, per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name])
             )
@@ -158,7 +169,40 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             what = f"{len(wanted)} triples, {protocol}"
             forwards = len(wanted) + len(used)
             steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))
-    return ReproductionPlan(request, tuple(steps), triples, networks, time.perf_counter() - start)
+    return ReproductionPlan(request, tuple(steps), triples, networks, time.perf_counter() - start, tuple(notes))
+
+
+def _open_all(request: Reproduction, datasets: Sequence[str]) -> dict[str, tuple[SampleTable, SampleTable]]:
+    """Train and test of every data set; one ``DatasetError`` names everything that is missing."""
+    tables: dict[str, tuple[SampleTable, SampleTable]] = {}
+    problems: list[str] = []
+    for dataset in datasets:
+        try:
+            tables[dataset] = (tables_of(request, dataset, "train"), tables_of(request, dataset, "test"))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError("\n".join(problems))
+    return tables
+
+
+def _subsets(*tables: SampleTable) -> list[str]:
+    counts = {t.split: DATASETS.get(t.name).counts.get(t.split) for t in tables}
+    return [
+        f"{t.name} {t.split}: {len(t):,} images, published are {counts[t.split]:,}: not the paper's data set"
+        for t in tables
+        if counts[t.split] not in (None, len(t))
+    ]
+
+
+def _check_weights(file: Path, name: str, table: SampleTable) -> None:
+    """Refuse a file of another network or class count before anything else is trained."""
+    network = open_backbone(name, weights=file)
+    if network.num_classes != table.num_classes:
+        raise UsageError(
+            f"--weights {file}: {network.num_classes} classes, {table.name} has {table.num_classes}: the file is of "
+            "another data set"
+        )
 
 
 def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
@@ -207,6 +251,17 @@ def _check(request: Reproduction) -> tuple[dict[str, str], Any]:
     networks = {n: request.substitutes.get(n, n) for n in names}
     if len(set(networks.values())) != len(networks):
         raise UsageError("two networks of the table are replaced by the same one; every network needs its own")
+    usable = set(request.datasets or published["dataset"])
+    for key, file in request.weights.items():
+        dataset, slash, name = key.partition("/")
+        if not slash or dataset not in usable or name not in {*networks, *networks.values()}:
+            raise UsageError(
+                f"--weights {key}={file}: expected DATASET/NETWORK=FILE with a data set of {', '.join(sorted(usable))} "
+                f"and a network of {', '.join(networks)}"
+            )
+    strange = sorted(set(request.roots) - set(published["dataset"]))
+    if strange:
+        raise UsageError(f"--root {strange[0]}=…: {request.table} has {', '.join(dict.fromkeys(published['dataset']))}")
     missing = [f for f in request.weights.values() if not f.is_file()]
     if missing:
         raise UsageError(f"--weights {missing[0]}: no such file")

@@ -36,7 +36,7 @@ from .measures import choose_measures, foreign_code, measure_record, measures_ke
 from .memory import is_out_of_memory, memory_error
 from .onepass import BatchScores, Columns, OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
-from .prepare import HeadKeeper, backbone_record, check_labels, open_network, torch_determinism
+from .prepare import HeadKeeper, backbone_record, check_labels, check_names, open_network, torch_determinism
 from .progress import progress
 from .result import RunResult
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
@@ -82,6 +82,7 @@ class _Runner:
         wanted = expand_patterns(self.config.triples)
         names = list(dict.fromkeys(w.triple.backbone for w in wanted))
         config = self.config
+        check_names(config, names)
         table = open_table(config.dataset, config.root, config.split, **config.options).head(config.limit)
         if not len(table):
             raise RunError(f"{config.dataset} {config.split} has no images")

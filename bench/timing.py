@@ -25,7 +25,7 @@ from .config import RunConfig, pick_device
 from .errors import UsageError
 from .onepass import OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
-from .prepare import open_network, torch_determinism
+from .prepare import check_names, open_network, torch_determinism
 from .progress import progress
 from .run import LIBRARIES, device_name, library_versions
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
@@ -91,6 +91,7 @@ def time_pass(
         load_images_per_s=rate,
         timings=Timings(),
     )
+    check_names(config, names)
     with torch_determinism(), progress("timing", len(names) * (batches + 1), "batches") as bar:
         for name in names:
             network = open_network(name, table, config, only_one=len(names) == 1).to(where)

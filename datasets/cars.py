@@ -155,7 +155,7 @@ def _built(
         yield chunk
 
     if len(names) != CLASSES:
-        findings.error(f"{len(names)} class names, published are {CLASSES}", names_file, "is the file truncated?")
+        findings.warn(f"{len(names)} class names, published are {CLASSES}", names_file, "is the file truncated?")
     return Built(_distinct(names), chunks(), findings, watched=tree.folders, has_boxes=True)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from cambench.baselines.base import BACKBONES
-from cambench.baselines.checkpoints import open_checkpoint, translate
+from cambench.baselines.checkpoints import account_of, open_checkpoint, translate
 from cambench.baselines.open import open_backbone
 from cambench.baselines.weights_io import WeightsError, save_state
 
@@ -190,9 +190,7 @@ def test_inception_gap_with_second_classifier(tmp_path: Path) -> None:
 
 
 def test_imagenet_weights_in_a_gap_network(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        keys = tiny(models.vgg16(weights=None, init_weights=False).state_dict())
-    torch.save(keys, tmp_path / "vgg16.pth")
+    torch.save(_vgg_keys(), tmp_path / "vgg16.pth")
     net, account = open_checkpoint("vgg16_gap", tmp_path / "vgg16.pth", num_classes=200)
     assert (net.num_classes, net.needs_training, account.branches) == (200, True, ())
     assert set(account.missing) == {
@@ -356,3 +354,30 @@ def test_hostile_download_is_not_run(hub: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="UnpicklingError"):
         open_backbone("resnet50")
     assert not (tmp_path / "trace").exists()
+
+
+def test_the_account_says_whether_the_file_fits(tmp_path: Path, resnet_keys: dict[str, Tensor]) -> None:
+    whole = published(tmp_path, resnet_keys)
+    assert account_of("resnet50", whole).refused == ""
+    broken = {k: v for k, v in resnet_keys.items() if k != "layer4.2.conv3.weight"}
+    account = account_of("resnet50", published(tmp_path, broken))
+    assert "missing: body.layer4.2.conv3.weight" in account.refused
+    assert "missing (1): body.layer4.2.conv3.weight\nrefused: " in account.summary()
+    assert "fresh" not in account.summary()
+    wide = {**resnet_keys, "conv1.weight": torch.zeros(32, 3, 7, 7)}
+    assert (
+        "body.conv1.weight (32, 3, 7, 7), expected (64, 3, 7, 7)"
+        in account_of("resnet50", published(tmp_path, wide)).refused
+    )
+    assert (
+        "they have a classifier but not the layers before it"
+        in account_of(
+            "vgg16_gap",
+            published(tmp_path, {**_vgg_keys(), "fc.weight": torch.zeros(6, 1024), "fc.bias": torch.zeros(6)}),
+        ).refused
+    )
+
+
+def _vgg_keys() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return tiny(models.vgg16(weights=None, init_weights=False).state_dict())

@@ -105,7 +105,8 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
             with pytest.raises(WeightsError, match=name):
                 load_state(tmp_path / name)
     (tmp_path / "text.pth").write_text("hello")
-    for name in ("text.pth", "nowhere.pth"):
+    (tmp_path / "passwd").write_text("root:x:0:0:root:/root:/bin/bash")  # torch's unpickler raises IndexError
+    for name in ("text.pth", "passwd", "nowhere.pth"):
         with pytest.raises(WeightsError, match=name):
             load_state(tmp_path / name)
 

@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cambench.bench.cli import app
+from cambench.bench.config import RunConfig
 from cambench.bench.errors import UsageError
 from cambench.bench.run import run
 
@@ -72,3 +73,11 @@ def test_a_softmax_file_of_other_classes_is_refused(blobs, seven, settings, tmp_
             **{**settings, "triples": ("slim_vgg_gap/gradcam/softmax",)},
             softmax_weights=tmp_path / "a.safetensors",
         )
+
+
+@pytest.mark.parametrize("field", ["weights", "head_weights", "softmax_weights"])
+def test_a_file_for_a_network_that_no_triple_has_is_refused(settings, tmp_path, field):
+    """Passed over, the run would take other weights than the user named."""
+    config = RunConfig.create(**{**settings, field: {"slim_resnett": tmp_path / "w.safetensors"}})
+    with pytest.raises(UsageError, match=r"--\S*weights slim_resnett=.*only slim_resnet"):
+        run(config)

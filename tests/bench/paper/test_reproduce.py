@@ -6,11 +6,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cambench.baselines.open import open_backbone
+from cambench.baselines.weights_io import WeightsError
 from cambench.bench import reproduce as doing
 from cambench.bench.cli_paper import reproduce as command
 from cambench.bench.errors import UsageError
 from cambench.bench.reproduce import reproduce
 from cambench.bench.reproduce_plan import make_plan
+from cambench.bench.training_checkpoint import save_network
 from cambench.datasets.schema import DatasetError
 from cambench.registry import UnknownNameError
 from cambench.results.load import load_run
@@ -121,3 +124,34 @@ def test_several_processes_are_told_what_to_do(request_of, monkeypatch):
     with pytest.raises(UsageError, match=r"torchrun .*--weights DATASET/NETWORK=FILE"):
         reproduce(plan)
     assert not plan.request.out.exists()
+
+
+def test_everything_that_is_missing_or_odd_is_told_before_anything_is_trained(request_of, tiny_data, tmp_path):
+    whole = make_plan(request_of(limit=None))
+    assert whole.notes[0] == "cub train: 4 images, published are 5,994: not the paper's data set"
+    assert len(whole.notes) == 4
+    assert not make_plan(request_of()).notes
+    for key in ("resnet50", "cub/resnet", "imagenet/resnet50"):
+        with pytest.raises(UsageError, match=f"--weights {key}=.*: expected DATASET/NETWORK=FILE"):
+            make_plan(request_of(weights={key: tmp_path / "net.yaml"}))
+    (tmp_path / "w.pth").write_text("root:x:0:0")
+    with pytest.raises(WeightsError, match=r"w\.pth: damaged, or not written by torch\.save"):
+        make_plan(request_of(weights={"cub/slim_resnet": tmp_path / "w.pth"}))
+    save_network(tmp_path / "w.safetensors", open_backbone("slim_resnet", num_classes=3), {})
+    with pytest.raises(UsageError, match=r"w\.safetensors: 3 classes, cub has 200"):
+        make_plan(request_of(weights={"cub/resnet50": tmp_path / "w.safetensors"}))
+    with pytest.raises(UsageError, match="--root cup=…: table1 has cub, stanford_cars"):
+        make_plan(request_of(roots={"cup": tmp_path}))
+    for name in ("CUB_200_2011", "stanford_cars"):
+        (tiny_data / name).rename(tiny_data / f"other_{name}")
+    with pytest.raises(DatasetError, match=r"(?s)cub: none of .* is below .*stanford_cars: none of"):
+        make_plan(request_of())
+
+
+def test_a_plan_refuses_networks_of_other_data(request_of, tmp_path):
+    request = request_of(datasets=("cub",))
+    file = request.out / "networks" / "cub" / "slim_vgg_gap.safetensors"
+    file.parent.mkdir(parents=True)
+    save_network(file, open_backbone("slim_vgg_gap", num_classes=200), {"data_fingerprint": "x"})
+    with pytest.raises(UsageError, match=r"vgg_gap\.safetensors was trained with another data_fingerprint \(x, now"):
+        make_plan(request)
