@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -280,4 +281,7 @@ def _fail(error: BaseException, code: int) -> None:
 def _plain(error: BaseException) -> str:
     from rich.markup import escape
 
-    return escape(str(error) or type(error).__name__)
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        text += ": the disk or its quota is full; finished files are kept. Free space and give the same command again"
+    return escape(text)

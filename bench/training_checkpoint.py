@@ -120,8 +120,8 @@ def save_training(file: Path, key: str, state: Mapping[str, Any]) -> None:
             torch.save({"format": STATE_FORMAT, "key": key, **state}, temporary)
     except (OSError, RuntimeError) as error:
         raise RunError(
-            f"cannot write the training state {file}: {error}. An earlier state is kept; free space or fix the "
-            "folder's rights, and give the same command again"
+            f"cannot write the training state {file}: {error}. An earlier state, if there is one, is kept; free "
+            "space or fix the folder's rights, and give the same command again"
         ) from error
 
 

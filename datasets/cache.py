@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +105,18 @@ class Writer:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append one record batch."""
-        if self._writer is None:
-            self._sink = pa.OSFile(str(self.folder / ROWS), "wb")
-            self._writer = pa.ipc.new_stream(self._sink, batch.schema)
-        self._writer.write_batch(batch)
+        with self._writable():
+            if self._writer is None:
+                self._sink = pa.OSFile(str(self.folder / ROWS), "wb")
+                self._writer = pa.ipc.new_stream(self._sink, batch.schema)
+            self._writer.write_batch(batch)
         self.rows += batch.num_rows
 
     def commit(self, meta: Mapping[str, Any]) -> None:
         """Write the description and rename the folder to its key, replacing a stale entry."""
-        self._close()
-        (self.folder / META).write_text(json.dumps({**meta, "rows": self.rows}, indent=1), encoding="utf-8")
+        with self._writable():
+            self._close()
+            (self.folder / META).write_text(json.dumps({**meta, "rows": self.rows}, indent=1), encoding="utf-8")
         for _ in range(READ_BACK_TRIES):
             try:
                 self.folder.rename(self.entry)
@@ -130,8 +133,21 @@ class Writer:
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._close()
+        with suppress(OSError):
+            self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """What was written is removed and the cache named where it cannot be written, as on a full disk."""
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            raise DatasetError(
+                f"cache folder {self.entry.parent} cannot be written ({error}); free space there, or set "
+                "CAMBENCH_CACHE to another folder"
+            ) from error
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -1,5 +1,6 @@
 """The command line: exit codes, readable errors, worked examples."""
 
+import errno
 import json
 import pickle
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from cambench.bench import cli
 from cambench.bench.cli import app, main
 
 VERBS = (
@@ -146,3 +148,16 @@ def test_help_is_quick_to_import():
     code = f"import cambench.bench.cli, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_full_disk_is_named(monkeypatch, capsys):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "out/run.json")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err
+    assert "No space left on device: 'out/run.json': the disk or its quota is full" in told
+    assert "Free space and give the same command again" in told

@@ -197,3 +197,21 @@ def test_gzip_reader_is_shared_by_threads(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda p: reader.pread(65_000, p), places))
     assert all(f == data[p : p + 65_000] for f, p in zip(found, places, strict=True))
+
+
+def test_a_full_disk_names_the_cache_and_leaves_nothing_there(own_cache, cub_replica):
+    """Files limited to 2 kB stand in for a full disk: both fail in the middle of a write."""
+    code = (
+        "import resource, signal, sys\n"
+        "from cambench.datasets.open import open_table\n"
+        "from cambench.datasets.schema import DatasetError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))\n"
+        "try:\n    open_table('cub', sys.argv[1])\n"
+        "except DatasetError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(cub_replica)], capture_output=True, text=True, check=True)
+    assert f"cache folder {own_cache}/datasets/cub cannot be written" in done.stdout
+    assert "File too large" in done.stdout
+    assert "set CAMBENCH_CACHE to another folder" in done.stdout
+    assert entries(own_cache) == []
