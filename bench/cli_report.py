@@ -45,6 +45,7 @@ def report(
         cambench report runs/first
     """
     from ..registry import load_plugin
+    from ..results.escape import visible
     from ..results.load import load_run
     from ..results.report import write_report
 
@@ -71,6 +72,8 @@ def report(
     if pictures and source is None:
         out.print(f"no pictures: {absent}", soft_wrap=True, markup=False, style="yellow")
     out.print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)", soft_wrap=True, markup=False)
+    for problem in loaded.problems:
+        out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
 
 
 def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str, Any]) -> tuple[Pictures | None, str]:

@@ -44,7 +44,8 @@ def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
         raise UsageError(f"no run folder among {' '.join(map(str, what))}; see 'cambench compare --help'")
     for run in runs:
         if not run.triples:
-            raise UsageError(f"{run.out} has no records yet")
+            why = f" ({'; '.join(run.problems[:2])})" if run.problems else ""
+            raise UsageError(f"{run.out} has no records yet{why}. Give the run's command again")
     return runs, patterns
 
 
@@ -99,8 +100,8 @@ def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
         numbers = [i for i, run in enumerate(runs) if pattern.startswith(f"{run.out}:")]
         if not numbers:
             raise UsageError(f"{pattern}: give FOLDER:TRIPLE for every triple, or folders and triples apart")
-        triples = runs[numbers[0]].triples
-        found += [(numbers[0], t) for t in _matching(pattern.partition(":")[2], triples)]
+        here = numbers[0]
+        found += [(here, t) for t in _matching(pattern.partition(":")[2], [runs[here]])]
     if folders and len({i for i, _ in found}) < len(runs):
         raise UsageError("give FOLDER:TRIPLE for every run, or folders and triples apart")
     if len(found) == 1:
@@ -118,7 +119,7 @@ def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
 
 
 def _one_run(run: Run, patterns: list[str]) -> list[str]:
-    chosen = [t for p in patterns for t in _matching(p, run.triples)]
+    chosen = [t for p in patterns for t in _matching(p, [run])]
     if len(chosen) < 2:
         raise UsageError(f"name at least two triples of {run.out} (or a second run folder); it has {_some(run)}")
     return chosen
@@ -139,19 +140,28 @@ def _shared(runs: list[Run], patterns: list[str]) -> list[str]:
 
 def _spread(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
     """Triples of the patterns, each in the run that has it."""
-    everything = list(dict.fromkeys(t for run in runs for t in run.triples))
-    chosen = [t for p in patterns for t in _matching(p, everything)]
+    chosen = [t for p in patterns for t in _matching(p, runs)]
     found = [(i, t) for t in chosen for i, run in enumerate(runs) if t in run.triples]
     if len(found) < 2:
         raise UsageError(f"{' '.join(patterns)} names only {found[0][1]} in {runs[found[0][0]].out}; name two")
     return found
 
 
-def _matching(pattern: str, triples: Sequence[str]) -> list[str]:
+def _matching(pattern: str, runs: Sequence[Run]) -> list[str]:
+    triples = list(dict.fromkeys(t for run in runs for t in run.triples))
     found = [t for t in triples if _fits(pattern, t)]
-    if not found:
-        raise UnknownNameError("triple", pattern, triples)
-    return found
+    if found:
+        return found
+    for run in runs:
+        # Planned, but no part of its records is whole.
+        without = [t for t in run.pending if _fits(pattern, t)]
+        if without:
+            of = run.manifest.canonical(without[0])
+            why = "; ".join(p for p in run.problems if of in p) or "it is not done"
+            raise UsageError(
+                f"{run.out} has no records of {without[0]} to compare: {why}. Give the run's command again"
+            )
+    raise UnknownNameError("triple", pattern, triples)
 
 
 def _fits(pattern: str, triple: str) -> bool:

@@ -15,7 +15,7 @@ from .columns import COLUMNS, Array
 from .errors import RecordError
 from .folder import read_manifest
 from .manifest import Failure, RunManifest, split_triple
-from .markers import ShardMark, read_marks
+from .markers import ShardMark, damaged_marks, read_marks
 from .parts import check_part, column_names, part_path, read_part
 
 Index = npt.NDArray[np.int64]
@@ -99,7 +99,9 @@ def load_run(out: str | Path) -> Run:
     """
     out = Path(out)
     manifest = read_manifest(out)
-    marks = {b: {m.shard: m for m in read_marks(out, b)} for b in {split_triple(t)[0] for t in manifest.triples}}
+    backbones = dict.fromkeys(split_triple(t)[0] for t in manifest.triples)
+    marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
+    unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
     canonical = list(dict.fromkeys(manifest.canonical(t) for t in manifest.triples))
     good: dict[str, list[int]] = {}
     problems: dict[str, list[str]] = {}
@@ -115,7 +117,7 @@ def load_run(out: str | Path) -> Run:
         pending=[t for t in manifest.triples if manifest.canonical(t) not in active],
         index=index,
         failures=[failures[i] for i in sorted(failures)],
-        problems=[line for triple in canonical for line in problems[triple]],
+        problems=[*unread, *(line for triple in canonical for line in problems[triple])],
         _shards=active,
     )
 

@@ -54,11 +54,15 @@ def read_mark(out: Path, backbone: str, shard: int) -> ShardMark | None:
 
 def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
     """All readable markers of a backbone, by shard."""
+    found = (read_mark(out, backbone, int(path.stem)) for path in _files(out, backbone))
+    return (mark for mark in found if mark is not None)
+
+
+def damaged_marks(out: Path, backbone: str) -> list[Path]:
+    """Files of the markers that cannot be read."""
+    return [path for path in _files(out, backbone) if read_mark(out, backbone, int(path.stem)) is None]
+
+
+def _files(out: Path, backbone: str) -> list[Path]:
     folder = out / "shards" / safe_name(backbone)
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
-        if re.fullmatch(r"\d+\.json", path.name):
-            mark = read_mark(out, backbone, int(path.stem))
-            if mark is not None:
-                yield mark
+    return [p for p in sorted(folder.iterdir()) if re.fullmatch(r"\d+\.json", p.name)] if folder.is_dir() else []

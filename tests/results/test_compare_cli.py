@@ -197,3 +197,18 @@ def test_a_run_compared_with_itself_says_so_once(call):
     assert "is compared with itself: every difference is zero" in output
     code, output = call("one", A, A)
     assert "compared with itself" in output
+
+
+def test_damaged_records_are_named_not_taken_for_unknown_triples(toy, tmp_path, monkeypatch, call):
+    out = fill(toy, tmp_path / "run", {A: 20, B: 45, C: 20})
+    for part in sorted((out / "records" / "net" / "cam" / "sigmoid").iterdir()):
+        part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(
+        UsageError, match=r"no records of net/cam/sigmoid to compare: .*part-00000.parquet: has 100 bytes"
+    ):
+        call(out, A, B)
+    marks = sorted((out / "shards" / "net").iterdir())
+    for mark in marks:
+        mark.write_text("{")
+    with pytest.raises(UsageError, match=rf"has no records yet \({marks[0]}: damaged.*Give the run's command again"):
+        call(out, A, C)
