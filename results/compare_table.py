@@ -20,6 +20,8 @@ from .scores import Metric
 
 WIDE = 10_000
 """Columns of a terminal on which any table fits."""
+WORD = 12
+"""Columns of a terminal for a word of a name that is kept in one piece."""
 CLASSES = 10
 """Classes of a printed table; the CSV has all."""
 MARKS = {"better": "▲ better", "worse": "▼ worse", "": "≈"}
@@ -62,7 +64,7 @@ def print_document(document: Document, console: Console) -> None:
         table, hidden = _table(grid, frozenset()), frozenset[str]()
         unbounded = console.options.update(max_width=WIDE)
         if grid.details and Measurement.get(console, unbounded, table).minimum > console.width:
-            table, hidden = _table(grid, grid.details), grid.details
+            table, hidden = _table(grid, grid.details, gap=0), grid.details
         console.print(table)
         if hidden:
             console.print(
@@ -72,20 +74,22 @@ def print_document(document: Document, console: Console) -> None:
         console.print(Text(visible(note)), soft_wrap=True)
 
 
-def _table(grid: Grid, hidden: frozenset[str]) -> Table:
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(grid: Grid, hidden: frozenset[str], gap: int = 1) -> Table:
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, gap, 0, 0))
     shown = [i for i, head in enumerate(grid.head) if head not in hidden]
     rows = [[_text(row[i], numbers=i >= grid.names) for i in shown] for row in grid.rows]
     for k, i in enumerate(shown):
         numbers = i >= grid.names
         # An interval has a space inside: without its width as the least one, it would count as two words and be cut.
-        lines = [line for row in rows for line in row[k].plain.split("\n")] if numbers else []
+        # A name wraps between its words; only a very long word is folded.
+        lines = [line for row in rows for line in (row[k].plain.split("\n") if numbers else row[k].plain.split())]
+        least = max(map(cell_len, lines), default=None)
         table.add_column(
             Text(visible(grid.head[i])),
             justify="right" if numbers else "left",
             overflow="fold",
             no_wrap=numbers,
-            min_width=max(map(cell_len, lines), default=None),
+            min_width=least if numbers or least is None else min(least, WORD),
         )
     for row in rows:
         table.add_row(*row)

@@ -285,3 +285,27 @@ def test_a_narrow_terminal_leaves_detail_columns_out_and_cuts_no_number():
     assert "Not shown in 40 columns: p, test" in shown[40]
     assert "0.4573" in shown[80]
     assert "Not shown" not in shown[80]
+
+
+def test_eighty_columns_break_no_word_of_a_name():
+    names = ("MaxBoxAccV2 ↑", "GT-known Loc ↑", "Evidence Prec ↑")
+    interval = "99.67 [97.67, 100.00]"
+    rows = [
+        (Cell(n), Cell(interval), Cell(interval), Cell("-30.67 [-30.39, -30.57]"), Cell("<0.0001"), Cell("▲ better"))
+        for n in names
+    ]
+    head = ("Metric", "first", "second", "difference", "p (Holm)", "test", "")
+    rows = [(*row[:5], Cell("paired bootstrap"), row[5]) for row in rows]
+    console = Console(file=io.StringIO(), width=80)
+    print_document(Document("Comparison", [Grid("b against a", head, rows, details=frozenset({"test"}))]), console)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("MaxBoxAccV2", "GT-known", "Evidence", "[97.67, 100.00]", "[-30.39, -30.57]", "<0.0001"):
+        assert shown.count(word) >= 1, word
+
+
+def test_a_name_longer_than_the_terminal_is_folded_not_cut():
+    name = "x" * 70
+    console = Console(file=io.StringIO(), width=40)
+    print_document(Document("Comparison", [Grid("t", ("Class", "a"), [(Cell(name), Cell("12.00"))])]), console)
+    assert console.file.getvalue().count("x") == 70
