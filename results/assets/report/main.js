@@ -1,10 +1,11 @@
 // The page: facts, theme, links, and the three parts.
 const THEMES = ["system", "light", "dark"];
-const systemDark = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = matchMedia("(prefers-color-scheme: dark)"), printed = matchMedia("print");
 let theme = "system";
 
 function applyTheme() {
-  const dark = theme === "dark" || (theme === "system" && systemDark.matches);
+  // Paper is light, whatever the screen.
+  const dark = !printed.matches && (theme === "dark" || (theme === "system" && systemDark.matches));
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   byId("theme").textContent = `Theme: ${theme}`;
 }
@@ -33,10 +34,11 @@ function start() {
   byId("notes").append(...DATA.notes.map((note) => el("li", {}, note)));
   const syncs = [startBoard(), startCharts(), startExplorer()];
   byId("theme").addEventListener("click", switchTheme);
-  systemDark.addEventListener("change", () => {
-    applyTheme();
-    drawCharts();
-  });
+  for (const medium of [systemDark, printed])
+    medium.addEventListener("change", () => {
+      applyTheme();
+      drawCharts();
+    });
   for (const button of document.querySelectorAll("[data-goto]"))
     button.addEventListener("click", () => {
       byId(button.dataset.goto).scrollIntoView();

@@ -33,6 +33,27 @@ def test_fits_and_contrasts(page, settle, width, scheme):
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_paper_is_light_and_shows_every_column(page, settle):
+    """A4 landscape, 10 mm margins: 1047 CSS pixels; on the screen the same table scrolls within 75 % of the height."""
+    media = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    size = {"width": 1047, "height": 718, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        settle()
+        assert page.execute_script("return document.documentElement.dataset.theme") == "light"
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 1047
+        table = page.find_element(By.CSS_SELECTOR, "#leaderboard .scroll")
+        hidden = "return [arguments[0].scrollWidth - arguments[0].clientWidth, getComputedStyle(arguments[0]).overflow]"
+        assert page.execute_script(hidden, table) == [0, "visible"]
+        assert not page.find_element(By.ID, "q").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    settle()
+    assert page.find_element(By.ID, "q").is_displayed()
+
+
 def test_every_control_has_a_name(page):
     unnamed = """const all = document.querySelectorAll("button, input, select, canvas:not(.chart canvas)");
       const named = (e) => e.getAttribute("aria-label") || e.labels?.length || e.textContent.trim();
