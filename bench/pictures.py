@@ -82,11 +82,15 @@ def _single(images: Images) -> Iterator[ImageLike]:
         for one in images:
             yield from _single(one)
     else:
-        raise UsageError(f"images: got a {type(images).__name__}; expected {FORMS}")
+        raise UsageError(f"images: got {type(images).__name__}; expected {FORMS}")
 
 
 def _rgb(image: ImageLike) -> Image.Image:
     if isinstance(image, str | Path):
+        if str(image).startswith(("http:/", "https:/")):
+            raise UsageError("an address; download it and give the file")
+        if Path(image).expanduser().is_dir():
+            raise UsageError(f"a folder; give its pictures, e.g. sorted(Path({str(image)!r}).glob('*.jpg'))")
         return to_rgb(open_picture({"bytes": None, "path": str(Path(image).expanduser())}))
     if isinstance(image, Image.Image):
         return to_rgb(image)
