@@ -78,7 +78,10 @@ def run(
     ] = None,
     head_weights: Annotated[
         list[str] | None,
-        typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; trained during the run where absent."),
+        typer.Option(
+            help="Branch FILE (else trained during the run). Where a run has several, BACKBONE=FILE, BRANCH=FILE or "
+            "BACKBONE:BRANCH=FILE, BRANCH being sigmoid or semantic; may be repeated."
+        ),
     ] = None,
     softmax_weights: Annotated[
         list[str] | None,

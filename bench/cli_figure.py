@@ -37,7 +37,10 @@ RunDir = Annotated[
 Weights = Annotated[
     list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
 ]
-HeadWeights = Annotated[list[str] | None, typer.Option(help="Sigmoid branch FILE or BACKBONE=FILE; may be repeated.")]
+HeadWeights = Annotated[
+    list[str] | None,
+    typer.Option(help="Branch FILE, BACKBONE=FILE or [BACKBONE:]BRANCH=FILE (sigmoid, semantic); may be repeated."),
+]
 SoftmaxWeights = Annotated[
     list[str] | None, typer.Option(help="Softmax head FILE or BACKBONE=FILE, in place of the network's own.")
 ]

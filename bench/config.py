@@ -35,8 +35,8 @@ class RunConfig(BaseModel):
     weights: dict[str, Path] = Field(default_factory=dict)
     """Backbone -> weights file; the key ``*`` serves a run with one backbone."""
     head_weights: dict[str, Path] = Field(default_factory=dict)
-    """Backbone -> checkpoint of its sigmoid branch (``cambench train head``), ``BACKBONE:semantic`` -> of its
-    token-semantic one; trained during the run where absent."""
+    """``BACKBONE:BRANCH`` -> checkpoint of ``cambench train head`` (branch ``sigmoid`` or ``semantic``). ``BRANCH``
+    serves a run with one backbone, ``BACKBONE`` or ``*`` one that reads one branch; trained where absent."""
     softmax_weights: dict[str, Path] = Field(default_factory=dict)
     """Backbone -> checkpoint of its softmax head (``cambench train head --branch softmax``), in place of its own."""
     pretrained: bool = True

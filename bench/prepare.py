@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from .recipe import HeadRecipe
 from .recipe_files import auto_recipe, load_recipe
 from .training import feature_source, image_source, load_head, save_head, train_head
 from .training_data import ImageSource
+
+HEAD_BRANCHES: tuple[Branch, ...] = ("sigmoid", "semantic")
+"""Branches that ``--head-weights`` gives; the softmax branch has an option of its own."""
 
 
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
@@ -51,9 +54,48 @@ def check_names(config: RunConfig, names: Sequence[str]) -> None:
     given = {"--weights": config.weights, "--head-weights": config.head_weights}
     for flag, files in {**given, "--softmax-weights": config.softmax_weights}.items():
         for key, file in files.items():
-            known = (*names, "*", *((f"{n}:semantic" for n in names) if flag == "--head-weights" else ()))
+            known = [*names, "*"]
+            if flag == "--head-weights":
+                known += [*HEAD_BRANCHES, *(f"{n}:{b}" for n in names for b in HEAD_BRANCHES)]
             if key not in known:
                 raise UsageError(f"{flag} {key}={file}: no triple has the backbone {key!r}, only {', '.join(names)}")
+
+
+def head_files(
+    name: str, files: Mapping[str, Path], branches: Collection[Branch], only_one: bool
+) -> dict[Branch, Path]:
+    """The ``--head-weights`` file of each branch beside the softmax one that a network's triples read.
+
+    Args:
+        files: By ``BACKBONE:BRANCH``; by ``BRANCH``, by ``BACKBONE``, or ``*``, where these can mean one thing only.
+
+    Raises:
+        UsageError: A file without a backbone although the run has several, or without a branch although ``name``
+            reads two.
+    """
+    wanted = [b for b in HEAD_BRANCHES if b in branches]
+    found: dict[Branch, Path] = {b: files[f"{name}:{b}"] for b in wanted if f"{name}:{b}" in files}
+    for branch in wanted:
+        if branch in files and branch not in found:
+            if not only_one:
+                file = files[branch]
+                raise UsageError(
+                    f"--head-weights {branch}={file}: the run has several backbones; write "
+                    f"--head-weights BACKBONE:{branch}={file}"
+                )
+            found[branch] = files[branch]
+    plain = _file_for(name, files, only_one, "--head-weights") if wanted else None
+    if plain is not None:
+        left = [b for b in wanted if b not in found]
+        if not left:
+            raise UsageError(f"--head-weights {plain}: {name} has a file for every branch already; leave one out")
+        if len(left) > 1:
+            raise UsageError(
+                f"--head-weights {plain}: the triples of {name} read the branches {' and '.join(left)}; write "
+                + " or ".join(f"--head-weights {'' if only_one else name + ':'}{b}={plain}" for b in left)
+            )
+        found[left[0]] = plain
+    return found
 
 
 def classes_fit(num_classes: int, table: SampleTable) -> bool:
@@ -84,13 +126,18 @@ class HeadKeeper:
 
         Raises:
             DatasetError: A branch must be trained and the data set has no ``train`` split here.
+            UsageError: As ``head_files``.
             RunError: Training diverged.
         """
         records: dict[str, BranchRecord] = {}
         self._source = None
+        files = head_files(name, self._config.head_weights, branches, self._only_one)
+        softmax = _file_for(name, self._config.softmax_weights, self._only_one, "--softmax-weights")
+        if softmax is not None:
+            files["softmax"] = softmax
         for branch in branches:
             training: Mapping[str, Any] | None = None
-            if (file := self._head_file(name, branch)) is not None:
+            if (file := files.get(branch)) is not None:
                 training = load_head(file, backbone, branch)
                 source = f"file {file.name}"
                 check_labels(backbone, self._table, name)
@@ -106,13 +153,6 @@ class HeadKeeper:
                 training=dict(training) if training is not None else None,
             )
         return records
-
-    def _head_file(self, name: str, branch: Branch) -> Path | None:
-        if branch == "softmax":
-            return _file_for(name, self._config.softmax_weights, self._only_one, "--softmax-weights")
-        if branch == "semantic":
-            return self._config.head_weights.get(f"{name}:semantic")
-        return _file_for(name, self._config.head_weights, self._only_one, "--head-weights")
 
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
         kept = self._config.out / "heads" / f"{safe_name(name)}.{branch}.safetensors"

@@ -36,7 +36,16 @@ from .measures import choose_measures, foreign_code, measure_record, measures_ke
 from .memory import is_out_of_memory, memory_error
 from .onepass import BatchScores, Columns, OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
-from .prepare import HeadKeeper, backbone_record, check_labels, check_names, open_network, torch_determinism
+from .prepare import (
+    HEAD_BRANCHES,
+    HeadKeeper,
+    backbone_record,
+    check_labels,
+    check_names,
+    head_files,
+    open_network,
+    torch_determinism,
+)
 from .progress import progress
 from .result import RunResult
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
@@ -91,6 +100,7 @@ class _Runner:
         plans = {name: plan for name, plan in plans.items() if plan.triples}
         for name in plans:
             check_labels(networks[name], table, name)
+            head_files(name, config.head_weights, self._branches(name, plans), only_one=len(names) == 1)
         self.measures = choose_measures(config.metrics, table)
         manifest = self._manifest(table, plans)
         keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
@@ -120,14 +130,15 @@ class _Runner:
         network: Backbone,
         plans: Mapping[str, BackbonePlan],
     ) -> None:
-        branches: list[Branch] = ["softmax"]
-        others: tuple[Branch, ...] = ("sigmoid", "semantic")
-        branches += [b for b in others if name in needs_branch(plans, self.protocol, b)]
-        found = keeper.ensure(name, network, branches)
+        found = keeper.ensure(name, network, self._branches(name, plans))
         record = backbone_record(network)
         record.branches = found
         record.title = BACKBONES.get(name).title if name in BACKBONES else name
         store.add_backbone(name, record)
+
+    def _branches(self, name: str, plans: Mapping[str, BackbonePlan]) -> list[Branch]:
+        """The branches of a network that its triples or their fidelity scores read."""
+        return ["softmax", *(b for b in HEAD_BRANCHES if name in needs_branch(plans, self.protocol, b))]
 
     def _pass(
         self, store: RunStore, table: SampleTable, network: Backbone, plan: BackbonePlan, timings: Timings

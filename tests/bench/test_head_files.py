@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from cambench.bench.cli import app
 from cambench.bench.config import RunConfig
 from cambench.bench.errors import UsageError
+from cambench.bench.prepare import head_files
 from cambench.bench.run import run
 
 RECIPE = """name: tiny
@@ -81,3 +82,45 @@ def test_a_file_for_a_network_that_no_triple_has_is_refused(settings, tmp_path, 
     config = RunConfig.create(**{**settings, field: {"slim_resnett": tmp_path / "w.safetensors"}})
     with pytest.raises(UsageError, match=r"--\S*weights slim_resnett=.*only slim_resnet"):
         run(config)
+
+
+BOTH = ("softmax", "sigmoid", "semantic")
+
+
+@pytest.mark.parametrize(
+    ("given", "branches", "expected"),
+    [
+        ({"*": "f"}, BOTH[:2], {"sigmoid": "f"}),
+        ({"*": "f"}, ("softmax", "semantic"), {"semantic": "f"}),
+        ({"net": "f"}, ("softmax", "semantic"), {"semantic": "f"}),
+        ({"*": "f"}, ("softmax",), {}),
+        ({"semantic": "f"}, BOTH, {"semantic": "f"}),
+        ({"semantic": "f", "*": "g"}, BOTH, {"semantic": "f", "sigmoid": "g"}),
+        ({"net:sigmoid": "f", "semantic": "g"}, BOTH, {"sigmoid": "f", "semantic": "g"}),
+        ({"net": "f", "net:semantic": "g"}, BOTH, {"sigmoid": "f", "semantic": "g"}),
+    ],
+)
+def test_a_head_file_goes_to_the_branch_it_is_for(given, branches, expected):
+    assert head_files("net", given, branches, only_one=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "only_one", "message"),
+    [
+        ({"*": "f"}, True, r"branches sigmoid and semantic; .* sigmoid=f or --head-weights semantic=f"),
+        ({"net": "f"}, False, r"--head-weights net:sigmoid=f or --head-weights net:semantic=f"),
+        ({"semantic": "f"}, False, "several backbones; write --head-weights BACKBONE:semantic=f"),
+        ({"*": "f", "sigmoid": "g", "semantic": "h"}, True, "a file for every branch already"),
+    ],
+)
+def test_a_head_file_that_could_be_for_either_branch_is_refused(given, only_one, message):
+    with pytest.raises(UsageError, match=message):
+        head_files("net", given, BOTH, only_one)
+
+
+def test_an_ambiguous_head_file_is_refused_before_the_run_starts(settings, tmp_path):
+    triples = ("timm:test_vit/gradcam/sigmoid", "timm:test_vit/tscam/token_semantic")
+    fields = {**settings, "triples": triples, "pretrained": False, "head_weights": tmp_path / "h.safetensors"}
+    with pytest.raises(UsageError, match="timm:test_vit read the branches sigmoid and semantic"):
+        run(**fields)
+    assert not settings["out"].exists()

@@ -70,7 +70,7 @@ def test_a_vision_transformer_from_training_to_tables(settings: dict[str, Any], 
     images = torch.randn(1, 3, 224, 224)
     logits = {b: net.head(b)(net.features(images)) for b in files}  # type: ignore[arg-type]
     assert len({tuple(v.flatten().tolist()) for v in logits.values()}) == 3
-    heads = {NAME: files["sigmoid"], f"{NAME}:semantic": files["semantic"]}
+    heads = {branch: files[branch] for branch in ("sigmoid", "semantic")}
     again = run(
         **{
             **options,
