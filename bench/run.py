@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -172,15 +173,16 @@ class _Runner:
                 f"{plan.name}: {len(plan.maps)} maps", sum(len(store.manifest.rows_of(s)) for s in todo)
             ) as bar:
                 for shard in todo:
+                    before = Counter(engine.notes)
                     rows, failures = self._shard(engine, table, store.manifest, shard, bar.advance)
                     sample = self.clock.flush()
                     stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
-                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, stages)
+                    notes = engine.notes - before
+                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, stages, notes)
                     samples.append(sample)
         finally:
             engine.close()
-        for note, batches in engine.notes.items():
-            store.manifest.settings.setdefault("notes", {})[f"{plan.name}: {note}"] = f"{batches} forwards"
+        for note in engine.notes:
             warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
         seconds = time.monotonic() - begun
         self.durations[f"pass {plan.name}"] = seconds

@@ -15,7 +15,7 @@ from .columns import COLUMNS, Array
 from .errors import RecordError
 from .folder import read_manifest
 from .manifest import Failure, RunManifest, split_triple
-from .markers import ShardMark, damaged_marks, read_marks
+from .markers import ShardMark, counted, damaged_marks, read_marks
 from .parts import check_part, column_names, part_path, read_part
 
 Index = npt.NDArray[np.int64]
@@ -33,6 +33,7 @@ class Run:
         index: Data-set rows (n,) of the images, ascending.
         failures: Images that could not be evaluated.
         problems: What is wrong with the folder, for people: damaged parts, shards that are not done.
+        notes: What was computed otherwise than asked for, for people.
     """
 
     out: Path
@@ -43,6 +44,7 @@ class Run:
     failures: list[Failure]
     problems: list[str]
     _shards: dict[str, list[int]] = field(repr=False)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def image_ids(self) -> npt.NDArray[Any]:
@@ -119,6 +121,7 @@ def load_run(out: str | Path) -> Run:
         failures=[failures[i] for i in sorted(failures)],
         problems=[*unread, *(line for triple in canonical for line in problems[triple])],
         _shards=active,
+        notes=[f"{b}: {note} ({n} forwards)" for b in backbones for note, n in counted(marks[b].values()).items()],
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +33,8 @@ class ShardMark(BaseModel):
     failures: list[Failure] = Field(default_factory=list)
     stages: dict[str, float] = Field(default_factory=dict)
     """Stage -> seconds spent on this shard."""
+    notes: dict[str, int] = Field(default_factory=dict)
+    """What had to be computed otherwise than asked for -> forwards concerned."""
 
 
 def mark_path(out: Path, backbone: str, shard: int) -> Path:
@@ -56,6 +59,11 @@ def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
     """All readable markers of a backbone, by shard."""
     found = (read_mark(out, backbone, int(path.stem)) for path in _files(out, backbone))
     return (mark for mark in found if mark is not None)
+
+
+def counted(marks: Iterable[ShardMark]) -> Counter[str]:
+    """The notes of several shards -> forwards concerned."""
+    return sum((Counter(mark.notes) for mark in marks), Counter())
 
 
 def damaged_marks(out: Path, backbone: str) -> list[Path]:

@@ -148,6 +148,7 @@ def _notes(run: Run) -> list[str]:
     manifest = run.manifest
     notes = _some("image left out", [f"{f.image_id} (row {f.index}): {f.reason}" for f in run.failures])
     notes += _some("problem", [line.replace(f"{run.out}/", "") for line in run.problems])
+    notes += run.notes
     notes += _some("no records", run.pending)
     reasons: dict[str, list[str]] = {}
     for triple, why in manifest.skipped.items():

@@ -274,6 +274,7 @@ def _notes(merged: Merged, footnotes: Footnotes, stats: Standing | None, measure
     notes += _some("image left out", [f"{f.image_id} (row {i}): {f.reason}" for i, f in sorted(failures.items())])
     for run in merged.runs:
         notes += _some("problem", [line.replace(f"{run.out}/", "") for line in run.problems])
+        notes += [visible(note) for note in run.notes]
         notes += _some("no records", run.pending)
         # Many triples are skipped for one reason; say each reason once.
         reasons: dict[str, list[str]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from .errors import RecordError, RunMismatchError
 from .folder import MANIFEST_NAME, check_folder, wait_for
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
-from .markers import ShardMark, read_mark, read_marks, write_mark
+from .markers import ShardMark, counted, read_mark, read_marks, write_mark
 from .names import plain_text
 from .parts import PartMark, check_part, part_path, write_part
 from .timing_schema import BackboneTiming, StageTiming, Timings
@@ -113,6 +114,7 @@ class RunStore:
         rows: Mapping[str, Mapping[str, Array]],
         failures: Iterable[FailedImage] = (),
         stages: Mapping[str, float] | None = None,
+        notes: Mapping[str, int] | None = None,
     ) -> None:
         """Write one shard: a part per canonical triple, then its marker.
 
@@ -123,6 +125,7 @@ class RunStore:
                 images of the shard failed.
             failures: Images of the shard that have no row.
             stages: Stage -> seconds spent on this shard.
+            notes: What had to be computed otherwise than asked for -> forwards concerned.
 
         Raises:
             RecordError: A column is missing or misshapen, a triple is an alias, or the rows and failures together are
@@ -155,6 +158,8 @@ class RunStore:
             parts=parts,
             failures=_union([*(old.failures if old else ()), *failed]),
             stages=dict(stages or {}),
+            # Parts that stay keep their notes.
+            notes=dict(Counter(old.notes if old and parts.keys() - checked.keys() else {}) | Counter(notes or {})),
         )
         write_mark(self.out, backbone, mark)
 
@@ -167,7 +172,7 @@ class RunStore:
         return {t: shards for t, shards in lacking.items() if shards}
 
     def finish(self, *, durations_s: Mapping[str, float] | None = None, timings: Timings | None = None) -> RunManifest:
-        """Write the closing ``run.json`` (rank 0 after all ranks are through): failures, durations, timings.
+        """Write the closing ``run.json`` (rank 0 after all ranks are through): failures, notes, durations, timings.
 
         Durations add to those of earlier runs on the folder. Stage timings that ``timings`` lacks come from the shards.
         """
@@ -180,8 +185,10 @@ class RunStore:
         for backbone, timing in measured.backbones.items():
             if not timing.stages:
                 measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
+        notes = {f"{b}: {note}": f"{n} forwards" for b, found in marks.items() for note, n in counted(found).items()}
         self.manifest = self.manifest.model_copy(
             update={
+                "settings": self.manifest.settings | ({"notes": notes} if notes else {}),
                 "failures": _union([f for found in marks.values() for m in found for f in m.failures]),
                 "durations_s": spent,
                 "timings": measured,

@@ -44,6 +44,8 @@ def closing_table(run: Run, console: Console | None = None) -> None:
         _line(console, f"left out: {failure.image_id} (row {failure.index}): {failure.reason}")
     if len(run.failures) > LISTED:
         _line(console, f"left out: {len(run.failures) - LISTED} more images, see {run.out / 'run.json'}")
+    for note in run.notes:
+        _line(console, f"note: {note}")
     for problem in run.problems[:LISTED]:
         _line(console, f"problem: {problem}")
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import json
+from typing import Any
+
+import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
+import cambench
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.heads import GapLinear
 from cambench.bench.onepass import OnePass
+from cambench.bench.run import run
 from cambench.bench.stages import StageClock
 from cambench.bench.triples import Triple
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
+from cambench.results.load import load_run
+from cambench.results.report import write_report
+from cambench.results.store import RunStore
+from cambench.results.terminal import closing_table
 
 CPU = torch.device("cpu")
+NOTE = "float16 overflows in the network: the batches concerned were computed in float32"
 
 
 class Watched(SplitNetwork):
@@ -67,3 +80,44 @@ def test_rescoring_takes_the_main_forward() -> None:
     # The image, the masked images of four channels in chunks, the masked image of the fidelity scores.
     assert len(net.seen) >= 3
     assert set(net.seen) == {(True, torch.bfloat16)}
+
+
+def test_a_runs_note_of_an_overflow_outlives_an_interruption(settings: dict[str, Any], monkeypatch: Any) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.ReLU())
+    with torch.no_grad():
+        body[0].weight.mul_(1e6)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 12))
+    cambench.wrap(name="overflowing", features=body, head=head, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    fields = {**settings, "triples": ("overflowing/{gradcam,center}/softmax",), "dtype": "float16"}
+    cut = {**fields, "out": settings["out"].with_name("cut")}
+    with pytest.warns(RuntimeWarning, match="float16 overflows"):
+        run(**fields)
+
+    write = RunStore.write_shard
+
+    def interrupted(store: RunStore, backbone: str, shard: int, *more: Any) -> None:
+        write(store, backbone, shard, *more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write_shard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(**cut)
+    assert sum("float16 overflows" in note for note in load_run(cut["out"]).notes) == 1, "said before the end, too"
+    with pytest.warns(RuntimeWarning, match="float16 overflows"):
+        run(**cut)
+    run(**cut)  # nothing is left to do: the note stays
+    notes = [json.loads((f["out"] / "run.json").read_text())["settings"]["notes"] for f in (fields, cut)]
+    assert notes[0] == notes[1]
+    # Three batches: one forward of the images, one of the two masked images each.
+    [(note, forwards)] = notes[0].items()
+    assert note == f"overflowing: {NOTE}"
+    assert int(forwards.split()[0]) >= 3
+    for name in ("scores.md", "leaderboard.tex", "leaderboard.md"):
+        assert "float16 overflows in the network" in (cut["out"] / name).read_text()
+    assert (cut["out"] / "scores.md").read_bytes() == (fields["out"] / "scores.md").read_bytes()
+    said = io.StringIO()
+    closing_table(load_run(cut["out"]), Console(file=said, width=200))
+    assert f"note: overflowing: {NOTE}" in said.getvalue()
+    assert "float16 overflows in the network" in write_report(cut["out"], cut["out"] / "r.html").read_text()
