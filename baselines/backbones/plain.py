@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -15,6 +15,10 @@ from .timm_net import TimmBackbone
 from .wrapped import PROBE_SIZE, WrappedNetwork
 
 Split = tuple[nn.Module, nn.Module]
+CLASS_TOKEN_ADVICE = (
+    "take the same network from timm: model=timm.create_model('vit_base_patch16_224', pretrained=True), "
+    "or by name, model='timm:vit_base_patch16_224'"
+)
 
 
 def backbone_of(
@@ -61,13 +65,19 @@ def _agreeing_split(model: nn.Module, name: str) -> Split:
     like = next(net.parameters(), torch.empty(0))
     probe = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(like)
     advice = "name its parts: cambench.wrap(name=…, features=…, head=…, mean=…, std=…)"
+    called: set[nn.Module] = set()
+    hooks = [child.register_forward_hook(lambda module, *_: called.add(module)) for child in net.children()]
     with torch.no_grad():
         try:
             logits = net(probe.clone())
         except Exception as error:
             reason = f"it fails on images of shape {tuple(probe.shape)} ({type(error).__name__}: {error})"
             raise unsupported(name, f"{reason}; {advice}") from error
-        for features, head in _splits(net):
+        for hook in hooks:
+            hook.remove()
+        if hasattr(net, "class_token"):
+            raise unsupported(name, f"its class token stays inside the network; {CLASS_TOKEN_ADVICE}")
+        for features, head in _splits(net, called):
             if isinstance(logits, Tensor) and _agrees(features, head, probe, logits):
                 return features, head
     raise unsupported(name, f"no split into features and head gives the logits of its own forward; {advice}")
@@ -77,12 +87,12 @@ def _agrees(features: nn.Module, head: nn.Module, probe: Tensor, logits: Tensor)
     try:
         made = features(probe.clone())
         return isinstance(made, Tensor) and made.ndim == 4 and made.shape[-1] > 1 and close(head(made), logits)
-    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError):
+    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, AssertionError):
         # A candidate that the network was not built for.
         return False
 
 
-def _splits(net: nn.Module) -> Iterator[Split]:
+def _splits(net: nn.Module, called: set[nn.Module]) -> Iterator[Split]:
     features, classifier = getattr(net, "features", None), getattr(net, "classifier", None)
     if isinstance(features, nn.Module) and isinstance(classifier, nn.Module):
         pool = getattr(net, "avgpool", None)
@@ -92,14 +102,31 @@ def _splits(net: nn.Module) -> Iterator[Split]:
                 yield body, nn.Sequential(pooling, nn.Flatten(), classifier)
                 yield body, nn.Sequential(pooling, classifier)
         yield features, nn.Sequential(classifier, nn.Flatten())
-    children = dict(net.named_children())
+    # Auxiliary classifiers stand among the children and are not called outside training.
+    children = {name: child for name, child in net.named_children() if child in called}
     names = list(children)
     for at in (i for i, n in enumerate(names) if isinstance(children[n], nn.AdaptiveAvgPool2d)):
-        body = nn.Sequential(*(children[n] for n in names[:at]))
+        body = nn.Sequential(*_own_transform(net), *(children[n] for n in names[:at]))
         yield body, nn.Sequential(children[names[at]], nn.Flatten(), *(children[n] for n in names[at + 1 :]))
     if names:
         body = nn.Sequential(*(children[n] for n in names[:-1]))
         yield body, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), children[names[-1]])
+
+
+class _Transform(nn.Module):
+    """The change of normalisation that GoogLeNet and Inception v3 of torchvision begin with; it has no parameters."""
+
+    def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._transform = transform
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._transform(images)
+
+
+def _own_transform(net: nn.Module) -> list[nn.Module]:
+    transform = getattr(net, "_transform_input", None)
+    return [_Transform(transform)] if callable(transform) else []
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -127,13 +127,16 @@ TORCHVISION = [
     "mobilenet_v3_small",
     "shufflenet_v2_x0_5",
     "regnet_y_400mf",
+    "mnasnet0_5",
+    "googlenet",
 ]
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_plain_torchvision_networks_keep_their_logits(name, noise):
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(num_classes=5).eval()
+    options = {"init_weights": False, "transform_input": True} if name == "googlenet" else {}
+    model = getattr(torchvision.models, name)(num_classes=5, **options).eval()
     one = cambench.explain(model, noise, head="softmax", batch_size=2)
     pixels = one.images.float() / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -141,6 +144,18 @@ def test_plain_torchvision_networks_keep_their_logits(name, noise):
         expected = model((pixels - mean) / std).double().softmax(1)
     torch.testing.assert_close(one.probability, expected.max(1).values, rtol=1e-4, atol=1e-6)
     assert one.low_res.shape[0] == 3
+
+
+def test_a_class_token_network_of_torchvision_is_pointed_to_timm(noise):
+    """The message's own words are run, with a small network of the same family in place of ViT-B/16."""
+    small = {"image_size": 224, "patch_size": 32, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    with pytest.raises(UnsupportedNetworkError, match="class token") as refused:
+        cambench.explain(torchvision.models.VisionTransformer(**small), noise, head="softmax")
+    [words] = re.findall(r"model=(timm\.create_model\(.*?\))", str(refused.value))
+    assert timm.is_model(*re.findall(r"'timm:(\w+)'", str(refused.value)))
+    words = words.replace("vit_base_patch16_224", "test_vit").replace("pretrained=True", "pretrained=False")
+    one = cambench.explain(eval(words, {"timm": timm}), noise, head="softmax")
+    assert one.low_res.shape == (3, 14, 14)
 
 
 def test_plain_timm_network_is_the_one_by_name(noise):
