@@ -70,12 +70,12 @@ def pareto_figure(merged: Merged, metric: Metric, groups: Mapping[str, Sequence[
     """
     columns = min(COLUMNS, len(groups))
     rows = math.ceil(len(groups) / columns)
-    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     names = [split_triple(p.triple) for points in groups.values() for p in points]
     cams, heads = (list(dict.fromkeys(n[i] for n in names)) for i in (1, 2))
-    palette = colormaps["tab20" if len(cams) > 10 else "tab10"]
-    colours = {cam: palette(i % palette.N) for i, cam in enumerate(cams)}
+    palette = [c for name in (("tab20", "tab20b") if len(cams) > 10 else ("tab10",)) for c in _colours(name)]
+    colours = {cam: palette[i % len(palette)] for i, cam in enumerate(cams)}
     markers = {head: MARKERS[i % len(MARKERS)] for i, head in enumerate(heads)}
     for ax, (backbone, points) in zip(axes, groups.items(), strict=False):
         _panel(ax, merged, metric, points, colours, markers)
@@ -95,8 +95,26 @@ def pareto_figure(merged: Merged, metric: Metric, groups: Mapping[str, Sequence[
         ),
         Line2D([], [], color="0.4", lw=1, label="best at its cost"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), fontsize=8, frameon=False)
+    _legend(figure, handles)
     return figure
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Below the panels, in as many columns as the figure is wide for; the figure grows by its height."""
+    width, height = figure.get_size_inches()
+    for columns in range(min(6, len(handles)), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+        figure.draw_without_rendering()
+        extent = legend.get_window_extent()
+        if columns == 1 or extent.width <= figure.bbox.width:
+            figure.set_size_inches(width, height + extent.height / figure.dpi)
+            return
+        legend.remove()
+
+
+def _colours(name: str) -> list[tuple[float, float, float, float]]:
+    palette = colormaps[name]
+    return [palette(i) for i in range(palette.N)]
 
 
 def _panel(

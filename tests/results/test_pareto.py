@@ -86,6 +86,26 @@ def test_the_figure_has_every_point_once_and_its_interval(toy, tmp_path):
     assert r"\$x\$ <b>" in labels
 
 
+@pytest.mark.parametrize("methods", [3, 31])
+def test_the_legend_is_inside_the_figure_and_colours_differ(toy, tmp_path, methods):
+    merged = timed_run(toy, tmp_path / "run")
+    manifest = merged.manifest("net/cam/softmax")
+    title = "Guided back-propagation"
+    for k in range(methods):
+        manifest.cams[f"m{k}"] = manifest.cams["cam"].model_copy(update={"title": f"{title} {k}"})
+        merged._home[f"net/m{k}/softmax"] = merged._home["net/cam/softmax"]
+    metric = next(m for m in merged.metrics if m.name == "pxap")
+    points = [Point(f"net/{name}/softmax", 1.0, 50.0) for name in ("cam", *(f"m{k}" for k in range(methods)))]
+    figure = pareto_figure(merged, metric, {"net": points}, "cost")
+    figure.draw_without_rendering()
+    legend, (ax,) = figure.legends[0].get_window_extent(), figure.axes
+    assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= legend.y0 < legend.y1 <= ax.get_window_extent().y0
+    assert ax.get_window_extent().height > 0.5 * figure.dpi * 3
+    lines = figure.legends[0].get_lines()[: methods + 1]
+    assert len({line.get_color() for line in lines}) == methods + 1
+
+
 def test_files_and_errors(toy, tmp_path):
     timed_run(toy, tmp_path / "run")
     options = {"resamples": 20, "seed": 0, "dpi": 40}
