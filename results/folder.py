@@ -28,7 +28,7 @@ def read_manifest(out: Path) -> RunManifest:
     try:
         content = json.loads(path.read_bytes())
         version = content["schema_version"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecordError(f"{out} is not a run folder: it has no {MANIFEST_NAME}") from None
     except (ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: damaged; expected the JSON object that a run writes") from None

@@ -140,3 +140,10 @@ def test_records_of_another_version_are_refused_with_the_version(damaged):
         (run.out / "run.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(RecordError, match=message):
             write_leaderboard(run.out, run.out)
+
+
+def test_a_file_or_nothing_is_no_run_folder(tmp_path):
+    (tmp_path / "file.png").write_bytes(b"x")
+    for name in ("file.png", "nowhere"):
+        with pytest.raises(RecordError, match=f"{name} is not a run folder"):
+            load_run(tmp_path / name)
