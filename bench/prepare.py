@@ -188,9 +188,15 @@ class HeadKeeper:
             try:
                 self._train_table = open_table(config.dataset, config.root, "train", **config.options)
             except DatasetError as error:
+                advice = "Give trained heads with --head-weights, or ask for softmax heads only"
+                if branch == "softmax":
+                    classes = self._table.num_classes
+                    advice = (
+                        f"Give one of {classes} classes with --softmax-weights, or a network of them with --weights"
+                    )
                 raise DatasetError(
                     f"the {branch} branch of {name} must be trained, which needs the train split of "
-                    f"{config.dataset}: {error}. Give trained heads with --head-weights, or ask for softmax heads only"
+                    f"{config.dataset}: {error}. {advice}"
                 ) from error
         return self._train_table
 

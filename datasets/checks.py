@@ -12,7 +12,9 @@ import numpy.typing as npt
 from .files import IMAGE_SUFFIXES, MISSING, UNREADABLE, FileIndex
 from .findings import EXAMPLES, Findings, some
 from .rows import Chunk, Ints
+from .schema import DatasetError
 
+MAX_CLASSES = 100_000
 DAMAGED, LINKS = 1000, 1000
 """How many damaged files are watched for a repair; how many missing files of a chunk are looked at for links."""
 
@@ -49,6 +51,15 @@ def check_listed(index: FileIndex, paths: Sequence[str], where: object, findings
     if extra:
         what = f"{len(extra):,} images on disk have no line here: {some(extra)}"
         findings.warn(what, where, "is the file truncated? they are not in the data set", len(extra))
+
+
+def check_class_count(count: int, where: object) -> None:
+    """``DatasetError`` where whole-number labels mean more classes than any data set has: names are made for all."""
+    if count > MAX_CLASSES:
+        raise DatasetError(
+            f"{where}: the largest label, {count - 1:,}, means {count:,} classes; labels are 0-based class indices, at "
+            f"most {MAX_CLASSES:,} classes. Is it the id of something else?"
+        )
 
 
 def check_names(names: Sequence[str], findings: Findings) -> None:

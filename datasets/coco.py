@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
         raise DatasetError(f"folder: label={rule!r}; choose unique or largest")
     coco = _open(path)
     findings = Findings()
+    _check_entries(coco.dataset, path, findings)
+    findings.raise_errors(f"folder {path.name}")
     category_ids = sorted(coco.getCatIds())
     names = tuple(c["name"] for c in coco.loadCats(category_ids))
     label_of = {c: i for i, c in enumerate(category_ids)}
@@ -41,7 +44,8 @@ def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
     mixed: list[str] = []
     bare: list[str] = []
     for image in coco.loadImgs(sorted(coco.getImgIds())):
-        annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"], iscrowd=False))
+        # Not getAnnIds(iscrowd=False): many tools leave the field out.
+        annotations = [a for a in coco.loadAnns(coco.getAnnIds(imgIds=image["id"])) if not a.get("iscrowd")]
         if not annotations:
             bare.append(image["file_name"])
             continue
@@ -80,6 +84,33 @@ def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
     return Built(names, chunks(), findings, watched=tree.folders, has_boxes=True)
 
 
+def _check_entries(content: dict[str, Any], path: Path, findings: Findings) -> None:
+    """Errors for entries without what is read of them, and for ids that name nothing or two things."""
+    images, annotations = content["images"], content.get("annotations", [])
+    known, categories = [i["id"] for i in images], {c["id"] for c in content["categories"]}
+    names, found = [i.get("file_name") for i in images], set(known)
+    wrong = {
+        "images have no `file_name`": [i for i, n in zip(known, names, strict=True) if not isinstance(n, str)],
+        "image ids occur more than once": [i for i, n in Counter(known).items() if n > 1],
+        "file names occur more than once": [f for f, n in Counter(map(str, names)).items() if n > 1],
+        "annotations have no `bbox` of four numbers": [a["id"] for a in annotations if not _is_box(a.get("bbox"))],
+        "annotations are of an image that is not listed": [
+            a["id"] for a in annotations if a.get("image_id") not in found
+        ],
+        "annotations are of a category that is not listed": [
+            a["id"] for a in annotations if a.get("category_id") not in categories
+        ],
+    }
+    for what, ids in wrong.items():
+        if ids:
+            findings.error(f"{len(ids):,} {what}: id {some(ids)}", path, count=len(ids))
+
+
+def _is_box(value: object) -> bool:
+    numbers = isinstance(value, list) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
+    return numbers and bool(np.isfinite(np.array(value, np.float64)).all())
+
+
 def _area(annotation: dict[str, Any]) -> float:
     _, _, width, height = annotation["bbox"]
     return float(annotation.get("area", width * height))
@@ -93,8 +124,9 @@ def _open(path: Path) -> Any:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             coco = COCO(str(path))
+        listed = bool(coco.getImgIds() and coco.getCatIds())
     except Exception as error:  # pycocotools raises anything on malformed files
         raise DatasetError(f"{path}: not COCO JSON ({type(error).__name__}: {error})") from error
-    if not coco.getImgIds() or not coco.getCatIds():
+    if not listed:
         raise DatasetError(f"{path}: no images or no categories in it; expected COCO JSON")
     return coco

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Built, Plan
+from .checks import check_class_count
 from .files import IMAGE_SUFFIXES
 from .findings import Findings, MissingSplitError, some
 from .headers import add_sizes
@@ -80,7 +81,7 @@ def build_csv(root: Path, path: Path, split: Split) -> Built:
             continue
         rows.append((row["image"], row["label"], box, size))
     _check_split(path, split, splits, in_header="split" in header)
-    names = _class_names(every_label)
+    names = _class_names(every_label, path)
     return _built(root, path, rows, names, has_boxes, findings)
 
 
@@ -94,9 +95,10 @@ def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) 
         raise MissingSplitError(f"folder: {path} has no row of split {split}")
 
 
-def _class_names(labels: set[str]) -> tuple[str, ...]:
+def _class_names(labels: set[str], path: Path) -> tuple[str, ...]:
     """Names by index: whole numbers are the indices themselves, other labels are ranked."""
     if labels and all(x.isdecimal() for x in labels):
+        check_class_count(max(map(int, labels)) + 1, path)
         return tuple(str(i) for i in range(max(map(int, labels)) + 1))
     return tuple(sorted(labels))
 

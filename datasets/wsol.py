@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .adapter import Adapter, Built, Plan
-from .checks import check_masks
+from .checks import check_class_count, check_masks
 from .files import MISSING, FileIndex
 from .findings import Findings, MissingSplitError, some
 from .imagenet_classes import imagenet_class_names
@@ -117,6 +117,7 @@ def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) ->
 def class_names(meta: Metadata, folder: Path, options: Mapping[str, Any]) -> tuple[tuple[str, ...], bool, str]:
     """(names, whether their number is known and not merely the largest label seen, the known set's name)."""
     top = int(meta.labels.max()) + 1
+    check_class_count(top, folder / LABELS)
     if "class_names" in options:
         path = Path(str(options["class_names"])).expanduser()
         names = [line.strip() for line in read_lines(path)]
@@ -128,6 +129,7 @@ def class_names(meta: Metadata, folder: Path, options: Mapping[str, Any]) -> tup
             count = int(options["num_classes"])
         except ValueError:
             raise DatasetError(f"wsol: num_classes={options['num_classes']!r} is not a whole number") from None
+        check_class_count(count, f"wsol: num_classes={count}")
         return tuple(str(i) for i in range(count)), True, ""
     which = known_set(folder, meta.ids)
     if which and top <= KNOWN_SETS[which]:

@@ -219,3 +219,59 @@ def test_file_names_that_are_not_utf8(tmp_path):
     (tmp_path / "data").rename(tmp_path / name)
     with pytest.raises(DatasetError, match="is not UTF-8; rename the folder"):
         open_table("folder", tmp_path / name)
+
+
+def test_a_label_that_would_mean_millions_of_classes_is_refused(tmp_path, jpeg, wsol_replica):
+    """Names are made for every class below the largest label: an id in its place would take minutes and gigabytes."""
+    jpeg(tmp_path / "own" / "a.jpg")
+    (tmp_path / "own" / "b.csv").write_text("image,label,x0,y0,x1,y1\na.jpg,99999999,1,2,20,20\n")
+    with pytest.raises(DatasetError, match=r"b\.csv: the largest label, 99,999,999, means 100,000,000 classes"):
+        open_table("folder", tmp_path / "own", annotations="b.csv")
+    root, metadata = wsol_replica
+    with pytest.raises(DatasetError, match="means 900,000,000 classes"):
+        open_table("wsol", root, metadata=metadata, num_classes=900_000_000)
+    labels = metadata / "test" / "class_labels.txt"
+    labels.write_text(labels.read_text().replace(",1", ",99999999"))
+    with pytest.raises(DatasetError, match=r"class_labels\.txt: the largest label, 99,999,999, means"):
+        open_table("wsol", root, metadata=metadata)
+
+
+def write_entry(path, **changes):
+    """A COCO file of one image; ``changes``: field of the first image or annotation -> value, None leaves it out."""
+    image = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}
+    annotation = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 10]}
+    for entry in (image, annotation):
+        entry.update({k: v for k, v in changes.items() if k in entry})
+    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 7, "name": "cat"}]}
+    for entry in (image, annotation):
+        for key in [k for k, v in entry.items() if v is None]:
+            del entry[key]
+    path.write_text(json.dumps(content))
+
+
+def test_coco_as_other_tools_write_it(tmp_path, jpeg):
+    """No `iscrowd`, no `area`."""
+    pytest.importorskip("pycocotools")
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json")
+    (row,) = open_table("folder", tmp_path, annotations="c.json").rows
+    assert row["boxes"] == [[1.0, 2.0, 11.0, 12.0]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bbox": None}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"bbox": [1, 2, 3]}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"bbox": [1, float("nan"), 3, 4]}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"file_name": None}, "1 images have no `file_name`: id 1"),
+        ({"image_id": 9}, "1 annotations are of an image that is not listed: id 5"),
+        ({"category_id": 9}, "1 annotations are of a category that is not listed: id 5"),
+    ],
+)
+def test_coco_entries_that_cannot_be_read_are_named(tmp_path, jpeg, changes, words):
+    pytest.importorskip("pycocotools")
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json", **changes)
+    with pytest.raises(DatasetError, match=words):
+        open_table("folder", tmp_path, annotations="c.json")
