@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..base import register_cam
 from ..evidence import Evidence
 from ._masking import BUDGET
+
+CACHE = 2**20
+"""Bytes of one array of the mask's smooth maximum: small enough for a core's second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,56 @@ def smooth_mask(parameters: Tensor, size: tuple[int, int], schedule: Schedule) -
     """
     cell, window = schedule.cell, _window(schedule)
     rows, columns = parameters.shape[-2:]
-    near = F.unfold(parameters, window, padding=window // 2).view(len(parameters), -1, rows, columns, 1, 1)
+    near = F.unfold(parameters, window, padding=window // 2)
     offset = torch.arange(window, dtype=parameters.dtype, device=parameters.device) - window // 2
     inside = torch.arange(cell, dtype=parameters.dtype, device=parameters.device) - (cell - 1) / 2
     apart = (inside - cell * offset[:, None]).square()
-    distance = (apart[:, None, :, None] + apart[None, :, None, :]).sqrt().flatten(0, 1)
+    distance = (apart[:, None, :, None] + apart[None, :, None, :]).sqrt().flatten(2).flatten(0, 1)
     kernel = torch.exp(-2 * (distance / schedule.width - 0.5).clamp_min(0).square())
-    values = near * kernel[None, :, None, None]
-    pooled = (values * (schedule.coldness * values).softmax(1)).sum(1)
-    full = pooled.permute(0, 1, 3, 2, 4).reshape(len(parameters), rows * cell, columns * cell)
-    return full[:, : size[0], : size[1]].clamp(0, 1)
+    pooled: Tensor = _SmoothMaximum.apply(near, kernel, schedule.coldness)
+    full = pooled.view(-1, cell, cell, rows, columns).permute(0, 3, 1, 4, 2)
+    return full.reshape(-1, rows * cell, columns * cell)[:, : size[0], : size[1]].clamp(0, 1)
+
+
+class _SmoothMaximum(torch.autograd.Function):
+    """Σ_k f·exp(c·f) / Σ_k exp(c·f), f = near (B,K,L) · kernel (K,Q), as (B,Q,L); a few k at a time, kept in cache.
+
+    Its gradient by f is w·(1 + c·(f − maximum)), w the share exp(c·f)/Σ. Values lie in [0, 1], c·f within float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, near: Tensor, kernel: Tensor, coldness: float) -> Tensor:
+        total = near.new_zeros(len(near), kernel.shape[1], near.shape[2])
+        weighted = torch.zeros_like(total)
+        for some in _pieces(total, len(kernel)):
+            values = near[:, some, None] * kernel[some, :, None]
+            raised = (coldness * values).exp_()
+            total += raised.sum(1)
+            weighted += values.mul_(raised).sum(1)
+        pooled = weighted.div_(total)
+        ctx.save_for_backward(near, kernel, total, pooled)
+        ctx.coldness = coldness
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        near, kernel, total, pooled = ctx.saved_tensors
+        slope = upstream / total
+        offset, slope = slope * (1 - ctx.coldness * pooled), slope * ctx.coldness
+        gradient = torch.empty_like(near)
+        for some in _pieces(total, len(kernel)):
+            values = near[:, some, None] * kernel[some, :, None]
+            raised = (ctx.coldness * values).exp_()
+            each = values.mul_(slope[:, None]).add_(offset[:, None]).mul_(raised)
+            gradient[:, some] = each.mul_(kernel[some, :, None]).sum(2)
+        return gradient, None, None
+
+
+def _pieces(one: Tensor, count: int) -> list[slice]:
+    """Slices of ``count``, each of as many copies of ``one`` as a core's cache holds, at least one."""
+    step = max(1, CACHE // (one.numel() * one.element_size()))
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def pyramid(images: Tensor, schedule: Schedule) -> Tensor:

@@ -36,6 +36,27 @@ def test_the_mask_is_the_smooth_maximum_over_cells() -> None:
         torch.testing.assert_close(found[:, u, v], expected)
 
 
+@pytest.mark.parametrize("cache", [1, 1 << 30])
+def test_the_masks_gradient_is_that_of_the_formula(cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside autograd through the smooth maximum as written, over every cell at once; in pieces or whole."""
+    monkeypatch.setattr(MODULE, "CACHE", cache)
+    p = torch.rand(2, 1, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    pixels = torch.cartesian_prod(torch.arange(21), torch.arange(28))
+    cells = torch.cartesian_prod(torch.arange(-5, 8), torch.arange(-5, 9))
+    step = (pixels[:, None] // 7 - cells).abs().amax(-1) <= 4
+    apart = (pixels[:, None] - (7 * cells + 3)).double().norm(dim=-1) / 21
+    kernel = torch.exp(-2 * (apart - 0.5).clamp_min(0) ** 2)
+    held = torch.nn.functional.pad(p[:, 0], (5, 5, 5, 5)).flatten(1)[:, None]
+    values = kernel * held
+    weights = torch.where(step, torch.exp(20 * values), 0)
+    expected = ((weights * values).sum(-1) / weights.sum(-1)).view(2, 21, 28)
+    found = smooth_mask(p, (21, 28), SCHEDULE)
+    torch.testing.assert_close(found, expected)
+    upstream = torch.rand(2, 21, 28, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    gradients = [torch.autograd.grad((mask * upstream).sum(), p)[0] for mask in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_pyramid_ends_at_the_image_and_is_read_linearly() -> None:
     images = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     levels = pyramid(images, SCHEDULE)
