@@ -69,8 +69,9 @@ def supports(method: CamMethod, backbone: Backbone, head: HeadSpec | None = None
     Without a head only the method and the network are asked.
     """
     if head is not None and head.branch == "semantic" and (why := backbone.lacks("semantic")) is not None:
-        nearest = "softmax" if not method.heads else _nearest(method, backbone)
-        return f"the head {head.name} does not fit {backbone.name}: {why}; nearest: {nearest}"
+        fits = not method.heads and _refusal(method, backbone) is None
+        nearest = method.name if fits else _nearest(method, backbone)
+        return f"the head {head.name} does not fit {backbone.name}: {why}; nearest: {nearest} under softmax"
     reason = _refusal(method, backbone)
     return None if reason is None else f"{reason}; nearest: {_nearest(method, backbone)}"
 
