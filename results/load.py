@@ -140,7 +140,10 @@ def _whole_shards(
         wrong = check_part(part_path(out, triple, shard), part, manifest.record_key(triple))
         if wrong:
             rows = manifest.rows_of(shard)
-            problems.append(f"{wrong}; images {rows.start} to {rows.stop - 1} are left out of every triple")
+            problems.append(
+                f"{wrong}; images {rows.start} to {rows.stop - 1} are left out of every triple until "
+                "the same run is given again"
+            )
         else:
             whole.append(shard)
     if absent:
@@ -161,4 +164,7 @@ def require_images(run: Run) -> None:
     """Raise ``RecordError`` where a run has no image that all its triples share."""
     if not len(run.index):
         why = "; ".join(run.problems[:3]) or "all images failed"
-        raise RecordError(f"{run.out}: no image has a record of every triple ({why})")
+        raise RecordError(
+            f"{run.out}: no image has a record of every triple ({why}). The run's command, given again, computes what "
+            "is missing"
+        )
