@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -28,14 +30,18 @@ LISTED = 5
 
 
 def closing_table(run: Run, console: Console | None = None) -> None:
-    """Print the scores of a run, the images that were left out, and what is wrong with its folder.
+    """Print the scores of a run (or how to get them), the images that were left out, and what is wrong with its folder.
 
     Args:
         run: From ``load_run``.
         console: Where to print (default: standard output).
     """
     console = console or Console(highlight=False)
-    console.print(_table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH)))
+    if run.manifest.protocol.loc_threshold == "val":
+        for line in _val_advice(run):
+            console.print(Text(visible(line)), soft_wrap=True)
+    else:
+        console.print(_table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH)))
     rows = run.manifest.dataset.rows
     console.print(
         f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
@@ -48,6 +54,19 @@ def closing_table(run: Run, console: Console | None = None) -> None:
         _line(console, f"note: {note}")
     for problem in run.problems[:LISTED]:
         _line(console, f"problem: {problem}")
+
+
+def _val_advice(run: Run) -> tuple[str, str]:
+    """What makes the tables of a run whose protocol takes its location threshold from another run."""
+    done = f"The records are complete; protocol {run.manifest.protocol.name} takes the location threshold from val."
+    if run.manifest.dataset.split == "val":
+        return done, f"For the tables of a test run: cambench leaderboard TEST_RUN --val {shlex.quote(str(run.out))}"
+    val = f"{run.out}-val"
+    ours, theirs = shlex.quote(str(run.out)), shlex.quote(val)
+    return done, (
+        f"Give the same command with --split val --out {theirs}; then, for the tables: "
+        f"cambench leaderboard {ours} --val {theirs}"
+    )
 
 
 def _table(merged: Merged, most: int) -> Table:
