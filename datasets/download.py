@@ -89,8 +89,12 @@ def download(
 def fetch_and_extract(source: SourceFile, url: str, folder: Path, *, extract: bool, track: Track) -> FileReport:
     """One file of ``download``."""
     path = folder / source.name
-    if extract and source.unpacks_to and (folder / source.unpacks_to).exists() and not path.exists():
-        return FileReport(source.name, folder / source.unpacks_to, "already there", 0, "")
+    place = folder / source.unpacks_to
+    # The folder may be the data set's own, which unpacking made, and not the one above it.
+    if source.unpacks_to.startswith(f"{folder.resolve().name}/"):
+        place = folder.resolve().parent / source.unpacks_to
+    if extract and source.unpacks_to and place.exists() and not path.exists():
+        return FileReport(source.name, place, "already there", 0, "")
     outcome = fetch(url, path, source.size, source.checksum, track)
     extracted = 0
     if extract and _is_archive(path) and not (source.unpacks_to and (folder / source.unpacks_to).exists()):

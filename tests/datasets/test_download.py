@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from cambench.datasets import download as module
-from cambench.datasets.download import download, unpack
+from cambench.datasets.download import download, fetch_and_extract, unpack
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
-from cambench.datasets.sources import SourceFile
+from cambench.datasets.sources import SOURCES, SourceFile
 from cambench.datasets.transfer import fetch
 from cambench.registry import UnknownNameError
 
@@ -248,3 +248,11 @@ def test_folders_that_exist_are_merged_not_replaced(tmp_path):
         "a/new",
         "b/c/new",
     ]
+
+
+def test_a_root_that_is_the_data_set_itself_is_not_fetched_into(cub_replica):
+    """Else CUB_200_2011/CUB_200_2011 would be made beside images that are there."""
+    source = SOURCES["cub"][0]
+    for folder in (cub_replica, cub_replica.parent):
+        report = fetch_and_extract(source, "http://127.0.0.1:1/none", folder, extract=True, track=lambda *_: None)
+        assert (report.outcome, report.path) == ("already there", cub_replica / "images.txt")
