@@ -120,7 +120,7 @@ class _Runner:
         finished = load_run(config.out)
         if not len(finished.index):
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
-        # A location threshold from val needs a second run; `cambench leaderboard` joins both, the closing lines say how.
+        # A location threshold from val needs a second run; `cambench leaderboard` joins both.
         tables = self.rank == 0 and self.protocol.loc_threshold != "val"
         paths = write_leaderboard([config.out], config.out) if tables else []
         return RunResult(finished, (config.out / "run.json", *paths))
