@@ -16,6 +16,6 @@ EPS = 1e-7
     gap_linear_nonnegative=True,
 )
 def x_grad_cam(e: Evidence) -> Tensor:
-    """w_i = Σ(G_i·F_i) / (ΣF_i + ε); (B,N,1,1)."""
+    """w_i = Σ(G_i·F_i) / (ΣF_i + ε), ε = 1e-7; (B,N,1,1)."""
     total = e.features.sum((-2, -1), keepdim=True)
     return (e.gradients * e.features).sum((-2, -1), keepdim=True) / (total + EPS)
