@@ -58,7 +58,7 @@ def run(
         typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'; may be repeated."),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. [default: paper]")
+        str | None, typer.Option(help="Protocol: see 'cambench ls protocols'. (default: paper)")
     ] = None,
     channels: Annotated[
         int | None,
@@ -68,11 +68,11 @@ def run(
         Path | None, typer.Option("--out", help="Folder of the run; an unfinished run continues.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of these fields; options given here win.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val or test. [default: test]")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test. (default: test)")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N images (a smoke run).", min=1)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. (default: auto)")] = None,
     weights: Annotated[
         list[str] | None, typer.Option(help="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated.")
     ] = None,
@@ -88,16 +88,23 @@ def run(
         typer.Option(help="Softmax head FILE or BACKBONE=FILE, as 'cambench train head --branch softmax' writes it."),
     ] = None,
     head_recipe: Annotated[
-        str | None, typer.Option(help="Recipe of heads that are trained during the run. [default: auto]")
+        str | None, typer.Option(help="Recipe of heads that are trained during the run. (default: auto)")
     ] = None,
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained/--no-pretrained", help="Use the weights that a backbone ships.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a batch. [default: 32]", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch. (default: 32)", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="Decoding threads.", min=1)] = None,
-    dtype: Annotated[str | None, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = None,
-    channels_last: Annotated[bool | None, typer.Option("--channels-last/--no-channels-last")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the heads that are trained. [default: 0]")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16. (default: float32)")
+    ] = None,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option(
+            "--channels-last/--no-channels-last", help="Memory layout of the backbone's tensors; faster on some GPUs."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the heads that are trained. (default: 0)")] = None,
     metrics: Annotated[
         list[str] | None, typer.Option(help="Further per-image metrics, by pattern; expensive ones by name.")
     ] = None,

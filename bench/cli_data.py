@@ -26,7 +26,7 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 def doctor(
     name: Annotated[str, typer.Argument(help="Data set: see 'cambench ls datasets'.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated. [default: all]")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated. (default: all)")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
     metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,

@@ -92,7 +92,7 @@ def maps(
     rows: Annotated[int, typer.Option(help="Images, where no --image is given.", min=1, max=50)] = 4,
     seed: Seed = 0,
     tau: Annotated[
-        float | None, typer.Option(help="Threshold of the predicted box. [default: the protocol's]", min=0, max=1)
+        float | None, typer.Option(help="Threshold of the predicted box. (default: the protocol's)", min=0, max=1)
     ] = None,
     run: RunDir = None,
     weights: Weights = None,

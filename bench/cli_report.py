@@ -22,7 +22,7 @@ BATCH = 16
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="OUT")],
-    output: Annotated[Path | None, typer.Option("--out", help="HTML file. [default: OUT/report.html]")] = None,
+    output: Annotated[Path | None, typer.Option("--out", help="HTML file. (default: OUT/report.html)")] = None,
     samples: Annotated[int, typer.Option(help="Images in the explorer.", min=1, max=500)] = 48,
     thumb: Annotated[int, typer.Option(help="Largest side of a thumbnail, pixels.", min=32, max=512)] = 224,
     root: Annotated[Path | None, typer.Option(help="Folder of the data set, as in 'run'.")] = None,

@@ -28,7 +28,7 @@ def pareto(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
     output: Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")],
     metric: Annotated[
-        str | None, typer.Option(help="Score: a column of scores.csv. [default: MaxBoxAccV2, else the first there is]")
+        str | None, typer.Option(help="Score: a column of scores.csv. (default: MaxBoxAccV2, else the first there is)")
     ] = None,
     cost: Annotated[str, typer.Option(help="measured (in the run) or declared (the method's formula).")] = "measured",
     val: Annotated[list[Path] | None, typer.Option(help="Run of the val split, as in 'leaderboard'.")] = None,

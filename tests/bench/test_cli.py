@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from cambench.bench import cli
@@ -50,6 +52,27 @@ def test_every_verb_has_a_worked_example(verb):
     if verb == "train":
         text = "".join(CliRunner().invoke(app, [verb, kind, "--help"]).output for kind in ("backbone", "head"))
     assert f"cambench {verb}" in text
+
+
+def commands(group, path=()):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_help_of_every_option_is_shown_as_it_is_written():
+    """Square brackets are markup to the help's renderer: a default written in them was not shown."""
+    seen = 0
+    for name, command in commands(typer.main.get_command(app)):
+        for option in command.params:
+            if option.name == "help":
+                continue
+            assert option.help, f"{name} {option.name}: no help"
+            assert Text.from_markup(option.help).plain == option.help, f"{name} {option.name}"
+            seen += 1
+    assert seen > 150
 
 
 def test_run_then_leaderboard(cambench, blobs, tmp_path):
