@@ -148,10 +148,12 @@ def exact_reduction(heads: Sequence[Head], features: Tensor) -> Reduction:
     """What can be kept of F (B,N,R,Q) in its place: its mean, what a head's frozen part makes of it, or F itself."""
     if pooling_is_exact(heads, features):
         return _mean
-    for head in heads:
-        if _is_exact(heads, features, head.condense):
-            return head.condense
-    return _as_it_is
+    if not heads or not features.is_floating_point():
+        return _as_it_is
+    # A head that reads more cannot be asked of what one that reads less keeps (the class token, without patches).
+    with torch.no_grad():
+        most = max(heads, key=lambda head: head.condense(features).numel())
+    return most.condense if _is_exact(heads, features, most.condense) else _as_it_is
 
 
 def pooling_is_exact(heads: Sequence[Head], features: Tensor) -> bool:
