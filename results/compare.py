@@ -210,6 +210,7 @@ def _report(
     labels = run.column(run.triples[0], "label")
     names = [_class_name(run, int(label)) for label in labels]
     order = _order(boot, first, second, gain)
+    shown = _least_shown(metric)
     ids = run.image_ids
 
     def rows(chosen: npt.NDArray[np.int64]) -> tuple[ImageRow, ...]:
@@ -220,9 +221,9 @@ def _report(
         second=second,
         differences=tuple(found),
         by=metric,
-        gains=rows(order[gain[order] > 0][:images]),
-        losses=rows(order[gain[order] < 0][:images]),
-        classes=_classes(run, labels, a, b, gain),
+        gains=rows(order[gain[order] > shown][:images]),
+        losses=rows(order[gain[order] < -shown][:images]),
+        classes=_classes(run, labels, a, b, gain, shown),
     )
 
 
@@ -253,12 +254,19 @@ def _order(boot: Bootstrap, first: str, second: str, gain: Floats) -> npt.NDArra
     return np.lexsort((np.arange(len(gain)), -other, -size))
 
 
-def _classes(run: Run, labels: npt.NDArray[np.int32], a: Floats, b: Floats, gain: Floats) -> tuple[ClassRow, ...]:
+def _least_shown(metric: Metric) -> float:
+    """Half of the last digit that a table shows: another batch size alone changes scores by less."""
+    return 0.5 * 10.0**-metric.digits
+
+
+def _classes(
+    run: Run, labels: npt.NDArray[np.int32], a: Floats, b: Floats, gain: Floats, shown: float
+) -> tuple[ClassRow, ...]:
     scored = np.isfinite(gain)
     rows = []
     for label in np.unique(labels[scored]):
         own = scored & (labels == label)
-        better, worse = int((gain[own] > 0).sum()), int((gain[own] < 0).sum())
+        better, worse = int((gain[own] > shown).sum()), int((gain[own] < -shown).sum())
         name = _class_name(run, int(label))
         rows.append(ClassRow(name, int(own.sum()), float(a[own].mean()), float(b[own].mean()), better, worse))
     return tuple(sorted(rows, key=lambda r: -abs(r.b - r.a)))

@@ -128,7 +128,7 @@ def load_run(out: str | Path) -> Run:
 def _whole_shards(
     out: Path, manifest: RunManifest, triple: str, marks: dict[int, ShardMark]
 ) -> tuple[list[int], list[str]]:
-    whole, problems, absent = [], list[str](), []
+    whole, damaged, absent = [], list[tuple[str, str]](), []
     for shard in range(manifest.shards):
         mark = marks.get(shard)
         if mark is not None and not mark.images:
@@ -140,12 +140,11 @@ def _whole_shards(
         wrong = check_part(part_path(out, triple, shard), part, manifest.record_key(triple))
         if wrong:
             rows = manifest.rows_of(shard)
-            problems.append(
-                f"{wrong}; images {rows.start} to {rows.stop - 1} are left out of every triple until "
-                "the same run is given again"
-            )
+            damaged.append((wrong, f"images {rows.start} to {rows.stop - 1} are left out of every triple"))
         else:
             whole.append(shard)
+    lost = "" if whole else f"{triple} has no whole part and is left out itself"
+    problems = [f"{wrong}; {lost or images} until the same run is given again" for wrong, images in damaged]
     if absent:
         problems.append(f"{triple}: {len(absent)} of {manifest.shards} shards are not done (first: {absent[0]})")
     return whole, problems

@@ -11,6 +11,8 @@ from cambench.bench import cli_compare
 from cambench.bench.cli import _exit_code
 from cambench.bench.errors import UsageError
 from cambench.registry import UnknownNameError
+from cambench.results.compare import compare_triples
+from cambench.results.load import load_run
 from cambench.results.store import RunStore
 
 A, B, C = "net/cam/softmax", "net/cam/sigmoid", "net/gradcam/sigmoid"
@@ -212,3 +214,30 @@ def test_damaged_records_are_named_not_taken_for_unknown_triples(toy, tmp_path, 
         mark.write_text("{")
     with pytest.raises(UsageError, match=rf"has no records yet \({marks[0]}: damaged.*Give the run's command again"):
         call(out, A, C)
+
+
+def test_differences_below_the_shown_digits_are_no_differences(toy, tmp_path):
+    """Another batch size alone moves probabilities in their last bits."""
+    manifest = toy.manifest(rows=32, shard_size=32, triples=[A, B], aliases={})
+    span = np.arange(32)
+    with RunStore.open(tmp_path / "run", manifest) as store:
+        found = {
+            t: toy.rows(t, span.tolist(), y=np.full(32, 0.9), o=np.full(32, 0.5 + shift))
+            for t, shift in ((A, 0.0), (B, 1e-6))
+        }
+        found[B]["o"][3] = 0.6
+        store.write_shard("net", 0, found)
+        store.finish()
+    (pair,) = compare_triples(load_run(tmp_path / "run"), A, B, by="average_drop").pairs
+    assert [row.index for row in (*pair.gains, *pair.losses)] == [3]
+    assert sum(c.better + c.worse for c in pair.classes) == 1
+
+
+def test_a_triple_without_a_whole_part_takes_no_image_from_the_others(toy, tmp_path):
+    out = fill(toy, tmp_path / "run", {A: 20, B: 45, C: 20})
+    for part in (out / "records" / "net" / "cam" / "sigmoid").iterdir():
+        part.write_bytes(b"")
+    run = load_run(out)
+    assert run.triples == [A, C]
+    assert len(run.index) == ROWS
+    assert all(f"{B} has no whole part and is left out itself until the same run" in line for line in run.problems)
