@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -56,8 +56,15 @@ def _datasets(pattern: str) -> tuple[Row, Rows]:
     for name in DATASETS.names(pattern):
         spec = DATASETS.get(name)
         counts = ", ".join(f"{k} {v:,}" for k, v in spec.counts.items())
-        rows.append((name, spec.title, str(spec.num_classes or "–"), counts, ", ".join(spec.metrics), spec.source))
-    return ("name", "title", "classes", "images", "metrics", "source"), rows
+        about = (name, spec.title, str(spec.num_classes or "–"), counts, ", ".join(spec.metrics))
+        rows.append((*about, ", ".join(_supported(spec.metrics)), spec.source))
+    return ("name", "title", "classes", "images", "truth", "metrics", "source"), rows
+
+
+def _supported(truth: Sequence[str]) -> list[str]:
+    """Titles of the metrics that a data set with this ground truth supports."""
+    lacking = {"boxes", "masks", "evidence"} - set(truth)
+    return [METRICS.get(n).title for n in METRICS.names() if not lacking & set(METRICS.get(n).needs)]
 
 
 def _metrics(pattern: str) -> tuple[Row, Rows]:
