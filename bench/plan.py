@@ -56,6 +56,18 @@ def plan_backbone(name: str, wanted: Iterable[Wanted], backbone: Backbone, proto
     return plan
 
 
+def left_out(plan: BackbonePlan) -> list[str]:
+    """What a pattern found and this network cannot do, a line a reason."""
+    reasons: dict[str, list[Triple]] = {}
+    for triple, why in plan.skipped.items():
+        reasons.setdefault(why, []).append(triple)
+    lines = []
+    for why, triples in reasons.items():
+        methods, heads = (", ".join(dict.fromkeys(t[at] for t in triples)) for at in (1, 2))
+        lines.append(f"{plan.name}: left out {methods} under {heads}: {why}")
+    return lines
+
+
 def needs_branch(plans: Mapping[str, BackbonePlan], protocol: Protocol, branch: Branch) -> list[str]:
     """Backbones whose maps or fidelity scores read ``branch``."""
     always = branch == "softmax" or protocol.fidelity_score == branch

@@ -25,6 +25,7 @@ from ..datasets.schema import DATASETS, Batch, ImageFailure, SampleTable
 from ..metrics.registry import MetricSpec
 from ..registry import load_plugin
 from ..results.columns import empty_columns
+from ..results.escape import visible
 from ..results.leaderboard import write_leaderboard
 from ..results.load import load_run
 from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
@@ -36,7 +37,7 @@ from .errors import RunError
 from .measures import choose_measures, foreign_code, measure_record, measures_key
 from .memory import is_out_of_memory, memory_error
 from .onepass import BatchScores, Columns, OnePass
-from .plan import BackbonePlan, needs_branch, plan_backbone
+from .plan import BackbonePlan, left_out, needs_branch, plan_backbone
 from .prepare import (
     HEAD_BRANCHES,
     HeadKeeper,
@@ -47,7 +48,7 @@ from .prepare import (
     open_network,
     torch_determinism,
 )
-from .progress import progress
+from .progress import console, progress
 from .result import RunResult
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
 from .triples import Triple, expand_patterns
@@ -98,6 +99,8 @@ class _Runner:
             raise RunError(f"{config.dataset} {config.split} has no images")
         networks = {name: open_network(name, table, config, only_one=len(names) == 1) for name in names}
         plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
+        for line in (line for plan in plans.values() for line in left_out(plan) if self.rank == 0):
+            console.print(visible(line), markup=False, soft_wrap=True)
         plans = {name: plan for name, plan in plans.items() if plan.triples}
         for name in plans:
             check_labels(networks[name], table, name)

@@ -201,3 +201,11 @@ def test_memory_of_a_run_does_not_hold_the_records(settings):
     starts = [m.rows_of(s).start for m in [result.manifest] for s in range(m.shards)]
     assert all(b - a == 4 for a, b in pairwise(starts))
     assert load_run(settings["out"]).index.tolist() == list(range(10))
+
+
+def test_what_a_network_cannot_do_is_said_before_the_run(settings, capsys):
+    pytest.importorskip("captum")
+    run(**{**settings, "triples": ("slim_resnet/{center,deeplift}/softmax",)})
+    told = capsys.readouterr().err
+    assert "slim_resnet: left out deeplift under softmax: DeepLIFT has a rule" in told
+    assert "nearest: ig" in told
