@@ -11,12 +11,14 @@ import torch
 
 from ..baselines.base import Backbone, Branch
 from ..baselines.open import features_digest, head_digest, open_backbone
+from ..baselines.weights_io import WeightsError
 from ..datasets.open import open_table
 from ..datasets.schema import DatasetError, SampleTable
 from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
 from .feature_cache import FeatureSource
+from .progress import console
 from .recipe import HeadRecipe
 from .recipe_files import auto_recipe, load_recipe
 from .training import feature_source, image_source, load_head, save_head, train_head
@@ -157,7 +159,12 @@ class HeadKeeper:
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
         kept = self._config.out / "heads" / f"{safe_name(name)}.{branch}.safetensors"
         if kept.is_file():
-            return "trained in this run", load_head(kept, backbone, branch)
+            try:
+                return "trained in this run", load_head(kept, backbone, branch)
+            except (WeightsError, UsageError) as error:
+                raise RunError(
+                    f"{error}. Delete {kept} and give the same command: the branch is trained anew"
+                ) from error
         recipe = load_recipe(HeadRecipe, self.recipe_name)
         table = self._training_table(name, branch)
         workers = self._config.workers
@@ -180,6 +187,8 @@ class HeadKeeper:
             source=self._source if branch != "semantic" else None,
         ).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
+        if branch == "softmax":
+            _say_if_chance(name, record["train_top1"][branch], table)
         return "trained in this run", record
 
     def _training_table(self, name: str, branch: Branch) -> SampleTable:
@@ -199,6 +208,18 @@ class HeadKeeper:
                     f"{config.dataset}: {error}. {advice}"
                 ) from error
         return self._train_table
+
+
+def _say_if_chance(name: str, right: float, table: SampleTable) -> None:
+    """Warn of a softmax head that learnt next to nothing: what explains its classes explains noise."""
+    chance = 100 / table.num_classes
+    if right < 2 * chance:
+        console.print(
+            f"{name}: the softmax head trained on the {len(table):,} images of {table.name} {table.split} gets "
+            f"{right:.1f} % of them right (chance {chance:.1f} %): its maps and confidences say little. Train the "
+            "network (cambench train backbone), or give --weights",
+            markup=False, soft_wrap=True, style="yellow",
+        )  # fmt: skip
 
 
 def backbone_record(backbone: Backbone) -> BackboneRecord:

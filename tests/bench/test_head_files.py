@@ -5,9 +5,10 @@ from typer.testing import CliRunner
 
 from cambench.bench.cli import app
 from cambench.bench.config import RunConfig
-from cambench.bench.errors import UsageError
+from cambench.bench.errors import RunError, UsageError
 from cambench.bench.prepare import head_files
 from cambench.bench.run import run
+from cambench.bench.training import train_head
 
 RECIPE = """name: tiny
 source: a test
@@ -124,3 +125,31 @@ def test_an_ambiguous_head_file_is_refused_before_the_run_starts(settings, tmp_p
     with pytest.raises(UsageError, match="timm:test_vit read the branches sigmoid and semantic"):
         run(**fields)
     assert not settings["out"].exists()
+
+
+def test_a_damaged_head_of_a_run_is_to_be_deleted(settings):
+    fields = {**settings, "triples": ("slim_resnet/gradcam/sigmoid",)}
+    run(**fields)
+    kept = settings["out"] / "heads" / "slim_resnet.sigmoid.safetensors"
+    kept.write_bytes(kept.read_bytes()[:500])
+    with pytest.raises(
+        RunError, match=r"not a safetensors file.*Delete .*sigmoid.safetensors and give the same command"
+    ):
+        run(**fields)
+
+
+def test_a_softmax_head_that_learnt_nothing_is_said(seven, settings, tmp_path, capsys, monkeypatch):
+    (tmp_path / "head.yaml").write_text(RECIPE)
+    seven_classes = {**settings["options"], "num_classes": 7}
+    fields = {**settings, "options": seven_classes, "triples": ("slim_vgg_gap/gradcam/softmax",)}
+    fields["head_recipe"] = str(tmp_path / "head.yaml")
+    for right, said in ((20.0, True), (40.0, False)):
+
+        def train(*given, right=right, **options):
+            return train_head(*given, **options).model_copy(update={"train_top1": {"softmax": right}})
+
+        monkeypatch.setattr("cambench.bench.prepare.train_head", train)
+        run(**{**fields, "out": tmp_path / f"out{right}"})
+        told = " ".join(capsys.readouterr().err.split())
+        assert ("slim_vgg_gap: the softmax head trained on the 12 images of" in told) == said
+        assert ("gets 20.0 % of them right (chance 14.3 %)" in told) == said
