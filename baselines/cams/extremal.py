@@ -149,9 +149,12 @@ class _SmoothMaximum(torch.autograd.Function):
         return gradient, None, None
 
 
-def _pieces(one: Tensor, count: int) -> list[slice]:
-    """Slices of ``count``, each of as many copies of ``one`` as a core's cache holds, at least one."""
-    step = max(1, CACHE // (one.numel() * one.element_size()))
+def _pieces(total: Tensor, count: int) -> list[slice]:
+    """Slices of ``count``: as many copies of one image's ``total`` (B,Q,L) each as a core's cache holds, at least one.
+
+    By one image, so that its sums are rounded alike in every batch: the optimisation makes much of a last bit.
+    """
+    step = max(1, CACHE // (total[0].numel() * total.element_size()))
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
