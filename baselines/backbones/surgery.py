@@ -67,7 +67,8 @@ def torchvision_weights(name: str) -> Callable[[Backbone], str]:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise WeightsError(
                 f"{backbone.name}: torchvision cannot fetch {name} ({type(error).__name__}: {error}). "
-                f"Download {url} to {folder}, or give a file with --weights FILE, or --no-pretrained for random weights"
+                f"Download {url} to {folder}, or give a file with --weights FILE, or --no-pretrained "
+                "(a training recipe: init: random)"
             ) from error
         ours, account = translate(backbone, state, url)
         fill(backbone, ours, account)

@@ -37,7 +37,7 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
             ) from error
         raise WeightsError(
             f"timm:{model_name}: its pretrained weights cannot be had ({type(error).__name__}: {error}). "
-            "Give a file with --weights FILE, or --no-pretrained for random ones"
+            "Give a file with --weights FILE, or --no-pretrained (a training recipe: init: random)"
         ) from error
     if lacks_classifier(model_name) and num_classes is None:
         # Feature extractors come without a classifier; a fresh one stands in until the data's classes are known.
