@@ -92,3 +92,13 @@ def test_formulae_become_mathml(hooks):
     assert "```math" not in made
     assert made.count("<math") == text.count("```math") > 5
     assert "generated:" not in made
+
+
+def test_relative_links_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(p for room in ("docs", "results", "examples") for p in (ROOT / room).rglob("*.md"))]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))]
+    lost = [
+        (str(p.relative_to(ROOT)), link) for p, link in links if "://" not in link and not (p.parent / link).exists()
+    ]
+    assert len(links) > 20
+    assert not lost
