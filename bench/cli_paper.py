@@ -13,7 +13,12 @@ from .errors import UsageError
 
 out = Console(highlight=False)
 
-Weights = Annotated[list[str] | None, typer.Option(help="Trained network, DATASET/NETWORK=FILE (repeatable).")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Trained network (with its sigmoid branch, if the file holds it), DATASET/NETWORK=FILE (repeatable)."
+    ),
+]
 Roots = Annotated[list[str] | None, typer.Option("--root", help="Folder of one data set, DATASET=DIR (repeatable).")]
 Limit = Annotated[int | None, typer.Option(help="Only the first N images of every split (a trial).", min=1)]
 

@@ -23,7 +23,7 @@ from .errors import UsageError
 from .recipe import HeadRecipe
 from .recipe_files import load_recipe
 from .reproduce_facts import check_same, network_facts
-from .reproduce_plan import ReproductionPlan, Step, head_file, network_file, records_folder, tables_of
+from .reproduce_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
 from .run import run
 from .training import save_head, train_head
 from .training_backbone import open_for_training, train_backbone
@@ -92,6 +92,9 @@ class Clock:
 
 def describe(step: Step) -> str:
     """A step in one line."""
+    if step.given:
+        what = "sigmoid branch of " if step.kind == "head" else ""
+        return f"{step.dataset}: take {what}{step.what} from {step.target} (--weights)"
     verb = {"network": "train network", "head": "train sigmoid branch of", "records": "evaluate"}[step.kind]
     if step.kind == "network" and not step.images:
         verb = "take the public weights of"
@@ -99,9 +102,9 @@ def describe(step: Step) -> str:
 
 
 def _network(plan: ReproductionPlan, step: Step) -> None:
-    request = plan.request
-    if step.target in request.weights.values():
+    if step.given:
         return
+    request = plan.request
     recipe, table = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "train")
     facts = network_facts(table, recipe, request.seed)
     if step.target.is_file():
@@ -125,6 +128,8 @@ def _network(plan: ReproductionPlan, step: Step) -> None:
 
 
 def _head(plan: ReproductionPlan, step: Step) -> None:
+    if step.given:
+        return
     request = plan.request
     recipe, table = load_recipe(HeadRecipe, request.head_recipe), tables_of(request, step.dataset, "train")
     network = open_backbone(step.what, weights=network_file(request, step.dataset, step.what))
@@ -147,6 +152,7 @@ def _head(plan: ReproductionPlan, step: Step) -> None:
 def _records(plan: ReproductionPlan, step: Step) -> None:
     request = plan.request
     names = list(dict.fromkeys(t.split("/")[0] for t in plan.triples[step.dataset]))
+    heads = {n: plan.head_of(step.dataset, n) for n in names}
     run(
         RunConfig.create(
             dataset=step.dataset,
@@ -157,7 +163,7 @@ def _records(plan: ReproductionPlan, step: Step) -> None:
             limit=request.limit,
             device=request.device,
             weights={n: network_file(request, step.dataset, n) for n in names},
-            head_weights={n: head_file(request, step.dataset, n) for n in names},
+            head_weights={n: file for n, file in heads.items() if file is not None},
             head_recipe=request.head_recipe,
             seed=request.seed,
             batch_size=request.batch_size,

@@ -53,7 +53,7 @@ class Reproduction:
     substitutes: Mapping[str, str] = field(default_factory=dict)
     """Network of the paper -> network that stands in for it (a trial)."""
     weights: Mapping[str, Path] = field(default_factory=dict)
-    """``DATASET/NETWORK`` -> file of a trained network, which is then not trained."""
+    """``DATASET/NETWORK`` -> file of a trained network; it and a sigmoid branch that the file holds are not trained."""
     backbone_recipe: str = "auto"
     head_recipe: str = "paper"
     seed: int = 0
@@ -101,6 +101,8 @@ class Step:
     """Cost in forwards of ``network`` (for ``records``: of all its networks, weighed by ``seconds``)."""
     seconds: float
     """Estimated time; 0 where done."""
+    given: bool = False
+    """``target`` is a file of ``--weights``, used as it is."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,17 @@ class ReproductionPlan:
     planning_seconds: float
     """What making this plan took."""
     notes: tuple[str, ...] = ()
-    """What makes this another experiment than the paper's: subsets of its data sets."""
+    """For the report: subsets of the paper's data sets, and what was given instead of trained."""
 
     @property
     def seconds(self) -> float:
         """Estimated time of what is missing."""
         return sum(s.seconds for s in self.steps)
+
+    def head_of(self, dataset: str, name: str) -> Path | None:
+        """File of a network's sigmoid branch; None where the network's own weights hold it."""
+        step = next(s for s in self.steps if (s.kind, s.dataset, s.what) == ("head", dataset, name))
+        return None if step.given else step.target
 
 
 def make_plan(request: Reproduction) -> ReproductionPlan:
@@ -149,18 +156,18 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
         for name in used:
             rates[name] = rates.get(name) or _forward_seconds(name, request)
             recipe, per_epoch = request.recipe_of(dataset, name), len(train)
-            file = network_file(request, dataset, name)
-            if file in request.weights.values():
-                _check_weights(file, name, train)
+            file, branch = network_file(request, dataset, name), head_file(request, dataset, name)
+            given = file in request.weights.values()
+            held = given and _holds_sigmoid(file, name, train)
+            if given:
+                what = "network and its sigmoid branch were" if held else "network was"
+                notes.append(f"{dataset}, {name}: the {what} taken from {file.name} (--weights), not trained here.")
             elif file.is_file():
                 check_same(file, network_facts(train, recipe, request.seed), load_metadata(file))
-            steps.append(
-                _step("network", dataset, name, file, per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name])
-            )
-            passes = 1 if head.augment is None else head.epochs
-            steps.append(
-                _step("head", dataset, name, head_file(request, dataset, name), per_epoch * passes, 1, rates[name])
-            )
+            cost = per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name]
+            steps.append(_step("network", dataset, name, file, *cost, given=given))
+            cost = per_epoch * (1 if head.augment is None else head.epochs), 1.0, rates[name]
+            steps.append(_step("head", dataset, name, file if held else branch, *cost, given=held))
         for protocol in request.protocols:
             out = records_folder(request, dataset, protocol)
             # One forward, and one masked forward a map; equal maps are scored once, so this is the upper end.
@@ -195,14 +202,15 @@ def _subsets(*tables: SampleTable) -> list[str]:
     ]
 
 
-def _check_weights(file: Path, name: str, table: SampleTable) -> None:
-    """Refuse a file of another network or class count before anything else is trained."""
+def _holds_sigmoid(file: Path, name: str, table: SampleTable) -> bool:
+    """Whether given weights bring their sigmoid branch; refuses a file of another network or class count."""
     network = open_backbone(name, weights=file)
     if network.num_classes != table.num_classes:
         raise UsageError(
             f"--weights {file}: {network.num_classes} classes, {table.name} has {table.num_classes}: the file is of "
             "another data set"
         )
+    return "sigmoid" in network.heads
 
 
 def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
@@ -229,9 +237,11 @@ def records_folder(request: Reproduction, dataset: str, protocol: str) -> Path:
     return request.out / "records" / dataset / protocol
 
 
-def _step(kind: Kind, dataset: str, name: str, file: Path, images: int, forwards: float, rate: float) -> Step:
+def _step(
+    kind: Kind, dataset: str, name: str, file: Path, images: int, forwards: float, rate: float, *, given: bool
+) -> Step:
     done = file.is_file()
-    return Step(kind, dataset, name, file, done, images, forwards, 0.0 if done else images * forwards * rate)
+    return Step(kind, dataset, name, file, done, images, forwards, 0.0 if done else images * forwards * rate, given)
 
 
 def _check(request: Reproduction) -> tuple[dict[str, str], Any]:

@@ -3,15 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
-from cambench.baselines.open import open_backbone
+from cambench.baselines.base import BACKBONES
+from cambench.baselines.open import head_digest, open_backbone
 from cambench.baselines.weights_io import WeightsError
 from cambench.bench import reproduce as doing
 from cambench.bench.cli_paper import reproduce as command
 from cambench.bench.errors import UsageError
-from cambench.bench.reproduce import reproduce
+from cambench.bench.reproduce import describe, reproduce
 from cambench.bench.reproduce_plan import make_plan
 from cambench.bench.training_checkpoint import save_network
 from cambench.datasets.schema import DatasetError
@@ -155,3 +157,48 @@ def test_a_plan_refuses_networks_of_other_data(request_of, tmp_path):
     save_network(file, open_backbone("slim_vgg_gap", num_classes=200), {"data_fingerprint": "x"})
     with pytest.raises(UsageError, match=r"vgg_gap\.safetensors was trained with another data_fingerprint \(x, now"):
         make_plan(request)
+
+
+def test_a_published_checkpoint_brings_its_sigmoid_branch(request_of, tmp_path):
+    net = open_backbone("slim_resnet", num_classes=2)
+    branch = net.head("softmax").fresh(torch.Generator().manual_seed(7))
+    tensors = {**net.state_dict(), **{f"heads.sigmoid.{k}": v for k, v in branch.state_dict().items()}}
+    torch.save({"state_dict": tensors}, tmp_path / "w.pth")
+    request = request_of(datasets=("stanford_cars",), weights={"stanford_cars/resnet50": tmp_path / "w.pth"})
+    plan = make_plan(request)
+    here = {s.kind: s for s in plan.steps if s.what == "slim_resnet"}
+    assert here["head"].done
+    assert here["head"].seconds == 0
+    assert (
+        describe(here["head"])
+        == f"stanford_cars: take sigmoid branch of slim_resnet from {tmp_path / 'w.pth'} (--weights)"
+    )
+    assert describe(here["network"]) == f"stanford_cars: take slim_resnet from {tmp_path / 'w.pth'} (--weights)"
+    assert [s.given for s in plan.steps if s.kind == "head"] == [
+        s.what == "slim_resnet" for s in plan.steps if s.kind == "head"
+    ]
+    reproduce(plan)
+    assert not (request.out / "heads/stanford_cars/slim_resnet.sigmoid.safetensors").exists()
+    record = load_run(request.out / "records/stanford_cars/paper").manifest.backbones["slim_resnet"]
+    assert record.branches["sigmoid"].sha256 == head_digest(branch)
+    assert record.branches["sigmoid"].provenance == record.weights_source == "file w.pth"
+    assert record.branches["sigmoid"].training is None
+    said = "stanford_cars, slim_resnet: the network and its sigmoid branch were taken from w.pth (--weights)"
+    assert said in (request.out / "table1.md").read_text().replace("\\", "")
+
+
+def test_second_heads_of_the_authors_code_are_planned_as_given(request_of, tmp_path):
+    """``fc2`` beside torchvision's own names; with ``fc`` alone the branch is trained."""
+    with torch.device("meta"):
+        own = BACKBONES.get("resnet50").build(2).state_dict()
+    names = {k: k.removeprefix("body.").replace("heads.softmax.linear.", "fc.") for k in own}
+    state = {names[k]: torch.zeros(t.shape, dtype=t.dtype) for k, t in own.items()}
+    substitutes = {k: v for k, v in request_of().substitutes.items() if k != "resnet50"}
+    fields = {"datasets": ("stanford_cars",), "substitutes": substitutes}
+    for second in (True, False):
+        more = {k.replace("fc.", "fc2."): v for k, v in state.items() if k.startswith("fc.")} if second else {}
+        torch.save({f"module.{k}": v for k, v in {**state, **more}.items()}, tmp_path / "w.pth")
+        plan = make_plan(request_of(weights={"stanford_cars/resnet50": tmp_path / "w.pth"}, **fields))
+        step = next(s for s in plan.steps if (s.kind, s.what) == ("head", "resnet50"))
+        assert (step.given, step.done, step.seconds == 0) == (second, second, second)
+        assert plan.head_of("stanford_cars", "resnet50") == (None if second else step.target)
