@@ -116,6 +116,7 @@ class HeadKeeper:
         self._train_table: SampleTable | None = None
         self._source: FeatureSource | None = None
         self._images: ImageSource | None = None
+        self._given: dict[tuple[str, Branch], tuple[str, Mapping[str, Any]]] = {}
 
     @property
     def recipe_name(self) -> str:
@@ -123,26 +124,42 @@ class HeadKeeper:
         name = self._config.head_recipe
         return auto_recipe(self._table.name) if name == "auto" else name
 
-    def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
-        """Put every branch in place, frozen; returns their records.
+    def take(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> None:
+        """Put the branches in place that files give; for every network of a run before the first one trains anything.
+
+        Where a softmax head that is yet to be trained decides the classes, the other files wait for it (``ensure``).
 
         Raises:
-            DatasetError: A branch must be trained and the data set has no ``train`` split here.
-            UsageError: As ``head_files``.
-            RunError: Training diverged.
+            UsageError: As ``head_files`` and ``load_head``. WeightsError: A file is missing, damaged or does not fit.
+            RunError: The softmax head has no logit for a label.
         """
-        records: dict[str, BranchRecord] = {}
-        self._source = None
         files = head_files(name, self._config.head_weights, branches, self._only_one)
         softmax = _file_for(name, self._config.softmax_weights, self._only_one, "--softmax-weights")
         if softmax is not None:
             files["softmax"] = softmax
         for branch in branches:
+            waits = backbone.needs_training and not self._table.facts.get("num_classes_known", True)
+            if (name, branch) in self._given or branch not in files or (waits and branch != "softmax"):
+                continue
+            training = load_head(files[branch], backbone, branch)
+            check_labels(backbone, self._table, name)
+            self._given[name, branch] = f"file {files[branch].name}", training
+
+    def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
+        """Put every branch in place, frozen; returns their records.
+
+        Raises:
+            DatasetError: A branch must be trained and the data set has no ``train`` split here.
+            UsageError, WeightsError: As ``take``.
+            RunError: Training diverged.
+        """
+        records: dict[str, BranchRecord] = {}
+        self._source = None
+        for branch in branches:
+            self.take(name, backbone, branches)
             training: Mapping[str, Any] | None = None
-            if (file := files.get(branch)) is not None:
-                training = load_head(file, backbone, branch)
-                source = f"file {file.name}"
-                check_labels(backbone, self._table, name)
+            if (name, branch) in self._given:
+                source, training = self._given[name, branch]
             elif branch in backbone.heads and not backbone.needs_training:
                 source = backbone.weights_source
             else:

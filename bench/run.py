@@ -44,7 +44,6 @@ from .prepare import (
     backbone_record,
     check_labels,
     check_names,
-    head_files,
     open_network,
     torch_determinism,
 )
@@ -102,12 +101,12 @@ class _Runner:
         for line in (line for plan in plans.values() for line in left_out(plan) if self.rank == 0):
             console.print(visible(line), markup=False, soft_wrap=True)
         plans = {name: plan for name, plan in plans.items() if plan.triples}
+        keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
         for name in plans:
             check_labels(networks[name], table, name)
-            head_files(name, config.head_weights, self._branches(name, plans), only_one=len(names) == 1)
+            keeper.take(name, networks[name], self._branches(name, plans))
         self.measures = choose_measures(config.metrics, table)
         manifest = self._manifest(table, plans)
-        keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
         manifest.options["head_recipe"] = keeper.recipe_name
         timings = Timings()
         with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world) as store:

@@ -3,12 +3,14 @@
 import pytest
 from typer.testing import CliRunner
 
+from cambench.baselines.open import head_digest, open_backbone
+from cambench.baselines.weights_io import WeightsError
 from cambench.bench.cli import app
 from cambench.bench.config import RunConfig
 from cambench.bench.errors import RunError, UsageError
 from cambench.bench.prepare import head_files
 from cambench.bench.run import run
-from cambench.bench.training import train_head
+from cambench.bench.training import save_head, train_head
 
 RECIPE = """name: tiny
 source: a test
@@ -125,6 +127,45 @@ def test_an_ambiguous_head_file_is_refused_before_the_run_starts(settings, tmp_p
     with pytest.raises(UsageError, match="timm:test_vit read the branches sigmoid and semantic"):
         run(**fields)
     assert not settings["out"].exists()
+
+
+def test_every_given_head_file_is_read_before_anything_is_trained(seven, settings, tmp_path, monkeypatch):
+    """Of the second network, and of the branch behind one that must be trained."""
+    monkeypatch.setattr("cambench.bench.prepare.train_head", None)
+    network = open_backbone("slim_resnet", num_classes=7)
+    branch = network.head("softmax").fresh()
+    (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
+    save_head(tmp_path / "softmax.safetensors", branch, "softmax", {})
+    save_head(tmp_path / "other.safetensors", branch, "sigmoid", {"backbone": "slim_vgg"})
+    save_head(tmp_path / "five.safetensors", network.head("softmax").fresh(num_classes=5), "sigmoid", {})
+    seven_classes = {**settings["options"], "num_classes": 7}
+    fields = {**settings, "options": seven_classes, "triples": ("slim_{vgg_gap,resnet}/gradcam/sigmoid",)}
+    for name, error, message in (
+        ("damaged", WeightsError, "not a safetensors file"),
+        ("none", WeightsError, "no such file"),
+        ("softmax", UsageError, "holds the softmax branch, wanted the sigmoid branch"),
+        ("other", UsageError, "trained on slim_vgg's features, not on slim_resnet's"),
+        ("five", UsageError, "5 classes, but the network has 7"),
+    ):
+        with pytest.raises(error, match=message):
+            run(**fields, head_weights={"slim_resnet": tmp_path / f"{name}.safetensors"})
+    assert not settings["out"].exists()
+
+
+def test_a_given_branch_waits_for_the_softmax_head_that_decides_the_classes(seven, settings, tmp_path):
+    """Without a class count of the data set, a network without a classifier has ImageNet's until it is trained."""
+    (tmp_path / "head.yaml").write_text(RECIPE)
+    fields = {**settings, "pretrained": False, "head_recipe": str(tmp_path / "head.yaml"), "limit": 4}
+    fields |= {"triples": ("timm:test_resnet/gradcam/sigmoid",), "workers": 1}
+    sigmoid = open_backbone("timm:test_resnet", pretrained=False).head("softmax").fresh(num_classes=7)
+    save_head(tmp_path / "h.safetensors", sigmoid, "sigmoid", {})
+    manifest = run(**fields, head_weights=tmp_path / "h.safetensors").run.manifest
+    branches = manifest.backbones["timm:test_resnet"].branches
+    assert {k: b.provenance for k, b in branches.items()} == {
+        "softmax": "trained in this run",
+        "sigmoid": "file h.safetensors",
+    }
+    assert branches["sigmoid"].sha256 == head_digest(sigmoid)
 
 
 def test_a_damaged_head_of_a_run_is_to_be_deleted(settings):
