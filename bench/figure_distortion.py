@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..atomic import write_text
-from ..baselines.base import CAMS, HEADS, Backbone, CamMethod
+from ..baselines.base import CAMS, HEADS, Backbone, Branch, CamMethod
 from ..baselines.identities import supports
 from ..datasets.schema import Batch
 from ..protocol import PROTOCOLS, Protocol
@@ -19,7 +19,7 @@ from ..results.overlay import overlay, save_figure, targets_of
 from ..results.shift_figure import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
 from .distortion import all_channels, classifier_of, distort, one_channel
 from .errors import UsageError
-from .figure_inputs import FigureRequest, chosen_batch, ready_network
+from .figure_inputs import FigureRequest, chosen_batch, ready_networks
 from .shift_sensitivity import EQUATIONS, Curve, Equation, Rate, Sensitivity, measure_sensitivity
 
 DRAWN_HEADS = ("softmax", "softmax_clamped", "sigmoid")
@@ -51,7 +51,7 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
 
     Raises:
         UsageError: Shifts that are not positive; a method or network without what is measured. Otherwise as
-            ``chosen_batch``, ``ready_network`` and ``measure_sensitivity``.
+            ``chosen_batch``, ``ready_networks`` and ``measure_sensitivity``.
     """
     try:
         targets = targets_of(output)
@@ -61,9 +61,13 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
         raise UsageError("shifts must be positive numbers, in standard deviations of the classifier's weights")
     inputs, method = request.inputs, CAMS.get(request.cam)
     protocol, table = PROTOCOLS.get(inputs.protocol), inputs.table()
-    network = ready_network(inputs, request.backbone, table, ("softmax", "sigmoid"), only_one=True)
-    if (reason := supports(method, network)) is not None:
-        raise UsageError(f"{request.backbone}/{request.cam}: {reason}")
+
+    def branches(name: str, network: Backbone) -> list[Branch]:
+        if (reason := supports(method, network)) is not None:
+            raise UsageError(f"{name}/{request.cam}: {reason}")
+        return ["softmax", "sigmoid"]
+
+    ((_, network),) = ready_networks(inputs, [request.backbone], table, branches)
     batch = chosen_batch(inputs, table, protocol.size)
     with torch.no_grad():
         pixels = batch.images.to(inputs.where).float() / 255

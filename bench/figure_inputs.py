@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..datasets.schema import Batch, SampleTable
 from ..results.folder import read_manifest
 from .config import RunConfig, pick_device
 from .errors import RunError, UsageError
-from .prepare import HeadKeeper, check_labels, open_network, safe_name
+from .prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network, safe_name
 from .training import load_head
 
 
@@ -87,23 +87,41 @@ def chosen_batch(request: FigureRequest, table: SampleTable, size: int) -> Batch
     return batch
 
 
-def ready_network(
-    request: FigureRequest, name: str, table: SampleTable, branches: Sequence[Branch], *, only_one: bool
-) -> Backbone:
-    """A frozen network on its device with ``branches`` in place: from its weights, a file, a run, or trained now.
+def ready_networks(
+    request: FigureRequest,
+    names: Sequence[str],
+    table: SampleTable,
+    branches_of: Callable[[str, Backbone], Collection[Branch]],
+) -> Iterator[tuple[str, Backbone]]:
+    """Frozen networks on their device with every branch that is read, one after the other.
+
+    The branches are those of the network's weights, of a file or of a run, or trained now, as in a run; all that is
+    given is read before the first one is trained.
+
+    Args:
+        request: Data, files, device. names: The networks. table: The split.
+        branches_of: What is read of a network, beside the softmax branch, which decides the class; a network of which
+            nothing is read is left out.
 
     Raises:
         UsageError: The run has no such branch, or another network's. Also as ``open_network`` and ``HeadKeeper``.
     """
+    only_one = len(names) == 1
     with tempfile.TemporaryDirectory(prefix="cambench-") as folder:
         config = request.config(["*/*/*"], Path(folder))
-        network = open_network(name, table, config, only_one)
-        if request.run is not None:
-            take_heads(request.run, name, network, branches)
-        check_labels(network, table, name)
-        network = network.to(request.where)
-        HeadKeeper(config, table, request.where, only_one).ensure(name, network, branches)
-    return network.to(request.where).freeze()
+        keeper = HeadKeeper(config, table, request.where, only_one)
+        networks = {name: open_network(name, table, config, only_one) for name in names}
+        read = {name: found for name in names if (found := branches_of(name, networks[name]))}
+        branches = {name: ["softmax", *(b for b in HEAD_BRANCHES if b in found)] for name, found in read.items()}
+        for name in read:
+            given = keeper.take(name, networks[name], branches[name])
+            if request.run is not None:
+                take_heads(request.run, name, networks[name], [b for b in branches[name] if b not in given])
+            check_labels(networks[name], table, name)
+        for name in read:
+            network = networks.pop(name).to(request.where)
+            keeper.ensure(name, network, branches[name])
+            yield name, network.to(request.where).freeze()
 
 
 def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone
+from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
 from ..baselines.evidence import Evidence
 from ..baselines.maps import score_map
 from ..datasets.schema import Batch, SampleTable
@@ -20,7 +20,7 @@ from ..results.escape import visible
 from ..results.map_figure import MapColumn, MapRow, MapTile, map_figure
 from ..results.overlay import overlay, save_figure, targets_of
 from .errors import UsageError
-from .figure_inputs import FigureRequest, chosen_batch, ready_network
+from .figure_inputs import FigureRequest, chosen_batch, ready_networks
 from .onepass import locate
 from .plan import BackbonePlan, plan_backbone
 from .prepare import check_names
@@ -41,7 +41,7 @@ def draw_maps(
         tau: Threshold of the predicted box; None for the protocol's ``loc_tau``. dpi: Pixels an inch of a PNG.
 
     Raises:
-        UsageError: A file format that cannot be written, an impossible triple. Otherwise as ``ready_network``,
+        UsageError: A file format that cannot be written, an impossible triple. Otherwise as ``ready_networks``,
             ``expand_patterns`` and ``chosen_batch``.
     """
     try:
@@ -55,13 +55,15 @@ def draw_maps(
     batch = chosen_batch(request, table, protocol.size)
     columns = _columns([w.triple for w in wanted])
     rows: list[MapRow] = []
-    for name in names:
-        branches = list(dict.fromkeys(HEADS.get(w.triple.head).branch for w in wanted if w.triple.backbone == name))
-        network = ready_network(request, name, table, branches, only_one=len(names) == 1)
-        plan = plan_backbone(name, wanted, network, protocol)
-        if plan.triples:
-            group = (BACKBONES.get(name).title if name in BACKBONES else name) if len(names) > 1 else ""
-            rows += _rows(network, plan, batch, table, protocol, columns, group, threshold)
+    plans: dict[str, BackbonePlan] = {}
+
+    def branches(name: str, network: Backbone) -> set[Branch]:
+        plans[name] = plan_backbone(name, wanted, network, protocol)
+        return plans[name].branches
+
+    for name, network in ready_networks(request, names, table, branches):
+        group = (BACKBONES.get(name).title if name in BACKBONES else name) if len(names) > 1 else ""
+        rows += _rows(network, plans[name], batch, table, protocol, columns, group, threshold)
     if not rows:
         raise UsageError(f"no triple of {' '.join(patterns)} is possible on its network")
     heads = [MapColumn(CAMS.get(cam).title, _head_title(cam, head)) for cam, head in columns]

@@ -124,8 +124,8 @@ class HeadKeeper:
         name = self._config.head_recipe
         return auto_recipe(self._table.name) if name == "auto" else name
 
-    def take(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> None:
-        """Put the branches in place that files give; for every network of a run before the first one trains anything.
+    def take(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> set[Branch]:
+        """Put the branches in place that files give, and return them; called for every network before one is trained.
 
         Where a softmax head that is yet to be trained decides the classes, the other files wait for it (``ensure``).
 
@@ -144,6 +144,7 @@ class HeadKeeper:
             training = load_head(files[branch], backbone, branch)
             check_labels(backbone, self._table, name)
             self._given[name, branch] = f"file {files[branch].name}", training
+        return {branch for branch in branches if (name, branch) in self._given}
 
     def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
         """Put every branch in place, frozen; returns their records.

@@ -1,16 +1,21 @@
 """``cambench figure``: the command line on small real files; same request, same bytes."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from cambench.baselines.open import head_digest
+from cambench.baselines.weights_io import WeightsError
 from cambench.bench.cli import app
 from cambench.bench.errors import UsageError
-from cambench.bench.figure_inputs import FigureRequest, chosen_batch
+from cambench.bench.figure_inputs import FigureRequest, chosen_batch, ready_networks
 from cambench.bench.figure_maps import draw_maps
 from cambench.bench.run import run
 from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
 
 RECIPE = """name: tiny
 source: a test
@@ -54,6 +59,40 @@ def test_maps_are_the_same_bytes_with_the_heads_of_a_run_and_trained_anew(reques
     assert other.read_bytes() != second.read_bytes()
     with pytest.raises(UsageError, match="has no slim_vgg; it has slim_vgg_gap"):
         draw_maps(request_of(run=done.out), ("slim_vgg/gradcam/softmax",), tmp_path / "x.png")
+
+
+def test_the_class_is_a_trained_head_s_whatever_heads_are_drawn(request_of, recipe, blobs, settings, tmp_path):
+    """As in a run: a network of other classes gets a softmax head for the data set, which decides the class."""
+    for file in blobs[1].glob("*/class_labels.txt"):
+        lines = [line.rsplit(",", 1) for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{name},{int(label) % 7}\n" for name, label in lines))
+    data, triples = {"options": {"metadata": str(blobs[1]), "num_classes": 7}}, ("slim_vgg_gap/gradcam/sigmoid",)
+    done = run(**{**settings, **data, "triples": triples, "head_recipe": recipe}).run
+    ((name, network),) = ready_networks(
+        request_of(**data), ["slim_vgg_gap"], request_of(**data).table(), lambda *_: ["sigmoid"]
+    )
+    record = done.manifest.backbones[name]
+    assert set(record.branches) == {"softmax", "sigmoid"}
+    assert {b: head_digest(network.head(b)) for b in record.branches} == {
+        b: r.sha256 for b, r in record.branches.items()
+    }
+    first, second = (
+        draw_maps(request_of(**data, **more), triples, tmp_path / f"{i}.png", dpi=60)[0].read_bytes()
+        for i, more in enumerate(({}, {"run": done.out}))
+    )
+    assert first == second
+    shutil.rmtree(blobs[1] / "train")
+    with pytest.raises(DatasetError, match="softmax branch of slim_vgg_gap must be trained.*7 classes with --softmax"):
+        draw_maps(request_of(**data), triples, tmp_path / "x.png")
+
+
+def test_what_a_figure_lacks_is_said_before_anything_is_trained(request_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("cambench.bench.prepare.train_head", None)
+    two = ("slim_{resnet,vgg}/gradcam/sigmoid",)
+    with pytest.raises(WeightsError, match="h.safetensors: no such file"):
+        draw_maps(request_of(head_weights={"slim_vgg": tmp_path / "h.safetensors"}), two, tmp_path / "x.png")
+    with pytest.raises(UsageError, match="slim_vgg/cam/sigmoid: .* needs a GAP"):
+        draw_maps(request_of(), (*two, "slim_vgg/cam/sigmoid"), tmp_path / "x.png")
 
 
 def test_images_are_chosen_by_id_or_seed(request_of, blobs):
