@@ -25,7 +25,10 @@ CLASSES = 196
 COUNTS = {"train": 8144, "test": 8041}
 EXPECTED = Expected(
     name="stanford_cars",
-    markers=("devkit", "car_devkit", "cars_train", "cars_test", "anno_train.csv", "cars_meta.mat"),
+    markers=(
+        *("devkit", "car_devkit", "car_devkit/devkit", "cars_train", "cars_test"),
+        *("anno_train.csv", "cars_meta.mat"),
+    ),
     nested=("stanford_cars", "stanford-cars", "cars"),
     what="Stanford Cars (cars_train/, cars_test/, devkit/, or Kaggle's car_data/ with anno_train.csv)",
 )

@@ -9,6 +9,9 @@ from pathlib import Path
 from .findings import WrongFolderError, some
 from .schema import DatasetError
 
+ABOVE = 5
+"""Levels above the root that are looked at."""
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -16,8 +19,8 @@ class Expected:
 
     ``markers``: paths (or glob patterns) of which one lies in the right folder; ``nested``: usual names of that folder
     below what users call the root; ``archives``: file names that are read in place; ``what``: for messages;
-    ``contents``: patterns of which one must lie in a folder further below (default: the markers), for markers as common
-    as ``train``; ``strangers``: files that only another data set has, and its name.
+    ``contents``: patterns of which one must lie in a folder above or further below (default: the markers), for markers
+    as common as ``train``; ``strangers``: files that only another data set has, and its name.
     """
 
     name: str
@@ -42,17 +45,20 @@ def find_base(root: Path, expected: Expected) -> Path:
     for marker, other in expected.strangers:
         if (root / marker).exists():
             raise DatasetError(f"{expected.name}: {root} is not {expected.what}: {marker} belongs to {other}")
-    if _is_part(root, expected.markers):
-        raise _inside(root, root.parent, expected)
+    if (whole := _whole(root, expected.markers)) != root:
+        raise _inside(root, whole, expected)
     for folder in (root, *(root / n for n in expected.nested)):
         if _is_base(folder, expected.markers):
             return folder
     for name in expected.archives:
         if (root / name).is_file():
             return root / name
-    above = next((p for p in list(root.parents)[:3] if _is_base(p, expected.markers)), None)
+    telling = expected.contents or expected.markers
+    above = next(
+        (p for p in list(root.parents)[:ABOVE] if _is_base(p, telling) and not _is_stranger(p, expected)), None
+    )
     if above is not None:
-        raise _inside(root, above, expected)
+        raise _inside(root, _whole(above, expected.markers), expected)
     below = _search(root, expected, depth=3)
     if below:
         more = f" (or {some(below[1:])})" if below[1:] else ""
@@ -68,12 +74,21 @@ def _is_base(folder: Path, markers: Sequence[str]) -> bool:
         return False
 
 
-def _is_part(root: Path, markers: Sequence[str]) -> bool:
-    """Whether the root is a part of a data set although it looks like one: its parent has more of the markers."""
-    if root.name not in markers:
-        return False
-    own, above = (sum(_is_base(p, (m,)) for m in markers) for p in (root, root.parent))
-    return above > max(1, own)
+def _whole(folder: Path, markers: Sequence[str]) -> Path:
+    """The data set's folder where ``folder`` is a part of it that looks like one; else ``folder``.
+
+    A part is named as a marker, and a folder above it has more of the markers.
+    """
+    best, most, place = folder, max(1, _count(folder, markers)), folder
+    while place.name in markers:
+        place = place.parent
+        if (found := _count(place, markers)) > most:
+            best, most = place, found
+    return best
+
+
+def _count(folder: Path, markers: Sequence[str]) -> int:
+    return sum(_is_base(folder, (m,)) for m in markers)
 
 
 def _inside(root: Path, above: Path, expected: Expected) -> WrongFolderError:
@@ -86,9 +101,8 @@ def _search(root: Path, expected: Expected, depth: int) -> list[Path]:
     level = [root]
     for _ in range(depth):
         level = [c for folder in level for c in _subfolders(folder)][:2000]
-        hits = [
-            c for c in level if _is_base(c, expected.contents or expected.markers) and not _is_stranger(c, expected)
-        ]
+        telling = expected.contents or expected.markers
+        hits = [c for c in level if _is_base(c, telling) and not _is_stranger(c, expected)]
         if hits:
             return hits
     return []

@@ -232,6 +232,38 @@ def test_a_parent_or_a_child_of_the_right_folder(name, request, tmp_path):
     told(name, tmp_path / "a", "test", re.escape(message), tmp_path / "out")
 
 
+def kaggle_cars(base, kind):
+    """Kaggle's copies of Stanford Cars, from torchvision's layout: with the devkit, or with CSV files."""
+    for part in ("train", "test"):
+        images = base / (f"cars_{part}/cars_{part}" if kind == "devkit" else f"car_data/car_data/{part}/Car 0")
+        shutil.move(base / f"cars_{part}", base / "tmp")
+        images.parent.mkdir(parents=True)
+        shutil.move(base / "tmp", images)
+        if kind == "csv":
+            (base / f"anno_{part}.csv").write_text("00001.jpg,1,2,30,25,1\n")
+    (base / "car_devkit").mkdir()
+    shutil.move(base / "devkit", base / "car_devkit" / "devkit")
+    if kind == "csv":
+        shutil.rmtree(base / "car_devkit")
+        (base / "names.csv").write_text("Car 0\n")
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "devkit", "csv"])
+def test_every_child_of_stanford_cars_names_the_right_folder(cars_replica, kind):
+    if kind != "torchvision":
+        kaggle_cars(cars_replica, kind)
+    children = sorted(p for p in cars_replica.rglob("*") if p.is_dir())
+    assert len(children) == {"torchvision": 3, "devkit": 6, "csv": 6}[kind]
+    for child in children:
+        report = doctor("stanford_cars", child)
+        assert report.next_steps == (f"the same command with --root {cars_replica}",), child
+    if kind == "devkit":
+        for part in ("cars_train", "cars_test", "cars_test_annos_withlabels.mat"):
+            shutil.rmtree(cars_replica / part, ignore_errors=True)
+        report = doctor("stanford_cars", cars_replica / "car_devkit" / "devkit")
+        assert report.next_steps == (f"the same command with --root {cars_replica}",), "the devkit alone"
+
+
 def test_links_that_run_in_circles(tmp_path):
     base = tmp_path / "loop"
     base.mkdir()
