@@ -69,6 +69,13 @@ class Head(nn.Module, ABC):
         """
         return features
 
+    def first_linear(self) -> tuple[nn.Linear, nn.Module] | None:
+        """The linear layer that reads the flattened, condensed features, and all that follows it, where it is so.
+
+        With both, ``head(f) == rest(linear(head.condense(f).flatten(1)))``; None for every other head.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class HeadSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,11 +84,21 @@ class MlpHead(Head):
         logits: Tensor = self.mlp(self.pool(features).flatten(1))
         return logits
 
+    def condense(self, features: Tensor) -> Tensor:
+        """The pooled features (B,N,k,k), which pooling leaves as they are; smaller features themselves."""
+        return self.pool(features) if features[0, 0].numel() > self._shape[2] ** 2 else features
+
+    def first_linear(self) -> tuple[nn.Linear, nn.Module]:
+        """The first layer of the MLP and the others."""
+        return cast(nn.Linear, self.mlp[0]), self.mlp[1:]
+
     def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> MlpHead:
         """The same architecture with new parameters on the same device."""
         channels, hidden, pool, dropout = self._shape
-        head = MlpHead(channels, num_classes or self.num_classes, hidden, pool, dropout)
-        reset(head, generator)
+        # Without the default parameters of 120 million weights, which `reset` replaces.
+        with torch.device("meta"):
+            head = MlpHead(channels, num_classes or self.num_classes, hidden, pool, dropout)
+        reset(head.to_empty(device="cpu"), generator)
         like = next(self.parameters())
         return head.to(like.device, like.dtype)
 
@@ -136,7 +147,7 @@ def reset(module: nn.Module, generator: torch.Generator | None = None) -> None:
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 draw = torch.randn(layer.weight.shape, generator=generator)
-                layer.weight.copy_(draw * FRESH_STD)
+                layer.weight.copy_(draw.mul_(FRESH_STD))
                 if layer.bias is not None:
                     layer.bias.zero_()
             elif next(layer.parameters(recurse=False), None) is not None:

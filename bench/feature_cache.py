@@ -2,9 +2,9 @@
 
 What is cached is the head's input itself, F (B,N,P,Q) in the dtype that the backbone returns. For a GAP + linear head
 it is F's spatial mean (B,N,1,1) instead: the mean of one cell is that cell, so the head computes the same function, bit
-for bit where it pools with ``Tensor.mean``, up to the order of float summation where it does not. For a head behind a
-frozen block of a transformer it is what that block makes of F. Which it was, and the dtype, are part of the training
-record.
+for bit where it pools with ``Tensor.mean``, up to the order of float summation where it does not. For an MLP head it is
+F pooled to the MLP's cells, for a head behind a frozen block of a transformer what that block makes of F. Which it was,
+and the dtype, are part of the training record.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .training_data import ImageSource
 Reduction = Callable[[Tensor], Tensor]
 PASS_BATCH = 32
 """Images a batch of the one caching pass."""
+VERIFIED = 4
+"""Images on which a reduction is tried (the heads run four times, and a VGG's is large)."""
 
 
 class FeatureSource:
@@ -91,6 +93,12 @@ class FeatureSource:
             if len(rows):
                 yield self._cache[rows.to(self._cache.device)], rows
 
+    def kept(self) -> Tensor | None:
+        """The cached features of the whole table, by row (zeros where an image could not be decoded), or None."""
+        if self.cached is None:
+            self._decide()
+        return self._cache
+
     def _decide(self) -> None:
         """Look at one batch: can the features be pooled, do they fit? Then run the caching pass, or leave it."""
         everything = range(len(self.images.table))
@@ -100,7 +108,7 @@ class FeatureSource:
         if first is None:
             return
         whole = self._features(first[0])
-        self._reduce = exact_reduction(self.heads, whole)
+        self._reduce = exact_reduction(self.heads, whole[:VERIFIED])
         self.pooled = self._reduce is not _as_it_is
         features = self._reduce(whole)
         self.dtype = features.dtype

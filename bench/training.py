@@ -20,11 +20,12 @@ from .progress import progress as progress_bar
 from .recipe import HeadRecipe
 from .training_checkpoint import load_head, put_head, save_head
 from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
-from .training_guard import TrainingDivergedError, all_finite, first_bad, snapshot
+from .training_guard import TrainingDivergedError, first_bad
 from .training_log import TrainingLog
 from .training_loss import branch_loss
-from .training_optim import build_optimiser, epoch_order, mix, rate_factor, rng_devices, seed_step, set_rate
+from .training_optim import epoch_order, mix, rate_factor, rng_devices, seed_step
 from .training_record import HeadTrainingRecord, common_facts
+from .training_steps import HeadSteps, head_steps
 from .training_top1 import top1
 
 __all__ = ["HeadTrainingRecord", "TrainingDivergedError", "load_head", "save_head", "top1", "train_head"]
@@ -74,8 +75,8 @@ def train_head(
 
     The sigmoid branch minimises Eq. 12, the softmax branch cross entropy; the class of an image is its label. With
     ``branch="softmax"`` the new head has the table's classes, and a sigmoid branch of other classes is dropped.
-    Deterministic on the CPU for a seed and a number of threads. The feature cache changes no result beyond float
-    rounding.
+    Deterministic on the CPU for a seed and a number of threads. The feature cache and ``training_steps`` change no
+    result beyond float rounding.
 
     Args:
         backbone: Network with its softmax head; moved to ``device`` and frozen.
@@ -133,10 +134,10 @@ def train_head(
         losses: list[float] = []
         judged: list[dict[str, float]] = []
         last = _Epoch()
-        good = snapshot(head)
-        optimiser = build_optimiser(recipe.optimiser, [(head.parameters(), 1.0)])
         steps = -(-len(table) // recipe.batch_size)
         with torch.random.fork_rng(devices=rng_devices(device)):
+            work = head_steps(head, recipe.optimiser, source.kept())
+            good = work.state()
             for epoch in range(recipe.epochs):
                 last = _Epoch()
                 head.train()
@@ -146,21 +147,25 @@ def train_head(
                     source.epoch(epoch_order(len(table), seed, epoch), recipe.batch_size)
                 ):
                     step = epoch * steps + offset
-                    set_rate(optimiser, rate_factor(recipe.schedule, step, steps, recipe.epochs))
+                    factor = rate_factor(recipe.schedule, step, steps, recipe.epochs)
                     seed_step(seed, step)
-                    _step(head, beside, optimiser, branch, features, labels[rows.to(device)], last)
+                    _step(work, factor, beside, branch, features, rows.to(device), labels, last)
                     if bar is not None:
                         bar.advance(len(rows))
                 if not last.losses:
                     raise RunError(f"{table.name} {table.split}: none of the {len(table)} images could be decoded")
                 bad = first_bad(last.losses)
                 if bad is not None:
-                    raise TrainingDivergedError(title, epoch, bad, good, epoch)
-                if not all_finite(head):
-                    raise TrainingDivergedError(title, epoch, len(last.losses) - 1, good, epoch, "head")
-                good = snapshot(head)
+                    raise TrainingDivergedError(title, epoch, bad, good(), epoch)
+                if not work.finite():
+                    raise TrainingDivergedError(title, epoch, len(last.losses) - 1, good(), epoch, "head")
                 losses.append(last.mean_loss())
-                if judge is not None and (each_epoch or epoch == recipe.epochs - 1):
+                done = epoch == recipe.epochs - 1
+                if done or (judge is not None and each_epoch):
+                    work.settle(last=done)
+                if not done:
+                    good = work.state()
+                if judge is not None and (each_epoch or done):
                     judged.append(judge.scores())
                 _write(log, (epoch + 1) * steps, losses[-1], last.top1(), judged[-1] if each_epoch and judged else {})
     log.close()
@@ -254,26 +259,27 @@ class _Judge:
 
 
 def _step(
-    head: Head,
+    work: HeadSteps,
+    factor: float,
     observed: Mapping[str, Head],
-    optimiser: torch.optim.Optimizer,
     branch: Branch,
     features: Tensor,
+    rows: Tensor,
     labels: Tensor,
     sums: _Epoch,
 ) -> None:
     def forward_and_back(count: int) -> tuple[Tensor, Tensor]:
-        optimiser.zero_grad(set_to_none=True)
-        logits = head(features[:count])
-        loss = branch_loss(branch, logits, labels[:count])
+        work.clear()
+        logits = work.logits(features[:count], rows[:count])
+        loss = branch_loss(branch, logits, labels[rows[:count]])
         # A head is small: autograd only ever reaches its parameters, the features carry no graph.
         loss.backward()
         return logits, loss
 
     done: tuple[Tensor, Tensor] | None = None
     try:
-        result = forward_and_back(len(labels))
-        optimiser.step()
+        result = forward_and_back(len(rows))
+        work.step(factor)
         done = result
     except Exception as error:
         if not is_out_of_memory(error):
@@ -281,7 +287,7 @@ def _step(
     if done is None:
         raise memory_error(
             f"{branch} head",
-            len(labels),
+            len(rows),
             features.device,
             forward_and_back,
             lambda fits: f"set batch_size {fits} in the recipe",
@@ -289,7 +295,7 @@ def _step(
     logits, loss = done
     with torch.no_grad():
         others = {name: other(features) for name, other in observed.items()}
-    sums.add(loss, {branch: logits, **others}, labels)
+    sums.add(loss, {branch: logits, **others}, labels[rows])
 
 
 def _write(log: TrainingLog, step: int, loss: float, train: Mapping[str, float], test: Mapping[str, float]) -> None:

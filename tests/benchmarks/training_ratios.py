@@ -25,7 +25,7 @@ from cambench.datasets.open import open_table
 from cambench.datasets.schema import SampleTable
 
 WORKERS = 2
-NETWORKS = {"slim_resnet": (240, 5), "efficientnet_lite0": (96, 5), "resnet50": (32, 3), "vgg16": (64, 2)}
+NETWORKS = {"slim_resnet": (240, 5), "efficientnet_lite0": (96, 5), "resnet50": (32, 3), "vgg16": (320, 2)}
 """Network -> training images, rounds."""
 
 
