@@ -31,6 +31,7 @@ EXPECTED = Expected(
     ),
     nested=("stanford_cars", "stanford-cars", "cars"),
     what="Stanford Cars (cars_train/, cars_test/, devkit/, or Kaggle's car_data/ with anno_train.csv)",
+    signs=("cars_train", "cars_test", "car_devkit", "anno_train.csv", "cars_meta.mat"),
 )
 _FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 _OFFICIAL = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}

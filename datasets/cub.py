@@ -29,6 +29,7 @@ EXPECTED = Expected(
     nested=("CUB_200_2011", "CUB_200_2011/CUB_200_2011", "CUB-200-2011", "cub"),
     archives=("CUB_200_2011.tgz", "CUB_200_2011.tar.gz", "CUB_200_2011.tar"),
     what="CUB-200-2011 (the folder CUB_200_2011 with images.txt and images/, or CUB_200_2011.tgz)",
+    signs=("train_test_split.txt", "images/[0-2][0-9][0-9].*"),
 )
 COUNTS = {"train": 5994, "test": 5794}
 OPTIONS = {

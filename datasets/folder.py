@@ -15,6 +15,7 @@ from .checks import check_class_count
 from .files import IMAGE_SUFFIXES
 from .findings import Findings, MissingSplitError, some
 from .headers import add_sizes
+from .locate import resembling
 from .rows import Chunk, group_boxes
 from .schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from .textfiles import read_lines, shorten
@@ -157,10 +158,18 @@ def build_folders(root: Path, split: Split) -> Built:
     if (have and split not in have) or (not have and split != "test"):
         raise MissingSplitError(f"folder: {root} has no {split}/ folder" + ("" if have else ", so all of it is test"))
     base = root / split if have else root
+    hint = _hint(root)
     tops = [root / s for s in have] or [root]
     names = tuple(sorted({p.name for top in tops for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")}))
     if not names:
-        raise DatasetError(f"folder: {base} has no class folders; pass annotations=FILE (CSV or COCO JSON)")
+        other = f"; or {hint}" if hint else ""
+        raise DatasetError(f"folder: {base} has no class folders; pass annotations=FILE (CSV or COCO JSON){other}")
+    if hint:
+        findings.warn(
+            "this looks like a published data set; its folders are taken for classes here",
+            root,
+            f"{hint}; nothing is wrong if the classes are your own",
+        )
     tree = FolderTree(base)
     findings.note("no boxes and no masks: localisation metrics need annotations=FILE (CSV or COCO JSON)")
 
@@ -170,6 +179,17 @@ def build_folders(root: Path, split: Split) -> Built:
             yield Chunk(files, tree.paths(files), np.full(len(files), label), sizes=tree.sizes(files))
 
     return Built(names, chunks(), findings, watched=lambda: [base, *tree.folders()])
+
+
+def _hint(root: Path) -> str:
+    """Which data set's adapter would know more of this folder; empty where it looks like the user's own."""
+    from . import cars, cub, imagenet_layout, openimages, tiny_imagenet
+
+    for known in (cub, cars, tiny_imagenet, openimages, imagenet_layout):
+        base = resembling(root, known.EXPECTED)
+        if base is not None:
+            return f"take {known.EXPECTED.name} with --root {base}, which knows labels, splits and annotations"
+    return ""
 
 
 ADAPTER = Adapter("folder", 1, plan, OPTIONS)

@@ -47,6 +47,7 @@ _DEVKIT = (
     "",
 )
 _PARTS = ("validation", "train")
+_WNID = "n" + "[0-9]" * 8 + "*"
 EXPECTED = Expected(
     name="imagenet",
     markers=(*_VAL, _TAR, *TRAIN, TRAIN_TAR, *(f"{d}{s}-00000-of-*.parquet" for d in ("data/", "") for s in _PARTS)),
@@ -59,6 +60,7 @@ EXPECTED = Expected(
         *(f"{folder}{part}-00000-of-*.parquet" for folder in ("data/", "") for part in _PARTS),
     ),
     strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
+    signs=(*(f"{folder}/{_WNID}" for folder in (*_VAL, *TRAIN)), *(f"{folder}/ILSVRC2012_val_*" for folder in _VAL)),
 )
 
 

@@ -20,7 +20,8 @@ class Expected:
     ``markers``: paths (or glob patterns) of which one lies in the right folder; ``nested``: usual names of that folder
     below what users call the root; ``archives``: file names that are read in place; ``what``: for messages;
     ``contents``: patterns of which one must lie in a folder above or further below (default: the markers), for markers
-    as common as ``train``; ``strangers``: files that only another data set has, and its name.
+    as common as ``train``; ``strangers``: files that only another data set has, and its name; ``signs``: patterns that
+    people's own folders do not have.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Expected:
     what: str = ""
     contents: tuple[str, ...] = ()
     strangers: tuple[tuple[str, str], ...] = ()
+    signs: tuple[str, ...] = ()
 
 
 def find_base(root: Path, expected: Expected) -> Path:
@@ -65,6 +67,21 @@ def find_base(root: Path, expected: Expected) -> Path:
         raise WrongFolderError(f"{expected.name}: {root} is above the data set; pass --root {below[0]}{more}", below[0])
     markers = " or ".join(expected.markers)
     raise DatasetError(f"{expected.name}: {root} is not {expected.what}: expected {markers} there; {inventory(root)}")
+
+
+def resembling(root: Path, expected: Expected) -> Path | None:
+    """The data set's folder where the root bears its signs, is above it, or lies in it where a sign does; else None."""
+    for folder in (root, *(root / n for n in expected.nested)):
+        if _is_base(folder, expected.signs) and not _is_stranger(folder, expected):
+            return folder
+    for folder in list(root.parents)[:2]:
+        try:
+            within = any(root in (found, *found.parents) for sign in expected.signs for found in folder.glob(sign))
+        except OSError:
+            continue
+        if within and not _is_stranger(folder, expected):
+            return folder
+    return None
 
 
 def _is_base(folder: Path, markers: Sequence[str]) -> bool:

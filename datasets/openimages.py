@@ -27,6 +27,7 @@ EXPECTED = Expected(
     what="OpenImages-30K (train/, val/, test/, each with one folder a class)",
     contents=("train/0*", "val/0*", "test/0*"),
     strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
+    signs=("test/0*/*_m0*.png", "val/0*/*_m0*.png"),
 )
 OPTIONS = {"metadata": "wsolevaluation's metadata/OpenImages (default: found below the root, else from the file names)"}
 _MASK = re.compile(r"^([0-9a-f]+)_m[0-9a-z_]+_[0-9a-f]+\.png$")

@@ -23,6 +23,7 @@ EXPECTED = Expected(
     markers=("wnids.txt",),
     nested=("tiny-imagenet-200", "tiny_imagenet"),
     what="tiny-imagenet-200 (wnids.txt, train/, val/)",
+    signs=("wnids.txt", "train/n[0-9]*/n[0-9]*_boxes.txt", "val/val_annotations.txt"),
 )
 
 

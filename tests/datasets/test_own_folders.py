@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cambench.datasets.doctor import doctor
 from cambench.datasets.findings import MissingSplitError
 from cambench.datasets.loading import load_batches
 from cambench.datasets.open import open_table
@@ -275,3 +276,38 @@ def test_coco_entries_that_cannot_be_read_are_named(tmp_path, jpeg, changes, wor
     write_entry(tmp_path / "c.json", **changes)
     with pytest.raises(DatasetError, match=words):
         open_table("folder", tmp_path, annotations="c.json")
+
+
+PUBLISHED = {
+    "cub": ("cub_replica", ("", "images")),
+    "stanford_cars": ("cars_replica", ("", "cars_train")),
+    "tiny_imagenet": ("tiny_replica", ("", "train", "val")),
+    "openimages30k": ("openimages_replica", ("", "test", "val")),
+    "imagenet": ("imagenet_replica", ("", "train")),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_data_set_read_as_a_folder_names_its_adapter(name, request):
+    fixture, children = PUBLISHED[name]
+    base = request.getfixturevalue(fixture)
+    if name == "imagenet":
+        base.train()
+        base = base.base
+    for child in children:
+        told = [str(f) for split in doctor("folder", base / child).splits for f in split.findings]
+        assert any(f"take {name} with --root {base}, which knows labels" in line for line in told), (child, told)
+
+
+def test_peoples_own_folders_are_no_published_data_set(tmp_path, jpeg, cars_replica):
+    """Also beside one, and with names that are close."""
+    for root, names in (
+        (tmp_path / "digits", ("train/0", "train/01", "test/0", "test/01")),
+        (cars_replica.parent / "cars", ("cars", "devkit", "n1", "images", "001.mine")),
+        (cars_replica / "mine", ("a", "b")),
+    ):
+        for i, name in enumerate(names):
+            jpeg(root / name / f"{i}.jpg", seed=i)
+        report = doctor("folder", root)
+        assert report.ok
+        assert not [f for split in report.splits for f in split.findings if f.level != "note"]
