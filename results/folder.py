@@ -30,8 +30,12 @@ def read_manifest(out: Path) -> RunManifest:
         version = content["schema_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(f"{out} is not a run folder: it has no {MANIFEST_NAME}") from None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError):
-        raise RecordError(f"{path}: damaged; expected the JSON object that a run writes") from None
+        raise RecordError(
+            f"{path}: damaged; expected the JSON object that a run writes. {_without_manifest(out)}"
+        ) from None
     if version != SCHEMA_VERSION:
         writer = content.get("code_version", "?")
         raise RecordError(
@@ -43,7 +47,20 @@ def read_manifest(out: Path) -> RunManifest:
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         writer = content.get("code_version", "?")
-        raise RecordError(f"{path}: written by cambench {writer}, not understood by {__version__}: {fields}") from None
+        raise RecordError(
+            f"{path}: written by cambench {writer}, not understood by {__version__}: {fields}. If cambench {writer} "
+            f"cannot read it either, it is damaged. {_without_manifest(out)}"
+        ) from None
+
+
+def _without_manifest(out: Path) -> str:
+    """What to do with a run folder whose manifest is lost."""
+    heads = out / "heads"
+    kept = f". Trained heads stay usable: move {heads} away first (--head-weights)" if heads.is_dir() else ""
+    return (
+        "Without it no record can be used, as nothing says what the records were computed from: put a copy back, or "
+        f"delete {out} and give the run's command again{kept}"
+    )
 
 
 def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:

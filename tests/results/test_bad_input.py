@@ -142,6 +142,27 @@ def test_records_of_another_version_are_refused_with_the_version(damaged):
             write_leaderboard(run.out, run.out)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"schema_ver', b"[]", b"{}", b"\xff\xfe", None])
+def test_a_damaged_manifest_says_what_to_do(damaged, content):
+    """When it is read, and when the run is given again; nothing in the folder changes."""
+    run, _, _ = damaged
+    file = run.out / "run.json"
+    file.unlink()
+    file.mkdir() if content is None else file.write_bytes(content)
+    told = (
+        "run.json: cannot be read" if content is None else rf"put a copy back, or delete {run.out} and give the run's"
+    )
+    before = sorted(run.out.rglob("*"))
+    for heads in ("", r" command again\. Trained heads stay usable: move .*heads away first \(--head-weights\)"):
+        with pytest.raises(RecordError, match=told + (heads if content is not None else "")):
+            load_run(run.out)
+        with pytest.raises(RecordError, match=told):
+            RunStore.open(run.out, run.manifest)
+        assert sorted(run.out.rglob("*")) == before
+        (run.out / "heads").mkdir(exist_ok=True)
+        before = sorted(run.out.rglob("*"))
+
+
 def test_a_file_or_nothing_is_no_run_folder(tmp_path):
     (tmp_path / "file.png").write_bytes(b"x")
     for name in ("file.png", "nowhere"):
