@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from ..baselines.base import Backbone, Head
+from ..datasets.schema import SampleTable
 from .memory import is_out_of_memory, memory_error
-from .recipe import Augment
+from .recipe import Augment, HeadRecipe
 from .training_augment import augment_batch, draw
-from .training_data import ImageSource
+from .training_data import DEFAULT_CACHE_BYTES, ImageSource
 
 Reduction = Callable[[Tensor], Tensor]
 PASS_BATCH = 32
@@ -142,6 +143,40 @@ class FeatureSource:
         images = images.to(self.device, non_blocking=True)
         pixels = augment_batch(images, draw(len(images), self.device), self.augment, self.size, self.size)
         return self.backbone.features(self.backbone.normalise(pixels))
+
+
+def feature_source(
+    backbone: Backbone,
+    table: SampleTable,
+    recipe: HeadRecipe,
+    device: str | torch.device,
+    heads: Sequence[Head],
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    workers: int = 2,
+    images: ImageSource | None = None,
+    pass_batch: int = PASS_BATCH,
+) -> FeatureSource:
+    """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone.
+
+    ``images``: its decoded images, where several backbones share them (``image_source``).
+    """
+    return FeatureSource(
+        backbone.to(device),
+        images or image_source(table, recipe, workers, cache_bytes if recipe.augment else 0),
+        [*heads, backbone.head("softmax")],
+        size=recipe.size,
+        augment=recipe.augment,
+        cache_bytes=cache_bytes,
+        device=torch.device(device),
+        pass_batch=pass_batch,
+    )
+
+
+def image_source(
+    table: SampleTable, recipe: HeadRecipe, workers: int, cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> ImageSource:
+    """Decoded images of a training table at the size that the recipe loads; kept in memory within ``cache_bytes``."""
+    return ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
 
 
 def _as_it_is(features: Tensor) -> Tensor:

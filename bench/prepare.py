@@ -17,11 +17,11 @@ from ..datasets.schema import DatasetError, SampleTable
 from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
-from .feature_cache import FeatureSource
+from .feature_cache import FeatureSource, feature_source, image_source
 from .progress import console
 from .recipe import HeadRecipe
 from .recipe_files import auto_recipe, load_recipe
-from .training import feature_source, image_source, load_head, save_head, train_head
+from .training import load_head, save_head, train_head
 from .training_data import ImageSource
 
 HEAD_BRANCHES: tuple[Branch, ...] = ("sigmoid", "semantic")

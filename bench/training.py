@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -14,12 +14,12 @@ from ..baselines.base import Backbone, Branch, Head
 from ..datasets.schema import SampleTable
 from .allocator import keep_freed_memory
 from .errors import RunError, UsageError
-from .feature_cache import PASS_BATCH, FeatureSource
+from .feature_cache import PASS_BATCH, FeatureSource, feature_source
 from .memory import is_out_of_memory, memory_error
 from .progress import progress as progress_bar
 from .recipe import HeadRecipe
 from .training_checkpoint import load_head, put_head, save_head
-from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
+from .training_data import DEFAULT_CACHE_BYTES, checked_labels
 from .training_guard import TrainingDivergedError, first_bad
 from .training_log import TrainingLog
 from .training_loss import branch_loss
@@ -186,40 +186,6 @@ def train_head(
         cache_bytes=source.bytes_needed,
         feature_dtype=str(source.dtype).removeprefix("torch."),
     )
-
-
-def feature_source(
-    backbone: Backbone,
-    table: SampleTable,
-    recipe: HeadRecipe,
-    device: str | torch.device,
-    heads: Sequence[Head],
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    workers: int = 2,
-    images: ImageSource | None = None,
-    pass_batch: int = PASS_BATCH,
-) -> FeatureSource:
-    """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone.
-
-    ``images``: its decoded images, where several backbones share them (``image_source``).
-    """
-    return FeatureSource(
-        backbone.to(device),
-        images or image_source(table, recipe, workers, cache_bytes if recipe.augment else 0),
-        [*heads, backbone.head("softmax")],
-        size=recipe.size,
-        augment=recipe.augment,
-        cache_bytes=cache_bytes,
-        device=torch.device(device),
-        pass_batch=pass_batch,
-    )
-
-
-def image_source(
-    table: SampleTable, recipe: HeadRecipe, workers: int, cache_bytes: int = DEFAULT_CACHE_BYTES
-) -> ImageSource:
-    """Decoded images of a training table at the size that the recipe loads; kept in memory within ``cache_bytes``."""
-    return ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
 
 
 class _Judge:
