@@ -17,15 +17,16 @@ from typer.testing import CliRunner
 
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.base import CAMS
-from cambench.baselines.heads import GapLinear
+from cambench.baselines.heads import GapLinear, MlpHead
 from cambench.baselines.open import open_backbone
 from cambench.bench.cli import app
 from cambench.bench.measures import choose_measures
 from cambench.bench.onepass import OnePass
-from cambench.bench.recipe import BackboneRecipe
+from cambench.bench.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.recipe_files import load_recipe
 from cambench.bench.run import run
 from cambench.bench.stages import StageClock
+from cambench.bench.training_steps import CachedInputSteps, head_steps
 from cambench.bench.triples import Triple
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
@@ -168,6 +169,25 @@ def test_training_makes_the_same_networks(blobs, tmp_path, simulated):
         assert here.keys() == there.keys()
         for name, expected in here.items():
             torch.testing.assert_close(there[name], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_wide_head_trains_on_the_device_as_on_the_cpu(simulated):
+    features, spec = torch.rand(12, 6, 4, 4), load_recipe(HeadRecipe, "paper").optimiser
+    ended = []
+    for device in (CPU, SIM):
+        head = MlpHead(6, 3, hidden=(32,), pool=4).fresh(torch.Generator().manual_seed(0)).to(device).eval()
+        steps = head_steps(head, spec, features.to(device))
+        assert isinstance(steps, CachedInputSteps)
+        for i in range(6):
+            rows = torch.tensor([i, i + 3, i + 6]).to(device)
+            steps.clear()
+            steps.logits(features.to(device)[rows], rows).logsumexp(1).sum().backward()
+            steps.step(1.0)
+        assert steps.finite()
+        steps.settle(last=True)
+        ended.append({k: v.cpu() for k, v in head.state_dict().items()})
+    for name, expected in ended[0].items():
+        torch.testing.assert_close(ended[1][name], expected, rtol=1e-6, atol=1e-7)
 
 
 def test_half_precision_is_asked_of_the_device(settings, simulated):
