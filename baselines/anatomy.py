@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .base import Backbone
 from .explained import explained
+from .in_place import overwritten
 
 PROBE_SIZE = 224
 """Side of the probe image in pixels."""
@@ -53,12 +54,14 @@ class Anatomy:
         reused: Names of layers that were called more than once.
         functional: Names of the operations that no layer owns and that do more than move values.
         failure: Why the network cannot be followed; empty where it can.
+        overwritten: What the network overwrites although the gradient of the image needs it; empty where nothing.
     """
 
     layers: dict[str, nn.Module]
     reused: frozenset[str]
     functional: frozenset[str]
     failure: str = ""
+    overwritten: str = ""
 
 
 _KNOWN: WeakKeyDictionary[Backbone, Anatomy] = WeakKeyDictionary()
@@ -83,22 +86,25 @@ def _probe(backbone: Backbone) -> Anatomy:
         return Anatomy({}, frozenset(), frozenset(), f"a probe forward fails ({type(error).__name__}: {error})")
     layers = {name: net.get_submodule(name) for name in mode.calls}
     reused = frozenset(name for name, count in mode.calls.items() if count > 1)
-    return Anatomy(layers, reused, frozenset(mode.functional))
+    lost = (overwritten(net, image) or "").replace(" body.", " ") if mode.in_place else ""
+    return Anatomy(layers, reused, frozenset(mode.functional), overwritten=lost)
 
 
 class _Recorder(TorchDispatchMode):
-    """Calls of layers, and operations while none is running."""
+    """Calls of layers, operations while none is running, and whether any operation works in place."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: dict[str, int] = {}
         self.functional: set[str] = set()
         self.depth = 0
+        self.in_place = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
+        self.in_place |= name.endswith("_") and name not in _MOVES
         if not self.depth and name.rstrip("_") not in _MOVES and name not in _MOVES:
             self.functional.add(name.rstrip("_"))
         return func(*args, **(kwargs or {}))

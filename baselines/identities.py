@@ -6,7 +6,9 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ..protocol import MapRule, Protocol
+from .anatomy import anatomy
 from .base import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
+from .in_place import ADVICE
 from .maps import clamps
 
 SUPPLIED: frozenset[Need] = frozenset(
@@ -87,7 +89,12 @@ def _refusal(method: CamMethod, backbone: Backbone) -> str | None:
         return f"{method.name} needs attention, which {backbone.name} cannot give: {why}"
     if method.requires and find_spec(method.requires) is None:
         return f"{method.name} needs the package {method.requires}: pip install 'cambench[{method.requires}]'"
-    return method.refuses(backbone) if method.refuses is not None else None
+    if (reason := method.refuses(backbone) if method.refuses is not None else None) is not None:
+        return reason
+    if method.needs & {"input_gradients", "layers"} and (what := anatomy(backbone).overwritten):
+        overwrites = f"{backbone.name} overwrites {what} in place: {ADVICE}"
+        return f"{method.name} needs gradients through the network, and {overwrites}"
+    return None
 
 
 def _nearest(method: CamMethod, backbone: Backbone) -> str:

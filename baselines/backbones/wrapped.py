@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..base import BACKBONES, Backbone, BackboneSpec, Head
 from ..heads import ModuleHead, gap_linear_of
+from ..in_place import ADVICE, overwritten
 from .timm_layout import calls, close, last_layer, unsupported
 
 Part = nn.Module | Callable[[Tensor], Tensor]
@@ -125,6 +126,9 @@ class WrappedNetwork(Backbone):
             split = _recognised_head(net, made, self.num_classes)
             if not close(split(made), logits):
                 raise unsupported(name, "its head gives other logits for the same features the second time")
+            if isinstance(split, ModuleHead) and (lost := overwritten(net, made)) is not None:
+                lost = lost.replace(" owner.", " ")
+                raise unsupported(name, f"head overwrites {lost} in place, which its gradient needs: {ADVICE}")
         self.head_kind = split.kind
         self.heads["softmax"] = split
         self.freeze()

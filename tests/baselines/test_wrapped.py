@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,52 @@ def test_heads_that_work_in_place_leave_the_features_alone(kind: str) -> None:
         assert torch.isfinite(raw_map(CAMS.get(cam), evidence, clamp=False)).all()
     assert torch.equal(features, kept)
     assert torch.equal(evidence.features, kept)
+
+
+class Overwriting(nn.Module):
+    """Changes the output of its activation in place; ``functional`` without a layer that could be named."""
+
+    def __init__(self, first: nn.Module, act: nn.Module | None, last: nn.Module, pooled: bool) -> None:
+        super().__init__()
+        self.first, self.act, self.last, self.pooled = first, act, last, pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.amax((-2, -1)) if self.pooled else x)
+        x = self.act(x) if self.act is not None else x.sigmoid()
+        x *= 2
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("act", "named"),
+    [(nn.ReLU(), r"act \(ReLU\)"), (nn.Tanh(), r"act \(Tanh\)"), (None, "a Sigmoid"), (nn.Identity(), "")],
+)
+def test_a_head_that_overwrites_what_its_gradient_needs_is_refused(act: nn.Module | None, named: str) -> None:
+    head = Overwriting(nn.Linear(8, 6), act, nn.Linear(6, 5), pooled=True)
+    if named:
+        for given in (head, head.forward):
+            with pytest.raises(
+                UnsupportedNetworkError, match=f"overwrites the output of {named}.* in place.*x = x \\+ y"
+            ):
+                cambench.wrap(name="mine", features=trunk(), head=given, **HALF)
+        return
+    net = cambench.wrap(name="mine", features=trunk(), head=head, **HALF)
+    evidence = Evidence(torch.randn(2, 8, 4, 4), net.head(), torch.tensor([0, 4]), ("a", "b"))
+    assert torch.isfinite(raw_map(CAMS.get("gradcam"), evidence, clamp=False)).all(), "in place, and harmless"
+
+
+def test_a_body_that_overwrites_what_its_gradient_needs_does_for_methods_without_that_gradient() -> None:
+    body = Overwriting(nn.Conv2d(3, 6, 3, stride=16, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 1), pooled=False)
+    net = cambench.wrap(name="mine", features=body, head=gap_head(), **HALF)
+    assert supports(CAMS.get("gradcam"), net) is None
+    for cam in ("extremal", "saliency"):
+        if CAMS.get(cam).requires and find_spec(CAMS.get(cam).requires) is None:
+            continue
+        reason = supports(CAMS.get(cam), net) or ""
+        assert f"{cam} needs gradients through the network, and mine overwrites the output of body.act (ReLU)" in reason
+        assert "nearest: cam" in reason
+    body.act = nn.Identity()
+    assert supports(CAMS.get("extremal"), cambench.wrap(name="mine", features=body, head=gap_head(), **HALF)) is None
 
 
 def test_a_plain_function_names_its_network() -> None:
