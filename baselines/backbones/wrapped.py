@@ -42,7 +42,7 @@ def wrap(
         )
 
     A head that is global average pooling and one linear layer is recognised by its logits, so CAM and the identities
-    of such heads apply. A head that changes its input in place is given a copy. Wrapping again replaces the network.
+    of such heads apply. A part that changes its input in place is given a copy. Wrapping again replaces the network.
 
     Args:
         name: Name in triples.
@@ -115,8 +115,11 @@ class WrappedNetwork(Backbone):
         size = input_size or PROBE_SIZE
         probe = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like.device)
         with torch.no_grad():
+            given = probe.clone()
             with calls(self.body) as seen:
-                made = self._checked_features(probe)
+                made = self._checked_features(given)
+            if not torch.equal(given, probe):
+                self.body = _Copying(self.body)
             self.feature_layer, self.nonnegative = last_layer(seen, made)
             self.feature_layer = self.feature_layer.replace("forward_features", "features")
             logits = _checked_logits(name, net, made)
@@ -177,14 +180,14 @@ class _Function(nn.Module):
 
 
 class _Copying(nn.Module):
-    """A head that works in place, on a copy of its input."""
+    """A part that changes its input in place, on a copy of it."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, features: Tensor) -> Tensor:
-        out: Tensor = self.net(features.clone())
+    def forward(self, given: Tensor) -> Tensor:
+        out: Tensor = self.net(given.clone())
         return out
 
 

@@ -185,6 +185,27 @@ def test_a_body_that_overwrites_what_its_gradient_needs_does_for_methods_without
     assert supports(CAMS.get("extremal"), cambench.wrap(name="mine", features=body, head=gap_head(), **HALF)) is None
 
 
+def test_a_body_that_changes_its_images_is_given_a_copy() -> None:
+    """Methods that mask or re-score read the same images after it."""
+
+    class Shifting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = trunk()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x -= 1
+            return self.body(x)
+
+    body = Shifting().eval()
+    images = torch.randn(2, 3, 64, 64)
+    expected = body(images.clone())
+    net, kept = cambench.wrap(name="mine", features=body, head=gap_head(), **HALF), images.clone()
+    for _ in range(2):
+        torch.testing.assert_close(net.features(images), expected)
+        assert torch.equal(images, kept)
+
+
 def test_a_plain_function_names_its_network() -> None:
     whole = Whole().eval()
     with pytest.raises(UnsupportedNetworkError, match=r"mine .*features is a plain function.*model=…"):
