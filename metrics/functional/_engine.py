@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ log = logging.getLogger("cambench.metrics")
 _ready = threading.Event()
 _lock = threading.Lock()
 PATIENCE = 1.5
-"""Seconds after which a first use says that it is compiling."""
+"""Seconds of compiling after which a first use says so."""
 
 
 def run_kernels(
@@ -31,23 +32,42 @@ def run_kernels(
 
 
 def warm_up() -> None:
-    """Load or compile the kernels; says so once if that takes longer than a moment."""
+    """Load or compile the kernels; says so once if compiling takes longer than a moment."""
     if _ready.is_set():
         return
     with _lock:
         if _ready.is_set():
             return
-        note = threading.Timer(
-            PATIENCE, log.warning, ("compiling the box kernels; this happens once per machine, about half a minute",)
-        )
-        note.daemon = True
-        note.start()
-        try:
+        with _said_when_compiling():
             _drop_stale_cache()
             _run(np.zeros((1, 5, 5), np.uint8), np.zeros((1, 4), np.int64), np.array([0, 1]), np.empty((3, 1, 256)))
-        finally:
-            note.cancel()
         _ready.set()
+
+
+@contextmanager
+def _said_when_compiling() -> Iterator[None]:
+    """Say so where this thread compiles for longer than ``PATIENCE``; loading from a warm cache is not compiling."""
+    from numba.core import event
+
+    note = threading.Timer(
+        PATIENCE, log.warning, ("compiling the box kernels; this happens once per machine, about half a minute",)
+    )
+    note.daemon = True
+    thread = threading.get_ident()
+
+    class Watch(event.Listener):  # type: ignore[misc]
+        def on_start(self, _event: object) -> None:
+            if threading.get_ident() == thread and note.ident is None:
+                note.start()
+
+        def on_end(self, _event: object) -> None:
+            """Kernels call one another, so the end of one is not the end."""
+
+    try:
+        with event.install_listener("numba:compile", Watch()):
+            yield
+    finally:
+        note.cancel()
 
 
 def _drop_stale_cache() -> None:
