@@ -55,7 +55,9 @@ def test_comparison_of_two_triples(result):
     found = result.compare(A, B, resamples=200, by="average_drop")
     frame = found.frame.set_index("metric")
     scores = score_run(result.run).scores
-    assert frame.loc["average_drop", "difference"] == scores[B]["average_drop"] - scores[A]["average_drop"]
+    # Two sums of the same images, in another order: equal up to float64 rounding, which differs between processors.
+    expected = scores[B]["average_drop"] - scores[A]["average_drop"]
+    assert frame.loc["average_drop", "difference"] == pytest.approx(expected, rel=0, abs=1e-11)
     assert frame.loc["average_drop", "difference_low"] <= frame.loc["average_drop", "difference"]
     assert (frame["p_holm"] >= frame["p"]).all()
     assert pd.api.types.is_float_dtype(frame["p"])
