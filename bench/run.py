@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from .. import __version__
-from ..baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
+from ..baselines.base import BACKBONES, Backbone, Branch
 from ..datasets.loading import load_batches
 from ..datasets.open import open_table
-from ..datasets.schema import DATASETS, Batch, ImageFailure, SampleTable
+from ..datasets.schema import Batch, ImageFailure, SampleTable
 from ..metrics.registry import MetricSpec
 from ..registry import load_plugin
 from ..results.columns import empty_columns
 from ..results.escape import visible
 from ..results.leaderboard import write_leaderboard
 from ..results.load import load_run
-from ..results.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
+from ..results.manifest import RunManifest
 from ..results.store import RunStore
 from ..results.timing_schema import BackboneTiming, Timings
 from .allocator import keep_freed_memory
 from .config import RunConfig, pick_device
 from .errors import RunError
-from .measures import choose_measures, foreign_code, measure_record, measures_key
+from .measures import choose_measures
 from .memory import is_out_of_memory, memory_error
 from .onepass import BatchScores, Columns, OnePass
 from .plan import BackbonePlan, left_out, needs_branch, plan_backbone
@@ -48,11 +42,10 @@ from .prepare import (
     torch_determinism,
 )
 from .progress import console, progress
+from .provenance import device_name, run_manifest
 from .result import RunResult
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
 from .triples import Triple, expand_patterns
-
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
 
 
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
@@ -106,8 +99,15 @@ class _Runner:
             check_labels(networks[name], table, name)
             keeper.take(name, networks[name], self._branches(name, plans))
         self.measures = choose_measures(config.metrics, table)
-        manifest = self._manifest(table, plans)
-        manifest.options["head_recipe"] = keeper.recipe_name
+        manifest = run_manifest(
+            config,
+            table,
+            plans,
+            device=self.device,
+            measures=self.measures,
+            head_recipe=keeper.recipe_name,
+            world_size=self.world,
+        )
         timings = Timings()
         with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world) as store:
             self.durations["prepare"] = time.monotonic() - started
@@ -261,83 +261,3 @@ class _Runner:
             lambda count: engine(batch.head(count)),
             lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
         )
-
-    def _manifest(self, table: SampleTable, plans: Mapping[str, BackbonePlan]) -> RunManifest:
-        config = self.config
-        triples = [t for plan in plans.values() for t in plan.triples]
-        return RunManifest(
-            code_version=__version__,
-            protocol=self.protocol,
-            dataset=DatasetRecord(
-                name=table.name,
-                title=DATASETS.get(config.dataset).title,
-                split=table.split,
-                fingerprint=table.fingerprint,
-                rows=len(table),
-                num_classes=table.num_classes,
-                class_names=list(table.class_names),
-                has_boxes=table.has_boxes,
-                has_masks=table.has_masks,
-                has_evidence=table.has_evidence,
-                notes=[" ".join(note.split()) for note in table.notes],
-            ),
-            shard_size=config.shard_size,
-            options={
-                "dtype": config.dtype,
-                "channels_last": config.channels_last,
-                "device": self.device.type,
-                "batch_size": config.batch_size,
-                "seed": config.seed,
-                "metrics": measures_key(self.measures),
-            },
-            triples=[str(t) for t in triples],
-            aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},
-            identities={str(t): why for plan in plans.values() for t, why in plan.identities.items()},
-            skipped={str(t): why for plan in plans.values() for t, why in plan.skipped.items()},
-            cams={name: _cam_record(name) for name in dict.fromkeys(t.cam for t in triples)},
-            heads={name: _head_record(name) for name in dict.fromkeys(t.head for t in triples)},
-            metrics={spec.name: measure_record(spec) for spec in self.measures},
-            seeds={"heads": config.seed},
-            devices=[device_name(self.device)],
-            versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
-            settings={
-                "workers": config.workers,
-                "box_threads": config.box_threads,
-                "world_size": self.world,
-                "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
-            },
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-
-
-def _cam_record(name: str) -> CamRecord:
-    method = CAMS.get(name)
-    return CamRecord(
-        title=method.title,
-        source=method.source,
-        cost=method.declared_cost,
-        control=method.control,
-        finished=method.returns == "mask",
-        code_sha256=foreign_code(method.fn),
-    )
-
-
-def _head_record(name: str) -> HeadRecord:
-    head = HEADS.get(name)
-    return HeadRecord(title=head.title, branch=head.branch, clamp=head.clamp)
-
-
-def device_name(device: torch.device) -> str:
-    """Name of a device for records: the accelerator's, or ``cpu``."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def library_versions(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions of distributions; those that are not installed are left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

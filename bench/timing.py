@@ -27,7 +27,7 @@ from .onepass import OnePass
 from .plan import BackbonePlan, needs_branch, plan_backbone
 from .prepare import check_names, open_network, torch_determinism
 from .progress import progress
-from .run import LIBRARIES, device_name, library_versions
+from .provenance import LIBRARIES, device_name, library_versions
 from .stages import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
 from .timing_load import LoadTiming, load_rate, time_load
 from .triples import expand_patterns
