@@ -23,8 +23,9 @@ class Interval:
     level: float = LEVEL
 
     def text(self, digits: int = 2) -> str:
-        """``[low, high]`` with this many decimals."""
-        return f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        """``[low, high]`` with this many decimals, and no minus sign before zeros alone."""
+        low, high = (round(end, digits) + 0.0 for end in (self.low, self.high))
+        return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> Interval:

@@ -17,7 +17,9 @@ CHANGE_HEAD = (
     *("our_change", "low", "high", "verdict"),
 )
 VERDICTS = ("same direction", "opposite", "undecided")
-"""Whether our interval is on the published side of zero, on the other, or on both."""
+"""Whether our interval is on the published side of zero, on the other, or on both (or at zero)."""
+DIGITS = 2
+"""Decimals of a printed score. A change that they do not show is none: equal maps differ in their last bits."""
 KEY = ["backbone", "cam", "metric"]
 
 
@@ -40,9 +42,10 @@ class ReproducedChange:
         if self.interval is None:
             return ""
         same, opposite, undecided = VERDICTS
-        if self.interval.low <= 0 <= self.interval.high:
+        low, high = round(self.interval.low, DIGITS), round(self.interval.high, DIGITS)
+        if low <= 0 <= high:
             return undecided
-        return same if (self.interval.low > 0) == (self.published > 0) else opposite
+        return same if (low > 0) == (self.published > 0) else opposite
 
     def csv_row(self, table: str) -> tuple[str | float | None, ...]:
         """Values of ``CHANGE_HEAD``."""
@@ -81,6 +84,11 @@ def entry_changes(
         change = round(float(row["value"]) - float(before["value"]), 2)
         found.append(ReproducedChange(dataset, metric, row["backbone"], row["cam"], change, protocol, ours, interval))
     return found
+
+
+def points(value: float) -> str:
+    """A difference in points, with its sign; what the decimals do not show is ``+0.00``."""
+    return f"{round(value, DIGITS) + 0.0:+.{DIGITS}f}"
 
 
 def change_facts(changes: Sequence[ReproducedChange]) -> list[tuple[str, str]]:
@@ -134,4 +142,4 @@ def _spanned(rows: list[tuple[Cell, ...]], column: int) -> list[tuple[Cell, ...]
 def _cells(change: ReproducedChange | None) -> list[Cell]:
     if change is None or change.ours is None or change.interval is None:
         return [Cell("–"), Cell("–"), Cell("–")]
-    return [Cell(f"{change.ours:+.2f}"), Cell(change.interval.text()), Cell(change.verdict)]
+    return [Cell(points(change.ours)), Cell(change.interval.text()), Cell(change.verdict)]

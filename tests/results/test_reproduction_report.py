@@ -10,9 +10,11 @@ import pytest
 
 from cambench.protocol import PROTOCOLS
 from cambench.results.errors import ResultsError
+from cambench.results.intervals import Interval
 from cambench.results.load import load_run
 from cambench.results.paper_tables import published_table
 from cambench.results.reproduction import Entry, write_reproduction
+from cambench.results.reproduction_changes import ReproducedChange, change_grid
 
 BOTH = ("paper", "beyond-softmax-code")
 HOSTILE = "100% & $x_1^2$ {~} \\input{x} <b> | * # ünï − σ"
@@ -68,13 +70,37 @@ def test_changes_are_paired_and_judged_by_their_interval(entries, tmp_path):
     ends = np.quantile(each.to_numpy()[rng.integers(0, len(each), (4000, len(each)))].mean(1), [0.025, 0.975])
     np.testing.assert_allclose([row.low, row.high], ends, atol=0.35 * (ends[1] - ends[0]))
     for _, change in frame.dropna(subset=["our_change"]).iterrows():
-        holds_zero = change.low <= 0 <= change.high
+        holds_zero = round(change.low, 2) <= 0 <= round(change.high, 2)
         same = np.sign(change.our_change) == np.sign(change.published_change)
         assert change.verdict == ("undecided" if holds_zero else "same direction" if same else "opposite")
     found = frame[frame.protocol == "paper"].verdict.value_counts()
     counts = ", ".join(f"{found.get(v, 0)} {v}" for v in ("same direction", "opposite", "undecided"))
     text = (tmp_path / "out/table1.md").read_text(encoding="utf-8")
     assert f"Changes by the sigmoid branch, paper: {counts}, of {found.sum()}" in text
+
+
+def change(ours, low, high, published=-27.31):
+    return ReproducedChange("cub", "average_drop", "resnet50", "gradcam", published, "paper", ours, Interval(low, high))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1e-6, 4e-5, "undecided"),
+        (0.004, 0.2, "undecided"),
+        (0.006, 0.2, "opposite"),
+        (-0.2, -0.006, "same direction"),
+        (-1.0, 1.0, "undecided"),
+    ],
+)
+def test_a_change_that_the_decimals_do_not_show_is_none(low, high, verdict):
+    assert change(low, low, high).verdict == verdict
+
+
+def test_no_zero_has_a_minus_sign():
+    text = str(change_grid([change(-1e-6, -2e-5, 3e-5)], "title", "code"))
+    assert "+0.00" in text
+    assert "[0.00, 0.00]" in text
 
 
 def test_protocols_stand_side_by_side_with_the_footnotes(entries, tmp_path):
