@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import uuid
 from collections.abc import Iterator
@@ -29,10 +30,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temp.unlink(missing_ok=True)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove temporaries of ``path`` whose writers on this machine were killed (for files too large to leave lying)."""
+    for temp in path.parent.glob(f".{glob.escape(path.name)}.*{TEMP_SUFFIX}"):
+        number = temp.name.removeprefix(f".{path.name}.").partition("-")[0]
+        if number.isdigit() and not _runs(int(number)):
+            temp.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with ``\\n`` line ends, atomically; raises as ``atomic_path``."""
     with atomic_path(path) as temp:
         temp.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 def _sync(path: Path) -> None:

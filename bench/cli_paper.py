@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .cli_options import Device, Metadata, Root
+from .cli_options import CacheMb, Device, Metadata, Root
 from .errors import UsageError
 
 out = Console(highlight=False)
@@ -38,8 +38,9 @@ def reproduce(
     head_recipe: Annotated[str, typer.Option(help="Recipe of the sigmoid branches.")] = "paper",
     seed: Annotated[int, typer.Option(help="Seed of every training.", min=0)] = 0,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images a batch of the evaluation.", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images a batch of evaluation and of a head's pass.", min=1)] = 32,
     workers: Annotated[int, typer.Option(help="Decoding threads.", min=1)] = 2,
+    cache_mb: CacheMb = 1024,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16 (backbone, evaluation).")] = "float32",
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
 ) -> None:
@@ -53,7 +54,8 @@ def reproduce(
     """
     from .reproduce import describe
     from .reproduce import reproduce as do
-    from .reproduce_plan import Reproduction, make_plan
+    from .reproduce_plan import make_plan
+    from .reproduce_request import Reproduction
 
     plan = make_plan(
         Reproduction(
@@ -72,6 +74,7 @@ def reproduce(
             device=device,
             batch_size=batch_size,
             workers=workers,
+            cache_mb=cache_mb,
             dtype=dtype,
             resamples=resamples,
         )
@@ -79,6 +82,11 @@ def reproduce(
     for step in plan.steps:
         cost = "" if step.done else f", about {_time(step.seconds)} ({step.images:,} images)"
         out.print(f"  {describe(step)}{cost}", soft_wrap=True, markup=False)
+    for absent in plan.fetched.values():
+        line = f"  fetch first: {absent.name}, not on this machine yet ({absent.url})"
+        out.print(line, soft_wrap=True, markup=False)
+    for line in plan.advice:
+        out.print(f"  memory: {line}", soft_wrap=True, markup=False)
     for note in plan.notes:
         out.print(f"  note: {note}", soft_wrap=True, markup=False)
     out.print(f"in all about {_time(plan.seconds)} of computation, decoding aside")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -146,7 +145,8 @@ def backbone(
     for name, accuracy in record.eval_top1.items():
         out.print(f"top-1 on {dataset} {name}: {accuracy:.2f} %")
     if record.losses:
-        out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, last loss {record.losses[-1]:.4f}")
+        rate = f"{record.images_per_second:.1f} images/s, peak memory {record.peak_memory_mib:,.0f} MiB"
+        out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, {rate}, last loss {record.losses[-1]:.4f}")
     else:
         out.print(f"nothing was trained (recipe {recipe}): {record.weights} as they are")
     out.print(f"wrote {output}", soft_wrap=True)
@@ -299,13 +299,3 @@ def _with_note(error: Exception, note: str) -> Exception:
     if note:
         error.args = (f"{error}; {note}",)
     return error
-
-
-def read_provenance(file: Path) -> dict[str, Any]:
-    """Metadata of a trained network or head: command, seed, accuracy, data fingerprint, versions, record."""
-    from ..baselines.weights_io import load_metadata
-
-    found: dict[str, Any] = {}
-    for key, value in load_metadata(file).items():
-        found[key] = json.loads(value) if value[:1] in "{[" else value
-    return found

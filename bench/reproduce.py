@@ -20,9 +20,10 @@ from ..results.load import load_run
 from ..results.reproduction import Entry, write_reproduction
 from .config import RunConfig, pick_device
 from .errors import UsageError
+from .memory import BatchMemoryError
 from .recipe import HeadRecipe
 from .recipe_files import load_recipe
-from .reproduce_facts import check_same, network_facts
+from .reproduce_facts import check_same, head_facts, head_record, network_facts
 from .reproduce_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
 from .run import run
 from .training import save_head, train_head
@@ -47,11 +48,15 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
             "reproduce runs in one process: train the networks with `torchrun … -m cambench train backbone` first, and "
             "give them with --weights DATASET/NETWORK=FILE"
         )
+    # All of them first: hours of training must not end at a download that was bound to fail.
+    for name, weights in plan.fetched.items():
+        say(f"fetch {weights.name} for {name}")
+        weights.fetch(name)
     request, clock = plan.request, Clock()
     for step in plan.steps:
         say(describe(step))
         with clock.part(step):
-            _DO[step.kind](plan, step)
+            _DO[step.kind](plan, step, say)
     entries = [
         Entry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
         for dataset in plan.triples
@@ -101,7 +106,7 @@ def describe(step: Step) -> str:
     return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
 
 
-def _network(plan: ReproductionPlan, step: Step) -> None:
+def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
     if step.given:
         return
     request = plan.request
@@ -113,43 +118,64 @@ def _network(plan: ReproductionPlan, step: Step) -> None:
     step.target.parent.mkdir(parents=True, exist_ok=True)
     network = open_for_training(step.what, table.num_classes, recipe, None, request.seed)
     state_file = step.target.with_suffix(".training")
-    record = train_backbone(
-        network,
-        table,
-        recipe,
-        pick_device(request.device),
-        True,
-        seed=request.seed,
-        state_file=state_file,
-        workers=request.workers,
-    )
+    try:
+        record = train_backbone(
+            network,
+            table,
+            recipe,
+            pick_device(request.device),
+            True,
+            seed=request.seed,
+            state_file=state_file,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
+            epoch_done=lambda epoch, loss, top1: say(
+                f"  epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}, top-1 {top1:.1f} % (training images)"
+            ),
+        )
+    except BatchMemoryError as error:
+        alone = f"cambench train backbone --recipe {request.recipe_name(step.dataset, step.what)}"
+        raise BatchMemoryError(
+            f"{error}. That is an option of `{alone}`: train it so, and give its file with "
+            f"--weights {step.dataset}/{step.what}=FILE",
+            error.fits,
+        ) from None
     save_network(step.target, network, {**facts, "record": record.model_dump(mode="json")})
     state_file.unlink(missing_ok=True)
 
 
-def _head(plan: ReproductionPlan, step: Step) -> None:
+def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    del say
     if step.given:
         return
     request = plan.request
     recipe, table = load_recipe(HeadRecipe, request.head_recipe), tables_of(request, step.dataset, "train")
     network = open_backbone(step.what, weights=network_file(request, step.dataset, step.what))
-    facts = {
-        "data_fingerprint": table.fingerprint,
-        "recipe_digest": recipe.digest,
-        "seed": request.seed,
-        "features_sha256": features_digest(network),
-    }
+    facts = {**head_facts(table, recipe, request.seed), "features_sha256": features_digest(network)}
     if step.target.is_file():
-        check_same(step.target, facts, json.loads(load_metadata(step.target).get("record", "{}")))
+        check_same(step.target, facts, head_record(step.target))
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
-    record = train_head(
-        network, table, recipe, "sigmoid", pick_device(request.device), True, seed=request.seed, workers=request.workers
-    )
+    try:
+        record = train_head(
+            network,
+            table,
+            recipe,
+            "sigmoid",
+            pick_device(request.device),
+            True,
+            seed=request.seed,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
+            pass_batch=request.batch_size,
+        )
+    except BatchMemoryError as error:
+        raise BatchMemoryError(f"{error} (here: --batch-size)", error.fits) from None
     save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})
 
 
-def _records(plan: ReproductionPlan, step: Step) -> None:
+def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    del say
     request = plan.request
     names = list(dict.fromkeys(t.split("/")[0] for t in plan.triples[step.dataset]))
     heads = {n: plan.head_of(step.dataset, n) for n in names}
@@ -174,4 +200,8 @@ def _records(plan: ReproductionPlan, step: Step) -> None:
     )
 
 
-_DO: dict[str, Callable[[ReproductionPlan, Step], None]] = {"network": _network, "head": _head, "records": _records}
+_DO: dict[str, Callable[[ReproductionPlan, Step, Say], None]] = {
+    "network": _network,
+    "head": _head,
+    "records": _records,
+}

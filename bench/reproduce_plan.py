@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ..baselines.base import Backbone
-from ..baselines.checkpoint_layouts import layout_of
-from ..baselines.open import open_backbone
+from ..baselines.backbones.surgery import TorchvisionWeights
+from ..baselines.base import BACKBONES
+from ..baselines.open import TIMM, open_backbone
 from ..baselines.weights_io import load_metadata
 from ..datasets.open import open_table
 from ..datasets.schema import DATASETS, DatasetError, SampleTable
@@ -20,70 +20,13 @@ from ..protocol import PROTOCOLS
 from ..results.paper_tables import TableName, published_table
 from .config import pick_device
 from .errors import UsageError
-from .recipe import BackboneRecipe, HeadRecipe
-from .recipe_files import backbone_recipe_name, load_recipe
-from .reproduce_facts import check_same, network_facts
+from .recipe import HeadRecipe
+from .recipe_files import load_recipe
+from .reproduce_estimate import TRAINING_FORWARDS, NetworkCost, measure
+from .reproduce_facts import check_same, head_facts, head_record, network_facts
+from .reproduce_request import Reproduction
 
 Kind = Literal["network", "head", "records"]
-FOLDERS = {
-    "cub": ("CUB_200_2011", "cub", "CUB"),
-    "stanford_cars": ("stanford_cars", "StanfordCars", "cars"),
-    "imagenet": ("imagenet", "ImageNet", "ILSVRC", "ILSVRC2012"),
-    "openimages30k": ("OpenImages", "openimages30k", "openimages"),
-}
-"""Usual folder names below ``--data-root``."""
-TRAINING_FORWARDS = 3.0
-"""A training step costs about three forwards (forward, and a backward of twice its work)."""
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """A request: which table, from which data, into which folder."""
-
-    table: str
-    out: Path
-    data_root: Path | None = None
-    roots: Mapping[str, Path] = field(default_factory=dict)
-    """Data set -> folder, where it is not a usual one below ``data_root``."""
-    datasets: tuple[str, ...] = ()
-    """Data sets of the table to run; empty: all."""
-    protocols: tuple[str, ...] = ("paper",)
-    limit: int | None = None
-    """Only the first N images of every split (a trial)."""
-    substitutes: Mapping[str, str] = field(default_factory=dict)
-    """Network of the paper -> network that stands in for it (a trial)."""
-    weights: Mapping[str, Path] = field(default_factory=dict)
-    """``DATASET/NETWORK`` -> file of a trained network; it and a sigmoid branch that the file holds are not trained."""
-    backbone_recipe: str = "auto"
-    head_recipe: str = "paper"
-    seed: int = 0
-    device: str = "auto"
-    batch_size: int = 32
-    workers: int = 2
-    dtype: str = "float32"
-    resamples: int = 2000
-
-    def recipe_of(self, dataset: str, network: str) -> BackboneRecipe:
-        """Recipe of a network on a data set: its own; the data set's for a stand-in, whose layers are others."""
-        if self.backbone_recipe != "auto":
-            return load_recipe(BackboneRecipe, self.backbone_recipe)
-        own = "" if network in self.substitutes.values() else network
-        return load_recipe(BackboneRecipe, backbone_recipe_name(dataset, own))
-
-    def root_of(self, dataset: str) -> Path:
-        """Folder of a data set; ``DatasetError`` says where it was looked for."""
-        if dataset in self.roots:
-            return self.roots[dataset]
-        if self.data_root is None:
-            raise DatasetError(f"{dataset}: give --data-root, or --root {dataset}=DIR")
-        found = next((self.data_root / n for n in FOLDERS[dataset] if (self.data_root / n).is_dir()), None)
-        if found is None:
-            names = ", ".join(FOLDERS[dataset])
-            raise DatasetError(
-                f"{dataset}: none of {names} is below {self.data_root}; put it there, give --root {dataset}=DIR, "
-                f"or leave it out with --dataset"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -117,6 +60,10 @@ class ReproductionPlan:
     """What making this plan took."""
     notes: tuple[str, ...] = ()
     """For the report: subsets of the paper's data sets, and what was given instead of trained."""
+    advice: tuple[str, ...] = ()
+    """For whoever starts it: what costs more than it must."""
+    fetched: Mapping[str, TorchvisionWeights] = field(default_factory=dict)
+    """Public weights that are not on this machine yet, by the network that needs them first."""
 
     @property
     def seconds(self) -> float:
@@ -134,7 +81,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
 
     Raises:
         UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one; weights
-            of another class count; a network in ``out`` that other data, recipe or seed made.
+            of another class count; a network or branch in ``out`` that other data, recipe or seed made.
         UnknownNameError: No such network or protocol. DatasetError: A data set that is not there.
     """
     start = time.perf_counter()
@@ -142,8 +89,9 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
     head = load_recipe(HeadRecipe, request.head_recipe)
     steps: list[Step] = []
     triples: dict[str, tuple[str, ...]] = {}
-    rates: dict[str, float] = {}
-    notes: list[str] = []
+    costs: dict[str, NetworkCost] = {}
+    notes, advice = list[str](), list[str]()
+    fetched: dict[str, TorchvisionWeights] = {}
     tables = _open_all(request, request.datasets or tuple(dict.fromkeys(published["dataset"])))
     for dataset, (train, test) in tables.items():
         notes += [] if request.limit is not None else _subsets(train, test)
@@ -154,8 +102,9 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
         triples[dataset] = tuple(wanted)
         used = [networks[b] for b in dict.fromkeys(rows["backbone"])]
         for name in used:
-            rates[name] = rates.get(name) or _forward_seconds(name, request)
-            recipe, per_epoch = request.recipe_of(dataset, name), len(train)
+            if name not in costs:
+                costs[name] = measure(name, torch.device(pick_device(request.device)), request.batch_size)
+            cost, recipe = costs[name], request.recipe_of(dataset, name)
             file, branch = network_file(request, dataset, name), head_file(request, dataset, name)
             given = file in request.weights.values()
             held = given and _holds_sigmoid(file, name, train)
@@ -164,19 +113,41 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
                 notes.append(f"{dataset}, {name}: the {what} taken from {file.name} (--weights), not trained here.")
             elif file.is_file():
                 check_same(file, network_facts(train, recipe, request.seed), load_metadata(file))
-            cost = per_epoch * recipe.epochs, TRAINING_FORWARDS, rates[name]
-            steps.append(_step("network", dataset, name, file, *cost, given=given))
-            cost = per_epoch * (1 if head.augment is None else head.epochs), 1.0, rates[name]
-            steps.append(_step("head", dataset, name, file if held else branch, *cost, given=held))
+            elif recipe.init == "pretrained" and (weights := _not_here(name, fetched)) is not None:
+                fetched[name] = weights
+            if not held and branch.is_file():
+                check_same(branch, head_facts(train, head, request.seed), head_record(branch))
+            work = len(train) * recipe.epochs, TRAINING_FORWARDS, cost.seconds
+            steps.append(_step("network", dataset, name, file, *work, given=given))
+            passes = cost.head_passes(len(train), head, request.cache_mb << 20)
+            work = len(train) * passes, 1.0, cost.seconds
+            steps.append(_step("head", dataset, name, file if held else branch, *work, given=held))
+            if passes > 1 and head.augment is None and not steps[-1].done:
+                size = -(-len(train) * cost.kept >> 20)
+                advice.append(
+                    f"{dataset}, {name}: the features of all images take {size:,} MiB; with less memory "
+                    f"(--cache-mb {request.cache_mb}) its branch takes {passes} backbone passes, with it one"
+                )
         for protocol in request.protocols:
             out = records_folder(request, dataset, protocol)
             # One forward, and one masked forward a map; equal maps are scored once, so this is the upper end.
-            seconds = sum(len(test) * rates[t.split("/")[0]] for t in wanted) + sum(len(test) * rates[n] for n in used)
+            seconds = len(test) * sum(costs[n].seconds for n in (*(t.split("/")[0] for t in wanted), *used))
             done = (out / "leaderboard.md").is_file()
             what = f"{len(wanted)} triples, {protocol}"
             forwards = len(wanted) + len(used)
             steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))
-    return ReproductionPlan(request, tuple(steps), triples, networks, time.perf_counter() - start, tuple(notes))
+    seconds = time.perf_counter() - start
+    return ReproductionPlan(
+        request, tuple(steps), triples, networks, seconds, tuple(notes), tuple(advice), dict(fetched)
+    )
+
+
+def _not_here(name: str, known: Mapping[str, TorchvisionWeights]) -> TorchvisionWeights | None:
+    """Public weights of a paper's network that are neither on this machine nor among the ``known``."""
+    weights = None if name.startswith(TIMM) else BACKBONES.get(name).pretrained
+    if not isinstance(weights, TorchvisionWeights) or weights in known.values() or weights.file.is_file():
+        return None
+    return weights
 
 
 def _open_all(request: Reproduction, datasets: Sequence[str]) -> dict[str, tuple[SampleTable, SampleTable]]:
@@ -276,23 +247,3 @@ def _check(request: Reproduction) -> tuple[dict[str, str], Any]:
     if missing:
         raise UsageError(f"--weights {missing[0]}: no such file")
     return networks, published
-
-
-def _forward_seconds(name: str, request: Reproduction) -> float:
-    """Seconds an image of one forward at 224×224 on the device: the better of two tries, with parameters of 0."""
-    device = torch.device(pick_device(request.device))
-    # Drawing the parameters of the paper's networks would take longer than the forward; others probe themselves.
-    with torch.device("meta" if layout_of(name) else "cpu"):
-        network: Backbone = open_backbone(name, pretrained=False)
-    network = network.to_empty(device=device)
-    for tensor in network.state_dict().values():
-        tensor.zero_()
-    batch = 1 if device.type == "cpu" else request.batch_size
-    images = torch.zeros(batch, 3, 224, 224, device=device)
-    best = float("inf")
-    with torch.no_grad():
-        for _ in range(2):
-            start = time.perf_counter()
-            float(network(images).sum())
-            best = min(best, time.perf_counter() - start)
-    return best / batch

@@ -18,8 +18,10 @@ from ..baselines.weights_io import weights_digest
 from ..datasets.schema import SampleTable
 from .allocator import keep_freed_memory
 from .errors import UsageError
+from .progress import console
 from .progress import progress as progress_bar
 from .recipe import BackboneRecipe
+from .stages import peak_memory_mib
 from .training_checkpoint import load_training, network_tensors, save_training
 from .training_data import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
 from .training_guard import TrainingDivergedError, snapshot
@@ -83,6 +85,8 @@ def train_backbone(
     """
     keep_freed_memory()
     device, ranks, log = torch.device(device), ranks or Ranks(), log or TrainingLog()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     if table.num_classes != backbone.num_classes:
         raise UsageError(
             f"{backbone.name} was built for {backbone.num_classes} classes, {table.name} has {table.num_classes}"
@@ -107,6 +111,11 @@ def train_backbone(
     ranks.wait()
     if state is not None:
         trainer.restore(state)
+        if progress and ranks.first:
+            done = f"{len(trainer.losses)} of {recipe.epochs} epochs" + (
+                f" and {trainer.offset} of {trainer.steps} steps" if trainer.offset else ""
+            )
+            console.print(f"{trainer.title}: goes on after {done} ({state_file})", markup=False, soft_wrap=True)
     keeper = _Keeper(trainer, state_file if ranks.first else None, key, json.dumps(facts), save_seconds)
     log.begin(len(trainer.losses) * trainer.steps + trainer.offset, recipe.model_dump_json())
     bar = progress_bar(trainer.title, trainer.images_left) if progress and ranks.first else nullcontext()
@@ -124,6 +133,7 @@ def train_backbone(
         raise
     finally:
         log.close()
+    memory = peak_memory_mib(device)
     backbone.needs_training = False
     backbone.freeze()
     failures = {row: image for found in ranks.gather(images.failures) for row, image in found.items()}
@@ -137,6 +147,8 @@ def train_backbone(
         parts=trainer.parts.count,
         processes=ranks.world,
         weights=backbone.weights_source,
+        images_per_second=len(trainer.losses) * trainer.steps * trainer.batch / max(trainer.seconds, 1e-9),
+        peak_memory_mib=memory,
     )
 
 

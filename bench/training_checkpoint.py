@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, remove_leftovers
 from ..baselines.base import Backbone, Branch, Head
 from ..baselines.weights_io import apply_state, load_metadata, load_state, save_state
 from .errors import RunError, UsageError
@@ -109,18 +109,29 @@ def save_network(file: Path, backbone: Backbone, metadata: Mapping[str, Any]) ->
     save_tensors(file, network_tensors(backbone), {"format": NETWORK_FORMAT, **metadata})
 
 
+def read_provenance(file: Path) -> dict[str, Any]:
+    """Metadata of a trained network or head: command, seed, accuracy, data fingerprint, versions, record."""
+    found: dict[str, Any] = {}
+    for key, value in load_metadata(file).items():
+        found[key] = json.loads(value) if value[:1] in "{[" else value
+    return found
+
+
 def save_training(file: Path, key: str, state: Mapping[str, Any]) -> None:
     """Write a resumable training state; ``key`` identifies everything that must agree to continue it.
 
     Raises:
         RunError: The file cannot be written (folder, rights, full disk); an earlier state stays as it was.
     """
+    remove_leftovers(file)
     try:
-        with atomic_path(file) as temporary:
-            torch.save({"format": STATE_FORMAT, "key": key, **state}, temporary)
+        # torch's own file writer says nothing of a full disk; Python's error is the context of torch's.
+        with atomic_path(file) as temporary, temporary.open("wb") as stream:
+            torch.save({"format": STATE_FORMAT, "key": key, **state}, stream)
     except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise RunError(
-            f"cannot write the training state {file}: {error}. An earlier state, if there is one, is kept; free "
+            f"cannot write the training state {file}: {cause}. An earlier state, if there is one, is kept; free "
             "space or fix the folder's rights, and give the same command again"
         ) from error
 

@@ -11,8 +11,9 @@ from .errors import RunError
 
 
 class TrainingDivergedError(RunError):
-    """The loss or a parameter is no longer finite. ``epoch`` and ``step`` count from 0; ``state`` is the last good one.
+    """The loss or a parameter is no longer finite. ``state`` is the last good one.
 
+    ``epoch`` and ``step`` count from 0, the message from 1.
     ``good_epochs``: completed epochs that ``state`` has behind it (0: as initialised).
     """
 
@@ -20,7 +21,7 @@ class TrainingDivergedError(RunError):
         self, what: str, epoch: int, step: int, state: Mapping[str, Tensor], good_epochs: int, subject: str = "loss"
     ) -> None:
         super().__init__(
-            f"{what}: the {subject} is not finite at step {step} of epoch {epoch + 1}; kept the state after "
+            f"{what}: the {subject} is not finite at step {step + 1} of epoch {epoch + 1}; kept the state after "
             f"{good_epochs} completed epoch(s). Lower optimiser.lr in the recipe, or check the images"
         )
         self.epoch, self.step, self.state, self.good_epochs = epoch, step, dict(state), good_epochs

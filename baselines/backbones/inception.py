@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear, reset
 from .split import SplitNetwork, chain
-from .surgery import IMAGENET_CLASSES, children, convolution, he_initialise, torchvision_weights
+from .surgery import IMAGENET_CLASSES, TorchvisionWeights, children, convolution, he_initialise
 
 STEM_A = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")
 STEM_B = ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2")
@@ -24,7 +24,7 @@ MIXED_6 = ("Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e")
 MIXED_7 = ("Mixed_7a", "Mixed_7b", "Mixed_7c")
 DROPOUT = 0.5
 _SOURCE = "InceptionV3 (Szegedy et al., 2016)"
-_PRETRAINED = torchvision_weights("Inception_V3_Weights.IMAGENET1K_V1")
+_PRETRAINED = TorchvisionWeights("Inception_V3_Weights.IMAGENET1K_V1")
 
 
 class GapDropoutLinear(GapLinear):

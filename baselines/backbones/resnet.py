@@ -7,11 +7,11 @@ from torch import nn
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear
 from .split import SplitNetwork, chain
-from .surgery import IMAGENET_CLASSES, children, convolution, he_initialise, torchvision_weights
+from .surgery import IMAGENET_CLASSES, TorchvisionWeights, children, convolution, he_initialise
 
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _SOURCE = "ResNet-50 (He et al., 2016); layer4 at stride 1, Beyond Softmax, §4"
-_PRETRAINED = torchvision_weights("ResNet50_Weights.IMAGENET1K_V1")
+_PRETRAINED = TorchvisionWeights("ResNet50_Weights.IMAGENET1K_V1")
 
 
 def at_stride_1(stage: nn.Sequential) -> nn.Sequential:

@@ -7,12 +7,13 @@ torchvision's models are imported when a network is built: the import takes seco
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..base import Backbone
 from ..checkpoints import fill, translate
@@ -48,30 +49,45 @@ def he_initialise(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def torchvision_weights(name: str) -> Callable[[Backbone], str]:
+@dataclass(frozen=True)
+class TorchvisionWeights:
     """A ``pretrained`` function that fills a network with torchvision's weights ``name`` through its own loader.
 
     Layers of ours that torchvision's network lacks (conv6, the new classifier) keep their fresh parameters, and
-    ``needs_training`` is set. The function raises WeightsError where the weights cannot be had.
+    ``needs_training`` is set.
     """
 
-    def load(backbone: Backbone) -> str:
+    name: str
+    """``MODEL_Weights.VERSION``."""
+
+    def __call__(self, backbone: Backbone) -> str:
+        """Fill ``backbone``; WeightsError where the weights cannot be had."""
+        ours, account = translate(backbone, self.fetch(backbone.name), self.url)
+        fill(backbone, ours, account)
+        return f"torchvision {self.name}"
+
+    @property
+    def url(self) -> str:
+        """Where torchvision fetches them."""
         from torchvision.models import get_weight
 
-        weights = get_weight(name)
-        url = str(weights.url)
+        return str(get_weight(self.name).url)
+
+    @property
+    def file(self) -> Path:
+        """Where torchvision keeps them; absent before they are first fetched."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
+
+    def fetch(self, wanted_by: str) -> dict[str, Tensor]:
+        """Tensors under torchvision's names, downloaded where ``file`` is absent; WeightsError where that fails."""
+        from torchvision.models import get_weight
+
         try:
             # check_hash: a download that was cut short is refused instead of kept; weights_only: no code is run.
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            return dict(get_weight(self.name).get_state_dict(progress=False, check_hash=True, weights_only=True))
         except (URLError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise WeightsError(
-                f"{backbone.name}: torchvision cannot fetch {name} ({type(error).__name__}: {error}). "
-                f"Download {url} to {folder}, or give a file with --weights FILE, or --no-pretrained "
+                f"{wanted_by}: torchvision cannot fetch {self.name} ({type(error).__name__}: {error}). "
+                f"Download {self.url} to {self.file.parent}, or give a file with --weights FILE, or --no-pretrained "
                 "(a training recipe: init: random)"
             ) from error
-        ours, account = translate(backbone, state, url)
-        fill(backbone, ours, account)
-        return f"torchvision {name}"
-
-    return load

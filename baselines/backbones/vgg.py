@@ -7,13 +7,13 @@ from torch import nn
 from ..base import Backbone, register_backbone
 from ..heads import GapLinear, MlpHead
 from .split import SplitNetwork, chain
-from .surgery import IMAGENET_CLASSES, he_initialise, torchvision_weights
+from .surgery import IMAGENET_CLASSES, TorchvisionWeights, he_initialise
 
 POOL4, POOL5 = 23, 30
 """Indices of the last two pools in torchvision's ``features``; 29 is the last ReLU."""
 _SOURCE = "VGG-16 (Simonyan & Zisserman, 2015); Beyond Softmax, §4"
 _LARGE = "; pool4 dropped too (Choe et al., 2020, large feature map)"
-_PRETRAINED = torchvision_weights("VGG16_Weights.IMAGENET1K_V1")
+_PRETRAINED = TorchvisionWeights("VGG16_Weights.IMAGENET1K_V1")
 
 
 def convolutions() -> nn.Sequential:

@@ -81,7 +81,7 @@ def test_whole_table_interrupted_and_continued(request_of, monkeypatch):
 def test_files_of_another_seed_are_refused(request_of):
     request = request_of(datasets=("cub",), limit=4)
     plan = make_plan(request)
-    doing._network(plan, plan.steps[0])
+    doing._network(plan, plan.steps[0], print)
     with pytest.raises(UsageError, match=r"another seed \(0, now 1\)"):
         reproduce(make_plan(request_of(datasets=("cub",), seed=1)))
 

@@ -11,7 +11,9 @@ from cambench.bench import run as running
 from cambench.bench.recipe import BackboneRecipe
 from cambench.bench.recipe_files import load_recipe
 from cambench.bench.reproduce import describe, reproduce
-from cambench.bench.reproduce_plan import Reproduction, make_plan
+from cambench.bench.reproduce_estimate import NetworkCost
+from cambench.bench.reproduce_plan import make_plan
+from cambench.bench.reproduce_request import Reproduction
 from cambench.bench.training_loop import BackboneTrainer
 from cambench.results.paper_tables import published_table
 
@@ -71,7 +73,7 @@ def test_whole_table_cut_anywhere_ends_as_if_never_cut(request_of, tmp_path, mon
 
 
 def test_every_network_of_the_paper_is_planned_with_its_own_recipe(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce_plan, "_forward_seconds", lambda name, request: 0.01)
+    monkeypatch.setattr(reproduce_plan, "measure", lambda *_: NetworkCost(0.01, 8))
     request = Reproduction(table="table2", out=tmp_path / "out", data_root=tiny_data, device="cpu")
     plan = make_plan(request)
     named = {(s.dataset, s.what): s for s in plan.steps if s.kind == "network"}

@@ -33,6 +33,10 @@ def test_learns_freezes_and_records(network, table, tables, backbone_recipe):
     assert not backbone.training
     assert not any(p.requires_grad for p in backbone.parameters())
     assert len(record.losses) == len(record.train_top1) == 12
+    # Whole batches only; the time is all of the training's.
+    steps = len(table) // recipe.batch_size
+    assert record.images_per_second == pytest.approx(12 * steps * recipe.batch_size / record.seconds)
+    assert record.peak_memory_mib > 1
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])

@@ -8,8 +8,9 @@ import yaml
 
 from cambench.baselines.base import BACKBONES, register_backbone
 from cambench.baselines.open import open_backbone
-from cambench.bench import cli, cli_train
+from cambench.bench import cli
 from cambench.bench.training import load_head
+from cambench.bench.training_checkpoint import read_provenance
 from cambench.datasets.schema import DATASETS, DatasetSpec
 
 
@@ -58,7 +59,7 @@ def test_network_then_branch(world, cambench):
     assert code == 0, err
     assert "top-1 on squares test" in out
     assert not (world / "net.training").exists()
-    facts = cli_train.read_provenance(world / "net.safetensors")
+    facts = read_provenance(world / "net.safetensors")
     assert facts["command"].startswith(
         "cambench train backbone --backbone tiny --dataset squares --recipe backbone.yaml"
     )
@@ -132,13 +133,13 @@ def test_every_checkpoint_carries_recipe_data_metrics_and_seed(world, cambench, 
         ("net", 4, backbone_recipe.model_copy(update={"accumulate": 2, "dtype": "bfloat16"}).digest),
         ("head", 6, head_recipe.digest),
     ):
-        record = cli_train.read_provenance(world / f"{file}.safetensors")["record"]
+        record = read_provenance(world / f"{file}.safetensors")["record"]
         assert (record["seed"], record["recipe_digest"], record["data_fingerprint"]) == (seed, digest, "0-30-train")
         assert record["recipe"]["name"] == "tiny"
         assert record["losses"]
         assert record["eval_top1"]
         assert record["versions"]["torch"]
-    command = cli_train.read_provenance(world / "net.safetensors")["command"]
+    command = read_provenance(world / "net.safetensors")["command"]
     assert "--accumulate 2 --dtype bfloat16" in command
 
 
@@ -147,7 +148,7 @@ def test_recipe_names_its_network_and_data_set(world, cambench, backbone_recipe)
     (world / "named.yaml").write_text(yaml.safe_dump(named))
     code, _, err = cambench("train backbone --recipe named.yaml --device cpu --out net.safetensors")
     assert code == 0, err
-    assert "--backbone tiny --dataset squares" in cli_train.read_provenance(world / "net.safetensors")["command"]
+    assert "--backbone tiny --dataset squares" in read_provenance(world / "net.safetensors")["command"]
 
 
 @pytest.mark.parametrize(

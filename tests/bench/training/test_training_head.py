@@ -200,7 +200,7 @@ def test_nan_stops_names_the_step_and_keeps_the_last_good_state(network, table, 
         return clean(images) * (float("nan") if len(calls) == 1 + 4 + 3 else 1.0)
 
     backbone.features = poisoned
-    with pytest.raises(TrainingDivergedError, match="not finite at step 2 of epoch 2") as caught:
+    with pytest.raises(TrainingDivergedError, match="not finite at step 3 of epoch 2") as caught:
         train_head(backbone, table, constant, cache_bytes=0)
     assert "sigmoid" not in backbone.heads
     assert caught.value.good_epochs == 1

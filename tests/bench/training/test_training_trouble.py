@@ -1,7 +1,10 @@
 """Trainings that are cut short: anywhere, by a full disk, by too little memory, by numbers that are not finite."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -84,11 +87,26 @@ def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, ba
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "same command again" in str(caught.value)
+    assert "File too large" in str(caught.value), "the system's reason, not torch's"
     assert [f.name for f in tmp_path.iterdir()] == ["run.training"], "no half-written file is left"
     assert len(torch.load(state, weights_only=True)["losses"]) == 2
     resumed = network()
     assert train_backbone(resumed, table, backbone_recipe, state_file=state).losses == expected.losses
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_is_kept(tmp_path, network, table, backbone_recipe):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    names = [
+        f".run.training.{process.pid}-0a.tmp",
+        f".run.training.{os.getpid()}-0b.tmp",
+        f".other.{process.pid}-0.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    train_backbone(network(), table, backbone_recipe, state_file=tmp_path / "run.training")
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted([*names[1:], "run.training"])
 
 
 def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table, backbone_recipe):
@@ -204,7 +222,7 @@ def test_numbers_that_are_not_finite_never_reach_a_state(tmp_path, network, tabl
     net.features = features
     state = tmp_path / "run.training"
     subject = "network" if when == "gradient" else "loss"
-    with pytest.raises(TrainingDivergedError, match=f"the {subject} is not finite at step 2 of epoch 2") as caught:
+    with pytest.raises(TrainingDivergedError, match=f"the {subject} is not finite at step 3 of epoch 2") as caught:
         train_backbone(net, table, backbone_recipe, state_file=state)
     kept = torch.load(state, weights_only=True)
     assert (len(kept["losses"]), kept["offset"], caught.value.good_epochs) == (1, 0, 1)
@@ -220,7 +238,7 @@ def test_a_head_that_ends_infinite_is_refused(network, table, head_recipe):
     recipe = type(head_recipe)(**{**head_recipe.model_dump(), **fields})
     net = network()
     net.body[4].weight.data *= 1e3
-    with pytest.raises(TrainingDivergedError, match="the head is not finite at step 0 of epoch 1"):
+    with pytest.raises(TrainingDivergedError, match="the head is not finite at step 1 of epoch 1"):
         train_head(net, table, recipe)
     assert "sigmoid" not in net.heads
 

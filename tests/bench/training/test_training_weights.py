@@ -3,10 +3,10 @@
 import pytest
 
 from cambench.baselines.open import open_backbone
-from cambench.bench.cli_train import read_provenance
 from cambench.bench.recipe import BackboneRecipe
 from cambench.bench.recipe_files import load_recipe
 from cambench.bench.training import top1
+from cambench.bench.training_checkpoint import read_provenance
 from cambench.datasets.open import open_table
 
 NAMES = ["slim_vgg", "slim_vgg_gap", "slim_resnet", "slim_inception"]
