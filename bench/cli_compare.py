@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,18 @@ from rich.console import Console
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from ..results.compare import Comparison
-    from ..results.grid import Grid
     from ..results.paired import Difference
 
-out = Console(highlight=False)
+
+class _Verdict(Console):
+    """A terminal that may be closed early (``| head``): the exit code still answers the question."""
+
+    def on_broken_pipe(self) -> None:
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+
+
+out = _Verdict(highlight=False)
 
 
 def compare(
@@ -53,7 +61,7 @@ def compare(
     first folder with each other one. FOLDER:TRIPLE words: any triple of any folder with any other. Differences are the
     second minus the first.
 
-    Exit codes: 0 compared, 1 worse (--fail-if-worse), 2 wrong use or records that cannot be compared.
+    Exit codes: 0 compared, 1 worse (--fail-if-worse), 2 wrong use, or files that cannot be compared or written.
 
     Examples:
 
@@ -82,13 +90,11 @@ def compare(
         )
         worse = found.worse(fail_if_worse or [])
         document = compare_document(found, classes=classes)
-        if val:
-            document.grids.append(_transfer_grid(found))
         print_document(document, out)
         for file in files:
             write_text(file, compare_csv(found) if file.suffix == ".csv" else to_markdown(document))
             out.print(f"wrote {file}", soft_wrap=True, markup=False)
-    except ResultsError as error:
+    except (ResultsError, OSError) as error:
         # 1 must mean "worse" to a script, and nothing else.
         raise UsageError(str(error)) from error
     for d in worse:
@@ -100,13 +106,6 @@ def compare(
 def _worse_line(d: Difference) -> str:
     by = f"{abs(d.value):.{d.metric.digits}f}"
     return f"worse: {d.second} than {d.first} in {d.metric.title} by {by} (p = {d.p_holm:.2g}; --fail-if-worse)"
-
-
-def _transfer_grid(found: Comparison) -> Grid:
-    from ..results.transfer import threshold_transfer, transfer_grid
-
-    plan = found.boot.plan
-    return transfer_grid(threshold_transfer(found.entries, resamples=plan.count, seed=plan.seed, level=found.level))
 
 
 def _checked_files(files: Sequence[Path]) -> list[Path]:

@@ -16,7 +16,10 @@ def leaderboard(
     dest: Annotated[Path | None, typer.Option(help="Where the tables go (default: the first run's folder).")] = None,
     val: Annotated[
         list[Path] | None,
-        typer.Option(help="Run of the val split, for protocols that choose τ there. Once, or once per run folder."),
+        typer.Option(
+            help="Run of the val split: for protocols that choose τ there, and adds the threshold transfer. Once, or "
+            "once per run folder."
+        ),
     ] = None,
     intervals: Annotated[
         bool, typer.Option("--intervals/--no-intervals", help="Intervals, significance marks and ranks.")
@@ -27,7 +30,8 @@ def leaderboard(
 ) -> None:
     """Rebuild Markdown, LaTeX and CSV leaderboards from records alone.
 
-    Several runs of one protocol and data set become one table. The same records give the same bytes.
+    Several runs of one protocol and data set become one table. The same records give the same bytes. What a glob finds
+    beside run folders is left out and said.
 
     Examples:
 
@@ -39,10 +43,13 @@ def leaderboard(
     from ..results.leaderboard import write_leaderboard
     from ..results.load import load_run
 
-    loaded = [load_run(run) for run in runs]
+    found = [run for run in runs if not _beside(run)] or runs
+    for other in (run for run in runs if run not in found):
+        out.print(f"left out: {visible(str(other))} is no run folder", soft_wrap=True, markup=False, style="yellow")
+    loaded = [load_run(run) for run in found]
     paths = write_leaderboard(
         loaded,
-        dest or runs[0],
+        dest or found[0],
         benchmarks=benchmarks,
         vals=val or [],
         intervals=intervals,
@@ -53,3 +60,10 @@ def leaderboard(
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
     for problem in (line for run in loaded for line in run.problems):
         out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
+
+
+def _beside(path: Path) -> bool:
+    """A file, or a folder that no run has touched: what ``runs/*`` also finds. A wrong name is an error instead."""
+    from ..results.folder import MANIFEST_NAME
+
+    return path.exists() and not (path / MANIFEST_NAME).exists() and not (path / "records").exists()

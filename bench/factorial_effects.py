@@ -144,7 +144,7 @@ def _answer(boot: Bootstrap, metrics: Sequence[Metric], sign: str, resize: str) 
         rows.append((Cell(_title(metric)), *cells, Cell(verdict(parts, metric.higher_is_better))))
     head = ("Score", "Both", "Sigmoid", "Clamp", "Interaction", "Gain")
     title = f"Is the gain the sigmoid's or the clamp's? ({sign} map, {resize})"
-    return Grid(title, head, rows, details=frozenset({"Interaction"}))
+    return Grid(title, head, rows, details=("Interaction",))
 
 
 def _main_effects(boot: Bootstrap, metrics: Sequence[Metric]) -> Grid:

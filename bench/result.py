@@ -23,6 +23,7 @@ from ..results.merge import Merged, merge_runs
 from ..results.paired import ALPHA
 from ..results.score_table import score_document, score_rows
 from ..results.standing import Standing, standing
+from ..results.transfer import TRANSFER_HEAD, transfer_rows
 from .pairing import pairs_of, sorted_out
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 _TEXTS = ["first", "second", "metric", "unit", "name", "class", "test", "effect_size", "verdict"]
 _TESTED = (
     *("a_low", "a_high", "b_low", "b_high", "difference_low", "difference_high", "test", "p", "p_holm"),
-    *("effect", "effect_size", "verdict", "better", "worse"),
+    *("effect", "effect_size", "verdict", "tau", "better", "worse"),
 )
-"""Columns of the CSV that only rows of kind ``metric`` fill, but for the last two."""
+"""Columns of the CSV that rows of kind ``image`` leave empty; those of kind ``class`` fill the last two."""
 
 
 class _Tables:
@@ -115,7 +116,7 @@ class PairedComparison(_Tables):
 
         ``better`` and ``worse``: images that only the second, only the first gets right (McNemar's test).
         """
-        return self._rows("metric", ("name", "index", "class"))
+        return self._rows("metric", ("name", "index", "class", "tau"))
 
     @property
     def images(self) -> pd.DataFrame:
@@ -126,6 +127,14 @@ class PairedComparison(_Tables):
     def classes(self) -> pd.DataFrame:
         """All classes of every pair: mean scores, and images on which the second is better and worse."""
         return self._rows("class", ("name", "index", *_TESTED[:-2]))
+
+    @property
+    def transfer(self) -> pd.DataFrame:
+        """Threshold transfer, where ``val`` is given: a row an entry, Loc score and choice of τ; empty otherwise.
+
+        ``choice``: fixed by the protocol, best on ``val``, or the oracle's; ``score`` at ``tau``; ``gap`` to it.
+        """
+        return pd.DataFrame(transfer_rows(self.comparison.transfers), columns=list(TRANSFER_HEAD))
 
     def worse(self, metrics: str | Sequence[str]) -> list[str]:
         """Triples that are significantly worse than what they are compared with in one of ``metrics``.
@@ -312,7 +321,8 @@ def compare(
     Args:
         *what: Runs (results or folders) and triples of theirs (patterns are allowed). One run and triples: the first
             triple with each other one. Several runs: each triple that they share, the first run with each other one.
-        val: Runs of the val split, for a protocol that chooses its location threshold there: one, or one for each run.
+        val: Runs of the val split, one or one for each run: they choose the location threshold of a protocol that takes
+            it from there, and add the threshold transfer.
         by: Metric of the image and class lists. intersect: Compare the common images of the runs.
         all_pairs: Any two, not only the first with each other. images: Images listed on either side.
         resamples: Bootstrap resamples. seed: Of the draws.

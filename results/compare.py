@@ -16,6 +16,8 @@ from .load import Run
 from .paired import ALPHA, Difference, differences, holm
 from .per_image import Floats
 from .scores import Metric
+from .transfer import Transfer, threshold_transfer
+from .val_run import val_mismatch
 
 PREFERRED = ("max_box_acc_v2", "pxap", "gt_known_loc", "average_drop", "evidence_precision")
 """Metric of the image and class lists where the caller names none: the first of these in which an image differs."""
@@ -79,6 +81,8 @@ class Comparison:
         entries: All that are compared, over the same images.
         notes: What a reader must know: images left out, the same records compared.
         level: Of the intervals. alpha: Of the verdicts.
+        transfers: Loc scores of every entry at the fixed, the val-chosen and the oracle threshold, where val runs are
+            given.
     """
 
     pairs: tuple[PairReport, ...]
@@ -87,6 +91,7 @@ class Comparison:
     notes: tuple[str, ...]
     level: float
     alpha: float
+    transfers: tuple[Transfer, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -142,13 +147,18 @@ def compare(
         level: Of the intervals. alpha: Of the verdicts.
 
     Raises:
-        CompareError: The runs differ in protocol, data set or image set, or no entry has the metric ``by``.
+        CompareError: The runs differ in protocol, data set or image set, a val run does not fit (``val_mismatch``), or
+            no entry has the metric ``by``.
         RecordError: Records are damaged or cannot be scored.
         ValueError: No pair.
     """
     if not pairs:
         raise ValueError("no pair to compare")
     entries = {e.name: e for pair in pairs for e in pair}
+    for entry in entries.values():
+        mismatch = "" if entry.val is None else val_mismatch(entry.run, entry.val, [entry.triple])
+        if mismatch:
+            raise CompareError(mismatch, [])
     runs = {str(e.run.out): e.run for e in entries.values()}
     limited, notes = same_images(list(runs.values()), intersect=intersect)
     restricted = dict(zip(runs, limited, strict=True))
@@ -169,7 +179,16 @@ def compare(
         if p.differences and all(d.identical for d in p.differences)
     ]
     notes += [f"{run.out}: {problem}" for run in limited for problem in run.problems]
-    return Comparison(tuple(reports), boot, tuple(entries.values()), tuple(dict.fromkeys(notes)), level, alpha)
+    with_val = [e for e in entries.values() if e.val is not None]
+    return Comparison(
+        pairs=tuple(reports),
+        boot=boot,
+        entries=tuple(entries.values()),
+        notes=tuple(dict.fromkeys(notes)),
+        level=level,
+        alpha=alpha,
+        transfers=tuple(threshold_transfer(with_val, resamples=resamples, seed=seed, level=level)),
+    )
 
 
 def _same_notes(reports: Sequence[PairReport]) -> list[str]:

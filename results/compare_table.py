@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +16,8 @@ from .escape import visible
 from .grid import Cell, Document, Grid, Tone, to_csv
 from .paired import Difference
 from .scores import Metric
+from .transfer import TRANSFER_NOTE, CsvRow, Transfer, transfer_grids
 
-WIDE = 10_000
-"""Columns of a terminal on which any table fits."""
 WORD = 12
 """Columns of a terminal for a word of a name that is kept in one piece."""
 CLASSES = 10
@@ -27,27 +25,32 @@ CLASSES = 10
 MARKS = {"better": "▲ better", "worse": "▼ worse", "": "≈"}
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "": ""}
 STYLES = {"good": "green", "bad": "red", "": ""}
-CsvRow = list[str | float | int | None]
 CSV_HEAD = [
     *("kind", "first", "second", "metric", "unit", "name", "index", "class", "images", "a", "a_low", "a_high"),
     *("b", "b_low", "b_high", "difference", "difference_low", "difference_high", "test", "p", "p_holm"),
-    *("effect", "effect_size", "verdict", "better", "worse"),
+    *("effect", "effect_size", "verdict", "better", "worse", "tau"),
 ]
 
 
 def compare_document(comparison: Comparison, *, classes: int = CLASSES) -> Document:
     """Differences, images and classes of every pair, with what they rest on."""
     grids = [grid for pair in comparison.pairs if not pair.same for grid in _grids(comparison, pair, classes)]
+    grids += transfer_grids(comparison.transfers)
     return Document("Comparison", grids, _facts(comparison), _notes(comparison))
 
 
 def compare_csv(comparison: Comparison) -> str:
-    """Everything as one CSV: rows of kind ``metric``, ``image`` and ``class``, unrounded."""
+    """Everything as one CSV, unrounded: rows of kind ``metric``, ``image`` and ``class``.
+
+    Where val runs are given, also ``transfer``: ``first`` at a ``fixed`` or ``val`` threshold (``name``, ``tau``) as a,
+    at the oracle's as b.
+    """
     rows: list[CsvRow] = []
     for pair in comparison.pairs:
         rows += [_metric_row(comparison, d) for d in pair.differences]
         rows += [_image_row(pair, row) for row in (*pair.gains, *pair.losses)]
         rows += [_class_row(pair, row) for row in pair.classes]
+    rows += [row for t in comparison.transfers for row in _transfer_rows(t, comparison.boot.plan.images)]
     return to_csv(CSV_HEAD, rows)
 
 
@@ -61,11 +64,8 @@ def print_document(document: Document, console: Console) -> None:
     for grid in document.grids:
         console.print()
         console.print(Text(visible(grid.title), style="bold"), soft_wrap=True)
-        table, hidden = _table(grid, frozenset()), frozenset[str]()
-        unbounded = console.options.update(max_width=WIDE)
-        if grid.details and Measurement.get(console, unbounded, table).minimum > console.width:
-            table, hidden = _table(grid, grid.details, gap=0), grid.details
-        console.print(table)
+        table, hidden = _fitted(grid, console)
+        console.print(table, soft_wrap=table.width is not None)
         if hidden:
             console.print(
                 Text(f"Not shown in {console.width} columns: {', '.join(h for h in grid.head if h in hidden)}")
@@ -74,7 +74,22 @@ def print_document(document: Document, console: Console) -> None:
         console.print(Text(visible(note)), soft_wrap=True)
 
 
-def _table(grid: Grid, hidden: frozenset[str], gap: int = 1) -> Table:
+def _fitted(grid: Grid, console: Console) -> tuple[Table, Collection[str]]:
+    """The table with as many columns as fit, and those that are left out."""
+    for count in range(len(grid.details) + 1):
+        hidden = grid.details[:count]
+        for gap in (1, 0):
+            table = _table(grid, hidden, gap)
+            # Beside the columns: their gaps, and a space around each.
+            least = sum(c.min_width or 0 for c in table.columns) + (gap + 1) * len(table.columns) + 1
+            if least <= console.width:
+                return table, hidden
+    # The terminal breaks the lines itself: no name and no number is lost.
+    table.width = least
+    return table, hidden
+
+
+def _table(grid: Grid, hidden: Collection[str], gap: int) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, gap, 0, 0))
     shown = [i for i, head in enumerate(grid.head) if head not in hidden]
     rows = [[_text(row[i], numbers=i >= grid.names) for i in shown] for row in grid.rows]
@@ -83,13 +98,14 @@ def _table(grid: Grid, hidden: frozenset[str], gap: int = 1) -> Table:
         # An interval has a space inside: without its width as the least one, it would count as two words and be cut.
         # A name wraps between its words; only a very long word is folded.
         lines = [line for row in rows for line in (row[k].plain.split("\n") if numbers else row[k].plain.split())]
-        least = max(map(cell_len, lines), default=None)
+        head = visible(grid.head[i])
+        least = max(map(cell_len, [*lines, *([head] if numbers else head.split())]), default=0)
         table.add_column(
-            Text(visible(grid.head[i])),
+            Text(head),
             justify="right" if numbers else "left",
             overflow="fold",
             no_wrap=numbers,
-            min_width=least if numbers or least is None else min(least, WORD),
+            min_width=least if numbers else min(least, WORD),
         )
     for row in rows:
         table.add_row(*row)
@@ -136,14 +152,14 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(
             "PxAP of an image or class: of each image's own pixels, then averaged; the score pools all pixels."
         )
-    return notes
+    return notes + ([TRANSFER_NOTE] if comparison.transfers else [])
 
 
 def _grids(comparison: Comparison, pair: PairReport, classes: int) -> list[Grid]:
     title = f"{pair.second} against {pair.first}"
     head = ("Metric", "first", "second", "difference", "p", "p (Holm)", "test", "effect", "")
     rows = [_difference_cells(comparison, d) for d in pair.differences]
-    grids = [Grid(title, head, rows, details=frozenset({"p", "test", "effect"}))]
+    grids = [Grid(title, head, rows, details=("test", "p", "effect"))]
     if pair.by is None:
         return grids
     unit = f"{pair.by.title} {pair.by.arrow}" + (f" ({title})" if len(comparison.pairs) > 1 else "")
@@ -200,20 +216,33 @@ def _metric_row(comparison: Comparison, d: Difference) -> CsvRow:
         *("metric", d.first, d.second, d.metric.name, _unit(d.metric), None, None, None, boot.plan.images),
         *(d.a, first.low, first.high, d.b, second.low, second.high, d.value, d.interval.low, d.interval.high),
         *(d.test, d.p, None if math.isnan(d.p_holm) else d.p_holm, d.effect, d.effect_size),
-        *(d.verdict(comparison.alpha), only[1], only[0]),
+        *(d.verdict(comparison.alpha), only[1], only[0], None),
     ]
 
 
 def _image_row(pair: PairReport, row: ImageRow) -> CsvRow:
     assert pair.by is not None
     where: CsvRow = ["image", pair.first, pair.second, pair.by.name, _unit(pair.by), row.image_id, row.index, row.label]
-    return [*where, 1, *_values(row.a, row.b), *[None] * 10]
+    return [*where, 1, *_values(row.a, row.b), *[None] * 11]
 
 
 def _class_row(pair: PairReport, row: ClassRow) -> CsvRow:
     assert pair.by is not None
     where: CsvRow = ["class", pair.first, pair.second, pair.by.name, _unit(pair.by), None, None, row.label]
-    return [*where, row.images, *_values(row.a, row.b), *[None] * 8, row.better, row.worse]
+    return [*where, row.images, *_values(row.a, row.b), *[None] * 8, row.better, row.worse, None]
+
+
+def _transfer_rows(transfer: Transfer, images: int) -> Iterable[CsvRow]:
+    for name, choice in (("fixed", transfer.fixed), ("val", transfer.val)):
+        if choice is None or choice.gap_interval is None:
+            continue
+        yield [
+            *("transfer", transfer.entry, None, transfer.metric.name, _unit(transfer.metric), name, None, None, images),
+            *(choice.score, None, None, transfer.oracle.score, None, None),
+            *(choice.gap, choice.gap_interval.low, choice.gap_interval.high),
+            *([None] * 8),
+            choice.tau,
+        ]
 
 
 def _unit(metric: Metric) -> str:

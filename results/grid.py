@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -51,8 +52,8 @@ class Grid:
     rules: frozenset[int] = frozenset()
     names: int = 1
     over: tuple[tuple[str, int], ...] = ()
-    details: frozenset[str] = frozenset()
-    """Heads of columns that a narrow terminal leaves out."""
+    details: tuple[str, ...] = ()
+    """Heads of columns that a narrow terminal leaves out, the first of them first."""
 
     @property
     def spans(self) -> list[tuple[str, int, int]]:
@@ -133,7 +134,9 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _latex_content(cell: Cell) -> str:
-    text = rf"\textbf{{{latex(cell.text)}}}" if cell.bold else latex(cell.text)
+    # A minus sign, not a hyphen, before a number.
+    plain = latex(re.sub(r"(?<![\w.-])-(?=\d)", "−", cell.text))
+    text = rf"\textbf{{{plain}}}" if cell.bold else plain
     if not cell.delta:
         return text
     sign = {"+": "$+$", "-": "$-$"}.get(cell.delta[0], "")

@@ -14,6 +14,7 @@ from .score_table import score_document, score_rows
 from .standing import standing
 from .standing_table import interval_document
 from .throughput import CSV_HEAD, throughput_document, throughput_rows
+from .transfer import TRANSFER_HEAD, transfer_document
 
 RunLike = Run | Path | str
 
@@ -38,8 +39,9 @@ def write_leaderboard(
         runs: Run folders, or runs from ``load_run``.
         dest: Folder of the tables.
         benchmarks: JSON file of ``pytest-benchmark`` whose figures are set beside the throughput tables.
-        vals: Runs of the val split, for a protocol that chooses its location threshold there: one, or one per run.
-        intervals: Add intervals, significance marks and ranks.
+        vals: Runs of the val split, one, or one per run: they choose the location threshold of a protocol that takes it
+            from there, and add the threshold transfer (``transfer.*``).
+        intervals: Add intervals, significance marks and ranks, and the threshold transfer.
         resamples: Bootstrap resamples. seed: Of the draws.
 
     Returns:
@@ -54,20 +56,24 @@ def write_leaderboard(
     merged = merge_runs(loaded, merged_vals)
     stats = standing(merged, resamples=resamples, seed=seed) if intervals else None
     scores, measured = (score_document(merged, stats, measured=m) for m in (False, True))
-    apart = [] if stats is None else [interval_document(merged, stats)]
+    apart = {} if stats is None else {"intervals": interval_document(merged, stats)}
+    tables = {"scores.csv": to_csv(*score_rows(merged, stats))}
+    if merged_vals and stats is not None:
+        apart["transfer"], rows = transfer_document(merged, resamples=resamples, seed=seed)
+        tables["transfer.csv"] = to_csv(TRANSFER_HEAD, rows)
     speed = throughput_document(loaded, None if benchmarks is None else Path(benchmarks))
-    whole = [measured, *apart, speed]
+    whole = [measured, *apart.values(), speed]
     texts = {
         "leaderboard.md": "# Leaderboard\n\n" + "\n".join(to_markdown(document, 2) for document in whole),
         "leaderboard.tex": to_latex_document(whole),
         "scores.md": to_markdown(scores),
         "scores.tex": to_latex(scores),
-        "scores.csv": to_csv(*score_rows(merged, stats)),
         **{
-            f"intervals.{suffix}": render(d)
-            for d in apart
+            f"{name}.{suffix}": render(document)
+            for name, document in apart.items()
             for suffix, render in (("md", to_markdown), ("tex", to_latex))
         },
+        **tables,
         "throughput.md": to_markdown(speed),
         "throughput.tex": to_latex(speed),
         "throughput.csv": to_csv(CSV_HEAD, throughput_rows(loaded)),

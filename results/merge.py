@@ -12,6 +12,7 @@ from .errors import ResultsError
 from .load import Run, require_images
 from .manifest import RunManifest
 from .scores import METRICS, Metric, score_run
+from .val_run import val_mismatch
 
 
 class MergeError(ResultsError):
@@ -77,8 +78,9 @@ def merge_runs(runs: Sequence[Run], vals: Sequence[Run] = ()) -> Merged:
     runs = [run if len(run.index) == len(index) else replace(run, index=index) for run in runs]
     of_run = tuple(vals[i % len(vals)] if vals else None for i in range(len(runs)))
     for run, val in zip(runs, of_run, strict=True):
-        if val is not None:
-            _check_val(run, val)
+        mismatch = "" if val is None else val_mismatch(run, val, run.triples)
+        if mismatch:
+            raise MergeError(mismatch)
     home: dict[str, int] = {}
     scores: dict[str, dict[str, float]] = {}
     metrics: dict[str, Metric] = {}
@@ -101,29 +103,15 @@ def _in_order(metrics: dict[str, Metric]) -> tuple[Metric, ...]:
 
 
 def _same_records(first: Run, run: Run, triple: str) -> bool:
+    # Which of several equal methods serves a triple depends on what else a run computes, and changes no number.
     ours, theirs = first.manifest, run.manifest
-    keys = [m.record_key(m.canonical(triple)) for m in (ours, theirs)]
-    if keys[0] != keys[1]:
-        different = "; ".join(ours.differences(theirs)) or "the methods that serve it differ"
+    if ours.record_key(triple) != theirs.record_key(triple):
+        different = "; ".join(ours.differences(theirs))
         raise MergeError(
             f"{triple} is in {first.out} and in {run.out}, and not of the same weights, options and version: "
             f"{different.replace('this run has', 'the first has').replace('the folder has', 'the second has')}"
         )
     return True
-
-
-def _check_val(run: Run, val: Run) -> None:
-    where = f"{val.out} cannot be the val run of {run.out}"
-    fields = run.manifest.protocol.differences(val.manifest.protocol)
-    if fields:
-        raise MergeError(f"{where}: its protocol has another {', '.join(fields)}")
-    ours, theirs = run.manifest.dataset, val.manifest.dataset
-    if ours.name != theirs.name or ours.split == theirs.split:
-        raise MergeError(f"{where}: it is over {theirs.name} {theirs.split}, the run over {ours.name} {ours.split}")
-    have = {val.manifest.canonical(t) for t in val.triples}
-    lacking = [t for t in run.triples if run.manifest.canonical(t) not in have]
-    if lacking:
-        raise MergeError(f"{where}: it has no records of {', '.join(lacking)}")
 
 
 def _check_same(first: Run, other: Run) -> None:
@@ -135,10 +123,14 @@ def _check_same(first: Run, other: Run) -> None:
     pairs = {
         "data sets": (ours.dataset.name, theirs.dataset.name),
         "splits": (ours.dataset.split, theirs.dataset.split),
-        "data fingerprints": (ours.dataset.fingerprint.partition(":")[0], theirs.dataset.fingerprint.partition(":")[0]),
-        # A run with --limit N has the fingerprint "<of the data>:N".
+        "data fingerprints": (_short(ours.dataset.fingerprint), _short(theirs.dataset.fingerprint)),
         "numbers of images (--limit)": (ours.dataset.rows, theirs.dataset.rows),
     }
     different = [f"{name} {a} and {b}" for name, (a, b) in pairs.items() if a != b]
     if different:
         raise MergeError(f"{where}: {'; '.join(different)}")
+
+
+def _short(fingerprint: str) -> str:
+    """Enough of a data fingerprint to tell two apart; a run with ``--limit N`` has ``<of the data>:N``."""
+    return fingerprint.partition(":")[0][:16]

@@ -10,13 +10,21 @@ import numpy.typing as npt
 
 from .bootstrap import Entry
 from .errors import RecordError
-from .grid import Cell, Grid
+from .grid import Cell, Document, Grid
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
+from .merge import Merged
 from .per_image import LOC, TOP1, Floats, PerImage, located_at, read_per_image
 from .resample import BLOCK, Plan
 from .scores import METRICS, Metric
+from .val_run import val_mismatch
 
 LOC_METRICS = {"gt_known_loc": LOC, "top1_loc": TOP1}
+TRANSFER_HEAD = ("entry", "metric", "choice", "tau", "score", "gap", "gap_low", "gap_high")
+TRANSFER_NOTE = (
+    "Threshold transfer: τ fixed by the protocol, τ best for GT-known Loc on val, and the oracle's, best on the "
+    "evaluated images themselves: an upper bound, no result. Gap: what the oracle gains, in points."
+)
+CsvRow = list[str | float | int | None]
 
 
 @dataclass(frozen=True)
@@ -58,24 +66,41 @@ def threshold_transfer(
         level: Of the intervals.
 
     Raises:
-        RecordError: Records have no boxes, or the val run is of another protocol or lacks the triple.
+        RecordError: Records have no boxes, or the val run does not fit the entry's (``val_mismatch``).
     """
     return [transfer for entry in entries for transfer in _transfer(entry, resamples, seed, level)]
 
 
-def transfer_grid(transfers: Sequence[Transfer]) -> Grid:
-    """A table: a row per entry and metric, scores at τ, gaps to the oracle with intervals."""
-    head = ("Entry", "metric", "fixed τ", "val τ", "oracle τ", "gap of fixed", "gap of val")
-    rows = [
-        (
-            Cell(t.entry),
-            Cell(f"{t.metric.title} {t.metric.arrow}"),
-            *(_score_cell(c) for c in (t.fixed, t.val, t.oracle)),
-            *(_gap_cell(c) for c in (t.fixed, t.val)),
-        )
-        for t in transfers
-    ]
-    return Grid("Threshold transfer", head, rows)
+def transfer_grids(transfers: Sequence[Transfer]) -> list[Grid]:
+    """A table a metric: a row an entry, scores at τ, gaps to the oracle with intervals."""
+    head = ("Entry", "fixed τ", "val τ", "oracle τ", "gap of fixed", "gap of val")
+    tables: dict[str, list[tuple[Cell, ...]]] = {}
+    for t in transfers:
+        scores = [_score_cell(c) for c in (t.fixed, t.val, t.oracle)]
+        gaps = [_gap_cell(c) for c in (t.fixed, t.val)]
+        tables.setdefault(f"{t.metric.title} {t.metric.arrow}", []).append((Cell(t.entry), *scores, *gaps))
+    return [Grid(f"Threshold transfer: {title}", head, rows) for title, rows in tables.items()]
+
+
+def transfer_document(merged: Merged, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Document, list[CsvRow]]:
+    """Tables, and rows of ``TRANSFER_HEAD``, of the triples of a leaderboard that have boxes and a val run."""
+    entries = [Entry(t, merged.run(t), t, merged.val(t)) for t in merged.triples if "gt_known_loc" in merged.scores[t]]
+    found = threshold_transfer([e for e in entries if e.val is not None], resamples=resamples, seed=seed)
+    note = f"Intervals: {LEVEL:.0%}, image bootstrap, {resamples} resamples, seed {seed}."
+    return Document("Threshold transfer", transfer_grids(found), [], [TRANSFER_NOTE, note]), transfer_rows(found)
+
+
+def transfer_rows(transfers: Sequence[Transfer]) -> list[CsvRow]:
+    """Rows of ``TRANSFER_HEAD``: entry, metric and choice of τ, unrounded."""
+    rows: list[CsvRow] = []
+    for t in transfers:
+        for name, choice in (("fixed", t.fixed), ("val", t.val), ("oracle", t.oracle)):
+            if choice is None:
+                continue
+            ends = choice.gap_interval
+            low_high = (None, None) if ends is None else (ends.low, ends.high)
+            rows.append([t.entry, t.metric.name, name, choice.tau, choice.score, choice.gap, *low_high])
+    return rows
 
 
 def _transfer(entry: Entry, resamples: int, seed: int, level: float) -> Iterator[Transfer]:
@@ -112,11 +137,9 @@ def _transfer(entry: Entry, resamples: int, seed: int, level: float) -> Iterator
 def _val_tau(entry: Entry) -> float:
     val = entry.val
     assert val is not None
-    differing = entry.run.manifest.protocol.differences(val.manifest.protocol)
-    if differing:
-        raise RecordError(f"{val.out} is of another protocol than {entry.run.out}: {', '.join(differing)} differ")
-    if entry.triple not in val.triples:
-        raise RecordError(f"the val run {val.out} has no records of {entry.triple}")
+    mismatch = val_mismatch(entry.run, val, [entry.triple])
+    if mismatch:
+        raise RecordError(mismatch)
     record = read_per_image(val, entry.triple, val, loc_curves=True)
     if record.curves is None:
         raise RecordError(f"{val.out}: {entry.triple} has no box records")

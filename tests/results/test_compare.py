@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cambench.bench.result import PairedComparison
 from cambench.protocol import PROTOCOLS
 from cambench.results.bootstrap import Entry, bootstrap_run
 from cambench.results.comparable import CompareError, same_images
@@ -18,15 +19,16 @@ from cambench.results.image_scores import image_scores
 from cambench.results.load import load_run
 from cambench.results.scores import score_run
 from cambench.results.store import RunStore
-from cambench.results.transfer import threshold_transfer, transfer_grid
+from cambench.results.transfer import threshold_transfer, transfer_grids
 
 A, B = "net/cam/softmax", "net/cam/sigmoid"
 ROWS = 80
 
 
-def filled(toy, out, change=None, **fields):
+def filled(toy, out, change=None, split=None, **fields):
     """A run whose columns ``change(triple, indices)`` replaces."""
     manifest = toy.manifest(**{"rows": ROWS, "shard_size": 32, **fields})
+    manifest.dataset.split = split or manifest.dataset.split
     with RunStore.open(out, manifest) as store:
         for shard in range(store.manifest.shards):
             span = list(manifest.rows_of(shard))
@@ -247,7 +249,7 @@ def test_threshold_transfer_by_hand(toy, tmp_path, protocol):
         )
 
     test = filled(toy, tmp_path / "test", change(True), **fields)
-    val = filled(toy, tmp_path / "val", change(False), **fields)
+    val = filled(toy, tmp_path / "val", change(False), split="val", **fields)
     transfers = {t.metric.name: t for t in threshold_transfer([Entry(A, test, A, val)], resamples=300)}
     loc = transfers["gt_known_loc"]
     thirds = np.ceil(ROWS / 3)
@@ -260,29 +262,76 @@ def test_threshold_transfer_by_hand(toy, tmp_path, protocol):
     assert loc.fixed.gap == loc.oracle.score
     assert loc.fixed.gap_interval.low < loc.fixed.gap < loc.fixed.gap_interval.high
     assert loc.oracle.score == pytest.approx(score_run(test, val, [A]).scores[A]["max_box_acc"])
-    grid = transfer_grid(list(transfers.values()))
-    assert [cell.text for cell in grid.rows[1]][2] == "0.00 (τ 0.200)"
+    grids = {grid.title: grid for grid in transfer_grids(list(transfers.values()))}
+    assert list(grids) == ["Threshold transfer: Top-1 Loc ↑", "Threshold transfer: GT-known Loc ↑"]
+    assert [cell.text for cell in grids["Threshold transfer: GT-known Loc ↑"].rows[0]][:2] == [A, "0.00 (τ 0.200)"]
 
 
 def test_transfer_without_val_or_boxes(run, toy, tmp_path):
     (_, loc) = threshold_transfer([Entry(A, run, A)], resamples=20)
     assert loc.val is None
-    assert transfer_grid([loc]).rows[0][3].text == "–"
-    other = filled(toy, tmp_path / "other", protocol=PROTOCOLS.get("wsoleval"))
-    with pytest.raises(RecordError, match="another protocol"):
+    assert transfer_grids([loc])[0].rows[0][2].text == "–"
+    other = filled(toy, tmp_path / "other", split="val", protocol=PROTOCOLS.get("wsoleval"))
+    with pytest.raises(RecordError, match="its protocol has another target"):
         threshold_transfer([Entry(A, run, A, other)], resamples=20)
+
+
+def test_a_val_run_that_does_not_fit_is_refused(run, toy, tmp_path):
+    def entries(val):
+        return [(Entry(A, run, A, val), Entry(B, run, B, val))]
+
+    with pytest.raises(CompareError, match=r"both are over toy test, and τ must be chosen on other images"):
+        compare(entries(run))
+    with pytest.raises(CompareError, match=rf"it has no records of {A}"):
+        compare(entries(filled(toy, tmp_path / "few", split="val", triples=[B], aliases={})))
+    weights = {"net": toy.backbone(weights="w1")}
+    with pytest.raises(CompareError, match="it has other weights of net"):
+        compare(entries(filled(toy, tmp_path / "other", split="val", backbones=weights)))
+
+
+def test_a_comparison_holds_the_threshold_transfer_where_val_is_given(run, toy, tmp_path):
+    val = filled(toy, tmp_path / "val", lopsided, split="val")
+    found = PairedComparison(compare([(Entry(A, run, A, val), Entry(B, run, B, val))], resamples=50))
+    table = found.transfer.set_index(["entry", "metric", "choice"])
+    assert len(table) == 2 * 2 * 3
+    assert table.loc[(A, "gt_known_loc", "fixed"), "score"] == found.comparison.boot.points[A]["gt_known_loc"]
+    oracle = table.loc[(B, "top1_loc", "oracle")]
+    for choice in ("fixed", "val"):
+        row = table.loc[(B, "top1_loc", choice)]
+        assert row["gap"] == oracle["score"] - row["score"]
+        assert row["gap_low"] <= row["gap"] <= row["gap_high"]
+    assert found.to_markdown().count("Threshold transfer: ") == 3
+    rows = [row for row in csv.DictReader(io.StringIO(found.to_csv())) if row["kind"] == "transfer"]
+    assert [(r["first"], r["metric"], r["name"]) for r in rows] == [i for i in table.index if i[2] != "oracle"]
+    assert [float(r["tau"]) for r in rows] == [t for i, t in table["tau"].items() if i[2] != "oracle"]
+    plain = PairedComparison(compare([(Entry(A, run, A), Entry(B, run, B))], resamples=50))
+    assert plain.transfer.empty
+    assert "transfer" not in plain.to_markdown()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_threshold_transfer_names_its_entries_on_any_terminal(run, toy, tmp_path, width):
+    val = filled(toy, tmp_path / "val", lopsided, split="val")
+    found = compare([(Entry(A, run, A, val), Entry(B, run, B, val))], resamples=50)
+    console = Console(file=io.StringIO(), width=width)
+    print_document(compare_document(found), console)
+    shown = console.file.getvalue().partition("Threshold transfer: Top-1")[2]
+    assert "net/cam/soft" in shown
+    assert "net/cam/sigm" in shown
+    assert "(τ 0.200)" in shown
 
 
 def test_a_narrow_terminal_leaves_detail_columns_out_and_cuts_no_number():
     row = (Cell("MaxBoxAccV2"), Cell("70.83 [65.28, 76.74]"), Cell("0.4573"), Cell("paired bootstrap"))
-    grid = Grid("b against a", ("Metric", "first", "p", "test"), [row], details=frozenset({"p", "test"}))
+    grid = Grid("b against a", ("Metric", "first", "p", "test"), [row], details=("test", "p"))
     shown = {}
-    for width in (40, 80):
+    for width in (20, 40, 80):
         console = Console(file=io.StringIO(), width=width)
         print_document(Document("Comparison", [grid]), console)
         shown[width] = console.file.getvalue()
         assert "[65.28, 76.74]" in shown[width]
-    assert "Not shown in 40 columns: p, test" in shown[40]
+    assert "Not shown in 40 columns: test" in shown[40]
+    assert "0.4573" in shown[40], "only what does not fit is left out"
     assert "0.4573" in shown[80]
     assert "Not shown" not in shown[80]
 
@@ -297,7 +346,7 @@ def test_eighty_columns_break_no_word_of_a_name():
     head = ("Metric", "first", "second", "difference", "p (Holm)", "test", "")
     rows = [(*row[:5], Cell("paired bootstrap"), row[5]) for row in rows]
     console = Console(file=io.StringIO(), width=80)
-    print_document(Document("Comparison", [Grid("b against a", head, rows, details=frozenset({"test"}))]), console)
+    print_document(Document("Comparison", [Grid("b against a", head, rows, details=("test",))]), console)
     shown = console.file.getvalue()
     assert max(map(len, shown.splitlines())) <= 80
     for word in ("MaxBoxAccV2", "GT-known", "Evidence", "[97.67, 100.00]", "[-30.39, -30.57]", "<0.0001"):

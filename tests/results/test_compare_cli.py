@@ -1,6 +1,9 @@
 """``cambench compare``: what its words mean, exit codes, files."""
 
 import csv
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,9 +22,10 @@ A, B, C = "net/cam/softmax", "net/cam/sigmoid", "net/gradcam/sigmoid"
 ROWS = 60
 
 
-def fill(toy, out, located, triples=(A, B, C), rows=ROWS):
+def fill(toy, out, located, triples=(A, B, C), rows=ROWS, split="test"):
     """A run in which triple t locates the first ``located[t]`` images."""
     manifest = toy.manifest(rows=rows, shard_size=32, triples=list(triples), aliases={})
+    manifest.dataset.split = split
     with RunStore.open(out, manifest) as store:
         for shard in range(store.manifest.shards):
             span = np.array(manifest.rows_of(shard))
@@ -40,6 +44,7 @@ def folders(toy, tmp_path_factory):
     root = tmp_path_factory.mktemp("cli")
     fill(toy, root / "one", {A: 20, B: 45, C: 20})
     fill(toy, root / "two", {A: 44, B: 21, C: 20})
+    fill(toy, root / "val", {A: 30, B: 31, C: 20}, split="val")
     return root
 
 
@@ -110,6 +115,25 @@ def test_worse_is_exit_code_one(call):
     assert call("one", "two", "--fail-if-worse", "gt_known_loc")[0] == 1
 
 
+def test_one_means_worse_and_nothing_else(call, folders):
+    (folders / "file").touch()
+    with pytest.raises(UsageError, match="file"):
+        call("one", A, B, "--out", "file/diff.md")
+
+
+@pytest.mark.parametrize(("order", "code"), [((B, A), 1), ((A, B), 0)])
+def test_a_reader_that_leaves_early_changes_no_exit_code(folders, order, code):
+    words = [sys.executable, "-m", "cambench", "compare", "one", *order, "--resamples", "50"]
+    read, write = os.pipe()
+    os.close(read)
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        [*words, "--fail-if-worse", "gt_known_loc"], cwd=folders, stdout=write, stderr=subprocess.PIPE, env=env
+    )
+    os.close(write)
+    assert done.returncode == code, done.stderr
+
+
 def test_itself_is_said_to_be_itself(call):
     code, text = call("one", A, A, "--fail-if-worse", "gt_known_loc")
     assert code == 0
@@ -134,9 +158,11 @@ def test_files(call, folders):
 
 
 def test_val_adds_the_threshold_transfer(call):
-    _, text = call("one", A, B, "--val", "two")
+    _, text = call("one", A, B, "--val", "val")
     assert "Threshold transfer" in text
     assert "oracle τ" in text
+    with pytest.raises(UsageError, match="both are over toy test"):
+        call("one", A, B, "--val", "two")
     with pytest.raises(UsageError, match="--val is given 2 times for 1 run"):
         call("one", A, B, "--val", "two", "--val", "two")
 

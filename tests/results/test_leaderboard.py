@@ -7,13 +7,16 @@ import subprocess
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from cambench.bench.cli import app
 from cambench.protocol import PROTOCOLS
 from cambench.results.errors import RecordError
 from cambench.results.escape import csv_text, latex, markdown
+from cambench.results.grid import Cell, Document, Grid, to_latex
 from cambench.results.leaderboard import write_leaderboard
 from cambench.results.load import load_run
-from cambench.results.merge import MergeError
+from cambench.results.merge import MergeError, merge_runs
 from cambench.results.scores import score_run
 from cambench.results.store import RunStore
 from cambench.results.terminal import closing_table
@@ -135,6 +138,33 @@ def test_runs_are_merged_and_mixtures_refused(tmp_path, toy):
     assert not (tmp_path / "no").exists()
 
 
+def test_a_triple_served_by_another_equal_method_is_the_same_triple(tmp_path, toy):
+    """Run for itself where the first run has it as an alias: the same weights and code, so the same scores."""
+    first = toy.fill(tmp_path / "first", toy.manifest())
+    second = toy.fill(tmp_path / "second", toy.manifest(triples=["net/gradcam/softmax"], aliases={}, identities={}))
+    merged = merge_runs([load_run(first), load_run(second)])
+    assert merged.triples == merge_runs([load_run(first)]).triples
+    assert merged.run("net/gradcam/softmax").out == first
+
+
+def test_what_a_glob_finds_beside_runs_is_left_out_and_said(tmp_path, toy):
+    toy.fill(tmp_path / "runs" / "one", toy.manifest())
+    (tmp_path / "runs" / "a-note.txt").touch()
+    (tmp_path / "runs" / "tables").mkdir()
+    found = [str(p) for p in sorted((tmp_path / "runs").iterdir())]
+    answer = CliRunner().invoke(app, ["leaderboard", *found, "--no-intervals"], env={"COLUMNS": "300"})
+    assert answer.exit_code == 0
+    assert "left out: " in answer.output
+    assert "a-note.txt is no run folder" in answer.output
+    assert "tables is no run folder" in answer.output
+    assert (tmp_path / "runs" / "one" / "leaderboard.md").is_file()
+    for alone in (found[0], str(tmp_path / "missing")):
+        assert isinstance(CliRunner().invoke(app, ["leaderboard", alone]).exception, RecordError)
+    broken = tmp_path / "runs" / "broken"
+    (broken / "records").mkdir(parents=True)
+    assert isinstance(CliRunner().invoke(app, ["leaderboard", *found, str(broken)]).exception, RecordError)
+
+
 def hostile_run(tmp_path, toy):
     manifest = toy.manifest()
     manifest.dataset.title = HOSTILE
@@ -188,6 +218,12 @@ def test_escapes():
 LATEX = shutil.which("pdflatex")
 PLAIN = "\\documentclass{article}\n%s\\begin{document}\nBefore.\n\\input{%s}\nAfter.\n\\end{document}\n"
 PACKAGES = "\\usepackage[utf8]{inputenc}\\usepackage{booktabs}\\usepackage{xcolor}\n"
+
+
+def test_latex_numbers_have_a_minus_sign():
+    grid = Grid("t", ("name", "a"), [(Cell("cam-2"), Cell("1.50 [-0.62, 11.00]"))])
+    text = to_latex(Document("d", [grid]))
+    assert r"cam{-}2 & 1.50 {[}$-$0.62, 11.00]" in text
 
 
 @pytest.mark.skipif(LATEX is None, reason="pdflatex is not installed")

@@ -50,11 +50,11 @@ def stats(run):
     return standing(merge_runs([run]), resamples=300, seed=1)
 
 
-def table(text, title):
-    """Rows of the Markdown table under a heading, by their method and head."""
+def table(text, title, names=2):
+    """Rows of the Markdown table under a heading, by the cells that name them (method and head)."""
     part = text[text.index(title) :].split("\n\n")[1]
     lines = [[c.strip().replace("\\", "") for c in line.strip("|").split(" | ")] for line in part.splitlines()]
-    return {tuple(line[:2]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    return {tuple(line[:names]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
 
 
 def test_changes_are_paired_tests_with_holms_correction(run, stats):
@@ -142,7 +142,14 @@ def test_a_threshold_from_val_needs_the_val_run(toy, tmp_path):
     text = (tmp_path / "tables" / "scores.md").read_text(encoding="utf-8")
     point = bootstrap_run(test, [BASE], val=val, resamples=2).points[BASE]["gt_known_loc"]
     assert table(text, "## Net")[("CAM", "softmax")]["GT-known Loc ↑"] == f"{point:.2f}"
-    with pytest.raises(MergeError, match="over toy test, the run over toy test"):
+    text = (tmp_path / "tables" / "transfer.md").read_text(encoding="utf-8")
+    cells = table(text, "## Threshold transfer: GT-known Loc ↑", names=1)[(BASE,)]
+    assert cells["val τ"].startswith(f"{point:.2f} (τ ")
+    with (tmp_path / "tables" / "transfer.csv").open(newline="") as file:
+        rows = {(r["entry"], r["metric"], r["choice"]): r for r in csv.DictReader(file)}
+    assert float(rows[BASE, "gt_known_loc", "val"]["score"]) == point
+    assert "Threshold transfer" in (tmp_path / "tables" / "leaderboard.tex").read_text(encoding="utf-8")
+    with pytest.raises(MergeError, match="both are over toy test, and τ must be chosen on other images"):
         write_leaderboard(test, tmp_path / "tables", vals=[test])
     with pytest.raises(MergeError, match="another loc_threshold"):
         write_leaderboard(test, tmp_path / "tables", vals=[skilled_run(toy, tmp_path / "paper", split="val")])
