@@ -291,7 +291,10 @@ def _fail(error: BaseException, code: int) -> None:
 def _plain(error: BaseException) -> str:
     from rich.markup import escape
 
-    text = str(error) or type(error).__name__
+    from ..results.escape import visible
+
+    # Names of files and classes may hold what would move the cursor or turn the line round.
+    text = "\n".join(map(visible, (str(error) or type(error).__name__).split("\n")))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         text += ": the disk or its quota is full; finished files are kept. Free space and give the same command again"
     return escape(text)

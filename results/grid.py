@@ -6,9 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from textwrap import wrap
 from typing import Literal
 
 import jinja2
@@ -16,6 +17,10 @@ from tabulate import tabulate
 
 from .escape import csv_text, latex, markdown
 
+HEAD_WIDTH = 12
+"""Characters of a line of a column's head in LaTeX."""
+PAGE_ROWS = 45
+"""Rows of a table that fit on a page in LaTeX."""
 Tone = Literal["", "good", "bad"]
 
 
@@ -126,6 +131,34 @@ def _markdown_cell(cell: Cell) -> str:
     return f"{text} ({markdown(cell.delta)})" if cell.delta else text
 
 
+def _latex_head(text: str) -> str:
+    """A column head, stacked where it is long: a wide head would shrink the whole table to the page."""
+    # The direction stays with the last word.
+    bound = re.sub(r" (?=[↑↓]$)", "\u00a0", text)
+    lines = [
+        latex(line.replace("\u00a0", " "))
+        for line in wrap(bound, HEAD_WIDTH, break_long_words=False, break_on_hyphens=False)
+    ]
+    stacked = r"\\".join(lines)
+    return rf"\shortstack[r]{{{stacked}}}" if len(lines) > 1 else stacked
+
+
+def _latex_parts(grid: Grid) -> list[Grid]:
+    """The table in parts that fit on a page, cut between groups where it has any."""
+    parts, first = [], 0
+    while first < len(grid.rows):
+        last = min(first + PAGE_ROWS, len(grid.rows))
+        if last < len(grid.rows):
+            # A cell of several rows stays whole.
+            cuts = [i for i in range(first + 1, last + 1) if all(cell.span for cell in grid.rows[i])]
+            last = max([i for i in cuts if i in grid.rules] or cuts or [last])
+        rules = frozenset(i - first for i in grid.rules if first <= i < last)
+        title = grid.title if not first else f"{grid.title} (continued)"
+        parts.append(replace(grid, title=title, rows=grid.rows[first:last], rules=rules))
+        first = last
+    return parts or [grid]
+
+
 def _latex_cell(cell: Cell) -> str:
     if not cell.span:
         return ""
@@ -163,7 +196,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
-    environment.filters.update(latex=latex, latex_cell=_latex_cell)
+    environment.filters.update(latex=latex, latex_cell=_latex_cell, latex_head=_latex_head, latex_parts=_latex_parts)
     return environment
 
 

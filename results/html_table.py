@@ -34,7 +34,10 @@ def _cell(cell: Cell, *, number: bool) -> str:
     text = f"<b>{_text(cell.text)}</b>" if cell.bold else _text(cell.text)
     if cell.delta:
         text += f' <span style="{TONES[cell.tone]}">({_text(cell.delta)})</span>'
+    # Numbers and their intervals stay on a line; remarks may wrap.
     style = "text-align:right" if number else "text-align:left"
+    if number and any(c.isdigit() for c in cell.text[:2]):
+        style += ";white-space:nowrap"
     if cell.tone and not cell.delta:
         style += f";{TONES[cell.tone]}"
     return f'<td style="{style}">{text}</td>'

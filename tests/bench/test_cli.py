@@ -12,7 +12,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from cambench.bench import cli
-from cambench.bench.cli import app, main
+from cambench.bench.cli import _plain, app, main
 
 VERBS = (
     "run", "train", "ls", "leaderboard", "compare", "time", "figure", "doctor", "download", "report",
@@ -184,3 +184,8 @@ def test_a_full_disk_is_named(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "No space left on device: 'out/run.json': the disk or its quota is full" in told
     assert "Free space and give the same command again" in told
+
+
+def test_an_error_shows_control_characters_as_text():
+    shown = _plain(ValueError("a\u202eb \x1b[31mred\x07\n  [bold]next"))
+    assert shown == "a\\u202eb \\x1b[31mred\\x07\n  \\[bold]next"

@@ -13,7 +13,7 @@ from cambench.bench.cli import app
 from cambench.protocol import PROTOCOLS
 from cambench.results.errors import RecordError
 from cambench.results.escape import csv_text, latex, markdown
-from cambench.results.grid import Cell, Document, Grid, to_latex
+from cambench.results.grid import Cell, Document, Grid, to_latex, to_latex_document
 from cambench.results.leaderboard import write_leaderboard
 from cambench.results.load import load_run
 from cambench.results.merge import MergeError, merge_runs
@@ -220,6 +220,32 @@ PLAIN = "\\documentclass{article}\n%s\\begin{document}\nBefore.\n\\input{%s}\nAf
 PACKAGES = "\\usepackage[utf8]{inputenc}\\usepackage{booktabs}\\usepackage{xcolor}\n"
 
 
+def test_latex_tables_longer_than_a_page_are_cut_between_groups():
+    def group(i):
+        return [(Cell(f"m{i}", span=4 if not k else 0), Cell(f"{i}.{k}")) for k in range(4)]
+
+    rows = [row for i in range(30) for row in group(i)]
+    grid = Grid("Net", ("name", "a"), rows, code="net", rules=frozenset(range(0, 120, 4)))
+    text = to_latex(Document("d", [grid]))
+    parts = text.split("\\begin{tabular}")[1:]
+    assert [part.count("multirow") for part in parts] == [11, 11, 8]
+    assert [part.count("(continued)") for part in parts] == [0, 1, 1]
+    found = re.findall(r"^.* & (\d+\.\d) \\\\$", text, re.M)
+    assert found == [f"{i}.{k}" for i in range(30) for k in range(4)]
+    plain = to_latex(Document("d", [Grid("t", ("name", "a"), [(Cell("x"), Cell("1"))] * 50)]))
+    assert plain.count("\\begin{tabular}") == 2
+    assert plain.count("x & 1") == 50
+
+
+def test_latex_heads_are_stacked_and_keep_their_direction_with_the_last_word():
+    head = ("Method", "Energy pointing game ↑", "GT-known Loc ↑", "PxAP ↑", "50% of_x more words")
+    text = to_latex(Document("d", [Grid("t", head, [(Cell("x"), *[Cell("1")] * 4)])]))
+    assert r"\shortstack[r]{Energy\\pointing\\game $\uparrow$}" in text
+    assert r"\shortstack[r]{GT{-}known\\Loc $\uparrow$}" in text
+    assert r"& PxAP $\uparrow$ &" in text
+    assert r"\shortstack[r]{50\% of\_x\\more words}" in text
+
+
 def test_latex_numbers_have_a_minus_sign():
     grid = Grid("t", ("name", "a"), [(Cell("cam-2"), Cell("1.50 [-0.62, 11.00]"))])
     text = to_latex(Document("d", [grid]))
@@ -238,6 +264,17 @@ def test_latex_compiles(tmp_path, toy, hostile):
         command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
         done = subprocess.run(command, cwd=out, capture_output=True, text=True, errors="replace")
         assert done.returncode == 0, f"{name}: {done.stdout[-1500:]}"
+
+
+@pytest.mark.skipif(LATEX is None, reason="pdflatex is not installed")
+def test_long_latex_tables_stay_on_their_pages(tmp_path):
+    rows = [(Cell("x"), Cell("12.50 [-0.62, 11.00]"))] * 150
+    grid = Grid("t", ("name", "a metric of some words ↑"), rows)
+    (tmp_path / "long.tex").write_text(to_latex_document([Document("d", [grid])]))
+    command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "long.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-1500:]
+    assert "Overfull" not in done.stdout
 
 
 def test_latex_is_balanced(tmp_path, toy):
