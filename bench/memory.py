@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 
 import torch
 
 from .errors import RunError
+
+# oneDNN says "primitive" where it cannot have its buffers, "primitive descriptor" where it has no code for a layer.
+_SAID_ON_THE_HOST = re.compile(
+    r"can't allocate memory|not enough memory|std::bad_alloc|"
+    r"could not create a (?:primitive(?! descriptor)|memory object)"
+)
+"""How torch's plain RuntimeErrors say on a CPU that memory ran out."""
 
 
 class BatchMemoryError(RunError):
@@ -22,7 +30,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that a device, or the host's allocator, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and _SAID_ON_THE_HOST.search(str(error)) is not None
 
 
 def memory_error(

@@ -177,7 +177,10 @@ def test_too_little_memory_for_the_frozen_pass(network, table, head_recipe):
 def test_what_counts_as_too_little_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("x"))
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive")), "oneDNN, on a CPU"
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
 
     def attempt(count):
         if count > 5:
