@@ -108,7 +108,12 @@ def run(
     metrics: Annotated[
         list[str] | None, typer.Option(help="Further per-image metrics, by pattern; expensive ones by name.")
     ] = None,
-    keep_maps: Annotated[bool | None, typer.Option("--keep-maps/--no-keep-maps", help="Store score maps.")] = None,
+    keep_maps: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-maps/--no-keep-maps", help="Store score maps. (default: those of at most 40 MiB a triple)"
+        ),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Score triples on a data set: one pass, per-image records, leaderboards.

@@ -36,11 +36,11 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: leaderboard, cost, curves, and an explorer of images and maps.
 
-    The explorer redraws boxes from stored maps: run with --keep-maps. Its images come from the data set.
+    The explorer redraws boxes from the maps that the run stored; its images come from the data set.
 
     Examples:
 
-        cambench run --dataset synthbirds --triples 'slim_resnet/*/*' --keep-maps --out runs/first
+        cambench run --dataset synthbirds --triples 'slim_resnet/*/*' --out runs/first
 
         cambench report runs/first
     """

@@ -13,6 +13,8 @@ from ..protocol import PROTOCOLS, Protocol
 from .errors import UsageError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+KEPT_MAPS = 40 << 20
+"""Bytes of a triple's score maps that a run stores unasked: 50,000 maps of 14×14 in float32."""
 
 
 class RunConfig(BaseModel):
@@ -53,8 +55,8 @@ class RunConfig(BaseModel):
     box_threads: int = Field(default_factory=lambda: min(16, os.cpu_count() or 1), ge=1)
     metrics: tuple[str, ...] = ("*",)
     """Per-image metrics beside the built-in ones: patterns; an expensive metric must be named in full."""
-    keep_maps: bool = False
-    """Store the low-resolution score maps with the records."""
+    keep_maps: bool | None = None
+    """Store the low-resolution score maps with the records; None: those of a triple where they take at most 40 MiB."""
     plugins: tuple[Path, ...] = ()
 
     @field_validator("triples", "metrics", mode="before")
@@ -111,6 +113,16 @@ def _anchor(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_anchor(v, folder) for v in value]
     return folder / Path(str(value)).expanduser()
+
+
+def map_bytes(keep: bool | None, images: int) -> float:
+    """Bytes of one map up to which a run of ``images`` images stores it: all, none, or ``KEPT_MAPS`` a triple.
+
+    It depends on nothing that differs between the sessions or the processes of a run.
+    """
+    if keep is None:
+        return KEPT_MAPS / images
+    return float("inf") if keep else 0
 
 
 def pick_device(name: str) -> str:

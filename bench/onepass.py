@@ -82,7 +82,7 @@ class OnePass:
         iou_thresholds: IoU thresholds whose hit bits are recorded.
         measures: Further metrics, one value an image.
         has_boxes: The split has ground-truth boxes.
-        keep_maps: Also return low-resolution maps.
+        map_bytes: Bytes of an image's low-resolution map, float32, up to which it is returned as well.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class OnePass:
         iou_thresholds: tuple[float, ...],
         measures: Sequence[MetricSpec],
         has_boxes: bool,
-        keep_maps: bool,
+        map_bytes: float,
         clock: StageClock,
     ) -> None:
         self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
-        self._autocast, self._channels_last, self._keep_maps = autocast, channels_last, keep_maps
+        self._autocast, self._channels_last, self._map_bytes = autocast, channels_last, map_bytes
         self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
         self._measures = tuple(measures)
         self._pool = BoxPool(box_threads) if has_boxes else None
@@ -188,7 +188,7 @@ class OnePass:
                         fidelity.score_images,
                     )  # fmt: skip
                     column |= {f"{EXTRA}{spec.name}": measure(spec, maps) for spec in self._measures}
-            if self._keep_maps:
+            if 4 * low[0].numel() <= self._map_bytes:
                 column["map"] = low.float()
             columns[triple] = HostCopies(column)
         shared: Columns = {

@@ -26,7 +26,7 @@ from ..results.manifest import RunManifest
 from ..results.store import RunStore
 from ..results.timing_schema import BackboneTiming, Timings
 from .allocator import keep_freed_memory
-from .config import RunConfig, pick_device
+from .config import RunConfig, map_bytes, pick_device
 from .errors import RunError
 from .measures import choose_measures
 from .memory import is_out_of_memory, memory_error
@@ -168,7 +168,7 @@ class _Runner:
             iou_thresholds=store.manifest.hit_thresholds,
             measures=self.measures,
             has_boxes=table.has_boxes,
-            keep_maps=config.keep_maps,
+            map_bytes=map_bytes(config.keep_maps, len(table)),
             clock=self.clock,
         )
         begun, samples = time.monotonic(), list[Sample]()

@@ -129,7 +129,7 @@ def _engine(
         iou_thresholds=tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou})),
         measures=(),
         has_boxes=has_boxes,
-        keep_maps=False,
+        map_bytes=0,
         clock=StageClock(where),
     )
 

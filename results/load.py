@@ -56,6 +56,11 @@ class Run:
         canonical = self._canonical(triple)
         return column_names(part_path(self.out, canonical, self._shards[canonical][0]))
 
+    def has_column(self, triple: str, name: str) -> bool:
+        """Every part of a triple has the column: sessions of one run may differ in whether they store maps."""
+        canonical = self._canonical(triple)
+        return all(name in column_names(part_path(self.out, canonical, shard)) for shard in self._shards[canonical])
+
     def column(self, triple: str, name: str) -> Array:
         """One column (n, …) of a triple, rows in the order of ``index``.
 

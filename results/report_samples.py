@@ -100,7 +100,8 @@ def explorer(run: Run, boot: Bootstrap, samples: int, pictures: Pictures | None,
 
 def _record(run: Run, boot: Bootstrap, triple: str, rows: Index, at: Index, metrics: Sequence[Metric]) -> Json:
     have = run.columns(triple)
-    wanted = [n for n in ("predicted", "target", "degenerate", "peak", "y", "o", PIXELS, MAP) if n in have]
+    wanted = [n for n in ("predicted", "target", "degenerate", "peak", "y", "o", PIXELS) if n in have]
+    wanted += [MAP] if run.has_column(triple, MAP) else []
     batches = list(replace(run, index=rows).batches(triple, wanted))
     data = {name: np.concatenate([b[name] for b in batches]) for name in wanted}
     scores = {}

@@ -49,7 +49,7 @@ def engine(scale: float, cam: str, autocast: torch.dtype | None) -> tuple[OnePas
     made = OnePass(
         *(net, [Triple("watched", cam, "softmax")], PAPER.model_copy(update={"size": 32})),
         device=CPU, autocast=autocast, channels_last=True, box_threads=1, iou_thresholds=(0.5,), measures=(),
-        has_boxes=False, keep_maps=True, clock=StageClock(CPU),
+        has_boxes=False, map_bytes=float("inf"), clock=StageClock(CPU),
     )  # fmt: skip
     return made, net
 

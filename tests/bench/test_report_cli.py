@@ -8,11 +8,14 @@ import typer
 from typer.testing import CliRunner
 
 from cambench.bench.cli_report import report
+from cambench.bench.config import map_bytes
 from cambench.bench.errors import UsageError
 from cambench.bench.run import run as run_benchmark
 from cambench.datasets.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
+from cambench.results.load import load_run
+from cambench.results.markers import mark_path
 
 app = typer.Typer()
 app.command()(report)
@@ -36,7 +39,7 @@ def data_of(file):
 @pytest.fixture
 def finished(settings):
     """Settings of a run with maps that is done."""
-    fields = {**settings, "triples": ("slim_resnet/{cam,center}/softmax",), "keep_maps": True, "limit": 6}
+    fields = {**settings, "triples": ("slim_resnet/{cam,center}/softmax",), "limit": 6}
     run_benchmark(**fields)
     return fields
 
@@ -79,3 +82,22 @@ def test_other_data_are_refused(finished, tmp_path):
         invoke(finished["out"], "--root", finished["root"], "--metadata", metadata)
     with pytest.raises(DatasetError, match="does not exist"):
         invoke(finished["out"], "--root", tmp_path / "nowhere", "--metadata", metadata)
+
+
+def test_maps_are_stored_unasked_where_they_are_small(finished):
+    assert map_bytes(None, 50_000) >= 4 * 14 * 14, "ImageNet's validation images at ResNet-50's resolution"
+    assert map_bytes(None, 50_000) < 4 * 224 * 224
+    assert map_bytes(True, 10**9) > 4 * 224 * 224
+    assert load_run(finished["out"]).column("slim_resnet/cam/softmax", "map").shape == (6, 14, 14)
+    bare = run_benchmark(**finished | {"out": finished["out"].with_name("bare"), "keep_maps": False})
+    assert not bare.run.has_column("slim_resnet/cam/softmax", "map")
+
+
+def test_sessions_that_kept_maps_and_sessions_that_did_not_make_one_report(finished):
+    mark_path(finished["out"], "slim_resnet", 1).unlink()
+    run_benchmark(**finished | {"keep_maps": False})
+    metadata = finished["options"]["metadata"]
+    invoke(finished["out"], "--root", finished["root"], "--metadata", metadata, "--resamples", 10)
+    explorer = data_of(finished["out"] / "report.html")["explorer"]
+    assert len(explorer["cases"]) == 6
+    assert all(record["maps"] is None for record in explorer["records"])

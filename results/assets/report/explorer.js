@@ -154,7 +154,7 @@ function describe() {
     ? `${EX.cases.length} of ${EX.images} images: half where the triples disagree most, half evenly spread.`
     : `All ${EX.images} images.`;
   byId("explorer-about").textContent = how;
-  const missing = [EX.absent, EX.records.some((r) => r.maps) ? "" : "The run kept no maps: run again with --keep-maps to see them here."];
+  const missing = [EX.absent, EX.records.some((r) => r.maps) ? "" : "The run kept no maps: run with --keep-maps into a new folder to see them here."];
   for (const text of missing.filter(Boolean)) byId("explorer-about").after(el("p", { className: "notice" }, text));
   const shrunk = EX.records.find((r) => r.maps?.shrunk)?.maps;
   byId("rule").textContent =

@@ -69,7 +69,7 @@ def score(net, size, triples, device):
     engine = OnePass(
         *(copy.deepcopy(net).to(device).freeze(), triples, PAPER.model_copy(update={"size": size})),
         device=device, autocast=None, channels_last=True, box_threads=1, iou_thresholds=(0.3, 0.5, 0.7),
-        measures=choose_measures(("*",), EVERYTHING), has_boxes=True, keep_maps=True, clock=StageClock(CPU),
+        measures=choose_measures(("*",), EVERYTHING), has_boxes=True, map_bytes=float("inf"), clock=StageClock(CPU),
     )  # fmt: skip
     try:
         scores = engine(batch(size))
