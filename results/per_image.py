@@ -19,6 +19,7 @@ from .curves import Counts, Curves, HitReader
 from .errors import RecordError
 from .load import Run, require_images
 from .reduce import SCALARS, loc_curve_column
+from .val_run import val_triple
 
 Floats = npt.NDArray[np.float64]
 
@@ -189,7 +190,7 @@ def _fixed_tau(run: Run, triple: str, val: Run | None) -> float | None:
         raise RecordError(
             f"protocol {protocol.name} takes the location threshold from val: give the val run of {triple} (--val)"
         )
-    return float(tau_grid(protocol.tau_grid)[int(loc_curve_column(val, triple).argmax())])
+    return float(tau_grid(protocol.tau_grid)[int(loc_curve_column(val, val_triple(run, val, triple)).argmax())])
 
 
 def _boxes(

@@ -14,6 +14,7 @@ from .columns import EXTRA
 from .errors import RecordError
 from .load import Run, require_images
 from .reduce import Totals, loc_curve_column, totals
+from .val_run import val_triple
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = 
     cache: dict[str, dict[str, float]] = {}
     for canonical in dict.fromkeys(run.manifest.canonical(t) for t in wanted):
         columns = set(run.columns(canonical))
-        found = totals(run, canonical, columns, None if val is None else loc_curve_column(val, canonical))
+        found = totals(
+            run, canonical, columns, None if val is None else loc_curve_column(val, val_triple(run, val, canonical))
+        )
         protocol = run.manifest.protocol
         applicable = [m for m in (*METRICS, *extra) if _applies(m, columns, protocol)]
         try:

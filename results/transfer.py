@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .bootstrap import Entry
+from .curves import Curves
 from .errors import RecordError
 from .grid import Cell, Document, Grid
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .merge import Merged
 from .per_image import LOC, TOP1, Floats, PerImage, located_at, read_per_image
-from .resample import BLOCK, Plan
+from .resample import BLOCK, Plan, usable_cores
 from .scores import METRICS, Metric
-from .val_run import val_mismatch
+from .val_run import val_mismatch, val_triple
 
 LOC_METRICS = {"gt_known_loc": LOC, "top1_loc": TOP1}
 TRANSFER_HEAD = ("entry", "metric", "choice", "tau", "score", "gap", "gap_low", "gap_high")
@@ -24,6 +26,7 @@ TRANSFER_NOTE = (
     "Threshold transfer: τ fixed by the protocol, τ best for GT-known Loc on val, and the oracle's, best on the "
     "evaluated images themselves: an upper bound, no result. Gap: what the oracle gains, in points."
 )
+Samples = dict[str, dict[str, Floats]]
 CsvRow = list[str | float | int | None]
 
 
@@ -68,7 +71,17 @@ def threshold_transfer(
     Raises:
         RecordError: Records have no boxes, or the val run does not fit the entry's (``val_mismatch``).
     """
-    return [transfer for entry in entries for transfer in _transfer(entry, resamples, seed, level)]
+    # Aliases share records: read and resampled once.
+    keys = [
+        (str(e.run.out), e.run.manifest.canonical(e.triple), "" if e.val is None else str(e.val.out)) for e in entries
+    ]
+    hits = {key: _hits(entry) for key, entry in dict(zip(keys, entries, strict=True)).items()}
+    samples = dict(zip(hits, _resampled(list(hits.values()), resamples, seed), strict=True))
+    return [
+        transfer
+        for key, entry in zip(keys, entries, strict=True)
+        for transfer in _transfers(entry, hits[key], samples[key], level)
+    ]
 
 
 def transfer_grids(transfers: Sequence[Transfer]) -> list[Grid]:
@@ -103,7 +116,17 @@ def transfer_rows(transfers: Sequence[Transfer]) -> list[CsvRow]:
     return rows
 
 
-def _transfer(entry: Entry, resamples: int, seed: int, level: float) -> Iterator[Transfer]:
+@dataclass(frozen=True)
+class _Hits:
+    """Records of an entry; thresholds by choice; float64 rows (2·choices + 1, n): located at each, the same with the
+    class right, images with boxes."""
+
+    record: PerImage
+    taus: dict[str, float]
+    rows: Floats
+
+
+def _hits(entry: Entry) -> _Hits:
     record = read_per_image(entry.run, entry.triple, entry.val, loc_curves=True)
     if record.curves is None:
         raise RecordError(f"{entry.run.out}: {entry.triple} has no box records, so no location threshold to transfer")
@@ -111,27 +134,8 @@ def _transfer(entry: Entry, resamples: int, seed: int, level: float) -> Iterator
     if entry.val is not None:
         taus["val"] = _val_tau(entry)
     correct, boxed = record.column("correct") > 0, record.column("boxed") > 0
-    hits = {name: located_at(entry.run, entry.triple, tau) for name, tau in taus.items()}
-    # Rows: located at the fixed and the val threshold, the same with the class right, images with boxes.
-    chosen = np.stack([*hits.values(), *(h & correct for h in hits.values()), boxed]).astype(np.float64)
-    ones = np.ones((record.images, 1), np.uint8)
-    points = {m: {k: float(v[0]) for k, v in found.items()} for m, found in _scores(record, taus, chosen, ones).items()}
-    samples = _resampled(record, taus, chosen, Plan(record.images, resamples, seed))
-    row = record.curves.names.index(LOC)
-    oracle_tau = float(record.curves.taus[int(record.curves.count(ones)[row, :, 0].argmax())])
-    for metric in (m for m in METRICS if m.name in LOC_METRICS):
-        point, drawn = points[metric.name], samples[metric.name]
-        choices = {
-            name: Choice(
-                tau,
-                point[name],
-                point["oracle"] - point[name],
-                bootstrap_interval(drawn["oracle"] - drawn[name], point["oracle"] - point[name], level),
-            )
-            for name, tau in taus.items()
-        }
-        oracle = Choice(oracle_tau, point["oracle"])
-        yield Transfer(entry.name, metric, choices["fixed"], choices.get("val"), oracle)
+    hits = [located_at(entry.run, entry.triple, tau) for tau in taus.values()]
+    return _Hits(record, taus, np.stack([*hits, *(h & correct for h in hits), boxed]).astype(np.float64))
 
 
 def _val_tau(entry: Entry) -> float:
@@ -140,31 +144,61 @@ def _val_tau(entry: Entry) -> float:
     mismatch = val_mismatch(entry.run, val, [entry.triple])
     if mismatch:
         raise RecordError(mismatch)
-    record = read_per_image(val, entry.triple, val, loc_curves=True)
+    triple = val_triple(entry.run, val, entry.triple)
+    record = read_per_image(val, triple, val, loc_curves=True)
     if record.curves is None:
-        raise RecordError(f"{val.out}: {entry.triple} has no box records")
-    counts = record.curves.count(np.ones((record.images, 1), np.uint8))
-    return float(record.curves.taus[int(counts[record.curves.names.index(LOC), :, 0].argmax())])
+        raise RecordError(f"{val.out}: {triple} has no box records")
+    return _oracle_tau(record.curves)
 
 
-def _resampled(record: PerImage, taus: dict[str, float], chosen: Floats, plan: Plan) -> dict[str, dict[str, Floats]]:
-    parts = [_scores(record, taus, chosen, plan.weights(block)) for block in range(-(-plan.count // BLOCK))]
-    return {m: {k: np.concatenate([p[m][k] for p in parts]) for k in parts[0][m]} for m in LOC_METRICS}
+def _oracle_tau(curves: Curves) -> float:
+    counts = curves.count(np.ones((len(curves.offsets) - 1, 1), np.uint8))
+    return float(curves.taus[int(counts[curves.names.index(LOC), :, 0].argmax())])
 
 
-def _scores(
-    record: PerImage, taus: dict[str, float], chosen: Floats, weights: npt.NDArray[np.uint8]
-) -> dict[str, dict[str, Floats]]:
+def _resampled(hits: Sequence[_Hits], resamples: int, seed: int) -> list[Samples]:
+    """Of each: metric -> choice of τ -> scores (S,). A block of resamples is drawn once for all of as many images."""
+    found: list[list[Samples]] = [[] for _ in hits]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for images in dict.fromkeys(h.record.images for h in hits):
+            same = [i for i, h in enumerate(hits) if h.record.images == images]
+            plan = Plan(images, resamples, seed)
+            for block in range(-(-plan.count // BLOCK)):
+                weights = plan.weights(block)
+                for i, scores in zip(same, pool.map(lambda i, w=weights: _scores(hits[i], w), same), strict=True):
+                    found[i].append(scores)
+    return [
+        {m: {k: np.concatenate([part[m][k] for part in parts]) for k in parts[0][m]} for m in LOC_METRICS}
+        for parts in found
+    ]
+
+
+def _scores(hits: _Hits, weights: npt.NDArray[np.uint8]) -> Samples:
     """Metric -> choice of τ -> scores (S,) in percent."""
+    record = hits.record
     assert record.curves is not None
-    sums = chosen @ weights.astype(np.float64)
+    sums = hits.rows @ weights.astype(np.float64)
     boxed = np.where(sums[-1] > 0, sums[-1], np.nan)
     best = dict(zip(record.curves.names, record.best_counts(record.curves.count(weights)), strict=True))
     found = {}
     for i, (metric, curve) in enumerate(LOC_METRICS.items()):
-        rows = {name: sums[i * len(taus) + k] for k, name in enumerate(taus)}
+        rows = {name: sums[i * len(hits.taus) + k] for k, name in enumerate(hits.taus)}
         found[metric] = {name: 100.0 * row / boxed for name, row in (rows | {"oracle": best[curve]}).items()}
     return found
+
+
+def _transfers(entry: Entry, hits: _Hits, samples: Samples, level: float) -> Iterator[Transfer]:
+    assert hits.record.curves is not None
+    points = _scores(hits, np.ones((hits.record.images, 1), np.uint8))
+    for metric in (m for m in METRICS if m.name in LOC_METRICS):
+        point, drawn = {k: float(v[0]) for k, v in points[metric.name].items()}, samples[metric.name]
+        choices = {}
+        for name, tau in hits.taus.items():
+            gap = point["oracle"] - point[name]
+            interval = bootstrap_interval(drawn["oracle"] - drawn[name], gap, level)
+            choices[name] = Choice(tau, point[name], gap, interval)
+        oracle = Choice(_oracle_tau(hits.record.curves), point["oracle"])
+        yield Transfer(entry.name, metric, choices["fixed"], choices.get("val"), oracle)
 
 
 def _score_cell(choice: Choice | None) -> Cell:

@@ -23,13 +23,20 @@ def val_mismatch(run: Run, val: Run, triples: Collection[str]) -> str:
         return f"{where}: it is over {theirs.name} {theirs.split}, the run over {ours.name} {ours.split}"
     if ours.split == theirs.split:
         return f"{where}: both are over {ours.name} {ours.split}, and τ must be chosen on other images (--split val)"
-    have = {val.manifest.canonical(t) for t in val.triples}
-    lacking = [t for t in triples if run.manifest.canonical(t) not in have and t not in val.triples]
+    lacking = [t for t in triples if not val_triple(run, val, t)]
     if lacking:
         return f"{where}: it has no records of {', '.join(lacking)}"
     backbones = dict.fromkeys(split_triple(t)[0] for t in triples)
     other = [b for b in backbones if _weights(run, b) != _weights(val, b)]
     return f"{where}: it has other weights of {', '.join(other)}" if other else ""
+
+
+def val_triple(run: Run, val: Run, triple: str) -> str:
+    """The triple of ``val`` with the maps of a triple of ``run``: itself, or one equal by algebra; empty if none."""
+    # Which of several equal methods has records depends on what else a run computes.
+    canonical = run.manifest.canonical(triple)
+    equal = [t for t in run.manifest.triples if run.manifest.canonical(t) == canonical]
+    return next((t for t in (triple, canonical, *equal) if t in val.triples), "")
 
 
 def _weights(run: Run, backbone: str) -> str | None:

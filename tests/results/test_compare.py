@@ -289,6 +289,20 @@ def test_a_val_run_that_does_not_fit_is_refused(run, toy, tmp_path):
         compare(entries(filled(toy, tmp_path / "other", split="val", backbones=weights)))
 
 
+def test_a_val_run_may_serve_a_triple_by_an_equal_method(toy, tmp_path):
+    """``net/gradcam/softmax`` has the records of ``net/cam/softmax``, which the val run does not know."""
+    protocol = PROTOCOLS.get("paper").model_copy(update={"loc_threshold": "val"})
+    test = filled(toy, tmp_path / "test", lopsided, protocol=protocol)
+    alias, second = "net/gradcam/softmax", "net/gradcam/sigmoid"
+    whole = filled(toy, tmp_path / "val", split="val", protocol=protocol)
+    few = filled(toy, tmp_path / "few", split="val", protocol=protocol, triples=[alias, second], aliases={})
+    for val in (whole, few):
+        found = compare([(Entry(alias, test, alias, val), Entry(second, test, second, val))], resamples=20)
+        taus = {(t.entry, t.metric.name): t for t in found.transfers}
+        row = taus[alias, "gt_known_loc"]
+        assert row.val.score == found.boot.points[alias]["gt_known_loc"]
+
+
 def test_a_comparison_holds_the_threshold_transfer_where_val_is_given(run, toy, tmp_path):
     val = filled(toy, tmp_path / "val", lopsided, split="val")
     found = PairedComparison(compare([(Entry(A, run, A, val), Entry(B, run, B, val))], resamples=50))
