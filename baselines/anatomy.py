@@ -22,11 +22,11 @@ from .in_place import overwritten
 
 PROBE_SIZE = 224
 """Side of the probe image in pixels."""
-LINEAR_OPS = frozenset({"add", "sub", "mean", "avg_pool2d", "_adaptive_avg_pool2d", "constant_pad_nd"})
+LINEAR_OPS = frozenset({"add", "sub", "mean", "avg_pool2d", "_adaptive_avg_pool2d", "constant_pad_nd", "cat", "stack"})
 """Operations outside any layer that are linear in the activations."""
 _MOVES = frozenset(
     {
-        *("view", "reshape", "_unsafe_view", "permute", "transpose", "t", "cat", "stack", "slice"),
+        *("view", "reshape", "_unsafe_view", "permute", "transpose", "t", "slice"),
         *("select", "split", "chunk", "unbind", "expand", "clone", "detach", "contiguous", "_to_copy"),
         *(
             "alias",

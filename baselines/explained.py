@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from .base import Backbone, Head
 from .heads import GapLinear
+
+if TYPE_CHECKING:
+    from timm.layers import BatchNormAct2d
 
 
 class PooledLinear(nn.Module):
@@ -52,12 +55,32 @@ def explained(backbone: Backbone, head: Head) -> Explained:
     if isinstance(net, GapLinear):
         # In evaluation mode its subclasses (dropout before the linear layer) are the same function.
         net = PooledLinear(net.linear)
-    whole = Explained(body, net).eval()
-    for module in list(whole.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Identity:
-                # Captum's LRP knows no Identity, but passes relevance through dropout.
-                setattr(module, name, nn.Dropout(0.0).eval())
+    whole = Explained(body, net)
+    _split_normalisations(whole)
+    whole.eval()
+    for module in whole.modules():
         if getattr(module, "inplace", False) is True:
             cast("nn.ReLU", module).inplace = False
     return whole
+
+
+def _split_normalisations(net: nn.Module) -> None:
+    """Make two layers of timm's batch normalisation with an activation of its own: a rule works on one layer each."""
+    if not any(type(module).__module__.startswith("timm.") for module in net.modules()):
+        return
+    from timm.layers import BatchNormAct2d
+
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if type(child) is BatchNormAct2d and child.track_running_stats:
+                setattr(module, name, _in_two(child))
+
+
+def _in_two(norm: BatchNormAct2d) -> nn.Sequential:
+    """The batch normalisation, which shares its parameters and statistics, and what follows in it."""
+    plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, device="meta")
+    for name, parameter in norm.named_parameters(recurse=False):
+        plain.register_parameter(name, parameter)
+    for name, buffer in norm.named_buffers(recurse=False):
+        plain.register_buffer(name, buffer)
+    return nn.Sequential(plain, cast(nn.Module, norm.drop), cast(nn.Module, norm.act))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,23 +21,25 @@ AFFINE = (
 """Layers that are affine in evaluation mode."""
 
 
-def attribute(kind: str, e: Evidence, given: dict[str, Any] | None = None, **options: Any) -> Tensor:
+def attribute(kind: str, e: Evidence, prepare: Callable[[nn.Module], None] | None = None, **options: Any) -> Tensor:
     """Captum's attribution (B,3,R,R) of the head's target logit, at the batch's images, without graph.
 
     Args:
         kind: Class of ``captum.attr``.
         e: Evidence with images and backbone.
-        given: Keywords of its constructor.
+        prepare: What is done first to the network that is explained, which is a copy.
         **options: Keywords of its ``attribute``.
     """
     from captum import attr
 
     net = explained(e.backbone, e.whole_head)
+    if prepare is not None:
+        prepare(net)
     images = e.images.detach().clone().requires_grad_()
     with warnings.catch_warnings(), torch.enable_grad():
         # Captum announces its hooks on ReLUs by a warning at every call.
         warnings.filterwarnings("ignore", message="Setting .*hooks")
-        found: Tensor = getattr(attr, kind)(net, **(given or {})).attribute(images, target=e.target, **options)
+        found: Tensor = getattr(attr, kind)(net).attribute(images, target=e.target, **options)
     return found.detach()
 
 

@@ -43,4 +43,15 @@ def deep_lift(e: Evidence) -> Tensor:
 
     The baseline x₀ is zero in the normalised image, the mean colour. Completeness: ΣM = y(x) − y(x₀), exactly.
     """
-    return sum_of_colours(attribute("DeepLift", e))
+    return sum_of_colours(attribute("DeepLift", e, prepare=_apart))
+
+
+def _apart(net: nn.Module) -> None:
+    """Give every layer with a rule an input tensor of its own.
+
+    Captum reads a layer's outgoing multiplier by a hook on its output. Where the next layer has a rule too (ReLU, then
+    max pooling), that tensor is also the one whose gradient the next rule replaces, and the hook sees it unreplaced.
+    """
+    for module in net.modules():
+        if isinstance(module, RULES):
+            module.register_forward_pre_hook(lambda _, given: given[0].clone())

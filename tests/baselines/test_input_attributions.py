@@ -13,7 +13,7 @@ from cambench.baselines.anatomy import anatomy
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.base import BACKBONES, CAMS, Head
 from cambench.baselines.evidence import Evidence
-from cambench.baselines.heads import GapLinear, MlpHead
+from cambench.baselines.heads import GapLinear, MlpHead, ModuleHead
 from cambench.baselines.identities import supports
 
 pytest.importorskip("captum")
@@ -73,6 +73,43 @@ def test_completeness_of_deeplift_and_integrated_gradients(kind: str, branch: st
     torch.testing.assert_close(CAMS.get("ig").fn(smooth).sum((1, 2)), gained, rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_deeplift_by_hand_where_pooling_follows_an_activation(branch: str) -> None:
+    """The rescale rule layer by layer; zero padding and biases make activations of the baseline that vary."""
+    net = small()
+    layers = {n: net.body.get_submodule(n) for n in ("conv1", "act1", "conv2", "act2", "pool")}
+    net.body = chain(layers.items())
+    e = evidence(net, branch)
+    before, after = [torch.stack((e.images, torch.zeros_like(e.images)))], []
+    for layer in layers.values():
+        # A copy: the activations of this network work in place.
+        after.append(torch.stack([layer(x.clone()) for x in before[-1]]))
+        before.append(after[-1])
+
+    multiplier = e.constant_gradient
+    assert multiplier is not None
+    for layer, given, made in zip(reversed(layers.values()), before[-2::-1], after[::-1], strict=True):
+        change, gained = given[0] - given[1], made[0] - made[1]
+        if isinstance(layer, nn.Conv2d):
+            multiplier = nn.functional.conv_transpose2d(multiplier, layer.weight, padding=1)
+        elif isinstance(layer, nn.ReLU):
+            multiplier = multiplier * torch.where(change == 0, 0, gained / change)
+        else:
+            shares = torch.zeros_like(change)
+            for b, c, y, x in torch.cartesian_prod(*(torch.arange(n) for n in made.shape[1:])).tolist():
+                # The cell of the larger of the two maxima takes the whole difference.
+                which = int(made[0, b, c, y, x] < made[1, b, c, y, x])
+                row, column = divmod(int(given[which, b, c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].argmax()), 2)
+                place = (b, c, 2 * y + row, 2 * x + column)
+                if gained[b, c, y, x]:
+                    shares[place] = multiplier[b, c, y, x] * gained[b, c, y, x] / change[place]
+            multiplier = shares
+    found = CAMS.get("deeplift").fn(e)
+    torch.testing.assert_close(found, (multiplier * e.images).sum(1).detach(), rtol=1e-9, atol=1e-12)
+    gained = logit(e, e.images) - logit(e, torch.zeros_like(e.images))
+    torch.testing.assert_close(found.sum((1, 2)), gained, rtol=1e-9, atol=1e-12)
+
+
 def test_integrated_gradients_are_exact_where_the_network_is_smooth() -> None:
     net = small("gap_linear", nn.Tanh)
     net.body.pool = nn.AvgPool2d(2)
@@ -90,6 +127,57 @@ def test_relevance_is_conserved_without_biases(branch: str) -> None:
     images = e.images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(logit(e, images).sum(), images)
     torch.testing.assert_close(found, (images * gradient).sum(1).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_relevance_passes_flatten_and_identity() -> None:
+    net = small(bias=False)
+    layers = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Identity(), nn.Linear(20, 7, bias=False), nn.ReLU())
+    net.heads["softmax"] = ModuleHead(nn.Sequential(*layers, nn.Linear(7, 4, bias=False)).double(), 4, ("5",))
+    net.freeze()
+    assert supports(CAMS.get("lrp"), net.float()) is None
+    e = evidence(net.double(), "softmax")
+    torch.testing.assert_close(CAMS.get("lrp").fn(e).sum((1, 2)), logit(e, e.images), rtol=1e-5, atol=1e-7)
+
+
+class Asking(nn.Module):
+    """Asks a layer for its type in the forward pass, as HRNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.same, nn.Identity)
+        return self.same(x)
+
+
+def test_layers_keep_their_types_in_the_network_that_is_explained() -> None:
+    net = small()
+    net.body.pool = Asking()
+    assert anatomy(net.float()).failure == ""
+    assert CAMS.get("saliency").fn(evidence(net.double(), "softmax")).isfinite().all()
+
+
+class Joined(nn.Module):
+    """A tensor that a layer and a concatenation read, as in VoVNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(6, 6, 1), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x, self.act(self.conv(x))), 1)
+
+
+def test_a_concatenation_is_refused_by_lrp_and_complete_in_deeplift() -> None:
+    net = small()
+    net.body.pool = nn.Sequential(Joined().double(), nn.Conv2d(12, 6, 1).double())
+    reason = str(supports(CAMS.get("lrp"), net.float()))
+    assert "computes cat outside its layers" in reason
+    assert reason.endswith("nearest: deeplift")
+    e = evidence(net.double(), "softmax")
+    gained = logit(e, e.images) - logit(e, torch.zeros_like(e.images))
+    torch.testing.assert_close(CAMS.get("deeplift").fn(e).sum((1, 2)).detach(), gained.detach(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
