@@ -30,12 +30,18 @@ def stage_layers(backbone: Backbone) -> tuple[str, ...]:
 
 @contextmanager
 def outputs(net: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the named layers while the context lasts; a copy goes on, so that later in-place work spares them."""
+    """Tensors that the named layers make while the context lasts; a copy goes on, so in-place work spares them.
+
+    Layers that return something else are left out.
+    """
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        def hook(module: nn.Module, given: Any, made: Tensor) -> Tensor:
+        def hook(module: nn.Module, given: Any, made: Any) -> Any:
             del module, given
+            if not isinstance(made, Tensor):
+                # Several maps at once (HRNet's stages, SelecSLS): none of them is the layer's.
+                return made
             found[name] = made
             return made.clone()
 

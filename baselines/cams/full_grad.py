@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..anatomy import LINEAR_OPS
+from ..anatomy import LINEAR_OPS, anatomy
 from ..base import Backbone, register_cam
 from ..evidence import Evidence
 from ..explained import explained
@@ -25,9 +25,8 @@ Part = tuple[Tensor, Callable[[], Tensor]]
 
 
 def _refuses(backbone: Backbone) -> str | None:
-    reason = unfit(
-        backbone, (*AFFINE, *HOMOGENEOUS, *CURVED), {*LINEAR_OPS, "relu", "max_pool2d_with_indices"}, once=False
-    )
+    layers = (*AFFINE, *HOMOGENEOUS, *CURVED, *_convolutions(backbone))
+    reason = unfit(backbone, layers, {*LINEAR_OPS, "relu", "max_pool2d_with_indices"}, once=False)
     return reason and f"FullGrad adds up the biases of layers, and {reason}"
 
 
@@ -56,6 +55,12 @@ def full_grad(e: Evidence) -> Tensor:
         up = F.interpolate(_scaled(part).sum(1, keepdim=True), size=size, mode="bilinear", align_corners=False)
         total = total + up[:, 0]
     return total
+
+
+def _convolutions(backbone: Backbone) -> set[type[nn.Module]]:
+    """Types of timm's own convolutions: they pad the image or standardise the weights, and add the bias as any does."""
+    layers = anatomy(backbone).layers.values()
+    return {type(m) for m in layers if isinstance(m, nn.Conv2d) and type(m).__module__.startswith("timm.layers.")}
 
 
 def decomposition(e: Evidence) -> tuple[Tensor, list[Tensor]]:

@@ -13,8 +13,10 @@ from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.base import BACKBONES, CAMS, Head
 from cambench.baselines.cams.full_grad import decomposition
 from cambench.baselines.evidence import Evidence
+from cambench.baselines.explained import explained
 from cambench.baselines.heads import GapLinear, MlpHead
 from cambench.baselines.identities import supports
+from cambench.baselines.open import open_backbone
 from cambench.baselines.stages import stage_layers
 
 
@@ -124,11 +126,67 @@ def test_fused_layer_cam_by_a_second_computation(branch: str) -> None:
 
 @pytest.mark.parametrize(
     ("network", "method", "words"),
-    [("efficientnet_lite0", "fullgrad", "Conv2dSame; nearest: layercam_fused")],
+    [("timm:test_efficientnet", "fullgrad", "mul outside its layers, where no rule applies; nearest: layercam_fused")],
 )
 def test_refusals(network: str, method: str, words: str) -> None:
-    assert words in str(supports(CAMS.get(method), BACKBONES.get(network).build(None).freeze()))
+    assert words in str(supports(CAMS.get(method), open_backbone(network, pretrained=False)))
+
+
+def test_full_gradients_of_timms_padded_convolutions() -> None:
+    net = open_backbone("efficientnet_lite0", num_classes=5, pretrained=False)
+    assert supports(CAMS.get("fullgrad"), net) is None
+    net = net.double()
+    for number, module in enumerate(net.modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            generator = torch.Generator().manual_seed(number)
+            module.bias.copy_(torch.randn(module.bias.shape, generator=generator))
+            module.running_mean.normal_(generator=generator)
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    with torch.no_grad():
+        e = Evidence(net.features(images), net.head(), torch.tensor([3]), ("a",), images, net)
+        at_input, parts = decomposition(e)
+        total = at_input.sum() + sum(p.sum() for p in parts)
+        torch.testing.assert_close(total, e.logits[0, 3], rtol=1e-9, atol=1e-10)
 
 
 def test_stages_of_a_network_of_timm() -> None:
     assert len(stage_layers(BACKBONES.get("efficientnet_lite0").build(None).freeze())) == 4
+
+
+def test_stages_that_make_several_tensors_are_left_out() -> None:
+    """HRNet's stages return lists: nothing is read there, and nothing fails."""
+
+    class Several(nn.Module):
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [x, x]
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.several = Several()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.several(x)[0]
+
+    net = deep(nn.ReLU(), "gap_linear").float()
+    net.body.pool = nn.Sequential(First(), nn.MaxPool2d(2))
+    net.stages = ("body.stem.2", "body.pool.0.several", "body.block")
+    assert stage_layers(net) == ("body.stem.2", "body.block")
+
+
+def test_timms_normalisation_with_activation_is_two_layers() -> None:
+    from timm.layers import BatchNormAct2d
+
+    net = deep(nn.ReLU(), "gap_linear").float()
+    norm = BatchNormAct2d(6)
+    norm.running_mean.normal_(generator=torch.Generator().manual_seed(1))
+    norm.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
+    norm.bias.data.normal_(generator=torch.Generator().manual_seed(3))
+    net.body.pool = nn.Sequential(norm, nn.MaxPool2d(3, 2, 1))
+    assert supports(CAMS.get("fullgrad"), net.freeze()) is None
+    e = evidence(net.double(), "softmax")
+    assert torch.equal(explained(net, net.head())(e.images), e.logits)
+    images, parts = decomposition(e)
+    total = images.sum((1, 2, 3)) + sum(p.flatten(1).sum(1) for p in parts)
+    torch.testing.assert_close(total, e.logits.gather(1, e.target[:, None])[:, 0], rtol=1e-11, atol=1e-12)
+    assert type(net.body.pool[0]) is BatchNormAct2d, "the network itself stays as it is"
