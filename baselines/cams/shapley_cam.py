@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..attention import attention_layers, explicit_path
 from ..base import register_cam
 from ..evidence import Evidence
 
@@ -24,7 +24,7 @@ def shapley_cam(e: Evidence) -> Tensor:
     piecewise linear head (GAP + linear, MLP of ReLUs) has no curvature there, H = 0, and Shapley-CAM is Grad-CAM.
     """
     # The fused attention kernels have no second derivative.
-    with torch.enable_grad(), explicit_path(attention_layers([e.head])):
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         leaf = e.features.clone().requires_grad_()
         logits = e.head(leaf)
         scores = logits + logits.log_softmax(1) if e.branch == "softmax" else logits

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cambench.baselines.base import BACKBONES, CAMS, HEADS, Branch
@@ -18,7 +18,7 @@ from cambench.baselines.cams._eigen import first_component
 from cambench.baselines.cams._mixing import normals, uniforms
 from cambench.baselines.cams.extremal import Schedule
 from cambench.baselines.evidence import Evidence
-from cambench.baselines.heads import GapLinear
+from cambench.baselines.heads import GapLinear, ModuleHead
 from cambench.baselines.identities import supports
 from cambench.baselines.maps import raw_map, score_map
 from cambench.protocol import PROTOCOLS
@@ -169,6 +169,29 @@ def test_shapley_equals_a_dense_hessian(given_network: Make) -> None:
         assert hessian.abs().max() > 1e-6, "curvature to speak of"
         expected = (gradient - hessian @ flat / 2).view(6, -1).mean(1)
         torch.testing.assert_close(found[i].flatten(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_shapley_through_fused_attention() -> None:
+    """A head that pools by attention: the fused kernels have no second derivative, the explicit product has."""
+    linear = nn.Linear(6, 4).double()
+
+    class Pooling(nn.Module):
+        def forward(self, features: Tensor) -> Tensor:
+            tokens = features.flatten(2).mT[:, None]
+            return linear(F.scaled_dot_product_attention(tokens, tokens, tokens)[:, 0].mean(1))
+
+    features = torch.randn(1, 6, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    e = Evidence(features, ModuleHead(Pooling(), 4, ()), torch.tensor([2]), ("a",))
+
+    def rest(flat: Tensor) -> Tensor:
+        tokens = flat.view(6, 6).T
+        logits = linear(((tokens @ tokens.T / 6**0.5).softmax(1) @ tokens).mean(0))
+        return logits[2] + logits.log_softmax(0)[2]
+
+    flat = features.flatten()
+    gradient, hessian = (f(rest, flat) for f in (torch.autograd.functional.jacobian, torch.autograd.functional.hessian))
+    expected = (gradient - hessian @ flat / 2).view(6, -1).mean(1)
+    torch.testing.assert_close(made("shapleycam", e).flatten(), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_finer_equals_finite_differences(given_network: Make) -> None:
