@@ -14,6 +14,7 @@ from .load import Run
 from .per_image import Floats, PerImage, read_per_image
 from .resample import Plan, resampled_scores, usable_cores
 from .scores import METRICS, Metric, extra_metrics
+from .val_run import val_mismatch
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def bootstrap(
 
     Raises:
         ValueError: No entry, a name that occurs twice, fewer than two resamples.
-        RecordError: The entries are not over the same images, or their records cannot be scored.
+        RecordError: The entries are not over the same images, their records cannot be scored, a val run does not fit.
     """
     names = [e.name for e in entries]
     if not names or len(set(names)) != len(names):
@@ -80,6 +81,10 @@ def bootstrap(
     for entry in entries[1:]:
         if not np.array_equal(entry.run.index, index):
             raise RecordError(f"{entries[0].name} and {entry.name} are not over the same images")
+    for entry in entries:
+        mismatch = "" if entry.val is None else val_mismatch(entry.run, entry.val, [entry.triple])
+        if mismatch:
+            raise RecordError(mismatch)
     # Aliases share records: read and resampled once.
     keys = {e.name: (str(e.run.out), e.run.manifest.canonical(e.triple)) for e in entries}
     first = {key: e for e in reversed(entries) for key in [keys[e.name]]}

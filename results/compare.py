@@ -17,7 +17,6 @@ from .paired import ALPHA, Difference, differences, holm
 from .per_image import Floats
 from .scores import Metric
 from .transfer import Transfer, threshold_transfer
-from .val_run import val_mismatch
 
 PREFERRED = ("max_box_acc_v2", "pxap", "gt_known_loc", "average_drop", "evidence_precision")
 """Metric of the image and class lists where the caller names none: the first of these in which an image differs."""
@@ -147,18 +146,13 @@ def compare(
         level: Of the intervals. alpha: Of the verdicts.
 
     Raises:
-        CompareError: The runs differ in protocol, data set or image set, a val run does not fit (``val_mismatch``), or
-            no entry has the metric ``by``.
-        RecordError: Records are damaged or cannot be scored.
+        CompareError: The runs differ in protocol, data set or image set, or no entry has the metric ``by``.
+        RecordError: Records are damaged or cannot be scored, or a val run does not fit (``val_mismatch``).
         ValueError: No pair.
     """
     if not pairs:
         raise ValueError("no pair to compare")
     entries = {e.name: e for pair in pairs for e in pair}
-    for entry in entries.values():
-        mismatch = "" if entry.val is None else val_mismatch(entry.run, entry.val, [entry.triple])
-        if mismatch:
-            raise CompareError(mismatch, [])
     runs = {str(e.run.out): e.run for e in entries.values()}
     limited, notes = same_images(list(runs.values()), intersect=intersect)
     restricted = dict(zip(runs, limited, strict=True))

@@ -280,12 +280,12 @@ def test_a_val_run_that_does_not_fit_is_refused(run, toy, tmp_path):
     def entries(val):
         return [(Entry(A, run, A, val), Entry(B, run, B, val))]
 
-    with pytest.raises(CompareError, match=r"both are over toy test, and τ must be chosen on other images"):
+    with pytest.raises(RecordError, match=r"both are over toy test, and τ must be chosen on other images"):
         compare(entries(run))
-    with pytest.raises(CompareError, match=rf"it has no records of {A}"):
+    with pytest.raises(RecordError, match=rf"it has no records of {A}"):
         compare(entries(filled(toy, tmp_path / "few", split="val", triples=[B], aliases={})))
     weights = {"net": toy.backbone(weights="w1")}
-    with pytest.raises(CompareError, match="it has other weights of net"):
+    with pytest.raises(RecordError, match="it has other weights of net"):
         compare(entries(filled(toy, tmp_path / "other", split="val", backbones=weights)))
 
 

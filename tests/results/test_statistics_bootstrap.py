@@ -119,7 +119,9 @@ def test_points_are_the_scores_of_the_table(runs, protocol):
 
 def test_threshold_on_val_stays_fixed_in_resamples(toy, tmp_path):
     protocol = PROTOCOLS.get("paper").model_copy(update={"loc_threshold": "val"})
-    test, val = box_run(toy, tmp_path / "test", protocol=protocol), box_run(toy, tmp_path / "val", protocol=protocol)
+    split = toy.manifest().dataset.model_copy(update={"split": "val", "rows": ROWS})
+    test = box_run(toy, tmp_path / "test", protocol=protocol)
+    val = box_run(toy, tmp_path / "val", protocol=protocol, dataset=split)
     triple = "net/cam/softmax"
     boot = bootstrap_run(test, [triple], val=val, resamples=3)
     assert boot.points[triple] == pytest.approx(score_run(test, val, [triple]).scores[triple])
