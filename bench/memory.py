@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from .allocator import return_freed_memory
 from .errors import RunError
 
 # oneDNN says "primitive" where it cannot have its buffers, "primitive descriptor" where it has no code for a layer.
@@ -43,7 +44,16 @@ def memory_error(
         advice: What to do, given the number that fits (at least 1).
     """
     fits = largest_fitting(attempt, count)
-    told = f"the largest that fits is {fits}: {advice(fits)}" if fits else "not even one fits: take a smaller network"
+    if fits:
+        told = f"the largest that fits is {fits}: {advice(fits)}"
+    elif device.type == "cpu" and count > 1:
+        # The host's heap may keep what the failed attempts took, so that this is not the last word.
+        told = (
+            f"not even one fits beside what this process holds by now: {advice(1)}. If that fails too, take a smaller "
+            "network"
+        )
+    else:
+        told = "not even one fits: take a smaller network"
     return BatchMemoryError(f"{what}: {device} has no memory for {count} images at a time; {told}", fits)
 
 
@@ -52,9 +62,10 @@ def largest_fitting(attempt: Callable[[int], object], below: int) -> int:
     fits, fails = 0, below
     while fails - fits > 1:
         middle = (fits + fails) // 2
+        # Only what the training itself holds may count: what a failed attempt left behind goes first.
+        gc.collect()
+        return_freed_memory()
         if torch.cuda.is_available():
-            # Only what the training itself holds may count: what a failed attempt left behind goes first.
-            gc.collect()
             torch.cuda.empty_cache()
         if _has_memory(attempt, middle):
             fits = middle
