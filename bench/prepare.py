@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..baselines.open import features_digest, head_digest, open_backbone
 from ..baselines.weights_io import WeightsError
 from ..datasets.open import open_table
 from ..datasets.schema import DatasetError, SampleTable
+from ..results.escape import visible
 from ..results.manifest import BackboneRecord, BranchRecord
 from .config import RunConfig
 from .errors import RunError, UsageError
@@ -26,6 +28,13 @@ from .training_data import ImageSource
 
 HEAD_BRANCHES: tuple[Branch, ...] = ("sigmoid", "semantic")
 """Branches that ``--head-weights`` gives; the softmax branch has an option of its own."""
+
+
+def tell_warnings(table: SampleTable) -> None:
+    """Print what is odd about a split's data: images left out, a subset, … (the first process of several only)."""
+    if os.environ.get("RANK", "0") == "0":
+        for warning in table.warnings:
+            console.print(visible(f"{table.name} {table.split}: {warning}"), markup=False, soft_wrap=True)
 
 
 def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
@@ -214,6 +223,7 @@ class HeadKeeper:
             config = self._config
             try:
                 self._train_table = open_table(config.dataset, config.root, "train", **config.options)
+                tell_warnings(self._train_table)
             except DatasetError as error:
                 advice = "Give trained heads with --head-weights, or ask for softmax heads only"
                 if branch == "softmax":

@@ -39,6 +39,7 @@ from .prepare import (
     check_labels,
     check_names,
     open_network,
+    tell_warnings,
     torch_determinism,
 )
 from .progress import console, progress
@@ -87,6 +88,7 @@ class _Runner:
         config = self.config
         check_names(config, names)
         table = open_table(config.dataset, config.root, config.split, **config.options).head(config.limit)
+        tell_warnings(table)
         if not len(table):
             raise RunError(f"{config.dataset} {config.split} has no images")
         networks = {name: open_network(name, table, config, only_one=len(names) == 1) for name in names}

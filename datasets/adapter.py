@@ -53,12 +53,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A data set on disk. ``version`` changes whenever the same files would give other rows."""
+    """A data set on disk. ``version`` changes whenever the same files would give other rows.
+
+    ``counts``: published rows per split, where fewer are a subset that the user must be told of.
+    """
 
     name: str
     version: int
     plan: Callable[[Path, Split, Mapping[str, Any]], Plan]
     options: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def load(self, root: Path | None, split: Split, options: Mapping[str, Any]) -> SampleTable:
         """The split's table, from the cache where nothing changed; ``DatasetError`` where the data is bad."""
@@ -114,6 +118,8 @@ class Adapter:
                 lost = built.facts.get("missing_images", 0)
                 why = f": all {lost:,} that it lists are missing" if lost else ""
                 built.findings.error(f"the {split} split has no images{why}", fix="is --root the right folder?")
+            elif writer.rows < self.counts.get(split, 0) and (split != "train" or options.get("train") != "minus_val"):
+                built.findings.warn(f"a subset: {writer.rows:,} of {self.counts[split]:,} published images")
         except BaseException:
             writer.abort()
             raise

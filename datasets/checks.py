@@ -15,6 +15,8 @@ from .rows import Chunk, Ints
 from .schema import DatasetError
 
 MAX_CLASSES = 100_000
+FAR = 2.0**31
+"""Coordinates at least this large are no pixels; the evaluator's 64-bit integers could not hold them."""
 DAMAGED, LINKS = 1000, 1000
 """How many damaged files are watched for a repair; how many missing files of a chunk are looked at for links."""
 
@@ -63,12 +65,20 @@ def check_class_count(count: int, where: object) -> None:
 
 
 def check_names(names: Sequence[str], findings: Findings) -> None:
-    """Class names are UTF-8 (they may be folder names)."""
+    """Class names are UTF-8 (they may be folder names) and distinct.
+
+    Raises:
+        DatasetError: Two classes have one name: there is no table of such classes.
+    """
     bad = [n for n in names if not _is_utf8(n)]
     if bad:
         findings.error(
             f"{len(bad)} class names are not UTF-8: {some([repr(b) for b in bad])}", fix="rename the folders"
         )
+    if len(set(names)) < len(names):
+        twice = [n for n, count in Counter(names).items() if count > 1]
+        findings.error(f"{len(twice)} class names are those of several classes: {some(twice)}", count=len(twice))
+        findings.raise_errors("class names")
 
 
 class IdCheck:
@@ -140,7 +150,7 @@ class RowChecks:
         self.classes, self.findings = classes, findings
         self.boxes = 0
         self.labels, self.broken, self.turned, self.outside, self.empty, self.denied = (Tally() for _ in range(6))
-        self.headerless, self.links = Tally(), Tally()
+        self.headerless, self.links, self.twice = Tally(), Tally(), Tally()
         self.damaged: list[str] = []
         """Paths of (the first) files that are empty or no pictures: they may be replaced in place."""
         self._label_place = self._denied_folder = ""
@@ -159,8 +169,10 @@ class RowChecks:
             return f"{chunk.ids[owner[row]]} {boxes[row].tolist()}"
 
         self.boxes += len(boxes)
-        self.broken.add(np.flatnonzero(~np.isfinite(boxes).all(1)), name)
+        self.broken.add(np.flatnonzero(~(np.abs(boxes) < FAR).all(1)), name)
         self.turned.add(np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])), name)
+        _, first = np.unique(np.column_stack([owner, boxes]), axis=0, return_index=True)
+        self.twice.add(np.setdiff1d(np.arange(len(boxes)), first), name)
         outside = (boxes < 0).any(1)
         if chunk.widths is not None and chunk.heights is not None:
             known = (chunk.widths > 0)[owner]
@@ -197,8 +209,11 @@ class RowChecks:
             "labels are 0-based class indices; check the class list or num_classes",
             self._label_place,
         )
-        self._error(self.broken, "boxes have a coordinate that is not a number")
+        self._error(self.broken, "boxes have a coordinate that is not a number, or far beyond any image")
         self._error(self.turned, "boxes end before they start", "boxes are x0,y0,x1,y1 (corners, not width and height)")
+        if self.twice.count:
+            what = f"{self.twice.count:,} boxes are listed twice (kept as published): {self.twice}"
+            self.findings.warn(what, fix="no score changes by it", count=self.twice.count)
         if self.outside.count:
             self.findings.warn(
                 f"{self.outside.count:,} of {self.boxes:,} boxes reach outside the image (kept as published): "

@@ -74,8 +74,8 @@ def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
             ids=files,
             paths=tree.paths(files),
             labels=np.array(labels, np.int64),
-            widths=np.array([i.get("width", 0) for i in images], np.int64),
-            heights=np.array([i.get("height", 0) for i in images], np.int64),
+            widths=np.array([i.get("width") or 0 for i in images], np.int64),
+            heights=np.array([i.get("height") or 0 for i in images], np.int64),
             boxes=flat,
             box_offsets=offsets,
             sizes=tree.sizes(files),
@@ -90,6 +90,10 @@ def _check_entries(content: dict[str, Any], path: Path, findings: Findings) -> N
     known, categories = [i["id"] for i in images], {c["id"] for c in content["categories"]}
     names, found = [i.get("file_name") for i in images], set(known)
     wrong = {
+        "categories have no `name`": [c["id"] for c in content["categories"] if not isinstance(c.get("name"), str)],
+        "images have a `width` or `height` that is not a whole number": [
+            i["id"] for i in images if not all(isinstance(i.get(k) or 0, int) for k in ("width", "height"))
+        ],
         "images have no `file_name`": [i for i, n in zip(known, names, strict=True) if not isinstance(n, str)],
         "image ids occur more than once": [i for i, n in Counter(known).items() if n > 1],
         "file names occur more than once": [f for f, n in Counter(map(str, names)).items() if n > 1],
@@ -113,7 +117,8 @@ def _is_box(value: object) -> bool:
 
 def _area(annotation: dict[str, Any]) -> float:
     _, _, width, height = annotation["bbox"]
-    return float(annotation.get("area", width * height))
+    area = annotation.get("area")
+    return float(area if isinstance(area, int | float) else width * height)
 
 
 def _open(path: Path) -> Any:

@@ -37,6 +37,7 @@ OPTIONS = {
     "segmentations": "folder or .tgz of the masks (default: found beside the images), or off",
     "metadata": "wsolevaluation's metadata/CUB: with the images in CUBV2/, val is CUBV2 (default: metadata/ beside it)",
 }
+_LARGEST_ID = 1e9
 PAPER_COUNTS = (
     "the official split (5,994/5,794) is used; the paper's 6,033/5,755 add up to the same 11,788 images but match no "
     "published split"
@@ -120,9 +121,10 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
     """Read the five lists and join them by image id."""
     findings = Findings()
     findings.note(PAPER_COUNTS)
-    ids, names, _ = _column(tree, "images.txt", "id path", findings)
+    ids, names, lines = _column(tree, "images.txt", "id path", findings)
     if not len(ids):
         raise DatasetError(f"{tree.label}/images.txt: no image in it; is the file truncated?")
+    _check_distinct([fields[0] for fields in names], lines, f"{tree.label}/images.txt", "image", findings)
     labels, label_lines = _join(tree, "image_class_labels.txt", "id class", ids, findings)
     train, _ = _join(tree, "train_test_split.txt", "id is_train", ids, findings)
     boxes, _ = _join(tree, "bounding_boxes.txt", "id x y width height", ids, findings)
@@ -180,7 +182,8 @@ def _join(
     """Numbers (N,fields) and lines (N,) of a list in the order of ``ids``; ids in one of the files only are errors."""
     where = f"{tree.label}/{name}"
     keys, values, numbers = _column(tree, name, expected, findings)
-    table, lines = np.zeros((len(ids), expected.count(" "))), np.zeros(len(ids), np.int64)
+    # Ones stand for what is missing or wrong, which is told once: the run stops on it.
+    table, lines = np.ones((len(ids), expected.count(" "))), np.zeros(len(ids), np.int64)
     whole = expected == "id class"
     row_of = {int(k): i for i, k in enumerate(ids)}
     unknown: list[int] = []
@@ -191,12 +194,12 @@ def _join(
             continue
         try:
             table[row], lines[row] = [float(f) for f in fields], line
-            if not np.isfinite(table[row]).all() or (whole and table[row, 0] != int(table[row, 0])):
+            if not np.isfinite(table[row]).all() or (whole and (table[row, 0] % 1 or abs(table[row, 0]) > _LARGEST_ID)):
                 raise ValueError
         except ValueError:
             what = f"{' '.join(fields)!r} of image {key} is not `{expected.partition(' ')[2]}`"
-            findings.error(what, f"{where}:{line}")
-            table[row] = 0.0
+            findings.line(what, where, int(line))
+            table[row] = 1.0
     if unknown:
         findings.error(
             f"{len(unknown):,} ids have no image in images.txt: {some(unknown)}",
@@ -215,9 +218,18 @@ def _join(
     return table, lines
 
 
+def _check_distinct(names: list[str], lines: Ints, where: str, kind: str, findings: Findings) -> None:
+    first: dict[str, int] = {}
+    for name, line in zip(names, lines.tolist(), strict=True):
+        if name in first:
+            findings.line(f"{kind} {name} is already on line {first[name]}", where, line, "remove the wrong line")
+        first.setdefault(name, line)
+
+
 def _class_names(tree: Tree, used: Ints, findings: Findings) -> tuple[str, ...]:
     """Names by 0-based index; a subset of the classes keeps the indices of all 200. ``used``: class ids (from 1)."""
-    keys, values, _ = _column(tree, "classes.txt", "id name", findings)
+    keys, values, lines = _column(tree, "classes.txt", "id name", findings)
+    _check_distinct([fields[0] for fields in values], lines, f"{tree.label}/classes.txt", "class", findings)
     named = {int(k): v[0] for k, v in zip(keys, values, strict=True)}
     beyond = [k for k in named if not 1 <= k <= CLASSES]
     if beyond:
@@ -249,7 +261,7 @@ def add_masks(chunk: Chunk, masks: Path, findings: Findings) -> list[Path]:
     return tree.folders()
 
 
-ADAPTER = Adapter("cub", 1, plan, OPTIONS)
+ADAPTER = Adapter("cub", 1, plan, OPTIONS, COUNTS)
 SPEC = register_dataset(
     DatasetSpec(
         name="cub",

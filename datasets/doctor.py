@@ -17,7 +17,7 @@ from .findings import Finding, MissingSplitError, OptionError, WrongFolderError
 from .images import UnreadableImageError, decode_mask, open_picture
 from .open import check_root, open_table
 from .schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
-from .sources import HUB, SOURCES, SourceFile
+from .steps import lacking, next_steps
 
 Advance = Callable[[int], object]
 Track = Callable[[str, int], AbstractContextManager[Advance]]
@@ -114,13 +114,11 @@ def doctor(
                 with track(f"decode {name} {split}", len(table)) as advance:
                     report.unreadable, report.modes = decode_all(table, workers, advance)
         reports.append(report)
-    found = any(r.rows for r in reports)
-    complete = all(not r.problems and (r.expected is None or r.rows >= r.expected) for r in reports)
     elsewhere = next((r.right_root for r in reports if r.right_root is not None), None)
     if elsewhere is not None:
         steps: tuple[str, ...] = (f"the same command with --root {elsewhere}",)
     else:
-        steps = () if complete and found else _steps(name, path)
+        steps = next_steps(spec, path, lacking(spec, reports))
     return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
 
 
@@ -182,28 +180,16 @@ def _overlap(one: SampleTable, other: SampleTable) -> list[Finding]:
     return found
 
 
-def _steps(name: str, root: Path | None) -> tuple[str, ...]:
-    """How to get the files: one by one, or by the download where there is one."""
-    steps = [_step(s, root) for s in SOURCES.get(name, ())]
-    hub = [h.step for h in HUB.get(name, ())]
-    if hub or any(s.url for s in SOURCES.get(name, ())):
-        steps.append(f"or: cambench download {name} --root {root}" + (f" ({'; '.join(hub)})" if hub else ""))
-    return tuple(steps)
-
-
-def _step(source: SourceFile, root: Path | None) -> str:
-    """The step, and whether what it gives is there (maybe not all of it)."""
-    if root is None or not source.unpacks_to:
-        return source.step
-    places = (root / source.unpacks_to, root.parent / source.unpacks_to, root / source.name)
-    here = next((p for p in places if p.exists()), None)
-    return source.step if here is None else f"{source.step} ({here} is there; complete it if needed)"
-
-
 def _compare_count(report: SplitReport) -> None:
-    if report.expected is not None and report.rows != report.expected:
-        kind = "a subset" if report.rows < report.expected else "more than published"
-        report.findings.append(Finding("warning", f"{report.rows:,} images, published are {report.expected:,}: {kind}"))
+    if report.expected is None or report.rows in (0, report.expected):
+        return
+    if report.rows > report.expected:
+        what = f"{report.rows:,} images, published are {report.expected:,}: more than published"
+    elif any(f.what.startswith("a subset") for f in report.findings):
+        return
+    else:
+        what = f"a subset: {report.rows:,} of {report.expected:,} published images"
+    report.findings.append(Finding("warning", what))
 
 
 def decode_all(table: SampleTable, workers: int, advance: Advance) -> tuple[tuple[ImageFailure, ...], dict[str, int]]:

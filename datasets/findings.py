@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Findings:
 
     def __init__(self, items: Iterable[Finding] = ()) -> None:
         self.items: list[Finding] = list(items)
+        self._lines: Counter[tuple[Level, str, str]] = Counter()
+        self._rest: dict[tuple[Level, str, str], int] = {}
 
     def add(self, level: Level, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
         """Record one finding."""
@@ -67,6 +70,21 @@ class Findings:
     def note(self, what: str, where: object = "", fix: str = "", count: int = 1) -> None:
         """Record something that the user should know."""
         self.add("note", what, where, fix, count)
+
+    def line(self, what: str, path: object, line: int, fix: str = "", level: Level = "error") -> None:
+        """Record a bad line of a file; of many with the same ``fix`` the first are kept and the others counted."""
+        key = (level, str(path), fix)
+        self._lines[key] += 1
+        more = self._lines[key] - EXAMPLES
+        if more <= 0:
+            self.add(level, what, f"{path}:{line}", fix)
+            return
+        rest = Finding(level, f"{more:,} more lines like these, the last is line {line:,}", str(path), fix, more)
+        if key in self._rest:
+            self.items[self._rest[key]] = rest
+        else:
+            self._rest[key] = len(self.items)
+            self.items.append(rest)
 
     def of(self, *levels: Level) -> list[Finding]:
         """Findings of some levels, in the order in which they were recorded."""

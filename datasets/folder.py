@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -18,7 +17,7 @@ from .headers import add_sizes
 from .locate import resembling
 from .rows import Chunk, group_boxes
 from .schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
-from .textfiles import read_lines, shorten
+from .textfiles import csv_rows, shorten
 from .trees import FolderTree
 
 OPTIONS = {
@@ -49,24 +48,21 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
 def build_csv(root: Path, path: Path, split: Split) -> Built:
     """One box per line, several lines per image; class indices are ranks of the distinct labels in the whole file."""
     findings = Findings()
-    lines = read_lines(path)
-    reader = csv.DictReader(lines)
-    header = tuple(reader.fieldnames or ())
-    absent = [c for c in _NEEDED if c not in header]
-    partial = [c for c in _BOX if c not in header]
-    if absent or 0 < len(partial) < 4:
-        raise DatasetError(
-            f"{path}:1: columns {', '.join(absent + (partial if len(partial) < 4 else []))} are missing; expected "
-            f"image,label and x0,y0,x1,y1 (optional width,height,split), found {', '.join(header) or 'nothing'}"
-        )
-    has_boxes = not partial
+    records = csv_rows(path)
+    header = next(records, (1, []))[1]
+    _check_header(path, header)
+    has_boxes = "x0" in header
     rows: list[tuple[str, str, list[float], tuple[int, int]]] = []
     every_label: set[str] = set()
     splits: set[str] = set()
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        if None in row.values() or None in row:
-            findings.error(f"{shorten(lines[reader.line_num - 1])} has not {len(header)} fields", where, "truncated?")
+    for line, fields in records:
+        text = shorten(",".join(fields))
+        if len(fields) != len(header):
+            findings.line(f"{text} has not {len(header)} fields", path, line, "truncated?")
+            continue
+        row = dict(zip(header, fields, strict=True))
+        if not row["image"] or not row["label"]:
+            findings.line(f"{text} has no image or no label", path, line)
             continue
         every_label.add(row["label"])
         splits.add(row.get("split", ""))
@@ -75,15 +71,27 @@ def build_csv(root: Path, path: Path, split: Split) -> Built:
         try:
             box = [float(row[c]) for c in _BOX] if has_boxes and row["x0"] != "" else []
             size = int(row.get("width") or 0), int(row.get("height") or 0)
-            if not all(isfinite(v) for v in box):
+            if not all(isfinite(v) for v in box) or min(size) < 0:
                 raise ValueError
         except ValueError:
-            findings.error(f"not a number in {shorten(lines[reader.line_num - 1])}", where)
+            findings.line(f"not a number, or a negative size, in {text}", path, line)
             continue
         rows.append((row["image"], row["label"], box, size))
     _check_split(path, split, splits, in_header="split" in header)
     names = _class_names(every_label, path)
     return _built(root, path, rows, names, has_boxes, findings)
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    absent = [c for c in _NEEDED if c not in header]
+    partial = [c for c in _BOX if c not in header]
+    if absent or 0 < len(partial) < 4:
+        raise DatasetError(
+            f"{path}:1: columns {', '.join(absent + (partial if len(partial) < 4 else []))} are missing; expected "
+            f"image,label and x0,y0,x1,y1 (optional width,height,split), found {', '.join(header) or 'nothing'}"
+        )
+    if len(set(header)) < len(header):
+        raise DatasetError(f"{path}:1: a column occurs twice: {', '.join(header)}")
 
 
 def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) -> None:
@@ -172,11 +180,18 @@ def build_folders(root: Path, split: Split) -> Built:
         )
     tree = FolderTree(base)
     findings.note("no boxes and no masks: localisation metrics need annotations=FILE (CSV or COCO JSON)")
+    lost = [p.name for p in base.iterdir() if p.is_symlink() and not p.exists()]
+    if lost:
+        findings.warn(f"{len(lost)} symbolic links lead nowhere, or to themselves: {some(lost)}", base, "repair them")
 
     def chunks() -> Iterator[Chunk]:
+        empty = []
         for label, name in enumerate(names):
             files = sorted(f"{name}/{n}" for n in tree.children(name) if n.endswith(IMAGE_SUFFIXES))
+            empty += [] if files else [name]
             yield Chunk(files, tree.paths(files), np.full(len(files), label), sizes=tree.sizes(files))
+        if empty:
+            findings.warn(f"{len(empty)} classes have no image here: {some(empty)}", base, count=len(empty))
 
     return Built(names, chunks(), findings, watched=lambda: [base, *tree.folders()])
 

@@ -89,7 +89,9 @@ def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> Plan:
             f"Hugging Face hub's shards read in place{told}",
             lambda: build_train(from_shards(shards), boxes, split, options, watched), (), (*shards, *stamps), listed,
         )  # fmt: skip
-    why = "metadata=DIR with ImageNetV2's images would give one" if split == "val" else "expected train/ with folders"
+    why = "expected train/ with folders"
+    if split == "val":
+        why = "the published validation images are the split test; metadata=DIR with ImageNetV2's images gives a val"
     raise MissingSplitError(f"imagenet: no {split} split in {base}: {why}; {inventory(base)}")
 
 
@@ -135,7 +137,8 @@ def build_validation(sources: Sources) -> Built:
         if found.boxes:
             _add_boxes(chunk, stems, found, findings)
         if len(names) < VAL_IMAGES:
-            findings.note(f"a subset: {len(names):,} of {VAL_IMAGES:,} validation images")
+            absent = sorted({f"ILSVRC2012_val_{i + 1:08d}" for i in range(VAL_IMAGES)} - set(stems))
+            findings.warn(f"a subset: {len(names):,} of {VAL_IMAGES:,} validation images; absent: {some(absent)}")
         yield chunk
 
     return Built(
@@ -156,6 +159,9 @@ def _annotations(sources: Sources, findings: Findings) -> Annotations:
     else:
         fix = "ILSVRC2012_bbox_val_v3.tgz (image-net.org) into bbox_val/, or Kaggle's LOC_val_solution.csv"
         findings.note("no boxes found: localisation metrics need them", sources.images.parent, fix)
+    place = sources.xml or sources.solution
+    if place is not None and not found.boxes and not findings.of("error"):
+        findings.error("no boxes of validation images in it", place, "pass boxes=PATH of the right file")
     if not sources.by_class and sources.devkit is not None:
         _merge_labels(found, read_devkit(sources.devkit), sources, findings)
     return found

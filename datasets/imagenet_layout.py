@@ -116,6 +116,11 @@ def _boxes(base: Path, options: Mapping[str, Any]) -> tuple[Path | None, Path | 
         path = Path(str(options["boxes"])).expanduser()
         if not path.exists():
             raise DatasetError(f"imagenet: boxes={path}: no such folder or file")
+        if path.is_dir():
+            holding = next((p for p in (path, path / "val") if any(p.glob("*.xml"))), None)
+            if holding is None:
+                raise DatasetError(f"imagenet: boxes={path}: no XML files there; {inventory(path)}")
+            return holding, None
         return (None, path) if path.suffix == ".csv" else (path, None)
     places = _places(base)
     folders = (p / n for p in places for n in _XML)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import tarfile
 from math import isfinite
 from pathlib import Path
@@ -12,7 +11,7 @@ from .imagenet_boxes import Annotations
 from .imagenet_classes import imagenet_wnids
 from .matfiles import read_mat
 from .schema import DatasetError
-from .textfiles import decode_lines, read_lines
+from .textfiles import csv_rows, decode_lines, read_lines, shorten
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 VAL_IMAGES = 50_000
@@ -30,8 +29,9 @@ def read_devkit(place: Path) -> dict[str, int]:
         DatasetError: A file is missing, damaged, or has not 50,000 lines.
     """
     meta_bytes, lines, where = _devkit_archive(place) if place.is_file() else _devkit_folder(place)
+    meta = read_mat(meta_bytes, f"meta.mat of {where}")
     try:
-        synsets = read_mat(meta_bytes, f"meta.mat of {where}")["synsets"]
+        synsets = meta["synsets"]
         wnid_of = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if int(s["num_children"]) == 0}
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise DatasetError(f"meta.mat of {where}: no table `synsets` in it ({error}); is it the devkit's?") from error
@@ -70,7 +70,7 @@ def _devkit_archive(place: Path) -> tuple[bytes, list[str], str]:
 def read_solution(path: Path, findings: Findings) -> Annotations:
     """Kaggle's LOC_val_solution.csv: `ImageId,wnid x0 y0 x1 y1 wnid …`."""
     labels, result = label_of(), Annotations()
-    for number, row in enumerate(csv.reader(read_lines(path)), 1):
+    for number, row in csv_rows(path):
         if number == 1 and row[:1] == ["ImageId"]:
             continue
         fields = row[1].split() if len(row) == 2 else []
@@ -82,9 +82,9 @@ def read_solution(path: Path, findings: Findings) -> Annotations:
             if not all(isfinite(v) for box in numbers for v in box):
                 raise ValueError
         except (ValueError, KeyError):
-            findings.error(f"{','.join(row)[:80]!r} is not `id,wnid x0 y0 x1 y1 …`", f"{path}:{number}", "truncated?")
+            findings.line(f"{shorten(','.join(row))} is not `id,wnid x0 y0 x1 y1 …`", path, number, "truncated?")
             continue
         if row[0] in result.labels:
-            findings.error(f"{row[0]} is listed twice", f"{path}:{number}", "remove the duplicate line")
+            findings.line(f"{row[0]} is listed twice", path, number, "remove the duplicate line")
         result.labels[row[0]], result.boxes[row[0]] = label, numbers
     return result

@@ -118,7 +118,7 @@ def build_train(
                 yield part
         hold.report()
         if seen < TRAIN_IMAGES:
-            findings.note(f"a subset: {seen:,} of {TRAIN_IMAGES:,} training images")
+            findings.warn(f"a subset: {seen:,} of {TRAIN_IMAGES:,} training images")
         if boxes is not None:
             boxes.report(seen, findings)
 

@@ -119,7 +119,8 @@ def _search(root: Path, expected: Expected, depth: int) -> list[Path]:
     for _ in range(depth):
         level = [c for folder in level for c in _subfolders(folder)][:2000]
         telling = expected.contents or expected.markers
-        hits = [c for c in level if _is_base(c, telling) and not _is_stranger(c, expected)]
+        wanted = (*telling, *expected.archives)
+        hits = [c for c in level if _is_base(c, wanted) and not _is_stranger(c, expected)]
         if hits:
             return hits
     return []

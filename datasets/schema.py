@@ -82,6 +82,12 @@ class SampleTable:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the data (images left out, a subset, boxes outside their image), without the fixes."""
+        found = self.facts.get("findings", ())
+        return tuple(f"{f['where']}: {f['what']}".removeprefix(": ") for f in found if f["level"] == "warning")
+
     def head(self, limit: int | None) -> SampleTable:
         """The first ``limit`` rows (all for None); the fingerprint says so."""
         if limit is None or limit >= len(self.rows):

@@ -66,7 +66,7 @@ class HoldOut:
         """Say what was done, once all chunks went through."""
         if self.split == "val":
             rest = "train without them: train=minus_val" if self.policy == "official" else "train leaves them out"
-            drawn = f"{self.held:,} images, {self.fraction:.0%}, seed {self.seed}"
+            drawn = f"{self.held:,} images, {self.fraction:.0%} of each class but at least one, seed {self.seed}"
             self.findings.note(f"val is a stratified hold-out of train ({drawn}): {self.why}; {rest}")
         elif self.policy == "minus_val":
             self.findings.note(f"train without the {self.held:,} images held out as val")

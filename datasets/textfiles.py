@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +39,30 @@ def decode_lines(data: bytes, where: str) -> list[str]:
     return lines
 
 
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of each record that is not blank.
+
+    Raises:
+        DatasetError: The file is missing, not UTF-8, or not CSV; with the line.
+    """
+    reader = csv.reader(read_lines(path), strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{start}: not CSV ({error}); is a quote left open?") from error
+
+
 def shorten(text: str, length: int = 80) -> str:
     """A quoted line, cut to a readable length."""
     return repr(text if len(text) <= length else f"{text[: length - 1]}…")
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def id_columns(
@@ -52,15 +75,14 @@ def id_columns(
     values: list[list[str]] = []
     for number, line in enumerate(lines, 1):
         parts = line.split(maxsplit=fields)
-        if len(parts) != fields + 1 or not parts[0].isdecimal():
-            findings.error(f"{shorten(line)} is not `{expected}`", f"{where}:{number}", "is the file truncated?")
+        if len(parts) != fields + 1 or not _is_id(parts[0]):
+            findings.line(f"{shorten(line)} is not `{expected}`", where, number, "is the file truncated?")
             continue
         key = int(parts[0])
         if key in first:
             same = values[place[key]] == parts[1:]
-            report = findings.warn if same else findings.error
-            what = "repeats" if same else "contradicts"
-            report(f"id {key} {what} line {first[key]}", f"{where}:{number}", "remove the wrong line")
+            what = f"id {key} {'repeats' if same else 'contradicts'} line {first[key]}"
+            findings.line(what, where, number, "remove the wrong line", "warning" if same else "error")
             continue
         first[key], place[key] = number, len(ids)
         ids.append(key)

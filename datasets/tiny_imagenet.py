@@ -18,6 +18,7 @@ from .textfiles import read_lines, shorten
 from .trees import FolderTree
 
 SIZE = 64
+COUNTS = {"train": 100_000, "val": 10_000, "test": 10_000}
 EXPECTED = Expected(
     name="tiny_imagenet",
     markers=("wnids.txt",),
@@ -89,7 +90,7 @@ def _rows(
                 raise ValueError
         except (ValueError, KeyError):
             wanted = "name x0 y0 x1 y1" if split == "train" else "name wnid x0 y0 x1 y1"
-            findings.error(f"{shorten(line)} is not `{wanted}`", f"{path}:{number}", "is the file truncated?")
+            findings.line(f"{shorten(line)} is not `{wanted}`", path, number, "is the file truncated?")
             continue
         folder = f"train/{wnid}/images" if split == "train" else "val/images"
         rows.append((f"{folder}/{name}", label, box))
@@ -104,7 +105,7 @@ def _names(base: Path, wnids: list[str]) -> tuple[str, ...]:
     return tuple(f"{words[w]} ({w})" if w in words else w for w in wnids)
 
 
-ADAPTER = Adapter("tiny_imagenet", 1, plan)
+ADAPTER = Adapter("tiny_imagenet", 1, plan, counts=COUNTS)
 SPEC = register_dataset(
     DatasetSpec(
         name="tiny_imagenet",
@@ -114,7 +115,7 @@ SPEC = register_dataset(
         licence="ImageNet's terms: non-commercial research and education",
         citation="@misc{tinyimagenet, title={Tiny ImageNet Visual Recognition Challenge}, author={Le, Y. and Yang, X.}"
         ", year={2015}}",
-        counts={"train": 100_000, "val": 10_000, "test": 10_000},
+        counts=COUNTS,
         num_classes=200,
         options=ADAPTER.all_options,
         metrics=("boxes",),

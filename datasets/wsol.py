@@ -130,13 +130,22 @@ def class_names(meta: Metadata, folder: Path, options: Mapping[str, Any]) -> tup
         except ValueError:
             raise DatasetError(f"wsol: num_classes={options['num_classes']!r} is not a whole number") from None
         check_class_count(count, f"wsol: num_classes={count}")
-        return tuple(str(i) for i in range(count)), True, ""
+        return folder_names(meta, count), True, ""
     which = known_set(folder, meta.ids)
     if which and top <= KNOWN_SETS[which]:
         if which == "ILSVRC":
             return imagenet_class_names(), True, which
-        return tuple(str(i) for i in range(KNOWN_SETS[which])), True, which
-    return tuple(str(i) for i in range(top)), False, ""
+        return folder_names(meta, KNOWN_SETS[which]), True, which
+    return folder_names(meta, top), False, ""
+
+
+def folder_names(meta: Metadata, count: int) -> tuple[str, ...]:
+    """Names of ``count`` classes: their folders' in the ids ``…/CLASS/FILE`` where each has its own, else numbers."""
+    pairs = {(label, i.split("/")[-2]) for label, i in zip(meta.labels.tolist(), meta.ids, strict=True) if "/" in i}
+    names = dict(sorted(pairs))
+    if len(pairs) == len(names) == len(set(names.values())) and list(names) == list(range(count)):
+        return tuple(names.values())
+    return tuple(str(i) for i in range(count))
 
 
 def known_set(folder: Path, ids: Sequence[str]) -> str:
@@ -225,7 +234,7 @@ def _add_masks(
         chunk.sizes = np.where(chunk.sizes > 0, chunk.sizes + np.array(sizes, np.int64), chunk.sizes)
 
 
-ADAPTER = Adapter("wsol", 1, plan, OPTIONS)
+ADAPTER = Adapter("wsol", 2, plan, OPTIONS)
 SPEC = register_dataset(
     DatasetSpec(
         name="wsol",

@@ -32,7 +32,7 @@ def read_columns(
     good = [i for i, f in enumerate(split) if len(f) == numbers + 1]
     if len(good) < len(split):
         wrong = sorted(set(range(len(split))) - set(good))
-        for i in wrong[:5]:
+        for i in wrong:
             report_fields(path, i + 1, lines[i], expected, findings)
         split = [split[i] for i in good]
     at = np.array(good, np.int64) + 1
@@ -42,8 +42,8 @@ def read_columns(
     except ValueError:
         values = _numbers_one_by_one(split, numbers)
     strange = ~np.isfinite(values).all(1)
-    for i in np.flatnonzero(strange)[:5]:
-        findings.error(f"not a number in {','.join(split[i][1:])!r}", f"{path}:{at[i]}")
+    for i in np.flatnonzero(strange).tolist():
+        findings.line(f"not a number in {shorten(','.join(split[i][1:]))}", path, int(at[i]))
     report_unknown(path, [(int(at[i]), split[i][0]) for i in np.flatnonzero(rows < 0)], findings)
     keep = (rows >= 0) & ~strange
     return (rows[keep], values[keep], at[keep]) if keep.any() else None
@@ -62,7 +62,7 @@ def _numbers_one_by_one(split: list[list[str]], numbers: int) -> npt.NDArray[np.
 
 def report_fields(path: Path, line: int, text: str, expected: str, findings: Findings) -> None:
     """A line that has not the expected fields."""
-    findings.error(f"{shorten(text)} is not `{expected}`", f"{path}:{line}", "is the file truncated?")
+    findings.line(f"{shorten(text)} is not `{expected}`", path, line, "is the file truncated?")
 
 
 def report_unknown(path: Path, unknown: list[tuple[int, str]], findings: Findings) -> None:

@@ -85,11 +85,9 @@ def _report_duplicates(path: Path, ids: list[str], findings: Findings) -> None:
     first: dict[str, int] = {}
     for line, image_id in enumerate(ids, 1):
         if not image_id:
-            findings.error("blank line", f"{path}:{line}", "remove it")
+            findings.line("blank line", path, line, "remove it")
         elif image_id in first:
-            findings.error(
-                f"{image_id} is already on line {first[image_id]}", f"{path}:{line}", "remove the duplicate line"
-            )
+            findings.line(f"{image_id} is already on line {first[image_id]}", path, line, "remove the duplicate line")
         first.setdefault(image_id, line)
 
 
@@ -99,8 +97,8 @@ def _labels(path: Path, ids: Names, findings: Findings) -> tuple[Ints, Ints]:
     if found is None:
         raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
     rows, values, lines = found
-    for i in np.flatnonzero(values[:, 0] % 1)[:5]:
-        findings.error(f"label {values[i, 0]} is not a whole number", f"{path}:{lines[i]}")
+    for i in np.flatnonzero(values[:, 0] % 1):
+        findings.line(f"label {values[i, 0]} is not a whole number", path, int(lines[i]))
     labels[rows] = np.floor(values[:, 0]).astype(np.int64)
     line_of = np.zeros(len(ids), np.int64)
     line_of[rows] = lines
@@ -112,8 +110,8 @@ def _read_sizes(
     meta: Metadata, path: Path, rows: Ints, values: npt.NDArray[np.float64], lines: Ints, findings: Findings
 ) -> None:
     bad = np.asarray((values < 1).any(1))
-    for i in np.flatnonzero(bad)[:5]:
-        findings.error(f"image size {values[i].tolist()} is not positive", f"{path}:{lines[i]}")
+    for i in np.flatnonzero(bad):
+        findings.line(f"image size {values[i].tolist()} is not positive", path, int(lines[i]))
     _once(path, rows, values, lines, meta.ids, findings)
     meta.widths, meta.heights = np.zeros(len(meta.ids), np.int64), np.zeros(len(meta.ids), np.int64)
     meta.widths[rows], meta.heights[rows] = np.where(bad[:, None], 1, values).astype(np.int64).T
@@ -156,16 +154,6 @@ def _places(meta: Metadata, path: Path, findings: Findings) -> None:
     if found is None:
         return
     rows, values, _ = found
-    key = np.column_stack([rows.astype(np.float64), values])
-    unique, counts = np.unique(key, axis=0, return_counts=True)
-    if len(unique) < len(key):
-        twice = unique[counts > 1]
-        findings.warn(
-            f"{len(key) - len(unique):,} boxes are listed twice (kept as published): "
-            + some([meta.ids[int(r[0])] for r in twice[:6]], len(twice)),
-            path,
-            count=len(key) - len(unique),
-        )
     meta.boxes, meta.box_offsets = group_boxes(rows, values, len(meta.ids))
     _report_without(meta, np.diff(meta.box_offsets) == 0, "box", path, findings)
 
@@ -184,7 +172,7 @@ def _masks(meta: Metadata, path: Path, lines: list[str], findings: Findings) -> 
             unknown.append((number, fields[0]))
             continue
         if fields[1] in masks[row]:
-            findings.warn(f"{fields[1]} is listed twice", f"{path}:{number}")
+            findings.line(f"{fields[1]} is listed twice", path, number, level="warning")
             continue
         masks[row].append(fields[1])
         if fields[2]:

@@ -31,7 +31,7 @@ def test_healthy_replica(imagenet_replica):
     assert (test.num_classes, test.classes_present) == (1000, 3)
     assert test.variant == "wnid folders, XML boxes"
     assert test.modes == {"RGB": 6}
-    assert "6 images, published are 50,000: a subset" in text(test)
+    assert "a subset: 6 of 50,000 validation images; absent: ILSVRC2012_val_00000007, " in text(test)
     assert any("29b22e2961454d5413ddabcf34fc5622" in s for s in report.next_steps)
 
 
@@ -103,6 +103,48 @@ def test_a_split_that_is_not_there_is_no_problem(wsol_replica):
     assert report.ok
     assert [s.rows for s in report.splits] == [0, 0, 6]
     assert [f.level for f in report.splits[0].findings] == ["note"]
+
+
+def steps(report) -> list[str]:
+    return [s.partition(",")[0].partition(":")[0] for s in report.next_steps]
+
+
+def test_next_steps_are_for_what_is_missing_only(imagenet_replica, cub_replica, cub_masks, cars_replica):
+    imagenet_replica.flat("ILSVRC/Data/CLS-LOC/val")
+    imagenet_replica.solution()
+    report = doctor("imagenet", imagenet_replica.base)
+    assert steps(report) == ["ILSVRC2012_img_val.tar", "ILSVRC2012_img_train.tar", "or"]
+    assert "ILSVRC/Data/CLS-LOC/val is there; complete it if needed" in report.next_steps[0]
+    assert report.next_steps[-1].startswith(f"or: cambench download imagenet --root {imagenet_replica.base} --all (")
+
+    assert steps(doctor("cub", cub_replica)) == ["CUB_200_2011.tgz", "or"]
+    shutil.rmtree(cub_masks)
+    report = doctor("cub", cub_replica)
+    assert steps(report) == ["CUB_200_2011.tgz", "segmentations.tgz", "or"]
+    assert report.next_steps[-1] == f"or: cambench download cub --root {cub_replica} --all"
+    assert steps(doctor("stanford_cars", cars_replica)) == [
+        *("cars_train.tgz", "cars_test.tgz", "car_devkit.tgz", "cars_test_annos_withlabels.mat")
+    ]
+
+
+def test_steps_name_the_folder_where_the_root_is_an_archive(cub_replica, tmp_path, pack):
+    (tmp_path / "above" / "packed").mkdir(parents=True)
+    archive = pack(tmp_path / "above" / "packed" / "CUB_200_2011.tgz", cub_replica)
+    first, *_, last = doctor("cub", archive).next_steps
+    assert f"({archive} is there; complete it if needed)" in first
+    assert last == f"or: cambench download cub --root {archive.parent} --all"
+    report = doctor("cub", tmp_path / "above", splits=("test",))
+    assert f"is above the data set; pass --root {archive.parent}" in text(report.splits[0])
+
+
+def test_many_bad_lines_make_a_short_report(cub_replica):
+    path = cub_replica / "bounding_boxes.txt"
+    path.write_text(path.read_text().replace(" ", ";"))
+    report = doctor("cub", cub_replica, splits=("test",))
+    lines = [f.where for f in report.splits[0].problems]
+    assert lines[:5] == [f"{path}:{i}" for i in range(1, 6)]
+    assert "7 more lines like these, the last is line 12" in text(report.splits[0])
+    assert len(lines) == 7
 
 
 def test_wrong_use(tmp_path):

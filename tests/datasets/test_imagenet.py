@@ -174,6 +174,7 @@ def test_devkit_in_its_archive_and_truncated(imagenet_replica):
             r"LOC_val_solution\.csv:3: 'ILSVRC2012_val_00000002,.*nan",
         ),
         (lambda t: t + t.splitlines()[-1] + "\n", r"LOC_val_solution\.csv:8: ILSVRC2012_val_00000006 is listed twice"),
+        (lambda t: t.replace("\nILSVRC", '\n"ILSVRC', 1), r"LOC_val_solution\.csv:2: not CSV"),
         (lambda t: "\n".join(t.splitlines()[:-1]) + "\n", "1 images have no label: ILSVRC2012_val_00000006"),
     ],
 )
@@ -184,6 +185,17 @@ def test_damaged_solution_csv(imagenet_replica, change, message):
     path.write_text(change(path.read_text()))
     with pytest.raises(DatasetError, match=message):
         open_table("imagenet", imagenet_replica.base)
+
+
+def test_boxes_of_something_else_are_no_silent_absence_of_boxes(imagenet_replica, tmp_path, pack):
+    imagenet_replica.by_class()
+    with pytest.raises(DatasetError, match=r"boxes=.*: no XML files there; it holds n01440764"):
+        open_table("imagenet", imagenet_replica.base, boxes=str(imagenet_replica.base / "val"))
+    archive = pack(tmp_path / "other.tgz", imagenet_replica.base / "val")
+    with pytest.raises(DatasetError, match=r"other\.tgz: no boxes of validation images in it"):
+        open_table("imagenet", imagenet_replica.base, boxes=str(archive))
+    imagenet_replica.xml("Annotations/val")
+    assert open_table("imagenet", imagenet_replica.base, boxes=str(imagenet_replica.base / "Annotations")).has_boxes
 
 
 def test_damaged_and_missing_xml(imagenet_replica):

@@ -144,12 +144,36 @@ def test_csv_of_boxes(pictures):
         ("image,label,x0,y0,x1,y1\npics/0.jpg,1,,,,\n", "1 images have no box"),
         ("image,label,split\npics/0.jpg,1,tset\n", "splits must be train, val or test; found tset"),
         ("", "found nothing"),
+        ("image,label\npics/0.jpg,\n", r"b\.csv:2: 'pics/0\.jpg,' has no image or no label"),
+        ("image,label\n,1\n", r"b\.csv:2: ',1' has no image or no label"),
+        ('image,label\npics/0.jpg,"1\npics/1.jpg,1\n', r"b\.csv:2: not CSV \(unexpected end of data\)"),
+        ("image,label\npics/0.jpg," + "1" * 200_000, r"b\.csv:2: not CSV \(field larger than field limit"),
+        ("image,label,label\npics/0.jpg,1,2\n", "a column occurs twice"),
+        ("image,label,width,height\npics/0.jpg,1,-5,7\n", r":2: not a number, or a negative size"),
     ],
 )
 def test_damaged_csv(pictures, text, message):
     (pictures / "b.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
         open_table("folder", pictures, annotations="b.csv")
+
+
+def test_a_box_that_is_listed_twice_is_told(pictures):
+    (pictures / "b.csv").write_text("image,label,x0,y0,x1,y1\n" + "pics/0.jpg,1,1,2,3,4\n" * 2)
+    table = open_table("folder", pictures, annotations="b.csv")
+    assert table.rows["boxes"][0] == [[1.0, 2.0, 3.0, 4.0]] * 2
+    assert table.warnings == ("1 boxes are listed twice (kept as published): pics/0.jpg [1.0, 2.0, 3.0, 4.0]",)
+
+
+def test_empty_classes_and_broken_links_are_told(tmp_path, jpeg):
+    root = tmp_path / "own"
+    jpeg(root / "a" / "x.png")
+    (root / "b").mkdir()
+    (root / "c").symlink_to("c")
+    warnings = open_table("folder", root).warnings
+    assert [w.removeprefix(f"{root}: ") for w in warnings] == [
+        *("1 symbolic links lead nowhere, or to themselves: c", "1 classes have no image here: b")
+    ]
 
 
 def test_class_folders(tmp_path, jpeg):
@@ -235,47 +259,6 @@ def test_a_label_that_would_mean_millions_of_classes_is_refused(tmp_path, jpeg, 
     labels.write_text(labels.read_text().replace(",1", ",99999999"))
     with pytest.raises(DatasetError, match=r"class_labels\.txt: the largest label, 99,999,999, means"):
         open_table("wsol", root, metadata=metadata)
-
-
-def write_entry(path, **changes):
-    """A COCO file of one image; ``changes``: field of the first image or annotation -> value, None leaves it out."""
-    image = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}
-    annotation = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 10]}
-    for entry in (image, annotation):
-        entry.update({k: v for k, v in changes.items() if k in entry})
-    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 7, "name": "cat"}]}
-    for entry in (image, annotation):
-        for key in [k for k, v in entry.items() if v is None]:
-            del entry[key]
-    path.write_text(json.dumps(content))
-
-
-def test_coco_as_other_tools_write_it(tmp_path, jpeg):
-    """No `iscrowd`, no `area`."""
-    pytest.importorskip("pycocotools")
-    jpeg(tmp_path / "a.jpg")
-    write_entry(tmp_path / "c.json")
-    (row,) = open_table("folder", tmp_path, annotations="c.json").rows
-    assert row["boxes"] == [[1.0, 2.0, 11.0, 12.0]]
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"bbox": None}, "1 annotations have no `bbox` of four numbers: id 5"),
-        ({"bbox": [1, 2, 3]}, "1 annotations have no `bbox` of four numbers: id 5"),
-        ({"bbox": [1, float("nan"), 3, 4]}, "1 annotations have no `bbox` of four numbers: id 5"),
-        ({"file_name": None}, "1 images have no `file_name`: id 1"),
-        ({"image_id": 9}, "1 annotations are of an image that is not listed: id 5"),
-        ({"category_id": 9}, "1 annotations are of a category that is not listed: id 5"),
-    ],
-)
-def test_coco_entries_that_cannot_be_read_are_named(tmp_path, jpeg, changes, words):
-    pytest.importorskip("pycocotools")
-    jpeg(tmp_path / "a.jpg")
-    write_entry(tmp_path / "c.json", **changes)
-    with pytest.raises(DatasetError, match=words):
-        open_table("folder", tmp_path, annotations="c.json")
 
 
 PUBLISHED = {

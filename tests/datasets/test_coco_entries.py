@@ -1,0 +1,69 @@
+"""COCO files as other tools write them, and entries that cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def write_entry(path, **changes):
+    """A COCO file of one image; ``changes``: a field of the image, annotation or category -> value, or None: absent."""
+    image = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}
+    annotation = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 10]}
+    for entry in (image, annotation):
+        entry.update({k: v for k, v in changes.items() if k in entry})
+    category = {"id": 7, "name": changes.get("name", "cat")}
+    content = {"images": [image], "annotations": [annotation], "categories": [category]}
+    for entry in (image, annotation, category):
+        for key in [k for k, v in entry.items() if v is None]:
+            del entry[key]
+    path.write_text(json.dumps(content))
+
+
+def test_coco_as_other_tools_write_it(tmp_path, jpeg):
+    """No `iscrowd`, no `area`."""
+    pytest.importorskip("pycocotools")
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json")
+    (row,) = open_table("folder", tmp_path, annotations="c.json").rows
+    assert row["boxes"] == [[1.0, 2.0, 11.0, 12.0]]
+
+
+def test_coco_with_nulls_for_what_is_not_known(tmp_path, jpeg):
+    pytest.importorskip("pycocotools")
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json")
+    content = json.loads((tmp_path / "c.json").read_text())
+    content["images"][0].update(width=None, height=None)
+    content["annotations"][0].update(area=None, segmentation=None)
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    (row,) = open_table("folder", tmp_path, annotations="c.json").rows
+    assert (row["boxes"], row["width"]) == ([[1.0, 2.0, 11.0, 12.0]], None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bbox": None}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"bbox": [1, 2, 3]}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"bbox": [1, float("nan"), 3, 4]}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"file_name": None}, "1 images have no `file_name`: id 1"),
+        ({"image_id": 9}, "1 annotations are of an image that is not listed: id 5"),
+        ({"width": "40"}, "1 images have a `width` or `height` that is not a whole number: id 1"),
+        ({"name": None}, "1 categories have no `name`: id 7"),
+        ({"name": 5}, "1 categories have no `name`: id 7"),
+        ({"category_id": 9}, "1 annotations are of a category that is not listed: id 5"),
+    ],
+)
+def test_coco_entries_that_cannot_be_read_are_named(tmp_path, jpeg, changes, words):
+    pytest.importorskip("pycocotools")
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json", **changes)
+    with pytest.raises(DatasetError, match=words):
+        open_table("folder", tmp_path, annotations="c.json")
