@@ -72,17 +72,23 @@ def download(
             f"{name} cannot be downloaded automatically (its publisher gives no plain HTTPS link):{steps}"
         )
     folder = Path(root).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     reports: list[FileReport] = []
-    for files in hub:
-        try:
-            reports += fetch_hub(files, folder, track, endpoint)
-        except DatasetError as error:
-            others = "".join(f"\n  {s.step}" for s in sources if s.name in files.replaces)
-            raise DatasetError(f"{error}\nor fetch by hand instead:{others}") from error
-    for source in wanted:
-        url = f"{base_url.rstrip('/')}/{source.name}" if base_url else source.url
-        reports.append(fetch_and_extract(source, url, folder, extract=extract, track=track))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for files in hub:
+            try:
+                reports += fetch_hub(files, folder, track, endpoint)
+            except DatasetError as error:
+                others = "".join(f"\n  {s.step}" for s in sources if s.name in files.replaces)
+                raise DatasetError(f"{error}\nor fetch by hand instead:{others}") from error
+        for source in wanted:
+            url = f"{base_url.rstrip('/')}/{source.name}" if base_url else source.url
+            reports.append(fetch_and_extract(source, url, folder, extract=extract, track=track))
+    except OSError as error:
+        # A folder that cannot be made or written, a full disk.
+        raise DatasetError(
+            f"{error.filename or folder}: {error.strerror or error}; run the same command again once that is mended"
+        ) from error
     return DownloadReport(name, folder, tuple(reports), manual)
 
 
@@ -124,7 +130,8 @@ def unpack(archive: Path, folder: Path) -> int:
             _unpack_zip(archive, folder, aside) if zipfile.is_zipfile(archive) else _unpack_tar(archive, folder, aside)
         )
         _move_in(aside, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        # RuntimeError: an encrypted member, or a compression that Python does not know.
         raise DatasetError(f"{archive}: cannot be extracted: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -172,6 +179,8 @@ def _move_in(source: Path, target: Path) -> None:
 
 def _check_member(archive: Path, name: str, regular: bool, folder: Path) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts:
+        raise DatasetError(f"{archive}: member {name!r} has no name; nothing was extracted")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise DatasetError(f"{archive}: member {name!r} would be written outside {folder}; nothing was extracted")
     if not regular:

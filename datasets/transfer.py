@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -36,6 +37,8 @@ def fetch(url: str, path: Path, size: int, checksum: str, track: Track, *, token
     if scheme not in ("https", "http"):
         raise DatasetError(f"{url}: only https (or http to a mirror) is fetched")
     part = path.with_name(f"{path.name}.part")
+    if part.is_symlink() or path.is_symlink():
+        raise DatasetError(f"{part if part.is_symlink() else path} is a symbolic link; remove it and run again")
     start = part.stat().st_size if part.exists() else 0
     resumed = start > 0
     if not (size and start == size):
@@ -46,17 +49,28 @@ def fetch(url: str, path: Path, size: int, checksum: str, track: Track, *, token
             f"{url}: ended after {part.stat().st_size:,} of {size:,} bytes; run the same command again to continue"
         )
     try:
-        verify(part, size, checksum)
+        verify(part, size, checksum, "it was removed, run again")
     except DatasetError:
         part.unlink()
         raise
-    # A hard link refuses to replace a file that appeared meanwhile; a rename would not.
+    _name(part, path)
+    return "resumed" if resumed else "downloaded"
+
+
+def _name(part: Path, path: Path) -> None:
+    """Give the part its name, without replacing a file that appeared meanwhile."""
+    appeared = f"{path} appeared during the download; it was left untouched"
     try:
         os.link(part, path)
     except FileExistsError:
-        raise DatasetError(f"{path} appeared during the download; it was left untouched") from None
-    part.unlink()
-    return "resumed" if resumed else "downloaded"
+        raise DatasetError(appeared) from None
+    except OSError:
+        # A file system without hard links (exFAT, some network drives): a rename, which would replace a file.
+        if path.exists():
+            raise DatasetError(appeared) from None
+        part.rename(path)
+    else:
+        part.unlink()
 
 
 def _transfer(url: str, part: Path, start: int, size: int, track: Track, token: str) -> int:
@@ -82,11 +96,14 @@ def _transfer(url: str, part: Path, start: int, size: int, track: Track, token: 
             if length and done < start + length:
                 raise DatasetError(f"{url}: the connection closed at byte {done:,}; run the same command again")
     except urllib.error.HTTPError as error:
+        if error.code == 416 and error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
+            return start
         if error.code == 416:
             part.unlink()
             raise DatasetError(f"{url}: the partial file is longer than the file; it was removed, run again") from error
         raise DatasetError(f"{url}: the server answered {error.code} {error.reason}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        broken = isinstance(error, http.client.HTTPException)
+        reason = f"no whole HTTP answer ({type(error).__name__})" if broken else getattr(error, "reason", error)
         raise DatasetError(f"{url}: {reason}; what was received is kept, run the same command again") from error
     return start

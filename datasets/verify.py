@@ -32,14 +32,14 @@ def check_space(folder: Path, needed: int) -> None:
         raise DatasetError(f"{folder}: {needed:,} bytes needed, {free:,} free")
 
 
-def verify(path: Path, size: int, checksum: str) -> None:
-    """Size and checksum (``md5:…``, ``sha256:…``) as published; ``DatasetError`` says what differs."""
+def verify(path: Path, size: int, checksum: str, fix: str = "delete it and run again") -> None:
+    """Size and checksum (``md5:…``, ``sha256:…``) as published; ``DatasetError`` says what differs, and the ``fix``."""
     found = path.stat().st_size
     if size and found != size:
-        raise DatasetError(f"{path}: {found:,} bytes, published are {size:,}; delete it and run again")
+        raise DatasetError(f"{path}: {found:,} bytes, published are {size:,}; {fix}")
     if checksum:
         kind, _, expected = checksum.partition(":")
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, kind).hexdigest()
         if actual != expected:
-            raise DatasetError(f"{path}: {kind} {actual}, published is {expected}; delete it and run again")
+            raise DatasetError(f"{path}: {kind} {actual}, published is {expected}; {fix}")
