@@ -186,11 +186,7 @@ class Explanation(_Picture):
         return f"Explanation({self.triple}, {len(self)} images, maps {height}×{width}, protocol {self.protocol.name})"
 
     def _repr_html_(self) -> str:
-        table = self[:DRAWN].frame()
-        for name in ("image_id", "predicted", "target"):
-            table[name] = [visible(v) for v in table[name]]
-        shown = table.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
-        return f"<div>{self._image_tag(repr(self))}{shown}{_more(len(self))}</div>"
+        return f"<div>{self._image_tag(repr(self))}{_table(self[:DRAWN].frame())}{_more(len(self))}</div>"
 
 
 class Explanations(_Picture, Mapping[str, Explanation]):
@@ -223,7 +219,10 @@ class Explanations(_Picture, Mapping[str, Explanation]):
         return f"Explanations({', '.join(map(repr, self.values()))})"
 
     def _repr_html_(self) -> str:
-        return f"<div>{self._image_tag(repr(self))}{_more(len(next(iter(self.values()))))}</div>"
+        count = len(next(iter(self.values())))
+        table = _table(Explanations([e[:DRAWN] for e in self.values()]).frame())
+        scores = f"<details><summary>Scores and boxes</summary>{table}</details>"
+        return f"<div>{self._image_tag(repr(self))}{scores}{_more(count)}</div>"
 
 
 def _figure(members: Sequence[Explanation], limit: int | None) -> Figure:
@@ -254,6 +253,13 @@ def _caption(explanation: Explanation, i: int) -> str:
     # A dollar sign would start a formula.
     name = Path(explanation.image_ids[i]).name
     return visible(f"{name}: {said}").replace("$", r"\$")
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Rows of ``frame()`` as HTML; any name as text."""
+    shown = frame.assign(**{name: frame[name].map(visible) for name in ("image_id", "predicted", "target")})
+    table = shown.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _more(count: int) -> str:

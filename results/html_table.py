@@ -15,7 +15,7 @@ def to_html(document: Document) -> str:
     facts = "".join(f"<li>{_text(name)}: {_text(value)}</li>" for name, value in document.facts)
     notes = "".join(f"<li>{_text(note)}</li>" for note in document.notes)
     grids = "".join(_table(grid) for grid in document.grids)
-    lists = [f"<ul>{items}</ul>" if items else "" for items in (facts, notes)]
+    lists = [f'<ul style="overflow-wrap:anywhere">{items}</ul>' if items else "" for items in (facts, notes)]
     return f'<div class="cambench"><h3>{_text(document.title)}</h3>{lists[0]}{grids}{lists[1]}</div>'
 
 
@@ -27,16 +27,17 @@ def _table(grid: Grid) -> str:
         for row in grid.rows
     )
     head = (f"<tr>{over}</tr>" if over else "") + f"<tr>{heads}</tr>"
-    return f"<table><caption>{_text(grid.title)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    table = f"<table><caption>{_text(grid.title)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _cell(cell: Cell, *, number: bool) -> str:
     text = f"<b>{_text(cell.text)}</b>" if cell.bold else _text(cell.text)
     if cell.delta:
         text += f' <span style="{TONES[cell.tone]}">({_text(cell.delta)})</span>'
-    # Numbers and their intervals stay on a line; remarks may wrap.
     style = "text-align:right" if number else "text-align:left"
-    if number and any(c.isdigit() for c in cell.text[:2]):
+    # An interval stays on a line.
+    if number and "[" in cell.text:
         style += ";white-space:nowrap"
     if cell.tone and not cell.delta:
         style += f";{TONES[cell.tone]}"

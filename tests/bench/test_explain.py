@@ -207,6 +207,9 @@ def test_pictures_of_an_explanation(noise, tmp_path, monkeypatch):
     assert list(several) == ["gradcam", "center"]
     assert several.picture().width > one.picture().width
     assert set(several.frame()["cam"]) == {"gradcam", "center"}
+    shown = several._repr_html_()
+    assert shown.index("data:image/png") < shown.index("<td>center</td>")
+    assert f"<td>{several.frame()['score'][0]:.3f}</td>" in shown
 
 
 WRONG = {
