@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cambench.bench.result import PairedComparison
+from cambench.bench.result_tables import PairedComparison
 from cambench.protocol import PROTOCOLS
 from cambench.results.bootstrap import Entry, bootstrap_run
 from cambench.results.comparable import CompareError, same_images
