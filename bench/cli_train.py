@@ -223,6 +223,7 @@ def head(
         raise UsageError(
             f"{backbone} has no trained weights: give --weights FILE, or train it with `cambench train backbone`"
         )
+    state_file = output.with_suffix(".training")
     try:
         record = train_head(
             network,
@@ -237,6 +238,7 @@ def head(
             cache_bytes=cache_mb << 20,
             workers=workers,
             pass_batch=pass_batch,
+            state_file=state_file,
             log=log,
         )
     except TrainingDivergedError as error:
@@ -245,6 +247,7 @@ def head(
             save_tensors(kept, error.state, {"completed_epochs": str(error.good_epochs)})
         raise _with_note(error, f"the last good state is in {kept}" if error.good_epochs else "") from None
     save_head(output, network.head(branch), branch, record.model_dump(mode="json"))  # type: ignore[arg-type]
+    state_file.unlink(missing_ok=True)
     for epoch, found in enumerate(record.epoch_top1):
         shown = ", ".join(f"{name} {value:.2f} %" for name, value in found.items())
         out.print(f"epoch {epoch + 1}: loss {record.losses[epoch]:.4f}, top-1 on {evaluate}: {shown}")

@@ -168,10 +168,12 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
             cache_bytes=request.cache_mb << 20,
             workers=request.workers,
             pass_batch=request.batch_size,
+            state_file=step.target.with_suffix(".training"),
         )
     except BatchMemoryError as error:
         raise BatchMemoryError(f"{error} (here: --batch-size)", error.fits) from None
     save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})
+    step.target.with_suffix(".training").unlink(missing_ok=True)
 
 
 def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:

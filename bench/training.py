@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from .training_log import TrainingLog
 from .training_loss import branch_loss
 from .training_optim import epoch_order, mix, rate_factor, rng_devices, seed_step
 from .training_record import HeadTrainingRecord, common_facts
+from .training_resume import HeadProgress, head_key
 from .training_steps import HeadSteps, head_steps
 from .training_top1 import top1
 
@@ -69,6 +71,7 @@ def train_head(
     workers: int = 2,
     pass_batch: int = PASS_BATCH,
     source: FeatureSource | None = None,
+    state_file: Path | None = None,
     log: TrainingLog | None = None,
 ) -> HeadTrainingRecord:
     """Train a fresh clone of the softmax head as ``backbone.heads[branch]``; everything else stays as it is, frozen.
@@ -92,13 +95,15 @@ def train_head(
         workers: Decoding threads.
         pass_batch: Images a batch of the caching pass.
         source: Features of ``table`` that another branch's training already made (``feature_source``).
+        state_file: Where the state after each epoch goes while features are streamed, so that a killed training goes
+            on there (on the CPU with the same result to the bit); removed by the caller once the result is safe.
         log: Where curves go.
 
     Raises:
         TrainingDivergedError: The loss or the head is NaN or infinite; the backbone keeps the heads that it had.
         BatchMemoryError: A batch does not fit into the device's memory; says the largest that does.
         UsageError: The table has other classes than the network, or the network can have no such branch.
-        RunError: The table is empty, or no image could be decoded.
+        RunError: The table is empty, no image could be decoded, or a state cannot be written.
     """
     start = time.perf_counter()
     keep_freed_memory()
@@ -131,14 +136,18 @@ def train_head(
     title = f"{backbone.name}: {branch} head on {table.name}"
     # Whether the features fit is known after one batch, so the bar counts the images that the head sees.
     with progress_bar(title, len(table) * recipe.epochs) if progress else nullcontext() as bar:
-        losses: list[float] = []
-        judged: list[dict[str, float]] = []
         last = _Epoch()
         steps = -(-len(table) // recipe.batch_size)
         with torch.random.fork_rng(devices=rng_devices(device)):
             work = head_steps(head, recipe.optimiser, source.kept())
+            streamed = None if source.cached else state_file
+            progressed = HeadProgress(
+                streamed, head_key(backbone, branch, work, table, recipe, seed) if streamed else ""
+            )
+            progressed.restore(work, title)
+            losses, judged = progressed.losses, progressed.judged
             good = work.state()
-            for epoch in range(recipe.epochs):
+            for epoch in range(len(losses), recipe.epochs):
                 last = _Epoch()
                 head.train()
                 # A frozen head answers alike in every epoch, and only the last one's accuracy is recorded.
@@ -167,6 +176,8 @@ def train_head(
                     good = work.state()
                 if judge is not None and (each_epoch or done):
                     judged.append(judge.scores())
+                if not done:
+                    progressed.save(work, source.passes, start)
                 _write(log, (epoch + 1) * steps, losses[-1], last.top1(), judged[-1] if each_epoch and judged else {})
     log.close()
     put_head(backbone, branch, head)
@@ -179,8 +190,8 @@ def train_head(
         eval_top1=judged[-1] if judged else {},
         epoch_top1=tuple(judged) if each_epoch else (),
         eval_fingerprint=evaluate.fingerprint if evaluate is not None else None,
-        seconds=time.perf_counter() - start,
-        backbone_passes=source.passes,
+        seconds=progressed.seconds + time.perf_counter() - start,
+        backbone_passes=progressed.passes + source.passes,
         cached=bool(source.cached),
         pooled=source.pooled,
         cache_bytes=source.bytes_needed,

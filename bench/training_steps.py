@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,15 @@ class HeadSteps:
         """The head's present parameters, to be asked for later."""
         copies = snapshot(self.head)
         return lambda: copies
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {"head": self.head.state_dict(), "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``snapshot``."""
+        self.head.load_state_dict(state["head"])
+        self._optimiser.load_state_dict(state["optimiser"])
 
 
 class CachedInputSteps(HeadSteps):
