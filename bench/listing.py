@@ -55,10 +55,8 @@ def _datasets(pattern: str) -> tuple[Row, Rows]:
     rows: Rows = []
     for name in DATASETS.names(pattern):
         spec = DATASETS.get(name)
-        counts = ", ".join(f"{k} {v:,}" for k, v in spec.counts.items())
-        about = (name, spec.title, str(spec.num_classes or "–"), counts, ", ".join(spec.metrics))
-        rows.append((*about, ", ".join(_supported(spec.metrics)), spec.source))
-    return ("name", "title", "classes", "images", "truth", "metrics", "source"), rows
+        rows.append((name, spec.title))
+    return ("name", "title"), rows
 
 
 def _supported(truth: Sequence[str]) -> list[str]:
@@ -99,7 +97,7 @@ KINDS: dict[str, Callable[[str], tuple[Row, Rows]]] = {
 def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> None:
     """Print one kind of name, or all; the plain form has names and titles, the verbose one every column.
 
-    CAM methods that are named (or a pattern of theirs) are shown as cards in the verbose form.
+    Data sets, and CAM methods that are named (or a pattern of theirs), are shown as cards in the verbose form.
 
     Raises:
         UnknownNameError: No such kind, or no name matches the pattern.
@@ -116,6 +114,9 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
         if kind == "cams" and verbose and pattern != "*":
             _print_cards(console, [r[0] for r in rows])
             return
+        if name == "datasets" and verbose:
+            _print_data_sets(console, [r[0] for r in rows])
+            continue
         shown = columns if verbose else columns[:2]
         table = Table(*shown, title=name, title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.columns[0].overflow = "fold"
@@ -128,11 +129,30 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
 def _print_cards(console: Console, names: Iterable[str]) -> None:
     for name in names:
         card = method_card(CAMS.get(name))
-        table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
-        table.title = Text(f"{card.title} ({card.name})", style="bold")
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for label, text in card.lines():
-            table.add_row(label, Text(text))
-        console.print(table)
-        console.print()
+        _print_card(console, f"{card.title} ({card.name})", card.lines())
+
+
+def _print_data_sets(console: Console, names: Iterable[str]) -> None:
+    for name in names:
+        spec = DATASETS.get(name)
+        counts = ", ".join(f"{split} {count:,}" for split, count in spec.counts.items())
+        lines = [
+            ("images", f"{counts or 'as on disk'}; classes: {spec.num_classes or 'as on disk'}"),
+            ("truth", ", ".join(spec.metrics)),
+            ("metrics", ", ".join(_supported(spec.metrics))),
+            ("source", spec.source),
+            ("licence", spec.licence or "see the publisher"),
+            *((f"--option {key}=", meaning) for key, meaning in spec.options.items()),
+        ]
+        _print_card(console, f"{spec.title} ({name})", lines)
+
+
+def _print_card(console: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
+    table.title = Text(title, style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in lines:
+        table.add_row(label, Text(text))
+    console.print(table)
+    console.print()

@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 
 from .adapter import Built
-from .findings import Findings, MissingSplitError, some
+from .findings import Findings, some
 from .rows import Chunk, group_boxes
-from .schema import DatasetError, Split
+from .schema import DatasetError
 from .trees import FolderTree
 
 
-def build_coco(root: Path, path: Path, split: Split, rule: str) -> Built:
-    """Images of a COCO file with the boxes of their category; ``bbox`` is x,y,width,height, 0-based.
+def build_coco(root: Path, path: Path, rule: str) -> Built:
+    """Images of a COCO file, below ``root``, with the boxes of their category; ``bbox`` is x,y,width,height, 0-based.
 
     Raises:
         DatasetError: pycocotools is not installed, or the file is not COCO JSON.
     """
-    if split != "test":
-        raise MissingSplitError(f"folder: a COCO file has no splits, so all of {path.name} is test")
     if rule not in ("unique", "largest"):
         raise DatasetError(f"folder: label={rule!r}; choose unique or largest")
     coco = _open(path)

@@ -12,7 +12,7 @@ import numpy as np
 from .adapter import Adapter, Built, Plan
 from .checks import check_class_count
 from .files import IMAGE_SUFFIXES
-from .findings import Findings, MissingSplitError, some
+from .findings import Findings, MissingSplitError, OptionError, some
 from .headers import add_sizes
 from .locate import resembling
 from .rows import Chunk, group_boxes
@@ -21,7 +21,9 @@ from .textfiles import csv_rows, shorten
 from .trees import FolderTree
 
 OPTIONS = {
-    "annotations": "CSV (image,label,x0,y0,x1,y1; maybe width,height,split) or COCO JSON; default: one folder a class",
+    "annotations": "CSV (image,label,x0,y0,x1,y1; maybe width,height,split) or COCO JSON, one file a split as in "
+    "instances_{split}.json; default: one folder a class",
+    "images": "COCO: folder of the images below the root, as in {split}2017 (default: the root)",
     "label": "COCO: unique (default: several categories in an image are an error) or largest (annotation)",
 }
 _NEEDED, _BOX = ("image", "label"), ("x0", "y0", "x1", "y1")
@@ -34,14 +36,24 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     named = options.get("annotations")
     if named is None:
         return Plan("class folders", lambda: build_folders(root, split))
-    path = Path(str(named)).expanduser()
+    by_split = "{split}" in str(named)
+    path = Path(str(named).replace("{split}", split)).expanduser()
     path = path if path.is_file() or path.is_absolute() else root / path
     if not path.is_file():
-        raise DatasetError(f"folder: annotations={named}: no such file, neither here nor in {root}")
+        kind = MissingSplitError if by_split else DatasetError
+        raise kind(f"folder: annotations={named}: no such file {path.name}, neither here nor in {root}")
     if path.suffix.lower() == ".json":
         from .coco import build_coco
 
-        return Plan("COCO JSON", lambda: build_coco(root, path, split, str(options.get("label", "unique"))), (path,))
+        if split != "test" and not by_split:
+            raise MissingSplitError(
+                f"folder: a COCO file has no splits, so all of {path.name} is test; with a file a split, pass "
+                "annotations='instances_{split}.json'"
+            )
+        images = root / str(options.get("images", "")).replace("{split}", split)
+        return Plan("COCO JSON", lambda: build_coco(images, path, str(options.get("label", "unique"))), (path,))
+    if by_split:
+        raise OptionError("folder: {split} is for COCO JSON, which lists every category; a CSV has a column `split`")
     return Plan("CSV of boxes", lambda: build_csv(root, path, split), (path,))
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 import typer
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cambench.bench import cli_data
 from cambench.bench.errors import UsageError
+from cambench.bench.listing import show
+from cambench.bench.prepare import tell_warnings
+from cambench.datasets.open import open_table
 
 app = typer.Typer()
 app.command()(cli_data.doctor)
@@ -60,3 +64,27 @@ def test_help_has_a_worked_example(invoke, command):
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert f"cambench {command} cub --root ~/data" in result.output
+
+
+def test_the_cards_of_data_sets_fit_a_narrow_terminal(capsys):
+    show(Console(width=80), "datasets", "{cub,openimages30k}", True)
+    cub, openimages = capsys.readouterr().out.split("OpenImages-30K (openimages30k)")
+    lines = [line.rstrip() for line in (*cub.splitlines(), *openimages.splitlines())]
+    assert max(map(len, lines)) <= 80
+    words = " ".join(" ".join(lines).split())
+    assert (
+        "CUB-200-2011 (cub) images train 5,994, test 5,794; classes: 200 truth boxes, masks metrics Top-1 Cls," in words
+    )
+    assert "PxAP" in cub
+    assert "MaxBoxAccV2" in cub
+    assert "MaxBoxAccV2" not in openimages
+    assert "--option missing= error (default) or skip" in words
+
+
+def test_a_run_tells_what_is_odd_about_the_data(invoke, animals, capfd):
+    (animals / "cow").mkdir()
+    table = open_table("folder", animals)
+    assert table.warnings == (f"{animals}: 1 classes have no image here: cow",)
+    assert any("no boxes" in note for note in table.notes)
+    tell_warnings(table)
+    assert capfd.readouterr().err == f"folder test: {animals}: 1 classes have no image here: cow\n"

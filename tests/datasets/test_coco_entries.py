@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cambench.datasets.findings import MissingSplitError, OptionError
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 
@@ -67,3 +68,24 @@ def test_coco_entries_that_cannot_be_read_are_named(tmp_path, jpeg, changes, wor
     write_entry(tmp_path / "c.json", **changes)
     with pytest.raises(DatasetError, match=words):
         open_table("folder", tmp_path, annotations="c.json")
+
+
+def test_coco_with_a_file_a_split(tmp_path, jpeg):
+    pytest.importorskip("pycocotools")
+    for split, x in (("train", 1), ("test", 2)):
+        jpeg(tmp_path / f"{split}2017" / "a.jpg")
+        write_entry(tmp_path / f"instances_{split}.json", bbox=[x, 2, 10, 10])
+    options = {"annotations": "instances_{split}.json", "images": "{split}2017"}
+    for split, x in (("train", 1), ("test", 2)):
+        (row,) = open_table("folder", tmp_path, split, **options).rows
+        assert (row["boxes"], row["image"]["path"]) == (
+            [[x, 2.0, x + 10.0, 12.0]],
+            str(tmp_path / f"{split}2017" / "a.jpg"),
+        )
+    with pytest.raises(MissingSplitError, match=r"no such file instances_val\.json"):
+        open_table("folder", tmp_path, "val", **options)
+    with pytest.raises(MissingSplitError, match="a COCO file has no splits"):
+        open_table("folder", tmp_path, "train", annotations="instances_test.json")
+    (tmp_path / "b_test.csv").write_text("image,label\n")
+    with pytest.raises(OptionError, match="column `split`"):
+        open_table("folder", tmp_path, annotations="b_{split}.csv")
