@@ -14,6 +14,7 @@ from rich.text import Text
 from .compare import ClassRow, Comparison, ImageRow, PairReport
 from .escape import visible
 from .grid import Cell, Document, Grid, Tone, to_csv
+from .intervals import few_images
 from .paired import Difference
 from .scores import Metric
 from .transfer import TRANSFER_NOTE, CsvRow, Transfer, transfer_grids
@@ -136,7 +137,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    notes = list(comparison.notes)
+    notes = [*comparison.notes, *few_images(comparison.boot.plan.images)]
     family = len(comparison.differences)
     if family:
         notes.append(

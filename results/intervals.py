@@ -13,6 +13,17 @@ LEVEL = 0.95
 RESAMPLES = 2000
 """Resamples where the caller does not say; 10,000 settle the second digit of an interval's ends."""
 
+FEW_IMAGES = 20
+"""Below this number of images a bootstrap interval is visibly too narrow."""
+
+
+def few_images(count: int) -> list[str]:
+    """What a reader of intervals of so many images must know, if anything."""
+    if count >= FEW_IMAGES:
+        return []
+    images = "1 image" if count == 1 else f"{count} images"
+    return [f"{images} only: bootstrap intervals of fewer than {FEW_IMAGES} are too narrow."]
+
 
 @dataclass(frozen=True)
 class Interval:

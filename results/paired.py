@@ -141,7 +141,8 @@ def differences(
 
     GT-known Loc and Top-1 Loc: McNemar's exact test on the images with boxes, where the threshold was chosen without
     these images. Everything else, and the Loc scores under an ``oracle`` protocol (whose threshold is chosen anew in
-    each resample): paired bootstrap. A metric that is the same for a backbone is left out between its triples.
+    each resample): paired bootstrap, its p-value at least 2^(1−n) for n images. A metric that is the same for a backbone
+    is left out between its triples.
 
     Args:
         boot: Scores and resamples. pairs: ``(first, second)`` entries (default: any two). metrics: Only these.
@@ -175,7 +176,9 @@ def _difference(boot: Bootstrap, metric: Metric, first: str, second: str, level:
         test: Literal["McNemar", "paired bootstrap"] = "McNemar"
         p, effect = mcnemar(*only), (only[1] / sum(only) - 0.5 if sum(only) else 0.0)
     else:
-        test, p = "paired bootstrap", paired_bootstrap_p(samples, b - a)
+        # A test that flips the signs of n images' differences gives no smaller p-value; resamples of few images vary
+        # too little, those of one not at all.
+        test, p = "paired bootstrap", max(paired_bootstrap_p(samples, b - a), 2.0 ** (1 - boot.plan.images))
         # sd of a mean's samples is sd of an image's difference / sqrt(n): this is Cohen's d of paired data.
         effect = (b - a) / (spread * math.sqrt(boot.plan.images)) if spread > 0 else 0.0
     same = bool(a == b and not np.nanmax(np.abs(samples), initial=0.0) and not sum(only or (0,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .grid import Cell, Document, Grid
+from .intervals import few_images
 from .merge import Merged
 from .score_table import Footnotes, backbone_grid, backbone_groups, metric_heads, name_cells
 from .scores import Metric
@@ -34,7 +35,7 @@ def interval_document(merged: Merged, stats: Standing) -> Document:
             _table(merged, footnotes, backbone, cams, present, cell, "intervals"),
             _table(merged, footnotes, backbone, cams, competing, rank, "ranks"),
         ]
-    return Document("Intervals and ranks", grids, [], _notes(stats))
+    return Document("Intervals and ranks", grids, [], [*few_images(merged.images), *_notes(stats)])
 
 
 def _table(

@@ -5,6 +5,10 @@ import pytest
 from scipy.stats import binomtest, ttest_rel
 
 from cambench.results.bootstrap import bootstrap_run
+from cambench.results.compare import compare_triples
+from cambench.results.compare_table import compare_document
+from cambench.results.intervals import few_images
+from cambench.results.leaderboard import write_leaderboard
 from cambench.results.load import load_run
 from cambench.results.paired import differences, holm, mcnemar, paired_bootstrap_p
 from cambench.results.ranks import ranks
@@ -166,3 +170,27 @@ def test_ranks_share_where_nothing_is_significant(toy, tmp_path):
     assert list(ranks(boot, "gt_known_loc", list(located)[:2]).values()) == [1, 1]
     with pytest.raises(KeyError, match="no ranked metric 'degenerate'"):
         ranks(boot, "degenerate")
+
+
+@pytest.mark.parametrize("images", [1, 3, 8])
+def test_a_few_images_prove_no_more_than_a_sign_flip_test_could(toy, tmp_path, images):
+    """Every image says the same: resamples of them hardly vary, yet n images give no p-value below 2^(1-n)."""
+    run = load_run(toy.fill(tmp_path / "run", toy.manifest(rows=images)))
+    boot = bootstrap_run(run, resamples=4000)
+    found = differences(boot, [("net/cam/softmax", "net/cam/sigmoid")])
+    tested = [d for d in found if d.test == "paired bootstrap"]
+    assert len(tested) > 3
+    assert min(d.p for d in tested) >= 2.0 ** (1 - images)
+    if images == 1:
+        assert {d.p for d in found} == {1.0}
+        assert {d.verdict() for d in found} == {""}
+
+
+def test_few_images_are_said(toy, tmp_path):
+    run = load_run(toy.fill(tmp_path / "run", toy.manifest()))
+    notes = compare_document(compare_triples(run, "net/cam/softmax", "net/cam/sigmoid")).notes
+    said = "11 images only: bootstrap intervals of fewer than 20 are too narrow."
+    assert said in notes
+    write_leaderboard(run, tmp_path / "tables", resamples=20)
+    assert said in (tmp_path / "tables" / "intervals.md").read_text(encoding="utf-8")
+    assert few_images(20) == []
