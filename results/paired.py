@@ -141,8 +141,8 @@ def differences(
 
     GT-known Loc and Top-1 Loc: McNemar's exact test on the images with boxes, where the threshold was chosen without
     these images. Everything else, and the Loc scores under an ``oracle`` protocol (whose threshold is chosen anew in
-    each resample): paired bootstrap, its p-value at least 2^(1−n) for n images. A metric that is the same for a backbone
-    is left out between its triples.
+    each resample): paired bootstrap, its p-value at least 2^(1−n) for n images. A metric that is the same for a
+    backbone is left out between its triples.
 
     Args:
         boot: Scores and resamples. pairs: ``(first, second)`` entries (default: any two). metrics: Only these.
