@@ -197,6 +197,8 @@ def report_missing(built: Built, missing: list[str], total: int, *, skip: bool) 
     """Missing images: an error, or a note and a fact where the user chose to go on without them."""
     built.facts["missing_images"] = len(missing)
     what = f"{len(missing):,} of {total:,} listed images are not on disk: {some(missing)}"
+    if len(missing) == total and "images" in built.facts:
+        what += f"; looked for as {built.facts['images']}"
     if skip:
         built.findings.warn(f"{what} (left out: missing=skip)", count=len(missing))
     else:

@@ -81,7 +81,7 @@ def build_folders(
         (label_of[_letters(f)], f"{f}/{name}")
         for f in folders
         if f not in strange
-        for name in sorted(index.folder(f"{folder}/{f}"))
+        for name in sorted(index.listing(f"{folder}/{f}"))
         if name.endswith(IMAGE_SUFFIXES)
     ]
     files.sort(key=lambda pair: pair[1].rpartition("/")[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,13 @@ class FileIndex:
         if path not in self._folders:
             self._folders[path] = self._scan(path)
         return self._folders[path] or {}
+
+    def listing(self, path: str) -> dict[str, int]:
+        """``folder`` where its files are the rows: PermissionError where it may not be listed, and rows were lost."""
+        files = self.folder(path)
+        if path in self.denied:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return files
 
     def _scan(self, path: str) -> dict[str, int] | None:
         try:

@@ -62,7 +62,12 @@ def _xml_files(place: Path) -> Iterator[str]:
         members = index_tar(place)
         yield from (member_path(place, n, *members[n]) for n in sorted(members) if n.endswith(".xml"))
     else:
-        yield from map(str, sorted(place.glob("*.xml")))
+        yield from map(str, sorted(xml_files(place)))
+
+
+def xml_files(folder: Path) -> Iterator[Path]:
+    """The XML files of a folder. Not glob, which passes over a folder that may not be listed."""
+    return (p for p in folder.iterdir() if p.suffix == ".xml")
 
 
 def _stem(path: str) -> str:
@@ -102,7 +107,8 @@ class TrainBoxes:
             if self._archive is None:
                 self._archive = self._index()
             return self._archive.get(wnid, {})
-        return {p.stem: str(p) for p in (self.place / wnid).glob("*.xml")}
+        folder = self.place / wnid
+        return {p.stem: str(p) for p in xml_files(folder)} if folder.is_dir() else {}
 
     def _index(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = defaultdict(dict)

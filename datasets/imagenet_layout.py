@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .findings import MissingSplitError
+from .imagenet_boxes import xml_files
 from .imagenet_files import published_name
 from .imagenet_sources import GROUND_TRUTH, label_of
 from .locate import Expected, inventory
@@ -117,14 +118,14 @@ def _boxes(base: Path, options: Mapping[str, Any]) -> tuple[Path | None, Path | 
         if not path.exists():
             raise DatasetError(f"imagenet: boxes={path}: no such folder or file")
         if path.is_dir():
-            holding = next((p for p in (path, path / "val") if any(p.glob("*.xml"))), None)
+            holding = next((p for p in (path, path / "val") if p.is_dir() and any(xml_files(p))), None)
             if holding is None:
                 raise DatasetError(f"imagenet: boxes={path}: no XML files there; {inventory(path)}")
             return holding, None
         return (None, path) if path.suffix == ".csv" else (path, None)
     places = _places(base)
     folders = (p / n for p in places for n in _XML)
-    xml = next((f for f in folders if f.is_dir() and any(f.glob("*.xml"))), None)
+    xml = next((f for f in folders if f.is_dir() and any(xml_files(f))), None)
     archives = (p / _XML_ARCHIVE for p in places)
     xml = xml or next((a for a in archives if a.is_file()), None)
     solutions = (p / "LOC_val_solution.csv" for p in places)

@@ -78,7 +78,7 @@ def build_folders(base: Path, split: Split) -> Built:
 
 def _class_rows(base: Path, split: str, name: str, label: int, index: FileIndex, findings: Findings) -> Chunk:
     folder = f"{base}/{split}/{name}"
-    sizes = index.folder(folder)
+    sizes = index.listing(folder)
     images = sorted(n for n in sizes if n.endswith(".jpg"))
     chunk = Chunk(
         ids=[f"{split}/{name}/{n}" for n in images],

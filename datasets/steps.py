@@ -47,5 +47,12 @@ def _step(source: SourceFile, folder: Path | None) -> str:
     # The data set's own folder may be the root, and the archive's first folder is then the root itself.
     inner = source.unpacks_to.partition("/")[2] or source.unpacks_to
     places = [b / n for b in bases for n in (source.unpacks_to, inner, source.name, *source.elsewhere)]
-    here = next((p for p in places if p.exists()), None)
+    here = next((p for p in places if _exists(p)), None)
     return source.step if here is None else f"{source.step} ({here} is there; complete it if needed)"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that may not be entered
+        return False

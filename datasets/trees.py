@@ -65,7 +65,7 @@ class FolderTree:
 
     def children(self, folder: str) -> Iterable[str]:
         """Names of the files directly in a folder."""
-        return self.index.folder(f"{self.base}/{folder}".rstrip("/"))
+        return self.index.listing(f"{self.base}/{folder}".rstrip("/"))
 
     def folders(self) -> list[Path]:
         """Folders that were listed."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import scipy.io
@@ -142,3 +143,48 @@ def test_labels_of_cub_are_whole_numbers_of_named_classes(cub_replica):
         open_table("cub", cub_replica)
     labels.write_text(text.replace("101 3\n", "101 4\n"))
     assert "1 classes that have images have no name here: 4" in findings("cub", cub_replica)[1]
+
+
+@pytest.mark.parametrize("name", ["folder", "openimages30k", "stanford_cars"])
+def test_a_class_folder_that_may_not_be_listed(name, openimages_replica, jpeg, tmp_path, monkeypatch):
+    root, denied = openimages_replica, "0by6g"
+    if name != "openimages30k":
+        root = tmp_path / "own"
+        for label in ("Car 0", "Car 1"):
+            jpeg(root / ("car_data/test" if name == "stanford_cars" else "") / label / f"{label}.jpg")
+        (root / "names.csv").write_text("\n".join(f"Car {i}" for i in range(196)))
+        denied = "Car 1"
+    real = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith(denied):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    assert len(open_table(name, root)) >= 2
+    monkeypatch.setattr("cambench.datasets.files.os.scandir", scandir)
+    with pytest.raises(DatasetError, match=f"{denied}: Permission denied"):
+        open_table(name, root, refresh=True)
+    assert not doctor(name, root, splits=("test",), refresh=True).ok
+
+
+def test_boxes_that_may_not_be_listed_are_no_absence_of_boxes(imagenet_replica, monkeypatch):
+    imagenet_replica.by_class()
+    imagenet_replica.xml("bbox_val")
+    real = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "bbox_val":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(DatasetError, match="bbox_val: Permission denied"):
+        open_table("imagenet", imagenet_replica.base)
+
+
+def test_where_images_were_looked_for_is_told_where_none_is_there(wsol_replica, tmp_path):
+    _, metadata = wsol_replica
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(DatasetError, match=r"6 of 6 listed images are not on disk: .*looked for as .*/elsewhere/<id>"):
+        open_table("wsol", tmp_path / "elsewhere", metadata=metadata)
