@@ -66,6 +66,8 @@ class Reproduction:
             return self.roots[dataset]
         if self.data_root is None:
             raise DatasetError(f"{dataset}: give --data-root, or --root {dataset}=DIR")
+        if not self.data_root.is_dir():
+            raise DatasetError(f"{dataset}: --data-root {self.data_root}: no such folder")
         found = next((self.data_root / n for n in FOLDERS[dataset] if (self.data_root / n).is_dir()), None)
         if found is None:
             names = ", ".join(FOLDERS[dataset])

@@ -105,6 +105,8 @@ def test_wrong_requests(request_of, change, error, message):
 def test_missing_data_set_says_where_it_was_looked_for(request_of, tmp_path):
     with pytest.raises(DatasetError, match="CUB_200_2011"):
         make_plan(request_of(data_root=tmp_path))
+    with pytest.raises(DatasetError, match="--data-root .*absent: no such folder"):
+        make_plan(request_of(data_root=tmp_path / "absent"))
 
 
 def test_command_line_shows_the_plan_and_stops(request_of, tmp_path):
