@@ -145,9 +145,13 @@ def _classes(state: Mapping[str, Tensor], backbone: Backbone) -> int | None:
 
 
 def _open_timm(name: str, weights: Path | None, pretrained: bool) -> Backbone:
+    from .backbones.timm_families import refusal
+    from .backbones.timm_layout import unsupported
     from .backbones.timm_net import TimmBackbone, create, create_from_state, lacks_classifier
 
     model_name = name.removeprefix(TIMM)
+    if (why := refusal(model_name)) is not None:
+        raise unsupported(name, f"{why[0]}; nearest: {TIMM}{why[1]}")
     if weights is None:
         backbone = TimmBackbone(create(model_name, pretrained=pretrained), name)
         backbone.weights_source = f"timm {model_name}, pretrained" if pretrained else "untrained"

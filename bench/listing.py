@@ -15,6 +15,7 @@ from ..datasets.schema import DATASETS
 from ..metrics import METRICS
 from ..protocol import PROTOCOLS
 from ..registry import UnknownNameError
+from .errors import UsageError
 
 Row = tuple[str, ...]
 Rows = list[Row]
@@ -29,10 +30,16 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
     if pattern.startswith("timm:"):
         from ..baselines.backbones.timm_families import timm_models
 
+        refused = []
         for model in timm_models(pattern.removeprefix("timm:")):
-            if not model.refused:
-                title, tags = f"{model.family}, {model.layout}", " ".join(model.pretrained) or "–"
-                rows.append((f"timm:{model.name}", title, str(model.classes or "–"), tags, "timm"))
+            if model.refused:
+                refused.append(f"timm:{model.name} cannot be used: {model.refused}")
+                continue
+            title, tags = f"{model.family}, {model.layout}", " ".join(model.pretrained) or "–"
+            rows.append((f"timm:{model.name}", title, str(model.classes or "–"), tags, "timm"))
+        if refused and not rows:
+            more = f" (and {len(refused) - 1} more like it)" if refused[1:] else ""
+            raise UsageError(refused[0] + more)
     return ("name", "title", "classes", "weights", "source"), rows
 
 
@@ -101,6 +108,7 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
 
     Raises:
         UnknownNameError: No such kind, or no name matches the pattern.
+        UsageError: Of timm's networks the pattern matches only such as cannot be used; the message gives the reason.
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)

@@ -69,7 +69,10 @@ def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
     if own and triple.head not in own:
         if explicit:
             right = triple._replace(head=own[0])
-            raise UsageError(f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}; write {right}")
+            where = ", on a transformer" if "attention" in CAMS.get(triple.cam).needs else ""
+            raise UsageError(
+                f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}{where}; write {right}"
+            )
         return False
     return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(plain.rsplit("/", 1)[1]))
 

@@ -15,13 +15,30 @@ _TOKENS = (
 _NHWC = "deepseek_vit hieradet_sam2 mambaout qwen3_vit sequencer swin_transformer swin_transformer_v2"
 _LAYOUTS = {**dict.fromkeys(_TOKENS.split(), "tokens"), **dict.fromkeys(_NHWC.split(), "NHWC")}
 _REFUSED = {
-    "coat": "several maps of tokens reach the head",
-    "crossvit": "two maps of tokens reach the head",
-    "efficientvim": "several states reach the head",
-    "tnt": "its last block mixes pixel and patch embeddings",
+    "coat": ("several maps of tokens reach the head", "coatnet_nano_rw_224"),
+    "crossvit": ("two maps of tokens reach the head", "deit_tiny_patch16_224"),
+    "efficientvim": ("several states reach the head", "efficientvit_m0"),
+    "tnt": ("its last block mixes pixel and patch embeddings", "deit_tiny_patch16_224"),
 }
-_REFUSED_MODELS = re.compile(r"vit_.*_18x2_\d+$")
-"""Parallel blocks, which have no first normalisation."""
+"""Family -> why it cannot be used, and the nearest model that can."""
+_HALO = "(eca_|se)?halone(t|xt).*|halo2botnet.*|lamhalobotnet.*|bat_resnext26ts"
+_REFUSED_MODELS = {
+    r"vit_.*_18x2_\d+": ("its last block runs layers in parallel", "vit_small_patch16_224"),
+    _HALO: ("its attention needs maps that its blocks divide, not those of 224×224 pixels", "botnet26t_256"),
+    r"(deepseek|qwen3|gemma4)_vit_.*_enc": ("it is an encoder without a classifier", "deepseek_vit_412m"),
+}
+"""Pattern of names -> the same, for models whose family can be used."""
+
+
+def refusal(name: str) -> tuple[str, str] | None:
+    """Why timm's model cannot be used, and the nearest one that can; None where no reason is known."""
+    from timm.models import is_model, model_entrypoint
+
+    name = name.partition(".")[0]
+    if not is_model(name):
+        return None
+    by_family = _REFUSED.get(model_entrypoint(name).__module__.rpartition(".")[2])
+    return by_family or next((why for p, why in _REFUSED_MODELS.items() if re.fullmatch(p, name)), None)
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,7 @@ def timm_models(pattern: str = "*") -> list[TimmModel]:
     for name in timm.list_models(pattern):
         family = model_entrypoint(name).__module__.rpartition(".")[2]
         config = get_pretrained_cfg(name, allow_unregistered=True)
-        refused = _REFUSED.get(family, "")
-        if not refused and family == "vision_transformer" and _REFUSED_MODELS.match(name):
-            refused = "its last block runs layers in parallel"
+        refused, _ = refusal(name) or ("", "")
         classes = config.num_classes if config is not None else 0
         models.append(
             TimmModel(name, family, _LAYOUTS.get(family, "NCHW"), classes, tuple(tags.get(name, ())), refused)

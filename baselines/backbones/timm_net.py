@@ -73,7 +73,7 @@ class TimmBackbone(Backbone):
             self.layout = find_layout(model, raw, name)
             self.prefix_tokens = self.layout.prefix
             with calls(model) as head_calls:
-                logits = model.forward_head(raw)  # type: ignore[operator]
+                logits = _forward_head(model, raw, name)
             if not isinstance(logits, Tensor):
                 raise unsupported(name, "its head returns more than one tensor")
             names = _children(body_calls), _children(head_calls)
@@ -244,10 +244,18 @@ def _forward_features(model: nn.Module, probe: Tensor, name: str) -> Tensor:
         raw = model.forward_features(probe)  # type: ignore[operator]
     except (AssertionError, RuntimeError, ValueError) as error:
         size = f"{PROBE_SIZE}×{PROBE_SIZE}"
-        raise unsupported(name, f"it does not take images of {size} pixels ({error})") from error
+        why = str(error) or type(error).__name__
+        raise unsupported(name, f"it does not take images of {size} pixels ({why})") from error
     if not isinstance(raw, Tensor):
         raise unsupported(name, f"forward_features returns a {type(raw).__name__}, not one feature map")
     return raw
+
+
+def _forward_head(model: nn.Module, raw: Tensor, name: str) -> object:
+    try:
+        return model.forward_head(raw)  # type: ignore[operator]
+    except (NotImplementedError, ValueError) as error:
+        raise unsupported(name, f"it has no head that gives logits ({error})") from error
 
 
 def _pre_logits(model: nn.Module, raw: Tensor) -> Tensor:

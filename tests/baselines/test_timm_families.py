@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from rich.console import Console
 
 import cambench
 from cambench.baselines.backbones.timm_create import create
 from cambench.baselines.backbones.timm_families import timm_models
 from cambench.baselines.backbones.timm_net import TimmBackbone, UnsupportedNetworkError
+from cambench.bench.errors import UsageError
+from cambench.bench.listing import show
 
 # Where no name says so, the smallest model of the family (or one that is small enough).
 SMALL = {
@@ -47,6 +50,11 @@ def test_listed_by_glob_without_what_cannot_be_used(monkeypatch: pytest.MonkeyPa
     assert "timm:resnet50" in listed
     assert not any("coat_tiny" in n or "crossvit" in n for n in listed)
     assert cambench.list_backbones("timm:vit_tiny_r*") == ["timm:vit_tiny_r_s16_p8_224", "timm:vit_tiny_r_s16_p8_384"]
+
+
+def test_a_pattern_of_nothing_but_refused_models_says_why() -> None:
+    with pytest.raises(UsageError, match=r"timm:crossvit_9_240 cannot be used: two maps .*\(and \d+ more like it\)"):
+        show(Console(), "backbones", "timm:crossvit_*", verbose=False)
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ import timm
 import torch
 from torch import Tensor
 
+from cambench.baselines.backbones.timm_create import create
+from cambench.baselines.backbones.timm_families import refusal
 from cambench.baselines.backbones.timm_net import Layout, TimmBackbone, UnsupportedNetworkError
 from cambench.baselines.base import CAMS
 from cambench.baselines.evidence import Evidence
@@ -84,11 +86,32 @@ def test_other_classes(name: str, images: Tensor) -> None:
         ("crossvit_9_240", "does not take images of 224×224 pixels"),
         ("coat_tiny", "returns a list, not one feature map"),
         ("coat_lite_tiny", "class token.*its last block does not begin with one normalisation"),
+        ("halonet26t", r"does not take images of 224×224 pixels \(AssertionError\)"),
     ],
 )
 def test_networks_without_one_map_are_refused(name: str, reason: str) -> None:
     with pytest.raises(UnsupportedNetworkError, match=f"timm:{name} is not supported: .*{reason}"):
+        TimmBackbone(create(name, pretrained=False), f"timm:{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("crossvit_9_240", "deit_tiny_patch16_224"),
+        ("coat_lite_tiny.in1k", "coatnet_nano_rw_224"),
+        ("halonet26t", "botnet26t_256"),
+        ("vit_base_patch16_18x2_224", "vit_small_patch16_224"),
+        ("qwen3_vit_88m_enc", "deepseek_vit_412m"),
+    ],
+)
+def test_a_network_known_to_be_refused_is_not_built_and_its_nearest_named(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *a, **k: pytest.fail("built"))
+    with pytest.raises(UnsupportedNetworkError, match=f"nearest: timm:{nearest}$"):
         open_backbone(f"timm:{name}", pretrained=False)
+    assert timm.is_model(nearest)
+    assert refusal(nearest) is None
 
 
 def test_weights_file_in_timms_names(tmp_path: Path, images: Tensor) -> None:
