@@ -135,10 +135,10 @@ def test_a_wrapped_network_runs(settings: dict[str, Any], mine: str) -> None:
         ("slim_resnet/tscam/token_semantic", "token_semantic does not fit slim_resnet: .*nearest: "),
         ("slim_resnet/gradcam/token_semantic", "token_semantic does not fit slim_resnet: .*nearest: gradcam under"),
         (f"{NAME}/cam/softmax", "cam needs a GAP . linear head, and timm:test_vit has another kind of head; nearest"),
-        (f"{NAME}/tscam/softmax", f"tscam runs under the head token_semantic, on a transformer; write {NAME}/tscam/token_semantic"),
+        (f"{NAME}/tscam/softmax", f"token_semantic, on a transformer; write {NAME}/tscam/token_semantic"),
         ("timm:test_vit4/gradcam/token_semantic", "token_semantic does not fit timm:test_vit4: it has no class token"),
         ("timm:swin_tiny_patch4_window7_224/rollout/softmax", "rollout needs attention, which timm:swin"),
-        ("timm:coat_tiny/gradcam/softmax", "timm:coat_tiny is not supported: forward_features returns a list"),
+        ("timm:coat_tiny/gradcam/softmax", "timm:coat_tiny is not supported: several maps of tokens .*nearest: timm:"),
     ],
 )
 def test_impossible_triples_are_refused_before_the_run(settings: dict[str, Any], triple: str, message: str) -> None:
