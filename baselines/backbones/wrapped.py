@@ -162,6 +162,8 @@ class WrappedNetwork(Backbone):
                 f"features returns shape {tuple(made.shape)} for images of shape {size}, expected (2,N,P,Q): channels "
                 "first, before any pooling; reshape patch tokens to their grid",
             )
+        if not made.isfinite().all():
+            raise unsupported(self.name, "features makes values that are not finite (NaN, ∞) of an image of noise")
         return made
 
 
@@ -214,6 +216,8 @@ def _checked_logits(name: str, net: nn.Module, features: Tensor) -> Tensor:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(features):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise unsupported(name, f"head returns {found} for features of shape {tuple(features.shape)}, expected (2,C)")
+    if not logits.isfinite().all():
+        raise unsupported(name, "head makes logits that are not finite (NaN, ∞) of finite features")
     return logits
 
 

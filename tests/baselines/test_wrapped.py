@@ -288,3 +288,15 @@ def test_wrapped_in_a_plugin_file(tmp_path: Path) -> None:
     )
     load_plugin(file)
     assert open_backbone("mine_plugin").head_kind == "gap_linear"
+
+
+@pytest.mark.parametrize("part", ["features", "head"])
+def test_values_that_are_not_finite_are_said(part: str) -> None:
+    class Root(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x - 1e9).sqrt()
+
+    parts = {"features": nn.Conv2d(3, 8, 3), "head": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())}
+    parts[part] = nn.Sequential(parts[part], Root())
+    with pytest.raises(UnsupportedNetworkError, match=f"nan is not supported: {part} makes .* not finite"):
+        cambench.wrap(name="nan", **parts, mean=(0.5,) * 3, std=(0.2,) * 3)
