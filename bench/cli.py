@@ -15,7 +15,8 @@ from rich.console import Console
 
 from .. import __version__
 from ..registry import RegistryError, UnknownNameError, load_plugin
-from . import cli_compare, cli_data, cli_figure, cli_leaderboard, cli_paper, cli_report, cli_train
+from . import cli_compare, cli_data, cli_figure, cli_leaderboard, cli_paper, cli_report, cli_time, cli_train
+from .cli_options import Metadata, Options, Plugin, Root, dataset_options, named_files
 from .errors import UsageError
 
 app = typer.Typer(
@@ -26,20 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cli_train.app, name="train")
-app.add_typer(cli_figure.app, name="figure")
-app.command()(cli_leaderboard.leaderboard)
-app.command()(cli_compare.compare)
-app.command()(cli_report.report)
-app.command()(cli_paper.reproduce)
-app.command()(cli_paper.factorial)
-app.command()(cli_data.doctor)
-app.command()(cli_data.download)
 
 out = Console(highlight=False)
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -52,7 +41,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def run(
     dataset: Annotated[str | None, typer.Option(help="Data set: see 'cambench ls datasets'.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")] = None,
+    root: Root = None,
     triples: Annotated[
         list[str] | None,
         typer.Option(help="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'; may be repeated."),
@@ -69,8 +58,8 @@ def run(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of these fields; options given here win.")] = None,
     split: Annotated[str | None, typer.Option(help="train, val or test. (default: test)")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,
+    metadata: Metadata = None,
+    option: Options = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N images (a smoke run).", min=1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. (default: auto)")] = None,
     weights: Annotated[
@@ -114,7 +103,7 @@ def run(
             "--keep-maps/--no-keep-maps", help="Store score maps. (default: those of at most 40 MiB a triple)"
         ),
     ] = None,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
 ) -> None:
     """Score triples on a data set: one pass, per-image records, leaderboards.
 
@@ -130,9 +119,6 @@ def run(
     from .config import RunConfig, read_config
     from .run import run as run_benchmark
 
-    options = _key_values(option or [], "--option")
-    if metadata is not None:
-        options["metadata"] = str(metadata)
     given: dict[str, Any] = {
         "dataset": dataset,
         "root": root,
@@ -141,12 +127,12 @@ def run(
         "channels": channels,
         "out": output,
         "split": split,
-        "options": options or None,
+        "options": dataset_options(option, metadata) or None,
         "limit": limit,
         "device": device,
-        "weights": _files(weights),
-        "head_weights": _files(head_weights),
-        "softmax_weights": _files(softmax_weights),
+        "weights": named_files(weights) or None,
+        "head_weights": named_files(head_weights) or None,
+        "softmax_weights": named_files(softmax_weights) or None,
         "head_recipe": head_recipe,
         "pretrained": pretrained,
         "batch_size": batch_size,
@@ -179,7 +165,7 @@ def list_names(
     ] = None,
     pattern: Annotated[str, typer.Argument(help="Glob, such as 'slim_*' or 'timm:*convnext*'.")] = "*",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Sources, counts, needs.")] = False,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
 ) -> None:
     """List what can be named: backbones, CAM methods, heads, data sets, metrics, protocols.
 
@@ -194,72 +180,16 @@ def list_names(
     show(out, kind, pattern, verbose)
 
 
-@app.command("time")
-def time_stages(
-    triples: Annotated[list[str], typer.Option(help="Patterns, as in 'run'.")],
-    dataset: Annotated[str, typer.Option(help="Data set whose images are timed.")] = "synthbirds",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
-    stage: Annotated[str, typer.Option(help="all, or load: the input pipeline alone.")] = "all",
-    batch_size: Annotated[int, typer.Option(help="Images a batch; never reduced silently.", min=1)] = 16,
-    batches: Annotated[int, typer.Option(help="Timed batches, after one of warm-up.", min=2)] = 6,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Autocast of the backbone: float32, bfloat16, float16.")] = "float32",
-    protocol: Annotated[str, typer.Option(help="Protocol.")] = "paper",
-    pretrained: Annotated[
-        bool,
-        typer.Option("--pretrained/--no-pretrained", help="Time with the weights that a backbone ships, or without."),
-    ] = True,
-    report: Annotated[Path | None, typer.Option("--out", help="Also write the figures to this JSON file.")] = None,
-    plugin: Plugins = None,
-) -> None:
-    """Time each stage of the one pass: median and IQR, in milliseconds an image and in plain forwards.
-
-    Example:
-
-        cambench time --triples 'slim_resnet/*/*' --batch-size 16
-    """
-    from .timing import show_timings, time_pass
-
-    for file in plugin or []:
-        load_plugin(file)
-    figures = time_pass(
-        triples,
-        dataset=dataset,
-        root=root,
-        options={"metadata": str(metadata)} if metadata else {},
-        stage=stage,
-        batch_size=batch_size,
-        batches=batches,
-        device=device,
-        dtype=dtype,
-        protocol=protocol,
-        pretrained=pretrained,
-    )
-    show_timings(figures, out)
-    if report is not None:
-        report.write_text(figures.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        out.print(f"wrote {report}", soft_wrap=True)
-
-
-def _key_values(pairs: list[str], flag: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{flag} {pair!r}: expected key=value")
-        found[key] = value
-    return found
-
-
-def _files(values: list[str] | None) -> dict[str, Path] | None:
-    if not values:
-        return None
-    files: dict[str, Path] = {}
-    for value in values:
-        name, equals, file = value.partition("=")
-        files[name if equals else "*"] = Path(file if equals else value)
-    return files
+app.command("time")(cli_time.time_stages)
+app.command()(cli_compare.compare)
+app.command()(cli_leaderboard.leaderboard)
+app.command()(cli_report.report)
+app.command()(cli_data.doctor)
+app.command()(cli_data.download)
+app.command()(cli_paper.reproduce)
+app.command()(cli_paper.factorial)
+app.add_typer(cli_train.app, name="train")
+app.add_typer(cli_figure.app, name="figure")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .cli_options import Metadata, Options, Root, dataset_options
 from .errors import UsageError
 from .progress import progress
 
@@ -25,11 +26,11 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 def doctor(
     name: Annotated[str, typer.Argument(help="Data set: see 'cambench ls datasets'.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")] = None,
+    root: Root = None,
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated. (default: all)")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,
+    metadata: Metadata = None,
+    option: Options = None,
     workers: Annotated[int, typer.Option(help="Decoding threads of --deep.", min=1)] = 4,
 ) -> None:
     """Say what is on disk: variant, counts, boxes, missing and damaged files, and the next step.
@@ -43,7 +44,7 @@ def doctor(
     from ..datasets.doctor import doctor as examine
     from ..datasets.schema import SPLITS, DatasetError
 
-    options = _options(option, metadata)
+    options = dataset_options(option, metadata)
     wanted = tuple(s for s in SPLITS if not split or s in split)
     unknown = sorted(set(split or ()) - set(SPLITS))
     if unknown:
@@ -145,15 +146,3 @@ def _track(title: str, total: int, unit: str = "images") -> Iterator[Callable[[i
 
 def _track_bytes(title: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
     return _track(title, total, "bytes")
-
-
-def _options(pairs: list[str] | None, metadata: Path | None) -> dict[str, str]:
-    chosen: dict[str, str] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--option {pair!r}: expected key=value")
-        chosen[key] = value
-    if metadata is not None:
-        chosen["metadata"] = str(metadata)
-    return chosen

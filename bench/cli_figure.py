@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from . import figure_pareto
-from .errors import UsageError
+from .cli_options import DatasetName, Device, Metadata, Options, Plugin, Root, dataset_options, named_files
 
 app = typer.Typer(
     help="Draw a figure: samples of a data set, maps side by side, distortions of softmax heads, scores against costs.",
@@ -21,10 +21,6 @@ app.command()(figure_pareto.pareto)
 out = Console(highlight=False)
 
 Out = Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")]
-DatasetName = Annotated[str, typer.Option(help="Data set: see 'cambench ls datasets'.")]
-Root = Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")]
-Metadata = Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="Data-set option key=value; may be repeated.")]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 Images = Annotated[
     list[str] | None, typer.Option("--image", help="Id of an image, or the end of one (repeatable); else by --seed.")
@@ -46,11 +42,7 @@ SoftmaxWeights = Annotated[
 ]
 HeadRecipe = Annotated[str, typer.Option(help="Recipe of heads that are trained for the figure.")]
 ProtocolName = Annotated[str, typer.Option(help="Protocol: see 'cambench ls protocols'.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dpi = Annotated[int, typer.Option(help="Pixels an inch of a PNG.", min=20, max=600)]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
-]
 
 
 @app.command("contact-sheet")
@@ -62,7 +54,7 @@ def contact_sheet(
     option: Options = None,
     split: Split = "test",
     rows: Annotated[int, typer.Option(help="Samples a class.", min=1, max=50)] = 3,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
 ) -> None:
     """Samples of a data set by class; boxes and evidence are outlined in the last row.
 
@@ -73,7 +65,7 @@ def contact_sheet(
     from .figure import draw_contact_sheet
 
     _plugins(plugin)
-    chosen = _options(metadata, option)
+    chosen = dataset_options(option, metadata)
     _wrote(draw_contact_sheet(output, dataset=dataset, root=root, options=chosen, split=split, rows=rows))
 
 
@@ -102,7 +94,7 @@ def maps(
     protocol: ProtocolName = "paper",
     device: Device = "auto",
     dpi: Dpi = 150,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
 ) -> None:
     """Figure 3 of the paper: input, methods with and without the sigmoid branch, predicted and true boxes.
 
@@ -117,7 +109,7 @@ def maps(
 
     _plugins(plugin)
     request = _request(
-        dataset, root, _options(metadata, option), split, image, rows, seed, run, weights, head_weights,
+        dataset, root, dataset_options(option, metadata), split, image, rows, seed, run, weights, head_weights,
         softmax_weights, head_recipe, protocol, device,
     )  # fmt: skip
     _wrote(draw_maps(request, triples, output, tau=tau, dpi=dpi))
@@ -148,7 +140,7 @@ def distortion(
     protocol: ProtocolName = "paper",
     device: Device = "auto",
     dpi: Dpi = 150,
-    plugin: Plugins = None,
+    plugin: Plugin = None,
 ) -> None:
     """Figure 1 and §3.2 of the paper as a measurement: shifts of the weights that leave softmax as it is.
 
@@ -174,7 +166,7 @@ def distortion(
     _plugins(plugin)
     request = DistortionRequest(
         _request(
-            dataset, root, _options(metadata, option), split, image, images, seed, run, weights, head_weights,
+            dataset, root, dataset_options(option, metadata), split, image, images, seed, run, weights, head_weights,
             softmax_weights, head_recipe, protocol, device,
         ),
         backbone,
@@ -216,9 +208,9 @@ def _request(
         count=count,
         seed=seed,
         run=run,
-        weights=_files(weights),
-        head_weights=_files(head_weights),
-        softmax_weights=_files(softmax_weights),
+        weights=named_files(weights),
+        head_weights=named_files(head_weights),
+        softmax_weights=named_files(softmax_weights),
         head_recipe=head_recipe,
         protocol=protocol,
         device=device,
@@ -230,24 +222,6 @@ def _plugins(files: list[Path] | None) -> None:
 
     for file in files or []:
         load_plugin(file)
-
-
-def _options(metadata: Path | None, pairs: list[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"metadata": str(metadata)} if metadata else {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--option {pair!r}: expected key=value")
-        found[key] = value
-    return found
-
-
-def _files(values: list[str] | None) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for value in values or []:
-        name, equals, file = value.partition("=")
-        files[name if equals else "*"] = Path(file if equals else value)
-    return files
 
 
 def _wrote(files: list[Path]) -> None:

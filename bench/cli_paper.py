@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .cli_options import CacheMb, Device, Metadata, Root
+from .cli_options import CacheMb, Device, Metadata, Options, Root, dataset_options
 from .errors import UsageError
 
 out = Console(highlight=False)
@@ -103,6 +103,7 @@ def factorial(
     cam: Annotated[str, typer.Option(help="CAM method.")] = "gradcam",
     root: Root = None,
     metadata: Metadata = None,
+    option: Options = None,
     weights: Annotated[Path | None, typer.Option(help="File of the network's weights.")] = None,
     head_weights: Annotated[Path | None, typer.Option(help="Trained sigmoid branch (else trained here).")] = None,
     softmax_weights: Annotated[Path | None, typer.Option(help="Trained softmax head, in place of its own.")] = None,
@@ -135,7 +136,7 @@ def factorial(
         say=lambda line: out.print(line, soft_wrap=True, markup=False),
         show=lambda answer: print_document(answer, out),
         root=root,
-        options={"metadata": str(metadata)} if metadata else {},
+        options=dataset_options(option, metadata),
         weights={backbone: weights} if weights else {},
         head_weights={backbone: head_weights} if head_weights else {},
         softmax_weights={backbone: softmax_weights} if softmax_weights else {},

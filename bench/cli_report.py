@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from .cli_options import Metadata, Options, dataset_options
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def report(
     samples: Annotated[int, typer.Option(help="Images in the explorer.", min=1, max=500)] = 48,
     thumb: Annotated[int, typer.Option(help="Largest side of a thumbnail, pixels.", min=32, max=512)] = 224,
     root: Annotated[Path | None, typer.Option(help="Folder of the data set, as in 'run'.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Data-set option key=value; may be repeated.")] = None,
+    metadata: Metadata = None,
+    option: Options = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Show the images themselves.")] = True,
     val: Annotated[Path | None, typer.Option(help="Run of the val split, for protocols that choose τ there.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
@@ -51,13 +52,10 @@ def report(
 
     for file in plugin or []:
         load_plugin(file)
-    options: dict[str, Any] = _options(option or [])
-    if metadata is not None:
-        options["metadata"] = str(metadata)
     loaded = load_run(run)
     source, absent = None, "The report was made with --no-pictures."
     if pictures:
-        source, absent = find_pictures(loaded.manifest, root, options)
+        source, absent = find_pictures(loaded.manifest, root, dataset_options(option, metadata))
     target = write_report(
         loaded,
         output or run / "report.html",
@@ -119,13 +117,3 @@ def _reader(table: SampleTable, size: int) -> Pictures:
         return found
 
     return read
-
-
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--option {pair!r}: expected key=value")
-        found[key] = value
-    return found

@@ -16,6 +16,7 @@ from .cli_options import (
     Evaluate,
     Limit,
     Metadata,
+    Options,
     Out,
     Plugin,
     Root,
@@ -24,6 +25,7 @@ from .cli_options import (
     TensorBoard,
     Weights,
     Workers,
+    dataset_options,
 )
 from .errors import UsageError
 from .training_request import TrainingRequest, changed, command_line
@@ -50,6 +52,7 @@ def backbone(
     dataset: Annotated[str, typer.Option(help="Data set; default: the recipe's.")] = "",
     root: Root = None,
     metadata: Metadata = None,
+    option: Options = None,
     split: Split = "train",
     evaluate: Evaluate = "test",
     weights: Weights = None,
@@ -93,7 +96,9 @@ def backbone(
     for flag, value in (("--backbone", backbone), ("--dataset", dataset)):
         if not value:
             raise UsageError(f"recipe {recipe} is for any {flag.strip('-')}: give {flag}")
-    request = TrainingRequest(output, dataset, root, metadata, split, evaluate, limit, plugin, device)
+    request = TrainingRequest(
+        output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, plugin, device
+    )
     request.load_plugins()
     with joined_ranks(request.device) as (ranks, where):
         log = TrainingLog(tensorboard if ranks.first else None)
@@ -165,6 +170,7 @@ def head(
     ] = "sigmoid",
     root: Root = None,
     metadata: Metadata = None,
+    option: Options = None,
     split: Split = "train",
     evaluate: Evaluate = "test",
     each_epoch: Annotated[
@@ -206,7 +212,9 @@ def head(
     from .training_guard import TrainingDivergedError
     from .training_log import TrainingLog
 
-    request = TrainingRequest(output, dataset, root, metadata, split, evaluate, limit, plugin, device)
+    request = TrainingRequest(
+        output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, plugin, device
+    )
     if branch not in ("sigmoid", "softmax", "semantic"):
         raise UsageError(f"branch {branch!r}: expected sigmoid, softmax or semantic")
     request.load_plugins()

@@ -27,7 +27,7 @@ class TrainingRequest:
     output: Path
     dataset: str
     root: Path | None
-    metadata: Path | None
+    options: dict[str, str]
     split: str
     evaluate: str | None
     limit: int | None
@@ -59,11 +59,10 @@ class TrainingRequest:
         """The training split, and the evaluation split where there is one; DatasetError where data is missing."""
         from ..datasets.open import open_table
 
-        options: dict[str, Any] = {"metadata": str(self.metadata)} if self.metadata else {}
-        tables = (open_table(self.dataset, self.root, self.split, **options).head(self.limit),)
+        tables = (open_table(self.dataset, self.root, self.split, **self.options).head(self.limit),)
         if self.evaluate in (None, "none", self.split):
             return tables
-        return (*tables, open_table(self.dataset, self.root, str(self.evaluate), **options))
+        return (*tables, open_table(self.dataset, self.root, str(self.evaluate), **self.options))
 
 
 def changed(recipe: R, **fields: Any) -> R:

@@ -62,6 +62,27 @@ def commands(group, path=()):
             yield " ".join((*path, name)), command
 
 
+def test_every_verb_that_reads_data_takes_the_data_sets_options(cambench, blobs, tmp_path):
+    readers = {name: command for name, command in commands(typer.main.get_command(app)) if _has(command, "metadata")}
+    assert len(readers) > 9
+    assert [name for name, command in readers.items() if not _has(command, "option")] in ([], ["download"])
+    root, metadata = blobs
+    data = ("--dataset", "wsol", "--root", root, "--device", "cpu")
+    given = ("--option", f"metadata={metadata}")
+    timed = ("time", "--triples", "slim_resnet/cam/softmax", "--batch-size", 2, "--batches", 2, *data)
+    assert cambench(*timed, *given)[0] == 0
+    trained = ("train", "head", "--backbone", "slim_resnet", "--evaluate", "none", *data)
+    assert cambench(*trained, *given, "--out", tmp_path / "a.safetensors")[0] == 0
+    for command in (timed, (*trained, "--out", tmp_path / "b.safetensors")):
+        code, _, error = cambench(*command, "--option", "metadata")
+        assert code == 2
+        assert "--option 'metadata': expected key=value" in error
+
+
+def _has(command, name):
+    return any(option.name == name for option in command.params)
+
+
 def test_help_of_every_option_is_shown_as_it_is_written():
     """Square brackets are markup to the help's renderer: a default written in them was not shown."""
     seen = 0

@@ -59,7 +59,7 @@ def test_an_unreadable_image_stops_the_timing_with_its_name(call):
 
 def test_command_shows_both_rates_and_their_ratio(blobs, tmp_path, monkeypatch):
     root, metadata = blobs
-    monkeypatch.setattr("cambench.bench.cli.out.width", 200)
+    monkeypatch.setattr("cambench.bench.cli_time.out.width", 200)
     words = ["time", "--stage", "load", "--triples", "slim_resnet/gradcam/softmax", "--no-pretrained", "--dataset"]
     words += ["wsol", "--root", root, "--metadata", metadata, "--batch-size", "2", "--batches", "2"]
     result = CliRunner().invoke(app, [*map(str, words), "--device", "cpu", "--out", str(tmp_path / "t.json")])
