@@ -112,7 +112,8 @@ def page(rows: Sequence[Row], fidelity: Sequence[FidelityRow]) -> str:
         f"- {packages}; torch {torch.__version__}",
         f"- networks with shipped weights: {', '.join(dict.fromkeys(r.network for r in rows))}; synthbirds test images "
         f"{', '.join(map(str, ROWS))} (fewer for expensive methods), the predicted class, softmax head",
-        "- difference: largest absolute difference of two maps at the feature map's resolution, after ReLU and "
+        "- difference: largest absolute difference of two maps at the feature map's resolution (input "
+        "attributions: the image's), after ReLU and "
         f"min-max; below {EQUAL:g} the maps are the same up to float32 rounding",
         "- cost: the peer's time over ours, both from images to maps and each on its own, timed in turns",
         "",

@@ -16,6 +16,10 @@ DIVERGES = {
         "adds the steps j/n up, to 5.5 times the masked image; normalises a channel before it resizes it"
     ),
     ("torch-cam", "sscam"): "noise of its own, of another draw; normalises a channel before it resizes it",
+    ("Captum", "deeplift"): (
+        "its contributions do not add up to y(x) − y(x₀) where max pooling follows a ReLU: the hook reads the ReLU's "
+        "outgoing multiplier before the pooling's rule has replaced it; here each layer has an input of its own"
+    ),
     ("pytorch-grad-cam", "scorecam"): "resizes masks with aligned corners",
     ("pytorch-grad-cam", "eigencam"): (
         "centres each channel before the decomposition, which the paper does not, and leaves the sign to the "

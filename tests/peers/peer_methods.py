@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +105,24 @@ def captum_grad_cam(net: Backbone, images: Tensor, classes: Sequence[int]) -> Te
     return found.detach()[:, 0]
 
 
+def captum_input(name: str) -> Maps:
+    """An input attribution of Captum on the network as it is: largest colour of a gradient, sum of contributions."""
+
+    def maps(net: Backbone, images: Tensor, classes: Sequence[int]) -> Tensor:
+        from captum import attr
+
+        # Captum refuses layers that work in place, and its hooks stay where an attribution fails.
+        own = copy.deepcopy(net)
+        for layer in own.modules():
+            if isinstance(layer, torch.nn.ReLU):
+                layer.inplace = False
+        given = images.clone().requires_grad_()
+        found: Tensor = getattr(attr, name)(own).attribute(given, target=torch.tensor(classes)).detach()
+        return found.abs().amax(1) if name in ("Saliency", "GuidedBackprop") else found.sum(1)
+
+    return maps
+
+
 METHODS = (
     PeerMethod("gradcam", "pytorch-grad-cam", "GradCAM", grad_cam_package("GradCAM")),
     PeerMethod("gradcam", "torch-cam", "GradCAM", torch_cam_package("GradCAM")),
@@ -128,4 +147,9 @@ METHODS = (
         "sscam", "torch-cam", "SSCAM", torch_cam_package("SSCAM", scores=False), images=1, networks=("slim_resnet",)
     ),
     PeerMethod("smoothgradcam++", "torch-cam", "SmoothGradCAMpp", torch_cam_package("SmoothGradCAMpp")),
+    PeerMethod("saliency", "Captum", "Saliency", captum_input("Saliency")),
+    PeerMethod("ig", "Captum", "IntegratedGradients", captum_input("IntegratedGradients"), images=2),
+    PeerMethod("guided_backprop", "Captum", "GuidedBackprop", captum_input("GuidedBackprop")),
+    PeerMethod("deeplift", "Captum", "DeepLift", captum_input("DeepLift")),
+    PeerMethod("lrp", "Captum", "LRP", captum_input("LRP")),
 )
