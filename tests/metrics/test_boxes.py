@@ -1,5 +1,9 @@
 """Level IoUs against one findContours per level, on every awkward kind of map."""
 
+import os
+import sys
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from published_rules import random_boxes, slow_level_ious, threshold_ious
 from cambench.metrics.functional._basins import basins_batch
 from cambench.metrics.functional._maxtree import maxtree_batch
 from cambench.metrics.functional.boxes import BoxPool, level_ious, quantize, quantize_levels
+from cambench.metrics.functional.pool import NICENESS
 
 
 def as_curves(ious, image=0):
@@ -115,6 +120,17 @@ def test_pool_threads_give_the_same():
         assert torch.equal(ious.multi, level_ious(batches[0], gt).multi)
         with pytest.raises(ValueError, match="got 1"):
             pool.submit(batches[0], gt[:1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_pool_threads_give_way_to_the_rest_of_the_process():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = niceness()
+    with BoxPool(1) as pool:
+        assert pool._executor.submit(niceness).result() == min(19, own + NICENESS)
+    assert niceness() == own
 
 
 def test_thresholds_follow_from_levels():
