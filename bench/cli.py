@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from .. import __version__
-from ..registry import RegistryError, UnknownNameError, load_plugin
+from ..registry import RegistryError, UnknownNameError
 from . import cli_compare, cli_data, cli_figure, cli_leaderboard, cli_paper, cli_report, cli_time, cli_train
-from .cli_options import Metadata, Options, Plugin, Root, dataset_options, named_files
+from .cli_options import Metadata, Options, Plugin, Root, dataset_options, load_plugins, named_files
 from .errors import UsageError
 
 app = typer.Typer(
@@ -175,8 +175,7 @@ def list_names(
     """
     from .listing import show
 
-    for file in plugin or []:
-        load_plugin(file)
+    load_plugins(plugin)
     show(out, kind, pattern, verbose)
 
 

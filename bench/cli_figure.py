@@ -9,7 +9,17 @@ import typer
 from rich.console import Console
 
 from . import figure_pareto
-from .cli_options import DatasetName, Device, Metadata, Options, Plugin, Root, dataset_options, named_files
+from .cli_options import (
+    DatasetName,
+    Device,
+    Metadata,
+    Options,
+    Plugin,
+    Root,
+    dataset_options,
+    load_plugins,
+    named_files,
+)
 
 app = typer.Typer(
     help="Draw a figure: samples of a data set, maps side by side, distortions of softmax heads, scores against costs.",
@@ -64,7 +74,7 @@ def contact_sheet(
     """
     from .figure import draw_contact_sheet
 
-    _plugins(plugin)
+    load_plugins(plugin)
     chosen = dataset_options(option, metadata)
     _wrote(draw_contact_sheet(output, dataset=dataset, root=root, options=chosen, split=split, rows=rows))
 
@@ -107,7 +117,7 @@ def maps(
     """
     from .figure_maps import draw_maps
 
-    _plugins(plugin)
+    load_plugins(plugin)
     request = _request(
         dataset, root, dataset_options(option, metadata), split, image, rows, seed, run, weights, head_weights,
         softmax_weights, head_recipe, protocol, device,
@@ -163,7 +173,7 @@ def distortion(
     from ..results.compare_table import print_document
     from .figure_distortion import DistortionRequest, draw_distortion, parse_shifts
 
-    _plugins(plugin)
+    load_plugins(plugin)
     request = DistortionRequest(
         _request(
             dataset, root, dataset_options(option, metadata), split, image, images, seed, run, weights, head_weights,
@@ -215,13 +225,6 @@ def _request(
         protocol=protocol,
         device=device,
     )
-
-
-def _plugins(files: list[Path] | None) -> None:
-    from ..registry import load_plugin
-
-    for file in files or []:
-        load_plugin(file)
 
 
 def _wrote(files: list[Path]) -> None:

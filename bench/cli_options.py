@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..registry import load_plugin
 from .errors import UsageError
 
 BackboneName = Annotated[str, typer.Option(help="Network: see 'cambench ls backbones'; any timm model as timm:NAME.")]
@@ -31,6 +32,12 @@ Plugin = Annotated[
 TensorBoard = Annotated[
     Path | None, typer.Option("--tensorboard", help="Folder of TensorBoard curves (needs the extra: tensorboard).")
 ]
+
+
+def load_plugins(files: list[Path] | None) -> None:
+    """Run the files of ``--plugin``, so that what they register is there; raises as ``load_plugin``."""
+    for file in files or []:
+        load_plugin(file)
 
 
 def dataset_options(pairs: list[str] | None, metadata: Path | None) -> dict[str, str]:

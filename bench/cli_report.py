@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from .cli_options import Metadata, Options, dataset_options
+from .cli_options import Metadata, Options, dataset_options, load_plugins
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ def report(
 
         cambench report runs/first
     """
-    from ..registry import load_plugin
     from ..results.escape import visible
     from ..results.load import load_run
     from ..results.report import write_report
 
-    for file in plugin or []:
-        load_plugin(file)
+    load_plugins(plugin)
     loaded = load_run(run)
     source, absent = None, "The report was made with --no-pictures."
     if pictures:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .cli_options import Device, Metadata, Options, Plugin, Root, dataset_options
+from .cli_options import Device, Metadata, Options, Plugin, Root, dataset_options, load_plugins
 
 out = Console(highlight=False)
 
@@ -38,11 +38,9 @@ def time_stages(
 
         cambench time --triples 'slim_resnet/*/*' --batch-size 16
     """
-    from ..registry import load_plugin
     from .timing import show_timings, time_pass
 
-    for file in plugin or []:
-        load_plugin(file)
+    load_plugins(plugin)
     figures = time_pass(
         triples,
         dataset=dataset,

@@ -26,6 +26,7 @@ from .cli_options import (
     Weights,
     Workers,
     dataset_options,
+    load_plugins,
 )
 from .errors import UsageError
 from .training_request import TrainingRequest, changed, command_line
@@ -96,10 +97,8 @@ def backbone(
     for flag, value in (("--backbone", backbone), ("--dataset", dataset)):
         if not value:
             raise UsageError(f"recipe {recipe} is for any {flag.strip('-')}: give {flag}")
-    request = TrainingRequest(
-        output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, plugin, device
-    )
-    request.load_plugins()
+    request = TrainingRequest(output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, device)
+    load_plugins(plugin)
     with joined_ranks(request.device) as (ranks, where):
         log = TrainingLog(tensorboard if ranks.first else None)
         tables = request.tables()
@@ -212,12 +211,10 @@ def head(
     from .training_guard import TrainingDivergedError
     from .training_log import TrainingLog
 
-    request = TrainingRequest(
-        output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, plugin, device
-    )
+    request = TrainingRequest(output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, device)
     if branch not in ("sigmoid", "softmax", "semantic"):
         raise UsageError(f"branch {branch!r}: expected sigmoid, softmax or semantic")
-    request.load_plugins()
+    load_plugins(plugin)
     chosen = load_recipe(HeadRecipe, auto_recipe(dataset) if recipe == "auto" else recipe)
     log = TrainingLog(tensorboard)
     tables = request.tables()

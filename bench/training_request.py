@@ -31,7 +31,6 @@ class TrainingRequest:
     split: str
     evaluate: str | None
     limit: int | None
-    plugin: list[Path] | None
     device_name: str
 
     def __post_init__(self) -> None:
@@ -40,13 +39,6 @@ class TrainingRequest:
         if self.output.exists():
             raise UsageError(f"--out {self.output} exists; delete it, or choose another name")
         _ = self.device
-
-    def load_plugins(self) -> None:
-        """Run the plugin files."""
-        from ..registry import load_plugin
-
-        for file in self.plugin or []:
-            load_plugin(file)
 
     @property
     def device(self) -> str:
