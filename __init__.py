@@ -13,32 +13,32 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
     from .baselines.backbones.wrapped import wrap
-    from .baselines.base import register_backbone, register_cam, register_head
-    from .bench.explain import explain
-    from .bench.result import RunResult, compare, load
-    from .bench.run import run
+    from .baselines.contracts import register_backbone, register_cam, register_head
+    from .bench.engine.run import run
+    from .bench.notebook.explain import explain
+    from .bench.notebook.result import RunResult, compare, load
     from .datasets.schema import register_dataset
     from .metrics import register_metric
     from .protocol import Protocol
 
 _HOMES = {
     "Protocol": ".protocol",
-    "RunResult": ".bench.result",
-    "compare": ".bench.result",
-    "explain": ".bench.explain",
+    "RunResult": ".bench.notebook.result",
+    "compare": ".bench.notebook.result",
+    "explain": ".bench.notebook.explain",
     "list_backbones": ".api",
     "list_cams": ".api",
     "list_datasets": ".api",
     "list_heads": ".api",
     "list_metrics": ".api",
     "list_protocols": ".api",
-    "load": ".bench.result",
-    "register_backbone": ".baselines.base",
-    "register_cam": ".baselines.base",
+    "load": ".bench.notebook.result",
+    "register_backbone": ".baselines.contracts",
+    "register_cam": ".baselines.contracts",
     "register_dataset": ".datasets.schema",
-    "register_head": ".baselines.base",
+    "register_head": ".baselines.contracts",
     "register_metric": ".metrics",
-    "run": ".bench.run",
+    "run": ".bench.engine.run",
     "wrap": ".baselines.backbones.wrapped",
 }
 

@@ -1,5 +1,5 @@
 """``python -m cambench``."""
 
-from .bench.cli import main
+from .bench.cli.app import main
 
 main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .baselines.base import BACKBONES, CAMS, HEADS
+from .baselines.contracts import BACKBONES, CAMS, HEADS
 from .datasets.schema import DATASETS
 from .metrics import METRICS
 from .protocol import PROTOCOLS
@@ -11,7 +11,7 @@ from .protocol import PROTOCOLS
 def list_backbones(pattern: str = "*") -> list[str]:
     """Registered backbones that match a glob; ``timm:`` patterns list timm's networks that can be used."""
     if pattern.startswith("timm:"):
-        from .baselines.backbones.timm_families import timm_models
+        from .baselines.backbones.timm.families import timm_models
 
         return [f"timm:{m.name}" for m in timm_models(pattern.removeprefix("timm:")) if not m.refused]
     return BACKBONES.names(pattern)

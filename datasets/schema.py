@@ -161,7 +161,7 @@ class DatasetSpec:
     """What ``--option key=value`` may set, and what it means."""
 
 
-DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.builtin",))
+DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.adapters",))
 
 
 def register_dataset(spec: DatasetSpec) -> DatasetSpec:

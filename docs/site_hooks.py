@@ -16,7 +16,7 @@ import typer.main
 from latex2mathml.converter import convert
 
 from cambench import protocol as protocol_module
-from cambench.bench.cli import app
+from cambench.bench.cli.app import app
 from cambench.datasets.schema import DATASETS
 from cambench.metrics import METRICS
 from cambench.protocol import PROTOCOLS, MapRule, Protocol

@@ -5,19 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .registry import METRICS, MetricSpec, register_metric
+from .spec import METRICS, MetricSpec, register_metric
 
 if TYPE_CHECKING:
-    from .box_metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
-    from .fidelity_metrics import AverageDrop, AverageGain, EvidencePrecision, IncreaseInConfidence, Top1Cls
-    from .pixel_metrics import PxAP
-    from .probing_metrics import Deletion, EnergyPointingGame, Insertion, PointingGame
+    from .classes.box_metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
+    from .classes.fidelity_metrics import AverageDrop, AverageGain, EvidencePrecision, IncreaseInConfidence, Top1Cls
+    from .classes.pixel_metrics import PxAP
+    from .classes.probing_metrics import Deletion, EnergyPointingGame, Insertion, PointingGame
 
 _HOMES = {
-    "box_metrics": ("GTKnownLoc", "MaxBoxAcc", "MaxBoxAccV2", "Top1Loc"),
-    "fidelity_metrics": ("AverageDrop", "AverageGain", "EvidencePrecision", "IncreaseInConfidence", "Top1Cls"),
-    "pixel_metrics": ("PxAP",),
-    "probing_metrics": ("Deletion", "EnergyPointingGame", "Insertion", "PointingGame"),
+    "classes.box_metrics": ("GTKnownLoc", "MaxBoxAcc", "MaxBoxAccV2", "Top1Loc"),
+    "classes.fidelity_metrics": ("AverageDrop", "AverageGain", "EvidencePrecision", "IncreaseInConfidence", "Top1Cls"),
+    "classes.pixel_metrics": ("PxAP",),
+    "classes.probing_metrics": ("Deletion", "EnergyPointingGame", "Insertion", "PointingGame"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

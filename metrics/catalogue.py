@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import per_image
-from .registry import MetricSpec, register_metric
+from . import builtin as per_image
+from .spec import MetricSpec, register_metric
 
 PERCENT = "%"
 CHOE = "Choe et al., CVPR 2020"

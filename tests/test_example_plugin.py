@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cambench.metrics.functional.maps import min_max, resize_maps
-from cambench.results.load import load_run
+from cambench.results.records.load import load_run
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """

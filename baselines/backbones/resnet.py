@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..base import Backbone, register_backbone
-from ..heads import GapLinear
+from ..contracts import Backbone, register_backbone
+from ..heads.heads import GapLinear
 from .split import SplitNetwork, chain
 from .surgery import IMAGENET_CLASSES, TorchvisionWeights, children, convolution, he_initialise
 

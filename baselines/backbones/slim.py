@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..base import Backbone, register_backbone
-from ..heads import GapLinear, MlpHead
+from ..contracts import Backbone, register_backbone
+from ..heads.heads import GapLinear, MlpHead
 from .split import SplitNetwork, chain
 
 NATIVE_CLASSES = 12

@@ -15,10 +15,10 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from ..base import Backbone
-from ..checkpoints import fill, translate
-from ..heads import FRESH_STD
-from ..weights_io import WeightsError
+from ..contracts import Backbone
+from ..heads.heads import FRESH_STD
+from ..weights.weight_files import WeightsError
+from .checkpoints import fill, translate
 
 IMAGENET_CLASSES = 1000
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..base import BACKBONES, Backbone, BackboneSpec, Head
-from ..heads import ModuleHead, gap_linear_of
-from ..in_place import ADVICE, overwritten
-from .timm_layout import calls, close, last_layer, unsupported
+from ..contracts import BACKBONES, Backbone, BackboneSpec, Head
+from ..heads.heads import ModuleHead, gap_linear_of
+from ..probes.in_place import ADVICE, overwritten
+from .timm.layout import calls, close, last_layer, unsupported
 
 Part = nn.Module | Callable[[Tensor], Tensor]
 PROBE_SIZE = 224

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ._levels import LevelIoUs, check_levels, join_boxes, run
-from ._maps_cpu import to_levels
+from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
+from .kernels.maps_cpu import to_levels
 from .maps import min_max, resize_maps
 from .pool import BoxPool
 

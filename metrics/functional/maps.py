@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._maps_cpu import ranges, rescale
-from ._resize import bicubic, on_host
+from .kernels.maps_cpu import ranges, rescale
+from .kernels.resize import bicubic, on_host
 
 OK, CONSTANT, NOT_FINITE = 0, 1, 2
 """Flags of ``min_max``: contrast, no contrast, NaN or infinity."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._histogram import BAD_MASK, BAD_SCORE, count_pixels
+from .kernels.histogram import BAD_MASK, BAD_SCORE, count_pixels
 
 GRIDS = {"arange1000": 1000, "linspace1001": 1001}
 """Number of thresholds of each grid; the histogram has two bins more: from 1 to 2 and from 2 to 3."""

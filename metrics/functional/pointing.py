@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ._levels import join_boxes
 from .fidelity import evidence_precision
+from .kernels.levels import join_boxes
 
 
 def box_regions(gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], size: int, device: torch.device) -> Tensor:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ._engine import warm_up
-from ._levels import LevelIoUs, check_levels, join_boxes, run
-from .transfer import HostCopies
+from .host_copies import HostCopies
+from .kernels.engine import warm_up
+from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
 
 NICENESS = 10
 """Steps by which a box thread's scheduling priority is lower than its process's."""

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ._levels import check_levels
+from .kernels.levels import check_levels
 
 EIGHT = np.ones((3, 3), dtype=bool)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cambench.baselines.base import Backbone, Branch, Head
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.heads import GapLinear, MlpHead
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.contracts import Backbone, Branch, Head
+from cambench.baselines.heads.heads import GapLinear, MlpHead
 
 
 class GivenFeatures(Backbone):

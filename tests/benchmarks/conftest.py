@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.bench.allocator import keep_freed_memory
+from cambench.bench.host.allocator import keep_freed_memory
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cambench.baselines.base import BACKBONES, CAMS, Backbone
-from cambench.baselines.cams import _masking
-from cambench.baselines.evidence import Evidence
-from cambench.bench.allocator import keep_freed_memory
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.rescoring import masking as _masking
+from cambench.baselines.contracts import BACKBONES, CAMS, Backbone
+from cambench.bench.host.allocator import keep_freed_memory
 
 RISE = sys.modules[CAMS.get("rise").fn.__module__]
 BATCH, MASKS = 4, 104

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from cambench.protocol import PAPER
-from cambench.results.curves import HitReader
-from cambench.results.per_image import PIXELS, SINGLE, V2, PerImage
-from cambench.results.resample import Plan, resampled_scores
+from cambench.results.scores.curves import HitReader
+from cambench.results.scores.per_image import PIXELS, SINGLE, V2, PerImage
+from cambench.results.statistics.resample import Plan, resampled_scores
 
 COLUMNS = (
     *("correct", "degenerate", "boxed", "located", "top1"),

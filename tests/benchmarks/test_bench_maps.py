@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cambench.baselines.base import BACKBONES, CAMS, HEADS, Backbone
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.identities import canonical, supports
-from cambench.baselines.maps import score_map
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.identities import canonical, supports
+from cambench.baselines.cams.score_map import score_map
+from cambench.baselines.contracts import BACKBONES, CAMS, HEADS, Backbone
 from cambench.protocol import PAPER
 
 NETWORKS = ("slim_vgg", "slim_vgg_gap", "slim_resnet", "slim_inception")

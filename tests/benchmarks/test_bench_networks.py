@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cambench.baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.identities import supports
-from cambench.baselines.maps import score_map
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.score_map import score_map
+from cambench.baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
 from cambench.protocol import PAPER
 
 METHODS = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam")

@@ -14,13 +14,13 @@ from collections.abc import Callable
 
 import torch
 
-from cambench.baselines.base import Backbone
-from cambench.baselines.open import open_backbone
-from cambench.bench.feature_cache import PASS_BATCH
-from cambench.bench.recipe import HeadRecipe
-from cambench.bench.recipe_files import load_recipe
-from cambench.bench.training import train_head
-from cambench.datasets.loading import load_batches
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.baselines.contracts import Backbone
+from cambench.bench.training.features import PASS_BATCH
+from cambench.bench.training.head import train_head
+from cambench.bench.training.recipe import HeadRecipe
+from cambench.bench.training.recipe_files import load_recipe
+from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import SampleTable
 

@@ -171,7 +171,7 @@ class ImageNetReplica:
 
     def devkit(self) -> None:
         """All 1,000 classes with ids in another order than the wnids, and 50,000 ground-truth lines."""
-        from cambench.datasets.imagenet_classes import imagenet_wnids
+        from cambench.datasets.formats.wnids import imagenet_wnids
 
         fields = ["ILSVRC2012_ID", "WNID", "num_children"]
         rows = np.zeros(1001, dtype=[(f, object) for f in fields])

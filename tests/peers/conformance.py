@@ -24,10 +24,10 @@ from peer_fidelity import FidelityRow, fidelity_rows
 from peer_methods import METHODS, PeerMethod, our_maps
 from torch import Tensor
 
-from cambench.baselines.base import CAMS, Backbone
-from cambench.baselines.identities import supports
-from cambench.baselines.open import open_backbone
-from cambench.datasets.loading import load_batches
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.baselines.cams.identities import supports
+from cambench.baselines.contracts import CAMS, Backbone
+from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 
 NETWORKS = ("slim_vgg", "slim_resnet")

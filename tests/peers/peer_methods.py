@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cambench.baselines.base import CAMS, HEADS, Backbone
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.maps import score_map
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.score_map import score_map
+from cambench.baselines.contracts import CAMS, HEADS, Backbone
 from cambench.protocol import PAPER
 
 Maps = Callable[[Backbone, Tensor, Sequence[int]], Tensor]

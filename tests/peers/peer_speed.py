@@ -22,10 +22,10 @@ import torch
 from peer_methods import grad_cam_package, torch_cam_package
 from torch import Tensor
 
-from cambench.baselines.base import BACKBONES, CAMS, HEADS, Backbone, Branch
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.identities import supports
-from cambench.baselines.maps import score_map
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.score_map import score_map
+from cambench.baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
 from cambench.protocol import PAPER
 
 METHODS = {

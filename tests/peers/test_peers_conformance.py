@@ -13,12 +13,12 @@ from peer_fidelity import fidelity_rows, torch_cam_scores
 from peer_methods import METHODS, captum_input
 
 from cambench import run
-from cambench.baselines.base import CAMS
-from cambench.baselines.evidence import Evidence
-from cambench.baselines.open import open_backbone
-from cambench.datasets.loading import load_batches
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.contracts import CAMS
+from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
-from cambench.results.scores import score_run
+from cambench.results.scores.shown import score_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cambench.protocol import PAPER
-from cambench.results.manifest import (
+from cambench.results.records.manifest import (
     BackboneRecord,
     BranchRecord,
     CamRecord,
@@ -13,7 +13,7 @@ from cambench.results.manifest import (
     HeadRecord,
     RunManifest,
 )
-from cambench.results.store import RunStore
+from cambench.results.records.store import RunStore
 
 BINS = 1002
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cambench import register_cam
-from cambench.baselines.evidence import Evidence
+from cambench.baselines.cams.evidence import Evidence
 
 
 @register_cam("posgradcam", title="Positive Grad-CAM", source="an example; Grad-CAM (Selvaraju et al.) of relu(G)")

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cambench.metrics.registry import MapBatch, MetricSpec
+from cambench.metrics.spec import MapBatch, MetricSpec
 
 
 def map_area(batch: MapBatch) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cambench.bench.run import run
+from cambench.bench.engine.run import run
 
 
 @pytest.mark.gpu

@@ -15,19 +15,19 @@ from simulated_device import SIM, VALUE_READERS, WAITS, Simulated
 from torch import nn
 from typer.testing import CliRunner
 
+from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.split import SplitNetwork, chain
-from cambench.baselines.base import CAMS
-from cambench.baselines.heads import GapLinear, MlpHead
-from cambench.baselines.open import open_backbone
-from cambench.bench.cli import app
-from cambench.bench.measures import choose_measures
-from cambench.bench.onepass import OnePass
-from cambench.bench.recipe import BackboneRecipe, HeadRecipe
-from cambench.bench.recipe_files import load_recipe
-from cambench.bench.run import run
-from cambench.bench.stages import StageClock
-from cambench.bench.training_steps import CachedInputSteps, head_steps
-from cambench.bench.triples import Triple
+from cambench.baselines.contracts import CAMS
+from cambench.baselines.heads.heads import GapLinear, MlpHead
+from cambench.bench.cli.app import app
+from cambench.bench.engine.clock import StageClock
+from cambench.bench.engine.measures import choose_measures
+from cambench.bench.engine.onepass import OnePass
+from cambench.bench.engine.run import run
+from cambench.bench.engine.triples import Triple
+from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.wide_layer import CachedInputSteps, head_steps
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 

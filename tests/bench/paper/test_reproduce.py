@@ -7,19 +7,19 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from cambench.baselines.base import BACKBONES
-from cambench.baselines.open import head_digest, open_backbone
-from cambench.baselines.weights_io import WeightsError
-from cambench.bench import reproduce as doing
-from cambench.bench.cli_paper import reproduce as command
-from cambench.bench.errors import UsageError
-from cambench.bench.reproduce import describe, reproduce
-from cambench.bench.reproduce_plan import make_plan
-from cambench.bench.training_checkpoint import save_network
+from cambench.baselines.backbones.opening import head_digest, open_backbone
+from cambench.baselines.contracts import BACKBONES
+from cambench.baselines.weights.weight_files import WeightsError
+from cambench.bench.cli.paper import reproduce as command
+from cambench.bench.host.errors import UsageError
+from cambench.bench.paper import reproduce as doing
+from cambench.bench.paper.reproduce import describe, reproduce
+from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.training.checkpoint import save_network
 from cambench.datasets.schema import DatasetError
 from cambench.registry import UnknownNameError
-from cambench.results.load import load_run
-from cambench.results.paper_tables import published_table
+from cambench.results.paper.published import published_table
+from cambench.results.records.load import load_run
 
 
 def test_dry_plan_names_every_missing_piece_and_writes_nothing(request_of):

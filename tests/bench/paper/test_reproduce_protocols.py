@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cambench.bench.reproduce import reproduce
-from cambench.bench.reproduce_plan import make_plan
+from cambench.bench.paper.reproduce import reproduce
+from cambench.bench.paper.table_plan import make_plan
 from cambench.protocol import PROTOCOLS
-from cambench.results.load import load_run
+from cambench.results.records.load import load_run
 
 BOTH = ("paper", "beyond-softmax-code")
 

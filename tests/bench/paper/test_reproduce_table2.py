@@ -5,17 +5,17 @@ import json
 import pandas as pd
 import pytest
 
-from cambench.bench import reproduce as doing
-from cambench.bench import reproduce_plan
-from cambench.bench import run as running
-from cambench.bench.recipe import BackboneRecipe
-from cambench.bench.recipe_files import load_recipe
-from cambench.bench.reproduce import describe, reproduce
-from cambench.bench.reproduce_estimate import NetworkCost
-from cambench.bench.reproduce_plan import make_plan
-from cambench.bench.reproduce_request import Reproduction
-from cambench.bench.training_loop import BackboneTrainer
-from cambench.results.paper_tables import published_table
+from cambench.bench.engine import run as running
+from cambench.bench.paper import reproduce as doing
+from cambench.bench.paper import table_plan as reproduce_plan
+from cambench.bench.paper.estimate import NetworkCost
+from cambench.bench.paper.reproduce import describe, reproduce
+from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.paper.table_request import Reproduction
+from cambench.bench.training.loop import BackboneTrainer
+from cambench.bench.training.recipe import BackboneRecipe
+from cambench.bench.training.recipe_files import load_recipe
+from cambench.results.paper.published import published_table
 
 
 class Cut:

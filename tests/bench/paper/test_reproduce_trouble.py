@@ -3,21 +3,21 @@
 import pytest
 import torch
 
+from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.surgery import TorchvisionWeights
-from cambench.baselines.base import BACKBONES
-from cambench.baselines.open import open_backbone
-from cambench.baselines.weights_io import WeightsError, save_state
-from cambench.bench import reproduce as doing
-from cambench.bench import reproduce_plan
-from cambench.bench.errors import UsageError
-from cambench.bench.feature_cache import feature_source
-from cambench.bench.memory import BatchMemoryError
-from cambench.bench.recipe import HeadRecipe
-from cambench.bench.recipe_files import load_recipe
-from cambench.bench.reproduce import reproduce
-from cambench.bench.reproduce_estimate import NetworkCost, measure
-from cambench.bench.reproduce_plan import make_plan
-from cambench.bench.training_checkpoint import load_training
+from cambench.baselines.contracts import BACKBONES
+from cambench.baselines.weights.weight_files import WeightsError, save_state
+from cambench.bench.host.errors import UsageError
+from cambench.bench.host.memory import BatchMemoryError
+from cambench.bench.paper import reproduce as doing
+from cambench.bench.paper import table_plan as reproduce_plan
+from cambench.bench.paper.estimate import NetworkCost, measure
+from cambench.bench.paper.reproduce import reproduce
+from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.training.checkpoint import load_training
+from cambench.bench.training.features import feature_source
+from cambench.bench.training.recipe import HeadRecipe
+from cambench.bench.training.recipe_files import load_recipe
 from cambench.datasets.open import open_table
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from cambench.baselines.open import open_backbone
-from cambench.bench.errors import RunError, UsageError
-from cambench.bench.training import TrainingDivergedError
-from cambench.bench.training_backbone import open_for_training, train_backbone
-from cambench.bench.training_checkpoint import load_training
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.bench.host.errors import RunError, UsageError
+from cambench.bench.training.backbone import open_for_training, train_backbone
+from cambench.bench.training.checkpoint import load_training
+from cambench.bench.training.head import TrainingDivergedError
 
 
 class InterruptionError(Exception):

@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 
-from cambench.baselines.base import BACKBONES, register_backbone
-from cambench.baselines.open import open_backbone
-from cambench.bench import cli
-from cambench.bench.training import load_head
-from cambench.bench.training_checkpoint import read_provenance
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.baselines.contracts import BACKBONES, register_backbone
+from cambench.bench.cli import app as cli
+from cambench.bench.training.checkpoint import read_provenance
+from cambench.bench.training.head import load_head
 from cambench.datasets.schema import DATASETS, DatasetSpec
 
 
@@ -180,7 +180,7 @@ def test_more_wrong_use(world, cambench, line, message):
 
 
 def test_weights_of_another_data_set_start_a_network_aloud_and_are_refused_elsewhere(world, cambench, network):
-    from cambench.baselines.weights_io import save_state
+    from cambench.baselines.weights.weight_files import save_state
 
     save_state(world / "seven.safetensors", network(classes=7).state_dict(), {})
     code, _, err = cambench(f"train head {COMMON} --recipe head.yaml --weights seven.safetensors --out h.safetensors")

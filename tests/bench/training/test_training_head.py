@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from cambench.baselines.base import Head
-from cambench.baselines.weights_io import WeightsError
-from cambench.bench.errors import RunError, UsageError
-from cambench.bench.feature_cache import pooling_is_exact
-from cambench.bench.training import TrainingDivergedError, load_head, save_head, top1, train_head
-from cambench.bench.training_checkpoint import save_tensors
-from cambench.bench.training_optim import epoch_order
-from cambench.datasets.loading import load_batches
+from cambench.baselines.contracts import Head
+from cambench.baselines.weights.weight_files import WeightsError
+from cambench.bench.host.errors import RunError, UsageError
+from cambench.bench.training.checkpoint import save_tensors
+from cambench.bench.training.features import pooling_is_exact
+from cambench.bench.training.head import TrainingDivergedError, load_head, save_head, top1, train_head
+from cambench.bench.training.optim import epoch_order
+from cambench.datasets.batches.loading import load_batches
 
 
 def states(module):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from cambench.baselines.base import Backbone
-from cambench.baselines.heads import GapLinear
-from cambench.bench.errors import UsageError
-from cambench.bench.training_backbone import train_backbone
-from cambench.bench.training_parts import Parts, RunningStatistics
-from cambench.bench.training_ranks import Ranks, joined_ranks
+from cambench.baselines.contracts import Backbone
+from cambench.baselines.heads.heads import GapLinear
+from cambench.bench.host.errors import UsageError
+from cambench.bench.training.backbone import train_backbone
+from cambench.bench.training.microbatches import Parts, RunningStatistics
+from cambench.bench.training.processes import Ranks, joined_ranks
 
 
 class PlainNet(Backbone):

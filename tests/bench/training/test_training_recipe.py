@@ -2,11 +2,11 @@ import pytest
 import torch
 import yaml
 
-from cambench.bench.errors import UsageError
-from cambench.bench.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
-from cambench.bench.recipe_files import auto_recipe, load_recipe, recipe_names
-from cambench.bench.training_augment import augment_batch, draw
-from cambench.bench.training_optim import build_optimiser, epoch_order, mix, rate_factor, set_rate
+from cambench.bench.host.errors import UsageError
+from cambench.bench.training.augment import augment_batch, draw
+from cambench.bench.training.optim import build_optimiser, epoch_order, mix, rate_factor, set_rate
+from cambench.bench.training.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
+from cambench.bench.training.recipe_files import auto_recipe, load_recipe, recipe_names
 
 
 @pytest.mark.parametrize(("model", "kind"), [(HeadRecipe, "head"), (BackboneRecipe, "backbone")])

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from cambench.baselines.base import BACKBONES
-from cambench.bench.errors import UsageError
-from cambench.bench.recipe import BackboneRecipe, HeadRecipe
-from cambench.bench.recipe_files import backbone_recipe_name, load_recipe
-from cambench.bench.training_loop import _groups
+from cambench.baselines.contracts import BACKBONES
+from cambench.bench.host.errors import UsageError
+from cambench.bench.training.loop import _groups
+from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipe_files import backbone_recipe_name, load_recipe
 
 DATASETS = {"cub": "cub", "cars": "stanford_cars", "imagenet": "imagenet", "openimages": "openimages30k"}
 NETWORKS = ("vgg16", "vgg16_gap", "resnet50", "inception_v3", "inception_v3_gap")

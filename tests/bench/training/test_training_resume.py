@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cambench.bench.errors import UsageError
-from cambench.bench.training import train_head
+from cambench.bench.host.errors import UsageError
+from cambench.bench.training.head import train_head
 
 
 class CutError(Exception):

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cambench.baselines.heads import GapLinear, MlpHead
-from cambench.bench import training_steps
-from cambench.bench.recipe import HeadRecipe, Optimiser
-from cambench.bench.training import TrainingDivergedError, train_head
-from cambench.bench.training_steps import CachedInputSteps, HeadSteps, head_steps
+from cambench.baselines.heads.heads import GapLinear, MlpHead
+from cambench.bench.training import wide_layer as training_steps
+from cambench.bench.training.head import TrainingDivergedError, train_head
+from cambench.bench.training.recipe import HeadRecipe, Optimiser
+from cambench.bench.training.wide_layer import CachedInputSteps, HeadSteps, head_steps
 
 IMAGES = 20
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}

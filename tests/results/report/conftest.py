@@ -11,9 +11,9 @@ import torch
 from cambench.metrics.functional.boxes import level_ious, quantize
 from cambench.metrics.functional.localisation import pack_hits
 from cambench.metrics.functional.maps import min_max, resize_maps
-from cambench.results.load import load_run
-from cambench.results.report import Picture, write_report
-from cambench.results.store import RunStore
+from cambench.results.records.load import load_run
+from cambench.results.records.store import RunStore
+from cambench.results.report.page import Picture, write_report
 
 HOSTILE = '"><script>window.hacked = 1</script><img src=x onerror="window.hacked=1">'
 SIZE = 224

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cambench.results.bootstrap import bootstrap_run
-from cambench.results.ranks import ranks, victories
-from cambench.results.scores import score_run
+from cambench.results.scores.shown import score_run
+from cambench.results.statistics.bootstrap import bootstrap_run
+from cambench.results.statistics.ranks import ranks, victories
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys

@@ -12,7 +12,7 @@ from cambench.metrics.functional.maps import min_max, resize_maps
 
 @pytest.fixture(scope="module")
 def rules():
-    return (files("cambench.results") / "assets" / "report" / "maps.js").read_text(encoding="utf-8")
+    return (files("cambench.results.report") / "assets" / "report" / "maps.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (14, 14), (5, 9), (56, 56), (224, 224)])

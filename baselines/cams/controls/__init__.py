@@ -1,0 +1,1 @@
+"""Controls, which look at nothing but the image's id."""

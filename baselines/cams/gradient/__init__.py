@@ -1,0 +1,1 @@
+"""Methods that read features and the head's gradient."""

@@ -1,0 +1,12 @@
+"""Grad-CAM."""
+
+from torch import Tensor
+
+from ...contracts import register_cam
+from ..evidence import Evidence
+
+
+@register_cam("gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017", gap_linear_equal="cam")
+def grad_cam(e: Evidence) -> Tensor:
+    """w_i = mean over the map of G_i; (B,N,1,1)."""
+    return e.gradients.mean((-2, -1), keepdim=True)

@@ -1,0 +1,19 @@
+"""Layer-CAM."""
+
+from torch import Tensor
+
+from ...contracts import register_cam
+from ..evidence import Evidence
+
+
+@register_cam(
+    "layercam",
+    title="Layer-CAM",
+    source="Jiang et al., TIP 2021",
+    gap_linear_clamped="cam",
+    nonnegative_weights=True,
+    nonnegative_always=True,
+)
+def layer_cam(e: Evidence) -> Tensor:
+    """w_i = relu(G_i), elementwise; (B,N,P,Q)."""
+    return e.gradients.relu()

@@ -1,0 +1,21 @@
+"""XGrad-CAM."""
+
+from torch import Tensor
+
+from ...contracts import register_cam
+from ..evidence import Evidence
+
+EPS = 1e-7
+
+
+@register_cam(
+    "xgradcam",
+    title="XGrad-CAM",
+    source="Fu et al., BMVC 2020",
+    gap_linear_equal="cam",
+    gap_linear_nonnegative=True,
+)
+def x_grad_cam(e: Evidence) -> Tensor:
+    """w_i = Σ(G_i·F_i) / (ΣF_i + ε), ε = 1e-7; (B,N,1,1)."""
+    total = e.features.sum((-2, -1), keepdim=True)
+    return (e.gradients * e.features).sum((-2, -1), keepdim=True) / (total + EPS)

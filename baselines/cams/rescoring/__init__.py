@@ -1,0 +1,1 @@
+"""Methods that score masked images or features again."""

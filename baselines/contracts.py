@@ -1,0 +1,336 @@
+"""Contracts of the baselines room: heads, backbones, CAM methods, and their registries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import Registry, RegistryError
+
+if TYPE_CHECKING:
+    from .cams.evidence import Evidence
+
+Branch = Literal["softmax", "sigmoid", "semantic"]
+"""``semantic``: the token-semantic head of TS-CAM, trained and read as a softmax."""
+Need = Literal[
+    "features",
+    "gradients",
+    "head_gradients",
+    "class_weights",
+    "rescoring",
+    "images",
+    "layers",
+    "input_gradients",
+    "attention",
+]
+_KNOWN_COST: frozenset[Need] = frozenset({"features", "gradients", "class_weights"})
+"""Needs that the shared pass covers, so that a method's cost follows from them."""
+Returns = Literal["weights", "map", "mask"]
+HeadKind = Literal["gap_linear", "mlp", "other"]
+
+
+class Head(nn.Module, ABC):
+    """Everything after the target feature map: features (B,N,P,Q) -> logits (B,C)."""
+
+    kind: HeadKind = "other"
+    num_classes: int
+    classifiers: tuple[str, ...] = ()
+    """Names of the last layers (usually one) inside the head, whose first dimension is C; empty where unknown."""
+    context_rows: int = 0
+    """Leading rows of the features that are no part of the map (``context.py``); 0 unless the head reads tokens."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B,C), float, of features (B,N,P,Q)."""
+
+    @abstractmethod
+    def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> Head:
+        """The same architecture with new parameters: linear weights N(0, 0.01), biases 0 (SEMANTICS: paper's code)."""
+
+    def class_weights(self, target: Tensor) -> Tensor | None:
+        """Rows (B,N) of the linear layer for classes ``target`` (B,), or None unless the head is GAP + linear."""
+        del target
+        return None
+
+    def class_maps(self, features: Tensor, target: Tensor) -> Tensor | None:
+        """Maps (B,P,Q) whose average is the logit of classes ``target`` (B,); None unless the head makes such maps."""
+        del features, target
+        return None
+
+    def condense(self, features: Tensor) -> Tensor:
+        """What of the features decides the logits while only the classifiers are trained; ``forward`` takes it as well.
+
+        The features themselves, unless the head begins with a frozen part.
+        """
+        return features
+
+    def first_linear(self) -> tuple[nn.Linear, nn.Module] | None:
+        """The linear layer that reads the flattened, condensed features, and all that follows it, where it is so.
+
+        With both, ``head(f) == rest(linear(head.condense(f).flatten(1)))``; None for every other head.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How a branch's evidence is read: which parameters, which activation, and whether weights are clamped at zero."""
+
+    name: str
+    branch: Branch
+    clamp: bool
+    title: str
+    source: str
+    named: bool = False
+    """A glob over heads leaves it out, except with the methods that run under no other."""
+
+    @property
+    def activation(self) -> Branch:
+        """Activation that turns the branch's logits into scores."""
+        return "sigmoid" if self.branch == "sigmoid" else "softmax"
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen feature extractor with its classification branches.
+
+    ``heads["softmax"]`` decides the class; ``heads["sigmoid"]``, where present, is its clone trained with Eq. 12.
+    Images given to ``features`` are normalised with ``normalise`` (the network's own mean and std).
+
+    Attributes:
+        num_classes: Classes of both branches.
+        head_kind: ``gap_linear``, ``mlp`` or ``other``.
+        nonnegative: The target features are the output of a ReLU-like activation (F >= 0).
+        feature_layer: Name of the target layer, for records.
+        needs_training: The softmax head has fresh parameters.
+        weights_source: Where the parameters come from, in words.
+        class_names: Names of the classes, where the network brings them.
+        prefix_tokens: Tokens before the patch tokens in ``attention`` (class, distillation, registers).
+        class_token: The first of them decides the class.
+        stages: Names of layers whose outputs (B,N,h,w) are the feature maps of several resolutions, fine to coarse;
+            empty where they follow from the body (``stages.py``).
+    """
+
+    name: str = ""
+    needs_training: bool = False
+    weights_source: str = "untrained"
+    num_classes: int
+    head_kind: HeadKind = "other"
+    nonnegative: bool = False
+    feature_layer: str = ""
+    class_names: tuple[str, ...] = ()
+    prefix_tokens: int = 0
+    class_token: bool = False
+    stages: tuple[str, ...] = ()
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Iterable[float], std: Iterable[float]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict()
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R), behind the head's context rows if it has any."""
+
+    def lacks(self, part: Literal["attention", "semantic"]) -> str | None:
+        """Why the network has no attention matrices, or can take no token-semantic head; None where it can."""
+        del part
+        return "it has no global attention over patch tokens"
+
+    def attention(self, images: Tensor) -> Tensor:
+        """Attention (L,B,T,T) of every layer, mean of its heads, queries in rows; TypeError where ``lacks`` says why.
+
+        T counts ``prefix_tokens`` and P·Q patches.
+        """
+        del images
+        raise TypeError(f"{self.name} has no attention to read: {self.lacks('attention')}")
+
+    def fresh_head(
+        self, branch: Branch, generator: torch.Generator | None = None, num_classes: int | None = None
+    ) -> Head:
+        """An untrained head for a branch: a clone of the softmax head's architecture, unless the branch has its own.
+
+        Raises:
+            TypeError: The network can have no such branch; the message gives the reason.
+        """
+        if branch == "semantic":
+            raise TypeError(f"{self.name} can take no token-semantic head: {self.lacks('semantic')}")
+        return self.head("softmax").fresh(generator, num_classes)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Normalised images (x − mean) / std of pixels (B,3,R,R) in [0, 1]; the fidelity scores rely on this form."""
+        return (pixels - self.mean).div_(self.std)
+
+    def head(self, branch: Branch = "softmax") -> Head:
+        """The branch's head; raises KeyError where the branch was not trained or loaded."""
+        found = self.heads[branch]
+        assert isinstance(found, Head)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Softmax-branch logits (B,C) of normalised images."""
+        logits: Tensor = self.head("softmax")(self.features(images))
+        return logits
+
+    def freeze(self) -> Backbone:
+        """Evaluation mode, no parameter requires a gradient. Returns itself."""
+        self.eval()
+        return self.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A registered backbone: ``build(num_classes)`` makes the network; ``weights`` says where its own ones come from.
+
+    ``num_classes=None`` asks for the network's native classes.
+    """
+
+    name: str
+    build: Callable[[int | None], Backbone]
+    title: str
+    source: str
+    native_classes: int | None = None
+    weights: str = ""
+    """File in ``baselines/weights`` shipped for it, or empty."""
+    pretrained: Callable[[Backbone], str] | None = None
+    """Fills a native network with weights that another package carries; returns where they come from, in words."""
+
+
+@dataclass(frozen=True)
+class CamMethod:
+    """A CAM method: a function over ``Evidence`` and what it needs and returns.
+
+    ``returns``: ``weights`` (B,N,1,1) or (B,N,P,Q), to be clamped, multiplied with the features and summed;
+    ``map`` (B,h,w), a finished signed map (attention, input attributions), still subject to the protocol's sign rule;
+    ``mask`` (B,h,w) in [0, 1], a finished map that is only resized, never min-max normalised (controls).
+    """
+
+    name: str
+    fn: Callable[[Evidence], Tensor]
+    title: str
+    source: str
+    needs: frozenset[Need] = frozenset({"features", "gradients"})
+    returns: Returns = "weights"
+    headless: bool = False
+    """The map depends on no head (controls, Eigen-CAM): listed once, under the head ``softmax``."""
+    gap_linear_equal: str | None = None
+    """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
+    gap_linear_clamped: str | None = None
+    """On a GAP + linear head the map equals this method's with the clamp on, after min-max."""
+    gap_linear_nonnegative: bool = False
+    """The identity above holds where F >= 0 only."""
+    nonnegative_weights: bool = False
+    """The weights are never negative (where F >= 0), so the clamp changes nothing."""
+    nonnegative_always: bool = False
+    """The weights are never negative, whatever the sign of F."""
+    sigmoid_piecewise_equal: str | None = None
+    """On the sigmoid branch of a piecewise linear head (GAP + linear, MLP) the map equals this method's."""
+    gap_linear_unclamped: bool = False
+    """On a GAP + linear head with F >= 0 the weights are never negative, so the clamp changes nothing."""
+    clamped_equal: str | None = None
+    """With the clamp on, the map equals this method's with the clamp on, under any head."""
+    cost: str = ""
+    """Forwards and backwards of one map alone (``1 + N forwards``, see ``cost.py``); ``declared_cost`` is asked."""
+    expensive: bool = False
+    """Needs forwards of the network, or one of the head for each channel, beyond the shared pass.
+
+    Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
+    """
+    heads: tuple[str, ...] = ()
+    """Heads that the method runs under, where it does not run under every one."""
+    requires: str = ""
+    """Package that it needs, which the extra of that name installs; refused before the run where absent."""
+    refuses: Callable[[Backbone], str | None] | None = field(default=None, hash=False, compare=False)
+    """Why the method cannot run on a network (None: it can), asked before the run."""
+    nearest: tuple[str, ...] = ()
+    """Methods to name in its place where it is refused, the nearest first."""
+    extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def declared_cost(self) -> str:
+        """``cost``, or what ``needs`` says of it: the image's forward, the head's backward; empty where they do not."""
+        if self.cost or not self.needs <= _KNOWN_COST:
+            return self.cost
+        if not self.needs:
+            return "0 forwards"
+        return "1 forward + 1 head backward" if "gradients" in self.needs else "1 forward"
+
+    @property
+    def control(self) -> bool:
+        """The map looks at nothing but the image's id (random, center, uniform)."""
+        return self.headless and self.returns == "mask"
+
+
+def _check_cam(name: str, method: CamMethod) -> None:
+    if not callable(method.fn):
+        raise RegistryError(f"CAM method {name!r} is not callable: register a function of one Evidence")
+
+
+CAMS: Registry[CamMethod] = Registry("CAM method", "cambench.cams", ("cambench.baselines.cams",), _check_cam)
+HEADS: Registry[HeadSpec] = Registry("head", "cambench.heads", ("cambench.baselines.heads.heads",))
+BACKBONES: Registry[BackboneSpec] = Registry("backbone", "cambench.backbones", ("cambench.baselines.backbones",))
+
+
+def register_cam(
+    name: str,
+    *,
+    title: str | None = None,
+    source: str = "",
+    needs: Iterable[Need] = ("features", "gradients"),
+    returns: Returns = "weights",
+    **facts: Any,
+) -> Callable[[Callable[[Evidence], Tensor]], Callable[[Evidence], Tensor]]:
+    """Decorator: register a function ``Evidence -> Tensor`` as the CAM method ``name``.
+
+    Args:
+        name: Name in triples.
+        title: Name in tables (default: ``name``).
+        source: Paper and equation; the first line of the docstring where empty.
+        needs: What the function reads beyond the target class.
+        returns: ``weights``, ``map`` or ``mask`` (see ``CamMethod``).
+        **facts: Further fields of ``CamMethod`` (known identities, cost).
+
+    Raises:
+        RegistryError: The name is taken by another module, or the function is not callable.
+    """
+
+    def decorate(fn: Callable[[Evidence], Tensor]) -> Callable[[Evidence], Tensor]:
+        doc = (fn.__doc__ or "").strip().splitlines()
+        method = CamMethod(
+            name, fn, title or name, source or (doc[0] if doc else ""), frozenset(needs), returns, **facts
+        )
+        CAMS.add(name, method, origin=fn.__module__)
+        return fn
+
+    return decorate
+
+
+def register_head(spec: HeadSpec) -> HeadSpec:
+    """Register a head under ``spec.name``; RegistryError if the name is taken."""
+    return HEADS.add(spec.name, spec)
+
+
+def register_backbone(
+    name: str,
+    *,
+    title: str | None = None,
+    source: str = "",
+    native_classes: int | None = None,
+    weights: str = "",
+    pretrained: Callable[[Backbone], str] | None = None,
+) -> Callable[[Callable[[int | None], Backbone]], Callable[[int | None], Backbone]]:
+    """Decorator: register ``build(num_classes) -> Backbone`` under ``name``; RegistryError if the name is taken."""
+
+    def decorate(build: Callable[[int | None], Backbone]) -> Callable[[int | None], Backbone]:
+        spec = BackboneSpec(name, build, title or name, source, native_classes, weights, pretrained)
+        BACKBONES.add(name, spec, origin=build.__module__)
+        return build
+
+    return decorate

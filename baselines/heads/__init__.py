@@ -1,0 +1,1 @@
+"""Heads: everything after the target feature map."""

@@ -1,0 +1,140 @@
+"""Weights in files: plain tensors only, atomic writes, messages that name the keys that do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ...atomic import atomic_path
+
+State = dict[str, Tensor]
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
+_SHOWN = 6
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be read, are not plain tensors, or do not fit the network."""
+
+
+def load_state(path: str | Path) -> State:
+    """Tensors by name of a ``.safetensors`` file or a ``torch.save`` file, on the CPU.
+
+    ``torch.save`` files are read with ``weights_only=True``: nothing in the file is executed. A wrapping
+    ``{"state_dict": …}`` is opened and ``module.`` prefixes of data-parallel training are dropped.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds anything but tensors by name.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise WeightsError(f"weights {file}: no such file")
+    if file.suffix == ".safetensors":
+        try:
+            return _without_prefix(load_file(file), "module.")
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"weights {file}: not a safetensors file ({error})") from error
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"weights {file}: not plain weights. Loading this file would run code of its author, so it is refused; "
+            "save the tensors alone (safetensors, or torch.save of a state_dict)"
+        ) from error
+    except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
+        raise WeightsError(f"weights {file}: damaged, or not written by torch.save ({error})") from error
+    return _without_prefix(_plain(loaded, file), "module.")
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """Metadata strings of a ``.safetensors`` file; empty where it has none or is of another kind."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {path}: not a safetensors file ({error})") from error
+
+
+def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata as safetensors: a temporary file beside ``path``, flushed, then renamed over it."""
+    target = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with atomic_path(target) as temporary:
+        save_file(tensors, temporary, dict(metadata))
+        # safetensors may write with the owner's rights alone; a weights file is for everyone who may read the folder.
+        temporary.chmod(0o644)
+
+
+def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load ``state`` into ``module``: every key, no more, each of its shape. Values are cast to the module's dtypes.
+
+    BatchNorm's ``num_batches_tracked`` may be absent, as evaluation does not use it.
+
+    Raises:
+        WeightsError: Names the missing, unexpected and mis-shaped keys.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in own]
+    shaped = [
+        f"{k} {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    problems = [
+        f"{title}: {_some(names)}"
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"weights {source} do not fit {_title(module)}. " + "; ".join(problems))
+    module.load_state_dict(dict(state), strict=False)
+
+
+def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, dtypes, shapes and bytes of a network's parameters and persistent buffers."""
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        if name.endswith("num_batches_tracked"):
+            continue
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _plain(loaded: object, file: Path) -> State:
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise WeightsError(f"weights {file}: not plain weights, holds a {type(loaded).__name__}; expected a state_dict")
+    strange = [str(k) for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    if strange:
+        raise WeightsError(f"weights {file}: not plain weights; these entries are no tensors: {_some(strange)}")
+    return dict(loaded)
+
+
+def _without_prefix(state: State, prefix: str) -> State:
+    if state and all(k.startswith(prefix) for k in state):
+        return {k.removeprefix(prefix): v for k, v in state.items()}
+    return state
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" … and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+def _title(module: nn.Module) -> str:
+    return str(getattr(module, "name", "") or type(module).__name__)

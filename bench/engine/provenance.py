@@ -1,0 +1,121 @@
+"""What a run is, for its manifest: data, protocol, methods, options, versions, devices."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from ... import __version__
+from ...baselines.contracts import CAMS, HEADS
+from ...datasets.schema import DATASETS, SampleTable
+from ...metrics.spec import MetricSpec
+from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
+from .config import RunConfig
+from .measures import foreign_code, measure_record, measures_key
+from .plan import BackbonePlan
+
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
+
+
+def run_manifest(
+    config: RunConfig,
+    table: SampleTable,
+    plans: Mapping[str, BackbonePlan],
+    *,
+    device: torch.device,
+    measures: Sequence[MetricSpec],
+    head_recipe: str,
+    world_size: int,
+) -> RunManifest:
+    """The manifest of a run that is about to start.
+
+    Args:
+        config: The request. table: Samples of the split. plans: Backbone -> triples and distinct maps.
+        device: Where the run computes. measures: Further metrics. head_recipe: Recipe of the heads that are trained.
+        world_size: Processes of the run.
+    """
+    protocol = config.protocol_object
+    triples = [t for plan in plans.values() for t in plan.triples]
+    return RunManifest(
+        code_version=__version__,
+        protocol=protocol,
+        dataset=DatasetRecord(
+            name=table.name,
+            title=DATASETS.get(config.dataset).title,
+            split=table.split,
+            fingerprint=table.fingerprint,
+            rows=len(table),
+            num_classes=table.num_classes,
+            class_names=list(table.class_names),
+            has_boxes=table.has_boxes,
+            has_masks=table.has_masks,
+            has_evidence=table.has_evidence,
+            notes=[" ".join(note.split()) for note in table.notes],
+        ),
+        shard_size=config.shard_size,
+        options={
+            "dtype": config.dtype,
+            "channels_last": config.channels_last,
+            "device": device.type,
+            "batch_size": config.batch_size,
+            "seed": config.seed,
+            "metrics": measures_key(measures),
+            "head_recipe": head_recipe,
+        },
+        triples=[str(t) for t in triples],
+        aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},
+        identities={str(t): why for plan in plans.values() for t, why in plan.identities.items()},
+        skipped={str(t): why for plan in plans.values() for t, why in plan.skipped.items()},
+        cams={name: _cam_record(name) for name in dict.fromkeys(t.cam for t in triples)},
+        heads={name: _head_record(name) for name in dict.fromkeys(t.head for t in triples)},
+        metrics={spec.name: measure_record(spec) for spec in measures},
+        seeds={"heads": config.seed},
+        devices=[device_name(device)],
+        versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
+        settings={
+            "workers": config.workers,
+            "box_threads": config.box_threads,
+            "world_size": world_size,
+            "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
+        },
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _cam_record(name: str) -> CamRecord:
+    method = CAMS.get(name)
+    return CamRecord(
+        title=method.title,
+        source=method.source,
+        cost=method.declared_cost,
+        control=method.control,
+        finished=method.returns == "mask",
+        code_sha256=foreign_code(method.fn),
+    )
+
+
+def _head_record(name: str) -> HeadRecord:
+    head = HEADS.get(name)
+    return HeadRecord(title=head.title, branch=head.branch, clamp=head.clamp)
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device for records: the accelerator's, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def library_versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed versions of distributions; those that are not installed are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,100 @@
+"""Triples ``backbone/cam/head``: parsing, patterns, and what a backbone supports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+from ...baselines.contracts import BACKBONES, CAMS, HEADS
+from ...registry import expand_braces
+from ..host.errors import UsageError
+
+_PATTERN = re.compile(r"[*?\[{]")
+
+
+class Triple(NamedTuple):
+    """A (backbone, CAM method, head) by name."""
+
+    backbone: str
+    cam: str
+    head: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class Wanted(NamedTuple):
+    """A triple and whether the user named it in full (then it must be possible) or a pattern found it."""
+
+    triple: Triple
+    explicit: bool
+
+
+def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
+    """Triples that patterns such as ``resnet50/*/{softmax,sigmoid}`` select, in order, without repeats.
+
+    Methods that depend on no head (controls) are listed once, under the head ``softmax``. A glob over methods
+    leaves out expensive ones; name those. A glob over heads leaves out those that are meant to be named.
+
+    Raises:
+        UsageError: A pattern does not have three parts, or selects nothing.
+        UnknownNameError: A part matches no name; the message lists the nearest ones.
+    """
+    found: dict[Triple, bool] = {}
+    for pattern in patterns:
+        explicit = not _PATTERN.search(pattern)
+        for plain in _alternatives(pattern):
+            for triple in _matches(plain):
+                # A glob must not start thousands of forwards an image by accident.
+                if CAMS.get(triple.cam).expensive and _PATTERN.search(plain.rsplit("/", 2)[1]):
+                    continue
+                if CAMS.get(triple.cam).headless and triple.head != "softmax":
+                    if not explicit:
+                        continue
+                    right = triple._replace(head="softmax")
+                    raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
+                if not _heads_fit(triple, plain, explicit):
+                    continue
+                found[triple] = found.get(triple, False) or explicit
+    if not found:
+        raise UsageError(f"no triple matches {' '.join(patterns) or '(nothing)'}")
+    return [Wanted(t, e) for t, e in found.items()]
+
+
+def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
+    """Whether the method runs under the head; a glob over heads takes named heads only with methods of their own."""
+    own = CAMS.get(triple.cam).heads
+    if own and triple.head not in own:
+        if explicit:
+            right = triple._replace(head=own[0])
+            where = ", on a transformer" if "attention" in CAMS.get(triple.cam).needs else ""
+            raise UsageError(
+                f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}{where}; write {right}"
+            )
+        return False
+    return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(plain.rsplit("/", 1)[1]))
+
+
+def _matches(plain: str) -> Iterator[Triple]:
+    # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
+    parts = plain.rsplit("/", 2)
+    if len(parts) != 3 or not all(parts):
+        raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
+    for names in product(_backbones(parts[0]), CAMS.match(parts[1]), HEADS.match(parts[2])):
+        yield Triple(*names)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    try:
+        return expand_braces(pattern)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _backbones(pattern: str) -> list[str]:
+    # A timm name is open-ended: it is not listed in the registry, so only its own library can match it.
+    if pattern.startswith("timm:"):
+        return [pattern]
+    return BACKBONES.match(pattern)

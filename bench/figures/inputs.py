@@ -1,0 +1,161 @@
+"""What the figures of maps start from: chosen images of a data set, and networks with every branch they read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...baselines.backbones.opening import features_digest
+from ...baselines.contracts import Backbone, Branch
+from ...datasets.batches.loading import load_batches
+from ...datasets.open import open_table
+from ...datasets.schema import Batch, SampleTable
+from ...results.records.run_folder import read_manifest
+from ..engine.config import RunConfig, pick_device
+from ..engine.prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network, safe_name
+from ..host.errors import RunError, UsageError
+from ..training.head import load_head
+
+
+@dataclass(frozen=True)
+class FigureRequest:
+    """Which images of which data, and where the trained branches of the networks come from."""
+
+    dataset: str
+    root: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    split: str = "test"
+    image: tuple[str, ...] = ()
+    """Ids of the images (or the ends of ids, where they are unique); empty: ``count`` images drawn by ``seed``."""
+    count: int = 4
+    seed: int = 0
+    run: Path | None = None
+    """Run folder whose trained heads are used; without it, branches that are missing are trained and not kept."""
+    weights: dict[str, Path] = field(default_factory=dict)
+    head_weights: dict[str, Path] = field(default_factory=dict)
+    softmax_weights: dict[str, Path] = field(default_factory=dict)
+    head_recipe: str = "auto"
+    protocol: str = "paper"
+    device: str = "auto"
+    workers: int = 2
+
+    def config(self, triples: Sequence[str], out: Path) -> RunConfig:
+        """The same request as the configuration of a run into ``out``."""
+        return RunConfig.create(
+            dataset=self.dataset,
+            root=self.root,
+            split=self.split,
+            options=self.options,
+            triples=tuple(triples),
+            protocol=self.protocol,
+            out=out,
+            device=self.device,
+            weights=self.weights,
+            head_weights=self.head_weights,
+            softmax_weights=self.softmax_weights,
+            head_recipe=self.head_recipe,
+        )
+
+    @property
+    def where(self) -> torch.device:
+        """The device that the request names."""
+        return torch.device(pick_device(self.device))
+
+    def table(self) -> SampleTable:
+        """The split; raises as ``open_table``."""
+        return open_table(self.dataset, self.root, self.split, **self.options)
+
+
+def chosen_batch(request: FigureRequest, table: SampleTable, size: int) -> Batch:
+    """The chosen images, decoded at R×R, without masks; images that cannot be read are left out.
+
+    Raises:
+        UsageError: An id that no image, or more than one, ends with.
+        RunError: None of the images can be read.
+    """
+    rows = [_row(table, i) for i in request.image] if request.image else _drawn(table, request.count, request.seed)
+    batch = next(load_batches(table, rows, size, max(len(rows), 1), request.workers, masks=False), None)
+    if batch is None or not len(batch):
+        why = f": {batch.failures[0].reason}" if batch is not None and batch.failures else ""
+        raise RunError(f"{table.name} {table.split}: none of the chosen images can be read{why}")
+    return batch
+
+
+def ready_networks(
+    request: FigureRequest,
+    names: Sequence[str],
+    table: SampleTable,
+    branches_of: Callable[[str, Backbone], Collection[Branch]],
+) -> Iterator[tuple[str, Backbone]]:
+    """Frozen networks on their device with every branch that is read, one after the other.
+
+    The branches are those of the network's weights, of a file or of a run, or trained now, as in a run; all that is
+    given is read before the first one is trained.
+
+    Args:
+        request: Data, files, device. names: The networks. table: The split.
+        branches_of: What is read of a network, beside the softmax branch, which decides the class; a network of which
+            nothing is read is left out.
+
+    Raises:
+        UsageError: The run has no such branch, or another network's. Also as ``open_network`` and ``HeadKeeper``.
+    """
+    only_one = len(names) == 1
+    with tempfile.TemporaryDirectory(prefix="cambench-") as folder:
+        config = request.config(["*/*/*"], Path(folder))
+        keeper = HeadKeeper(config, table, request.where, only_one)
+        networks = {name: open_network(name, table, config, only_one) for name in names}
+        read = {name: found for name in names if (found := branches_of(name, networks[name]))}
+        branches = {name: ["softmax", *(b for b in HEAD_BRANCHES if b in found)] for name, found in read.items()}
+        for name in read:
+            given = keeper.take(name, networks[name], branches[name])
+            if request.run is not None:
+                take_heads(request.run, name, networks[name], [b for b in branches[name] if b not in given])
+            check_labels(networks[name], table, name)
+        for name in read:
+            network = networks.pop(name).to(request.where)
+            keeper.ensure(name, network, branches[name])
+            yield name, network.to(request.where).freeze()
+
+
+def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
+    """Put the heads that a run trained onto the network."""
+    manifest = read_manifest(run)
+    record = manifest.backbones.get(name)
+    if record is None:
+        raise UsageError(f"run {run}: has no {name}; it has {', '.join(manifest.backbones) or 'no network'}")
+    if record.weights_sha256 != features_digest(network):
+        raise UsageError(
+            f"run {run}: its {name} has other weights ({record.weights_source}); give the same weights file"
+        )
+    for branch in branches:
+        file = run / "heads" / f"{safe_name(name)}.{branch}.safetensors"
+        if file.is_file():
+            load_head(file, network, branch)
+        elif branch not in network.heads or (branch == "softmax" and network.needs_training):
+            raise UsageError(
+                f"run {run}: has no {branch} branch of {name}, which it did not need; give a run of a {branch} head"
+            )
+
+
+def _row(table: SampleTable, wanted: str) -> int:
+    ids = table.rows["image_id"][:]
+    exact = [row for row, i in enumerate(ids) if i == wanted]
+    found = exact or [row for row, i in enumerate(ids) if i.endswith(wanted) or Path(i).stem == wanted]
+    if len(found) != 1:
+        what = f"{len(found)} images end so: {', '.join(ids[r] for r in found[:3])} …" if found else "no such image"
+        raise UsageError(f"--image {wanted!r}: {what} in {table.name} {table.split} (ids such as {ids[0]!r})")
+    return found[0]
+
+
+def _drawn(table: SampleTable, count: int, seed: int) -> list[int]:
+    if not len(table):
+        raise RunError(f"{table.name} {table.split} has no images")
+    order = np.random.default_rng(seed).permutation(len(table))
+    return sorted(order[:count].tolist())

@@ -1,0 +1,154 @@
+"""``cambench figure maps``: Figure 3 of the paper for any data set and any triples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...baselines.cams.evidence import Evidence
+from ...baselines.cams.score_map import score_map
+from ...baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
+from ...datasets.schema import Batch, SampleTable
+from ...metrics.functional.boxes import level_ious, quantize
+from ...metrics.functional.single_box import threshold_boxes
+from ...protocol import PROTOCOLS, Protocol
+from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
+from ...results.figures.overlay import overlay, save_figure, targets_of
+from ...results.tables.escape import visible
+from ..engine.onepass import locate
+from ..engine.plan import BackbonePlan, plan_backbone
+from ..engine.prepare import check_names
+from ..engine.triples import Triple, expand_patterns
+from ..host.errors import UsageError
+from .inputs import FigureRequest, chosen_batch, ready_networks
+
+DPI = 150
+Column = tuple[str, str]
+"""CAM method and head, by name."""
+
+
+def draw_maps(
+    request: FigureRequest, patterns: Sequence[str], output: Path, *, tau: float | None = None, dpi: int = DPI
+) -> list[Path]:
+    """Draw the maps of every triple on the chosen images; returns the files written (``targets_of``).
+
+    Args:
+        request: Data, images, heads, protocol. patterns: Triples, as in a run. output: PNG, PDF, or both.
+        tau: Threshold of the predicted box; None for the protocol's ``loc_tau``. dpi: Pixels an inch of a PNG.
+
+    Raises:
+        UsageError: A file format that cannot be written, an impossible triple. Otherwise as ``ready_networks``,
+            ``expand_patterns`` and ``chosen_batch``.
+    """
+    try:
+        targets = targets_of(output)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    protocol, wanted, table = PROTOCOLS.get(request.protocol), expand_patterns(patterns), request.table()
+    threshold = protocol.loc_tau if tau is None else tau
+    names = list(dict.fromkeys(w.triple.backbone for w in wanted))
+    check_names(request.config(["*/*/*"], Path()), names)
+    batch = chosen_batch(request, table, protocol.size)
+    columns = _columns([w.triple for w in wanted])
+    rows: list[MapRow] = []
+    plans: dict[str, BackbonePlan] = {}
+
+    def branches(name: str, network: Backbone) -> set[Branch]:
+        plans[name] = plan_backbone(name, wanted, network, protocol)
+        return plans[name].branches
+
+    for name, network in ready_networks(request, names, table, branches):
+        group = (BACKBONES.get(name).title if name in BACKBONES else name) if len(names) > 1 else ""
+        rows += _rows(network, plans[name], batch, table, protocol, columns, group, threshold)
+    if not rows:
+        raise UsageError(f"no triple of {' '.join(patterns)} is possible on its network")
+    heads = [MapColumn(CAMS.get(cam).title, _head_title(cam, head)) for cam, head in columns]
+    note = f"{table.name} {table.split}, protocol {protocol.name}, τ = {threshold:g}"
+    return save_figure(map_figure(heads, rows, note), targets, dpi)
+
+
+def _columns(triples: Sequence[Triple]) -> list[Column]:
+    """Methods in the order in which they were asked for, the heads of each in the order of the registry."""
+    order = {head: k for k, head in enumerate(HEADS)}
+    cams = list(dict.fromkeys(t.cam for t in triples))
+    return sorted({(t.cam, t.head) for t in triples}, key=lambda c: (cams.index(c[0]), order[c[1]]))
+
+
+def _head_title(cam: str, head: str) -> str:
+    return "" if CAMS.get(cam).headless else HEADS.get(head).title
+
+
+def _rows(
+    network: Backbone,
+    plan: BackbonePlan,
+    batch: Batch,
+    table: SampleTable,
+    protocol: Protocol,
+    columns: Sequence[Column],
+    group: str,
+    tau: float,
+) -> list[MapRow]:
+    device = network.mean.device
+    with torch.no_grad():
+        images = network.normalise(batch.images.to(device).float() / 255)
+        features = network.features(images).float()
+        predicted = network.head("softmax")(features).argmax(1)
+    target = predicted if protocol.target == "predicted" else batch.labels.to(device)
+    found = {triple: _norm(network, triple, features, images, target, batch, protocol) for triple in plan.maps}
+    pictures = [image.permute(1, 2, 0).numpy() for image in batch.images]
+    tiles: dict[Triple, list[MapTile]] = {t: _tiles(norm, batch, pictures, tau) for t, norm in found.items()}
+    rows = []
+    for i, image in enumerate(pictures):
+        row: list[MapTile | None] = []
+        for cam, head in columns:
+            triple = Triple(plan.name, cam, head)
+            row.append(tiles[plan.aliases.get(triple, triple)][i] if triple in plan.triples else None)
+        caption = _caption(batch.image_ids[i], int(batch.labels[i]), int(predicted[i]), table)
+        rows.append(MapRow(group, caption, image, batch.gt_boxes[i].tolist(), row))
+    return rows
+
+
+def _norm(
+    network: Backbone,
+    triple: Triple,
+    features: Tensor,
+    images: Tensor,
+    target: Tensor,
+    batch: Batch,
+    protocol: Protocol,
+) -> Tensor:
+    """Normalised maps (B,R,R) float64 on the CPU, as boxes are read from in a run."""
+    method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
+    evidence = Evidence(features, network.head(head.branch), target, batch.image_ids, images, network)
+    low = score_map(method, evidence, head, protocol)
+    with torch.no_grad():
+        _, norm, _ = locate(low, protocol.rule_for(triple.cam), protocol.size, finished=method.returns == "mask")
+    return norm.cpu()
+
+
+def _tiles(norm: Tensor, batch: Batch, pictures: Sequence[np.ndarray], tau: float) -> list[MapTile]:
+    levels = quantize(norm)
+    boxes = threshold_boxes(levels, tau).tolist()
+    curves = level_ious(levels, batch.gt_boxes, batch.image_ids)
+    at = (tau * curves.peak.double()).long()
+    ious = curves.single.gather(1, at[:, None])[:, 0].tolist()
+    return [
+        MapTile(
+            overlay(picture, norm[i].numpy()),
+            [boxes[i]] if any(boxes[i]) else [],
+            f"IoU {ious[i]:.2f}" if len(batch.gt_boxes[i]) else "",
+        )
+        for i, picture in enumerate(pictures)
+    ]
+
+
+def _caption(image_id: str, label: int, predicted: int, table: SampleTable) -> str:
+    def name(k: int) -> str:
+        return visible(table.class_names[k]) if k < len(table.class_names) else f"class {k}"
+
+    said = "" if predicted == label else f", predicted {name(predicted)}"
+    return f"{visible(image_id.rsplit('/', 1)[-1])}: {name(label)}{said}"

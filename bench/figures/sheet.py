@@ -1,0 +1,60 @@
+"""``cambench figure contact-sheet``: pictures of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...datasets.batches.loading import load_batches
+from ...datasets.open import open_table
+from ...datasets.schema import SampleTable
+from ...results.figures.contact_sheet import Column, Tile, contact_sheet
+from ...results.figures.overlay import save_figure, targets_of
+from ..host.errors import RunError, UsageError
+
+COLUMNS = 12
+"""Classes of a contact sheet; a data set with more shows its first ones."""
+SIZE, DPI = 224, 130
+
+
+def draw_contact_sheet(
+    output: Path, *, dataset: str, root: Path | None, options: Mapping[str, Any], split: str, rows: int
+) -> list[Path]:
+    """Write the contact sheet of a split to the files that ``output`` names (``targets_of``); returns them.
+
+    Raises:
+        UsageError: A file format that cannot be written. RunError: No image of the split can be read.
+    """
+    try:
+        targets = targets_of(output)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    columns = sheet_columns(open_table(dataset, root, split, **options), rows)
+    return save_figure(contact_sheet(columns, outlined=1), targets, DPI)
+
+
+def sheet_columns(table: SampleTable, samples: int) -> list[Column]:
+    """One column a class, ``samples`` readable images each, as the networks see them (squashed to 224×224).
+
+    Raises:
+        RunError: None of the chosen images can be read.
+    """
+    chosen: dict[int, list[int]] = {}
+    for row, label in enumerate(table.rows["label"][:]):
+        if label in chosen or len(chosen) < COLUMNS:
+            picked = chosen.setdefault(label, [])
+            if len(picked) < samples:
+                picked.append(row)
+    tiles: dict[int, list[Tile]] = {label: [] for label in sorted(chosen)}
+    wanted = [row for label in sorted(chosen) for row in chosen[label]]
+    for batch in load_batches(table, wanted, SIZE, 16, 2):
+        for i, label in enumerate(batch.labels.tolist()):
+            evidence = batch.evidence[i].numpy() if batch.evidence is not None else None
+            tiles[label].append(Tile(batch.images[i].permute(1, 2, 0).numpy(), batch.gt_boxes[i].tolist(), evidence))
+    families = table.facts.get("families", {})
+    names = table.class_names
+    columns = [Column(names[k], found, families.get(names[k], "")) for k, found in tiles.items() if found]
+    if not columns:
+        raise RunError(f"{table.name} {table.split}: none of the chosen images can be read")
+    return columns

@@ -1,0 +1,1 @@
+"""What people call from Python: results, explanations, comparisons."""

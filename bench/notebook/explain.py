@@ -1,0 +1,304 @@
+"""``cambench.explain``: the maps of a run for any pictures, without a data set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from ...baselines.backbones.opening import open_backbone
+from ...baselines.cams.evidence import Evidence
+from ...baselines.cams.identities import supports
+from ...baselines.cams.score_map import score_map
+from ...baselines.contracts import CAMS, HEADS, Backbone, Branch, CamMethod, HeadSpec
+from ...protocol import PROTOCOLS, Protocol
+from ...results.records.manifest import RunManifest
+from ...results.records.run_folder import read_manifest
+from ..engine.config import pick_device
+from ..engine.prepare import torch_determinism
+from ..engine.triples import Triple
+from ..figures.inputs import take_heads
+from ..host.errors import UsageError
+from ..training.checkpoint import load_head
+from .explanation import Explanation, Explanations, scores_of
+from .pictures import Images, Pictures, read_pictures
+
+Target = int | str | Sequence[int | str] | Tensor | None
+
+
+@overload
+def explain(
+    model: str | nn.Module,
+    images: Images,
+    cam: str = "gradcam",
+    head: str = "sigmoid",
+    *,
+    target: Target = None,
+    protocol: str | Protocol = "paper",
+    tau: float | None = None,
+    run: str | Path | None = None,
+    weights: str | Path | None = None,
+    head_weights: str | Path | None = None,
+    pretrained: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+    image_ids: Sequence[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: str | nn.Module,
+    images: Images,
+    cam: list[str] | tuple[str, ...],
+    head: str = "sigmoid",
+    *,
+    target: Target = None,
+    protocol: str | Protocol = "paper",
+    tau: float | None = None,
+    run: str | Path | None = None,
+    weights: str | Path | None = None,
+    head_weights: str | Path | None = None,
+    pretrained: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+    image_ids: Sequence[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+) -> Explanations: ...
+
+
+def explain(
+    model: str | nn.Module,
+    images: Images,
+    cam: str | list[str] | tuple[str, ...] = "gradcam",
+    head: str = "sigmoid",
+    *,
+    target: Target = None,
+    protocol: str | Protocol = "paper",
+    tau: float | None = None,
+    run: str | Path | None = None,
+    weights: str | Path | None = None,
+    head_weights: str | Path | None = None,
+    pretrained: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+    image_ids: Sequence[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+) -> Explanation | Explanations:
+    """Maps of one CAM method, or of several, on pictures: the same numbers as a run's, from one forward a batch.
+
+    The class is the softmax branch's. The map is that of the head's branch: the heads ``sigmoid`` and
+    ``sigmoid_signed`` need the trained branch, from ``head_weights``, from a ``run``, or in ``weights``.
+
+    Args:
+        model: Name of a backbone (``slim_resnet``, ``timm:resnet18``, one that ``cambench.wrap`` registered), a
+            backbone that ``cambench.wrap`` returned, or a plain network of timm or torchvision.
+        images: A path, PIL image, array (H,W,3) or tensor (3,H,W) of uint8 or of fractions in [0, 1], a batch of
+            arrays (B,H,W,3) or tensors (B,3,H,W), or a list of these. They are squashed to the protocol's R×R.
+        cam: CAM method, or a list of methods.
+        head: ``softmax``, ``softmax_clamped``, ``sigmoid``, ``sigmoid_signed``. Methods that read no head ignore it.
+        target: Class whose evidence is drawn, by index or name, one for all images or one each. None: the predicted
+            class, where the protocol draws that.
+        protocol: Name, or a ``Protocol``.
+        tau: Threshold of the boxes; the protocol's ``loc_tau`` where None.
+        run: Folder of a run that trained the heads of this backbone; its class names are used.
+        weights: File of the network's weights, instead of its own.
+        head_weights: File of the head's branch, as ``cambench train head`` writes it.
+        pretrained: Load the weights that the backbone's library or package ships.
+        mean: Of a plain network's input, for each channel, in [0, 1]; what timm says, else ImageNet's, where None.
+        std: As ``mean``.
+        class_names: By class; those of the network or the run where empty.
+        image_ids: One id an image; random methods draw their seeds from them. Paths, or ``image 0`` …, where None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images a forward.
+
+    Returns:
+        An ``Explanation``; for a list of methods ``Explanations``, a mapping by method name.
+
+    Raises:
+        UsageError: Images, target or head that cannot be used; a method that the network cannot support.
+        UnknownNameError: A name that nothing has; the message lists the nearest ones.
+        UnsupportedNetworkError: A plain network that cannot be split; the message says what to do.
+        WeightsError: Weights that are missing or do not fit.
+    """
+    rules = PROTOCOLS.get(protocol) if isinstance(protocol, str) else protocol
+    methods = [CAMS.get(name) for name in ([cam] if isinstance(cam, str) else cam)]
+    spec = HEADS.get(head)
+    if not methods:
+        raise UsageError("cam: an empty list; name at least one method")
+    if batch_size < 1:
+        raise UsageError(f"batch_size {batch_size}: expected at least 1")
+    if tau is not None and not 0 <= tau <= 1:
+        raise UsageError(f"tau {tau}: expected a fraction between 0 and 1")
+    pictures = read_pictures(images, rules.size, image_ids)
+    manifest = None if run is None else read_manifest(Path(run))
+    if isinstance(model, str):
+        network = _named(model, manifest, weights, pretrained)
+        name = model
+    else:
+        network = _given(model, weights, mean, std, class_names)
+        name = network.name or type(model).__name__
+    branch: Branch = "softmax" if all(m.headless for m in methods) else spec.branch
+    _complete(network, name, branch, run, head_weights, pretrained)
+    for method in methods:
+        _check(method, network, spec)
+    names = tuple(class_names) or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
+    found = _Pass(network.freeze(), rules, methods, spec, branch, torch.device(pick_device(device)))
+    with torch_determinism():
+        chosen = _targets(target, names, network.num_classes, len(pictures.image_ids), rules)
+        columns = found.run(pictures, chosen, batch_size)
+    explanations = [
+        Explanation(
+            triple=Triple(name, m.name, "softmax" if m.headless else head),
+            protocol=rules,
+            tau=rules.loc_tau if tau is None else tau,
+            image_ids=pictures.image_ids,
+            images=pictures.pixels,
+            sizes=pictures.sizes,
+            low_res=columns[f"map {m.name}"],
+            **{key: columns[key] for key in ("predicted", "probability", "target", "score")},
+            class_names=names,
+        )
+        for m in methods
+    ]
+    return explanations[0] if isinstance(cam, str) else Explanations(explanations)
+
+
+class _Pass:
+    """The maps of several methods under one head, a batch at a time; as ``OnePass`` makes them."""
+
+    def __init__(
+        self,
+        network: Backbone,
+        protocol: Protocol,
+        methods: Sequence[CamMethod],
+        head: HeadSpec,
+        branch: Branch,
+        device: torch.device,
+    ) -> None:
+        self.network, self.device = network.to(device), device
+        self.protocol, self.methods, self.head, self.branch = protocol, methods, head, branch
+
+    def run(self, pictures: Pictures, target: Tensor | None, batch_size: int) -> dict[str, Tensor]:
+        """Columns over all pictures, on the CPU."""
+        pieces = [
+            self._batch(
+                pictures.pixels[start : start + batch_size],
+                pictures.image_ids[start : start + batch_size],
+                None if target is None else target[start : start + batch_size],
+            )
+            for start in range(0, len(pictures.pixels), batch_size)
+        ]
+        return {name: torch.cat([piece[name] for piece in pieces]).cpu() for name in pieces[0]}
+
+    @torch.no_grad()
+    def _batch(self, pixels: Tensor, image_ids: Sequence[str], given: Tensor | None) -> dict[str, Tensor]:
+        network = self.network
+        images = network.normalise(pixels.to(self.device).float() / 255)
+        features = network.features(images).float()
+        probability, predicted = scores_of(network.head("softmax")(features), "softmax").max(1)
+        target = predicted if given is None else given.to(self.device)
+        head = network.head(self.branch)
+        scores = scores_of(head(features), "sigmoid" if self.branch == "sigmoid" else "softmax")
+        evidence = Evidence(features, head, target, image_ids, images, network)
+        maps = {f"map {m.name}": score_map(m, evidence, self.head, self.protocol).float() for m in self.methods}
+        score = scores.gather(1, target[:, None])[:, 0]
+        return {"predicted": predicted, "probability": probability, "target": target, "score": score, **maps}
+
+
+def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, pretrained: bool) -> Backbone:
+    file = None if weights is None else Path(weights)
+    network = open_backbone(name, weights=file, pretrained=pretrained)
+    record = manifest.backbones.get(name) if manifest else None
+    if record is not None and record.num_classes != network.num_classes:
+        # The run gave it a softmax head for other classes, which its folder holds.
+        return open_backbone(name, num_classes=record.num_classes, weights=file, pretrained=pretrained, new_head=True)
+    return network
+
+
+def _given(
+    model: nn.Module,
+    weights: str | Path | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    class_names: Sequence[str],
+) -> Backbone:
+    from ...baselines.backbones.plain import backbone_of
+
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")
+    if weights is not None:
+        raise UsageError("weights: the network is given with its own; load them into it, or give it by name")
+    network = backbone_of(model, mean=mean, std=std, class_names=class_names)
+    # The caller's own backbone stays as it is: branches are added, and it may move to another device.
+    return copy.deepcopy(network) if network is model else network
+
+
+def _complete(
+    network: Backbone,
+    name: str,
+    branch: Branch,
+    run: str | Path | None,
+    head_weights: str | Path | None,
+    pretrained: bool,
+) -> None:
+    """Put the branches in place that are read; UsageError where one is nowhere, with what to do."""
+    others: list[Branch] = [] if branch == "softmax" or head_weights is not None else [branch]
+    if run is not None:
+        take_heads(Path(run), name, network, ["softmax", *others])
+    if head_weights is not None:
+        load_head(Path(head_weights), network, branch)
+    if network.needs_training and pretrained:
+        raise UsageError(
+            f"{name} has no trained classifier; give weights=FILE, or run=FOLDER of a run that trained its softmax head"
+        )
+    if branch not in network.heads:
+        raise UsageError(
+            f"{name} has no {branch} branch: it is trained for a data set. Give head_weights=FILE (`cambench train "
+            f"head --backbone {name} --dataset NAME --out FILE`) or run=FOLDER of a `cambench run` that trained it; "
+            "or ask for head='softmax'"
+        )
+
+
+def _check(method: CamMethod, network: Backbone, head: HeadSpec) -> None:
+    if method.heads and head.name not in method.heads:
+        raise UsageError(f"{method.name} runs under the head {' or '.join(method.heads)}, not under {head.name}")
+    reason = supports(method, network, None if method.headless else head)
+    if reason is not None:
+        raise UsageError(reason)
+
+
+def _targets(target: Target, names: Sequence[str], classes: int, count: int, protocol: Protocol) -> Tensor | None:
+    if target is None:
+        if protocol.target == "label":
+            raise UsageError(f"protocol {protocol.name} draws the label's map: give target=, the class of each image")
+        return None
+    given = target.tolist() if isinstance(target, Tensor) else target
+    listed = [given] * count if isinstance(given, int | str) else list(given)
+    if len(listed) != count:
+        raise UsageError(f"target: {len(listed)} classes for {count} images")
+    return torch.tensor([_class(one, names, classes) for one in listed])
+
+
+def _class(one: int | str, names: Sequence[str], classes: int) -> int:
+    if isinstance(one, str):
+        if one not in names:
+            known = (
+                f"; there are {', '.join(names[:5])} …" if names else ": the names of the classes are not known here"
+            )
+            raise UsageError(f"target {one!r}: no such class{known}")
+        return list(names).index(one)
+    if not 0 <= int(one) < classes:
+        raise UsageError(f"target {one}: the network has classes 0 to {classes - 1}")
+    return int(one)

@@ -1,0 +1,271 @@
+"""What ``cambench.explain`` returns: maps as tensors, boxes, and pictures of them for a notebook or a file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from ...baselines.contracts import CAMS, HEADS
+from ...metrics.functional.boxes import quantize
+from ...metrics.functional.single_box import threshold_boxes
+from ...protocol import Protocol
+from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
+from ...results.figures.overlay import OPACITY, overlay, save_figure, targets_of
+from ...results.tables.escape import visible
+from ..engine.onepass import locate
+from ..engine.triples import Triple
+from ..host.errors import UsageError
+
+DPI = 150
+DRAWN = 12
+"""Images of a picture in a notebook; a file has all."""
+
+
+class _Picture:
+    """Display of rows of maps: notebook, window, file."""
+
+    def figure(self, limit: int | None = None) -> Figure:
+        """Input and map with box, a row an image (the first ``limit``), as a matplotlib figure."""
+        raise NotImplementedError
+
+    def picture(self, limit: int | None = None, dpi: int = DPI) -> Image.Image:
+        """``figure`` as a picture of ``dpi`` pixels an inch."""
+        return Image.open(io.BytesIO(self._png(limit, dpi))).convert("RGB")
+
+    def save(self, path: str | Path, dpi: int = DPI) -> list[Path]:
+        """Write ``figure`` with all images as PNG or PDF (both where ``path`` has no ending); returns the files.
+
+        Raises:
+            UsageError: Another ending.
+        """
+        try:
+            targets = targets_of(Path(path))
+        except ValueError as error:
+            raise UsageError(str(error).replace("--out ", "")) from None
+        return save_figure(self.figure(), targets, dpi)
+
+    def show(self) -> None:
+        """Show ``figure`` in the notebook, else in the system's picture viewer."""
+        # A notebook has imported it; elsewhere it is not needed.
+        notebook = sys.modules.get("IPython")
+        if notebook is not None and notebook.get_ipython() is not None:
+            notebook.display.display(self)
+        else:
+            self.picture().show()
+
+    def _repr_png_(self) -> bytes:
+        return self._png(DRAWN, DPI)
+
+    def _png(self, limit: int | None, dpi: int) -> bytes:
+        target = io.BytesIO()
+        self.figure(limit).savefig(target, format="png", dpi=dpi, metadata={"Software": None})
+        return target.getvalue()
+
+    def _image_tag(self, text: str) -> str:
+        data = base64.b64encode(self._repr_png_()).decode("ascii")
+        return f'<img alt="{escape(visible(text))}" src="data:image/png;base64,{data}" style="max-width:100%">'
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation(_Picture):
+    """Maps of one method and head on B images. All tensors are on the CPU.
+
+    Attributes:
+        triple: ``backbone/cam/head``.
+        protocol: The choices that change a number.
+        tau: Threshold τ of the boxes, a fraction of a map's highest level.
+        image_ids: Names of the images.
+        images: uint8 (B,3,R,R), as the network saw them before normalisation.
+        sizes: Width and height (B,2) int64 of the originals.
+        low_res: Score maps (B,h,w) at the feature map's resolution, after the protocol's sign rule: a run's ``map``.
+        predicted: Class (B,) int64 of the softmax branch. probability: Its softmax probability (B,) float64.
+        target: Class (B,) int64 whose evidence is drawn.
+        score: Score (B,) float64 of the target under the head: softmax probability, or sigmoid of the logit.
+        class_names: By class; empty where unknown.
+    """
+
+    triple: Triple
+    protocol: Protocol
+    tau: float
+    image_ids: tuple[str, ...]
+    images: Tensor
+    sizes: Tensor
+    low_res: Tensor
+    predicted: Tensor
+    probability: Tensor
+    target: Tensor
+    score: Tensor
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def maps(self) -> Tensor:
+        """Maps (B,R,R) float64 in [0, 1], resized and min-max normalised; zero where ``degenerate``."""
+        return self._located[0]
+
+    @property
+    def degenerate(self) -> Tensor:
+        """uint8 (B,): 0 the map has contrast, 1 it is constant or empty, 2 it holds NaN or infinity."""
+        return self._located[1]
+
+    def boxes(self, tau: float | None = None) -> Tensor:
+        """Box x0, y0, x1, y1 (B,4) int64, in pixels of the R×R map: the largest contour above a threshold.
+
+        [0, 0, 0, 0] where nothing is above it. ``tau``: as a fraction of the map's highest level; ``self.tau`` where
+        None. ValueError outside [0, 1].
+        """
+        return threshold_boxes(quantize(self.maps), self.tau if tau is None else tau)
+
+    def original_boxes(self, tau: float | None = None) -> Tensor:
+        """``boxes`` in pixels of the original images, (B,4) float64."""
+        return self.boxes(tau).double() * self.sizes.repeat(1, 2) / self.protocol.size
+
+    def overlay(self, opacity: float = OPACITY) -> list[Image.Image]:
+        """The images under the colours of their maps, R×R, one a picture. ``opacity`` of the colours, 0 to 1."""
+        pixels = self.images.permute(0, 2, 3, 1).numpy()
+        return [Image.fromarray(overlay(p, m, opacity)) for p, m in zip(pixels, self.maps.numpy(), strict=True)]
+
+    def class_name(self, label: int) -> str:
+        """Name of a class, ``class 7`` where it has none."""
+        return self.class_names[label] if label < len(self.class_names) else f"class {label}"
+
+    def frame(self) -> pd.DataFrame:
+        """A row an image: id, predicted class and probability, target and score, box, flag of a degenerate map."""
+        boxes = self.boxes().tolist()
+        return pd.DataFrame(
+            {
+                "image_id": list(self.image_ids),
+                "predicted": [self.class_name(k) for k in self.predicted.tolist()],
+                "probability": self.probability.numpy(),
+                "target": [self.class_name(k) for k in self.target.tolist()],
+                "score": self.score.numpy(),
+                "box": [tuple(box) if any(box) else None for box in boxes],
+                "degenerate": self.degenerate.numpy(),
+            }
+        )
+
+    def figure(self, limit: int | None = None) -> Figure:
+        """Input and map with box, a row an image (the first ``limit``), as a matplotlib figure."""
+        return _figure([self], limit)
+
+    @cached_property
+    def _located(self) -> tuple[Tensor, Tensor]:
+        finished = CAMS.get(self.triple.cam).returns == "mask"
+        rule = self.protocol.rule_for(self.triple.cam)
+        _, norm, degenerate = locate(self.low_res, rule, self.protocol.size, finished=finished)
+        return norm, degenerate
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, which: int | slice) -> Explanation:
+        rows = range(len(self))[which]
+        chosen = [rows] if isinstance(rows, int) else list(rows)
+        cut: dict[str, Any] = {
+            f.name: getattr(self, f.name)[chosen] for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, image_ids=tuple(self.image_ids[i] for i in chosen), **cut)
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        height, width = self.low_res.shape[1:]
+        return f"Explanation({self.triple}, {len(self)} images, maps {height}×{width}, protocol {self.protocol.name})"
+
+    def _repr_html_(self) -> str:
+        return f"<div>{self._image_tag(repr(self))}{_table(self[:DRAWN].frame())}{_more(len(self))}</div>"
+
+
+class Explanations(_Picture, Mapping[str, Explanation]):
+    """Explanations of the same images by several methods, by method name; side by side in pictures."""
+
+    def __init__(self, members: Sequence[Explanation]) -> None:
+        self._members = {e.triple.cam: e for e in members}
+
+    def __getitem__(self, cam: str) -> Explanation:
+        return self._members[cam]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def figure(self, limit: int | None = None) -> Figure:
+        """Input, and a column a method, a row an image (the first ``limit``), as a matplotlib figure."""
+        return _figure(list(self.values()), limit)
+
+    def frame(self) -> pd.DataFrame:
+        """The members' rows, with a column ``cam`` in front."""
+        parts = [e.frame() for e in self.values()]
+        for cam, part in zip(self, parts, strict=True):
+            part.insert(0, "cam", cam)
+        return pd.concat(parts, ignore_index=True)
+
+    def __repr__(self) -> str:
+        return f"Explanations({', '.join(map(repr, self.values()))})"
+
+    def _repr_html_(self) -> str:
+        count = len(next(iter(self.values())))
+        table = _table(Explanations([e[:DRAWN] for e in self.values()]).frame())
+        scores = f"<details><summary>Scores and boxes</summary>{table}</details>"
+        return f"<div>{self._image_tag(repr(self))}{scores}{_more(count)}</div>"
+
+
+def _figure(members: Sequence[Explanation], limit: int | None) -> Figure:
+    shown = [e[:limit] for e in members]
+    first = shown[0]
+    columns = [MapColumn(CAMS.get(e.triple.cam).title, _head_title(e)) for e in shown]
+    maps = [e.maps.numpy() for e in shown]
+    boxes = [e.boxes().tolist() for e in shown]
+    rows = []
+    for i, pixels in enumerate(first.images.permute(0, 2, 3, 1).numpy()):
+        tiles = [
+            MapTile(overlay(pixels, maps[k][i]), [boxes[k][i]] if any(boxes[k][i]) else [], f"{float(e.score[i]):.2f}")
+            for k, e in enumerate(shown)
+        ]
+        rows.append(MapRow("", _caption(first, i), pixels, [], tiles))
+    return map_figure(columns, rows, f"{first.triple.backbone}, protocol {first.protocol.name}, τ = {first.tau:g}")
+
+
+def _head_title(explanation: Explanation) -> str:
+    return "" if CAMS.get(explanation.triple.cam).headless else HEADS.get(explanation.triple.head).title
+
+
+def _caption(explanation: Explanation, i: int) -> str:
+    predicted, target = int(explanation.predicted[i]), int(explanation.target[i])
+    said = f"{explanation.class_name(predicted)} ({float(explanation.probability[i]):.2f})"
+    if target != predicted:
+        said += f"; map of {explanation.class_name(target)}"
+    # A dollar sign would start a formula.
+    name = Path(explanation.image_ids[i]).name
+    return visible(f"{name}: {said}").replace("$", r"\$")
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Rows of ``frame()`` as HTML; any name as text."""
+    shown = frame.assign(**{name: frame[name].map(visible) for name in ("image_id", "predicted", "target")})
+    table = shown.to_html(index=False, escape=True, border=0, float_format="{:.3f}".format)
+    return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def _more(count: int) -> str:
+    return f"<p>{count - DRAWN} more images</p>" if count > DRAWN else ""
+
+
+def scores_of(logits: Tensor, activation: str) -> Tensor:
+    """Scores (B,C) float64 of logits: softmax probabilities, or sigmoid scores."""
+    return torch.sigmoid(logits.double()) if activation == "sigmoid" else logits.double().softmax(1)

@@ -1,0 +1,1 @@
+"""The paper again: its tables, its factorial, its distortion figure."""

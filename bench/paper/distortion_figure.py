@@ -1,0 +1,228 @@
+"""``cambench figure distortion``: Figure 1 and section 3.2 of the paper on a real head, drawn and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...atomic import write_text
+from ...baselines.cams.identities import supports
+from ...baselines.contracts import CAMS, HEADS, Backbone, Branch, CamMethod
+from ...datasets.schema import Batch
+from ...protocol import PROTOCOLS, Protocol
+from ...results.figures.overlay import overlay, save_figure, targets_of
+from ...results.figures.shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
+from ...results.tables.escape import visible
+from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
+from ..figures.inputs import FigureRequest, chosen_batch, ready_networks
+from ..host.errors import UsageError
+from .distortion import all_channels, classifier_of, distort, one_channel
+from .sensitivity import EQUATIONS, Curve, Equation, Rate, Sensitivity, measure_sensitivity
+
+DRAWN_HEADS = ("softmax", "softmax_clamped", "sigmoid")
+DPI = 150
+CSV_HEAD = (
+    *("backbone", "cam", "head", "shifted", "equation", "channel", "delta_sigma", "delta_weight"),
+    *("change_percent", "low", "high", "max_probability_change", "max_sigmoid_change", "images"),
+)
+
+
+@dataclass(frozen=True)
+class DistortionRequest:
+    """What ``cambench figure distortion`` is asked for; shifts in σ_W."""
+
+    inputs: FigureRequest
+    backbone: str
+    cam: str = "gradcam"
+    drawn: int = 1
+    """Pictures that are drawn; all chosen images are measured."""
+    channels: int = 32
+    deltas: tuple[float, ...] = (16.0, 32.0, 64.0, 128.0)
+    collapse: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+
+
+def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI) -> tuple[Document, list[Path]]:
+    """Measure, draw and write the figure and its tables; returns the table and the files.
+
+    Writes the pictures that ``output`` names (``targets_of``), and ``.md`` and ``.csv`` beside them.
+
+    Raises:
+        UsageError: Shifts that are not positive; a method or network without what is measured. Otherwise as
+            ``chosen_batch``, ``ready_networks`` and ``measure_sensitivity``.
+    """
+    try:
+        targets = targets_of(output)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not request.deltas or not request.collapse or min(*request.deltas, *request.collapse) <= 0:
+        raise UsageError("shifts must be positive numbers, in standard deviations of the classifier's weights")
+    inputs, method = request.inputs, CAMS.get(request.cam)
+    protocol, table = PROTOCOLS.get(inputs.protocol), inputs.table()
+
+    def branches(name: str, network: Backbone) -> list[Branch]:
+        if (reason := supports(method, network)) is not None:
+            raise UsageError(f"{name}/{request.cam}: {reason}")
+        return ["softmax", "sigmoid"]
+
+    ((_, network),) = ready_networks(inputs, [request.backbone], table, branches)
+    batch = chosen_batch(inputs, table, protocol.size)
+    with torch.no_grad():
+        pixels = batch.images.to(inputs.where).float() / 255
+        features = network.features(network.normalise(pixels)).float()
+    # Shifted heads run in float64; converted once, their parameters are shared by all of them.
+    network.heads.double()
+    labels = batch.labels.to(inputs.where)
+    found = measure_sensitivity(
+        network, features, labels, method, protocol,
+        channels=request.channels, deltas=(0.0, *request.deltas), collapse=(0.0, *request.collapse),
+    )  # fmt: skip
+    blocks = [
+        _block(network, features[i : i + 1], labels[i : i + 1], batch, i, method, protocol, found, equation)
+        for i in range(min(request.drawn, len(batch)))
+        for equation in EQUATIONS
+    ]
+    title = f"{request.backbone}/{request.cam}: shifts of the softmax weights that no probability shows"
+    files = save_figure(shift_figure(title, blocks, _charts(found)), targets, dpi)
+    document = _document(request, found, table.name)
+    base = output.with_suffix("") if output.suffix.lower() in (".png", ".pdf") else output
+    markdown, csv = (base.with_name(base.name + ending) for ending in (".md", ".csv"))
+    write_text(markdown, to_markdown(document))
+    write_text(csv, to_csv(CSV_HEAD, _rows(request, found)))
+    return document, [*files, markdown, csv]
+
+
+def _shifts(found: Sensitivity, equation: Equation, inputs: int) -> tuple[tuple[float, ...], Tensor]:
+    deltas = next(c.deltas for c in found.curves if c.equation == equation)
+    scaled = torch.tensor(deltas, dtype=torch.float64) * found.unit
+    if equation == "Eq. 9":
+        return deltas, one_channel(torch.tensor([found.channel]), scaled, inputs)
+    return deltas, all_channels(scaled, inputs)
+
+
+def _block(
+    network: Backbone,
+    features: Tensor,
+    labels: Tensor,
+    batch: Batch,
+    at: int,
+    method: CamMethod,
+    protocol: Protocol,
+    found: Sensitivity,
+    equation: Equation,
+) -> ShiftBlock:
+    inputs = classifier_of(network.head("softmax")).weight.shape[1]
+    deltas, shifts = _shifts(found, equation, inputs)
+    image = batch.images[at].permute(1, 2, 0).numpy()
+    rows = []
+    for name in DRAWN_HEADS:
+        head = HEADS.get(name)
+        here = distort(network, features, labels, shifts.to(features.device), method, head, protocol)
+        target = here.probabilities[0, 0].argmax()
+        p = here.probabilities[:, 0, target].tolist()
+        change = (100 * (here.maps - here.maps[:1]).abs().mean((1, 2, 3))).tolist()
+        maps = here.maps[:, 0].cpu().numpy()
+        empty = (here.maps.amax((1, 2, 3)) == 0).tolist()
+        captions = [
+            f"p = {value:.4f}\nmoved {moved:.1f} %{', empty' if gone else ''}"
+            for value, moved, gone in zip(p, change, empty, strict=True)
+        ]
+        rows.append(ShiftRow(head.title, [overlay(image, m) for m in maps], captions))
+    if equation == "Eq. 9":
+        title = f"Eq. 9, additive shift: δ is added to the weight of channel {found.channel} in every class"
+    else:
+        title = "Eq. 10, sign collapse: Δ is subtracted from every weight"
+    symbol = "δ = " if equation == "Eq. 9" else "Δ = "
+    heads = [f"{symbol}{d:g} σ" if d else f"{symbol}0" for d in deltas]
+    return ShiftBlock(title, image, _short(batch.image_ids[at]), heads, rows)
+
+
+def _short(image_id: str, longest: int = 20) -> str:
+    """The last part of an id, with its middle left out where it is long."""
+    name = visible(image_id.rsplit("/", 1)[-1])
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _charts(found: Sensitivity) -> list[ShiftChart]:
+    charts = []
+    for equation, axis in zip(EQUATIONS, (f"δ at channel {found.channel} (σ)", "Δ at every channel (σ)"), strict=True):
+        lines = []
+        for curve in (c for c in found.curves if c.equation == equation):
+            ends = [curve.interval(i) for i in range(len(curve.deltas))]
+            percent = (100 * curve.change.mean(1)).tolist()
+            low, high = [100 * e.low for e in ends], [100 * e.high for e in ends]
+            title, own = HEADS.get(curve.head).title, curve.shifted == "sigmoid"
+            lines.append(ShiftLine(title, curve.deltas, percent, low, high, dashed=own))
+        charts.append(ShiftChart(f"{equation}, {found.images} images", axis, lines))
+    return charts
+
+
+def _document(request: DistortionRequest, found: Sensitivity, dataset: str) -> Document:
+    head = ("Head", "Eq. 9 (%/σ)", "Eq. 10 (%/σ)", "max |Δp|")
+    own_head = (*head[:-1], "max |Δs|")
+    deciding = [_line(found, r, own=False) for r in found.rates if r.shifted == "softmax" and r.equation == "Eq. 9"]
+    own = [_line(found, r, own=True) for r in found.rates if r.shifted == "sigmoid" and r.equation == "Eq. 9"]
+    channels = len(found.channels)
+    return Document(
+        f"Shift sensitivity of {request.backbone}/{request.cam}",
+        [
+            Grid("Shift of the softmax branch: no probability changes", head, deciding),
+            Grid("The same shift of the sigmoid branch's own weights: its scores change", own_head, own),
+        ],
+        facts=[
+            ("Images", f"{found.images} of {dataset} {request.inputs.split}"),
+            ("Protocol", request.inputs.protocol),
+            ("σ", f"{found.unit:.6g}, the standard deviation of the softmax classifier's weights"),
+            ("Eq. 9", f"mean over the {channels} channels of largest mean input; drawn: channel {found.channel}"),
+        ],
+        notes=[
+            "Shift sensitivity: mean over images and pixels of the change of the normalised map, in % of its range, "
+            "at a shift of one σ of the weights of every class (Eq. 9: of one channel; Eq. 10: −σ at all channels). In "
+            "brackets its 95 % interval. max |Δp|, |Δs|: largest change of a softmax probability, of a sigmoid score.",
+            "The sigmoid heads draw their maps from a clone with weights of its own: a shift of the deciding branch "
+            "reaches them only through the predicted class, which it keeps.",
+        ],
+    )
+
+
+def _line(found: Sensitivity, nine: Rate, *, own: bool) -> tuple[Cell, ...]:
+    ten = next(r for r in found.rates if (r.head, r.shifted, r.equation) == (nine.head, nine.shifted, "Eq. 10"))
+    cells = [Cell(HEADS.get(nine.head).title)]
+    cells += [Cell(f"{rate.percent:.4f} {rate.interval.text(4)}") for rate in (nine, ten)]
+    largest = max(nine.score or 0.0, ten.score or 0.0) if own else max(nine.probability, ten.probability)
+    return (*cells, Cell(f"{largest:.3g}"))
+
+
+def _rows(request: DistortionRequest, found: Sensitivity) -> list[tuple[str | float | int | None, ...]]:
+    """Rates first (channel empty: the mean over channels), then every point of every curve."""
+    rows: list[tuple[str | float | int | None, ...]] = []
+    for rate in found.rates:
+        who = (request.backbone, request.cam, rate.head, rate.shifted, rate.equation, None, 1.0, found.unit)
+        values = (rate.percent, rate.interval.low, rate.interval.high, rate.probability, rate.score, found.images)
+        rows.append((*who, *values))
+    for curve in found.curves:
+        rows += [_point(request, found, curve, i) for i in range(1, len(curve.deltas))]
+    return rows
+
+
+def _point(
+    request: DistortionRequest, found: Sensitivity, curve: Curve, at: int
+) -> tuple[str | float | int | None, ...]:
+    delta, ends = curve.deltas[at], curve.interval(at)
+    return (
+        *(request.backbone, request.cam, curve.head, curve.shifted, curve.equation),
+        *(curve.channel, delta, delta * found.unit),
+        *(100 * float(curve.change[at].mean()), 100 * ends.low, 100 * ends.high, float(curve.probability[at])),
+        *(None if curve.score is None else float(curve.score[at]), found.images),
+    )
+
+
+def parse_shifts(text: str, flag: str) -> tuple[float, ...]:
+    """Numbers separated by commas; UsageError names the flag."""
+    try:
+        return tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
+    except ValueError:
+        raise UsageError(f"{flag} {text!r}: expected numbers separated by commas, such as 16,32,64") from None

@@ -1,0 +1,120 @@
+"""``cambench factorial``: head × clamp × map rule (sign, resize) on one checkpoint, as one command and one table.
+
+The published tables change head and clamp together; here every factor is changed alone, over the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ...atomic import write_text
+from ...protocol import PROTOCOLS, MapRule, Protocol
+from ...results.records.load import Run
+from ...results.statistics.bootstrap import Bootstrap, Entry, bootstrap
+from ...results.statistics.intervals import RESAMPLES
+from ...results.tables.grid import Document, to_csv, to_latex_document, to_markdown
+from ..engine.config import RunConfig
+from ..engine.prepare import safe_name
+from ..engine.run import run
+from ..host.errors import RunError, UsageError
+from .effects import FACTORS, HEADS, factorial_document, factorial_rows
+
+BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}
+"""Field of ``RunConfig`` that names a branch's file -> the branch."""
+
+
+def map_rule(sign: str, resize: str) -> MapRule:
+    """The protocol's map rule for a level of ``sign`` and of ``resize``."""
+    kernel = resize.removesuffix("-lowres")
+    return MapRule.model_validate({"sign": sign, "kernel": kernel, "low_res_min_max": resize.endswith("-lowres")})
+
+
+def factorial(
+    *,
+    dataset: str,
+    backbone: str,
+    cam: str,
+    out: Path,
+    protocol: str = "paper",
+    resamples: int = RESAMPLES,
+    say: Callable[[str], None] = lambda _: None,
+    show: Callable[[Document], None] = lambda _: None,
+    **fields: Any,
+) -> list[Path]:
+    """Run every combination and write ``factorial.md``, ``.tex`` and ``.csv`` to ``out``; returns their paths.
+
+    Continues where an earlier call stopped. Branches that are not given are trained once, in the first run.
+
+    Args:
+        dataset: Data set. backbone: Network. cam: CAM method.
+        out: Folder of the tables and of one run folder a map rule.
+        protocol: Where everything but the map rule comes from; its exceptions for single methods are dropped.
+        resamples: Of the image bootstrap. say: Told each run before it starts. show: Given the answer, the first table.
+        **fields: Further fields of ``RunConfig``.
+
+    Raises:
+        UsageError: A triple that is impossible on the network, or a field that ``factorial`` decides itself.
+    """
+    wrong = {"triples", "protocol", "out"} & set(fields)
+    if wrong:
+        raise UsageError(f"factorial decides {', '.join(sorted(wrong))} itself")
+    base = PROTOCOLS.get(protocol)
+    entries = list[Entry]()
+    given = {flag: dict(fields.pop(flag, None) or {}) for flag in BRANCH_OF}
+    for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
+        folder = out / f"{sign}-{resize}"
+        say(f"{backbone}/{cam}: {sign} map, {resize}")
+        result = run(
+            RunConfig.create(
+                dataset=dataset,
+                triples=tuple(f"{backbone}/{cam}/{head}" for head in HEADS.values()),
+                protocol=_derived(base, sign, resize),
+                out=folder,
+                **given,
+                **fields,
+            )
+        )
+        if entries and _branches(result.run) != _branches(entries[0].run):
+            raise RunError(
+                f"{folder} was run with other head parameters than {entries[0].run.out}; train the network with "
+                "`cambench train` first and give its weights"
+            )
+        # One checkpoint: the branches that the first run trained are those of every other one.
+        for flag, branch in BRANCH_OF.items():
+            file = folder / "heads" / f"{safe_name(backbone)}.{branch}.safetensors"
+            if not given[flag] and file.is_file():
+                given[flag] = {backbone: file}
+        entries += [
+            Entry("|".join((*key, sign, resize)), result.run, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
+        ]
+    boot = bootstrap(entries, resamples=resamples)
+    document = factorial_document(boot, f"{backbone}/{cam} on {dataset}", base)
+    show(Document(document.title, document.grids[:1], document.facts, document.notes[:1]))
+    return _write(document, boot, out)
+
+
+def _branches(run: Run) -> dict[str, str]:
+    """Hash of the parameters of every branch."""
+    return {f"{n}.{b}": branch.sha256 for n, r in run.manifest.backbones.items() for b, branch in r.branches.items()}
+
+
+def _derived(base: Protocol, sign: str, resize: str) -> str:
+    """Registers the protocol with another map rule for every method; returns its name."""
+    name = f"{base.name}+{sign}+{resize}"
+    fields = {"name": name, "map_rule": map_rule(sign, resize), "map_overrides": {}, "clamp_exempt": ()}
+    PROTOCOLS.add(name, base.model_copy(update=fields), origin=__name__)
+    return name
+
+
+def _write(document: Document, boot: Bootstrap, out: Path) -> list[Path]:
+    texts = {
+        "md": to_markdown(document),
+        "tex": to_latex_document([document]),
+        "csv": to_csv(*factorial_rows(boot)),
+    }
+    for suffix, text in texts.items():
+        write_text(out / f"factorial.{suffix}", text)
+    return [out / f"factorial.{suffix}" for suffix in texts]

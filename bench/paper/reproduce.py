@@ -1,0 +1,209 @@
+"""``cambench reproduce``: from data folders and ImageNet weights to the paper's table beside ours.
+
+Every step leaves a file that shows it done, and the steps themselves continue where they stopped (an epoch of a
+network, a shard of records), so the same command may be interrupted anywhere and given again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...atomic import write_text
+from ...baselines.backbones.opening import features_digest, open_backbone
+from ...baselines.weights.weight_files import load_metadata
+from ...results.paper.reproduction import Entry, write_reproduction
+from ...results.records.load import load_run
+from ..engine.config import RunConfig, pick_device
+from ..engine.run import run
+from ..host.errors import UsageError
+from ..host.memory import BatchMemoryError
+from ..training.backbone import open_for_training, train_backbone
+from ..training.checkpoint import save_network
+from ..training.head import save_head, train_head
+from ..training.recipe import HeadRecipe
+from ..training.recipe_files import load_recipe
+from .facts import check_same, head_facts, head_record, network_facts
+from .table_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
+
+Say = Callable[[str], None]
+
+
+def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
+    """Do what is missing and write the report (Markdown, LaTeX, CSV); returns its files.
+
+    Args:
+        plan: From ``make_plan``. say: Told each step before it starts.
+
+    Raises:
+        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data); several processes.
+        DatasetError, WeightsError, ResultsError, RunError: Data, weights or folders that cannot be used.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "reproduce runs in one process: train the networks with `torchrun … -m cambench train backbone` first, and "
+            "give them with --weights DATASET/NETWORK=FILE"
+        )
+    # All of them first: hours of training must not end at a download that was bound to fail.
+    for name, weights in plan.fetched.items():
+        say(f"fetch {weights.name} for {name}")
+        weights.fetch(name)
+    request, clock = plan.request, Clock()
+    for step in plan.steps:
+        say(describe(step))
+        with clock.part(step):
+            _DO[step.kind](plan, step, say)
+    entries = [
+        Entry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
+        for dataset in plan.triples
+        for protocol in request.protocols
+    ]
+    notes = list(plan.notes)
+    if request.limit is not None:
+        notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
+    paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
+    clock.write(request.out / "times.json", plan.planning_seconds)
+    return paths
+
+
+class Clock:
+    """What each step took, and what the reproduction took beside its steps."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._steps: list[dict[str, object]] = []
+        self._parts = 0.0
+
+    @contextmanager
+    def part(self, step: Step) -> Iterator[None]:
+        """Time a step: opening data and network, the work, and writing it, as its own command would do."""
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self._parts += seconds
+        facts = {"kind": step.kind, "dataset": step.dataset, "what": step.what, "there_already": step.done}
+        self._steps.append({**facts, "estimated_s": step.seconds, "seconds": seconds})
+
+    def write(self, file: Path, planning: float) -> None:
+        """``steps`` with their estimated and measured seconds; ``beside_s``: plan, report and all between the steps."""
+        beside = planning + time.perf_counter() - self._start - self._parts
+        content = {"steps": self._steps, "steps_s": self._parts, "beside_s": beside, "planning_s": planning}
+        write_text(file, json.dumps(content, indent=1) + "\n")
+
+
+def describe(step: Step) -> str:
+    """A step in one line."""
+    if step.given:
+        what = "sigmoid branch of " if step.kind == "head" else ""
+        return f"{step.dataset}: take {what}{step.what} from {step.target} (--weights)"
+    verb = {"network": "train network", "head": "train sigmoid branch of", "records": "evaluate"}[step.kind]
+    if step.kind == "network" and not step.images:
+        verb = "take the public weights of"
+    return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
+
+
+def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    if step.given:
+        return
+    request = plan.request
+    recipe, table = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "train")
+    facts = network_facts(table, recipe, request.seed)
+    if step.target.is_file():
+        check_same(step.target, facts, load_metadata(step.target))
+        return
+    step.target.parent.mkdir(parents=True, exist_ok=True)
+    network = open_for_training(step.what, table.num_classes, recipe, None, request.seed)
+    state_file = step.target.with_suffix(".training")
+    try:
+        record = train_backbone(
+            network,
+            table,
+            recipe,
+            pick_device(request.device),
+            True,
+            seed=request.seed,
+            state_file=state_file,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
+            epoch_done=lambda epoch, loss, top1: say(
+                f"  epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}, top-1 {top1:.1f} % (training images)"
+            ),
+        )
+    except BatchMemoryError as error:
+        alone = f"cambench train backbone --recipe {request.recipe_name(step.dataset, step.what)}"
+        raise BatchMemoryError(
+            f"{error}. That is an option of `{alone}`: train it so, and give its file with "
+            f"--weights {step.dataset}/{step.what}=FILE",
+            error.fits,
+        ) from None
+    save_network(step.target, network, {**facts, "record": record.model_dump(mode="json")})
+    state_file.unlink(missing_ok=True)
+
+
+def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    del say
+    if step.given:
+        return
+    request = plan.request
+    recipe, table = load_recipe(HeadRecipe, request.head_recipe), tables_of(request, step.dataset, "train")
+    network = open_backbone(step.what, weights=network_file(request, step.dataset, step.what))
+    facts = {**head_facts(table, recipe, request.seed), "features_sha256": features_digest(network)}
+    if step.target.is_file():
+        check_same(step.target, facts, head_record(step.target))
+        return
+    step.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        record = train_head(
+            network,
+            table,
+            recipe,
+            "sigmoid",
+            pick_device(request.device),
+            True,
+            seed=request.seed,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
+            pass_batch=request.batch_size,
+            state_file=step.target.with_suffix(".training"),
+        )
+    except BatchMemoryError as error:
+        raise BatchMemoryError(f"{error} (here: --batch-size)", error.fits) from None
+    save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})
+    step.target.with_suffix(".training").unlink(missing_ok=True)
+
+
+def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    del say
+    request = plan.request
+    names = list(dict.fromkeys(t.split("/")[0] for t in plan.triples[step.dataset]))
+    heads = {n: plan.head_of(step.dataset, n) for n in names}
+    run(
+        RunConfig.create(
+            dataset=step.dataset,
+            root=request.root_of(step.dataset),
+            triples=plan.triples[step.dataset],
+            protocol=step.target.name,
+            out=step.target,
+            limit=request.limit,
+            device=request.device,
+            weights={n: network_file(request, step.dataset, n) for n in names},
+            head_weights={n: file for n, file in heads.items() if file is not None},
+            head_recipe=request.head_recipe,
+            seed=request.seed,
+            batch_size=request.batch_size,
+            workers=request.workers,
+            dtype=request.dtype,
+            metrics=(),
+        )
+    )
+
+
+_DO: dict[str, Callable[[ReproductionPlan, Step, Say], None]] = {
+    "network": _network,
+    "head": _head,
+    "records": _records,
+}

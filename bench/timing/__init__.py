@@ -1,0 +1,1 @@
+"""``cambench time``: what each stage costs."""

@@ -1,0 +1,215 @@
+"""Training of a softmax network: features and softmax head, from a recipe, resumable to the bit on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...baselines.backbones.opening import open_backbone
+from ...baselines.contracts import Backbone
+from ...baselines.weights.weight_files import weights_digest
+from ...datasets.schema import SampleTable
+from ..engine.clock import peak_memory_mib
+from ..host.allocator import keep_freed_memory
+from ..host.errors import UsageError
+from ..host.progress import console
+from ..host.progress import progress as progress_bar
+from .checkpoint import load_training, network_tensors, save_training
+from .guard import TrainingDivergedError, snapshot
+from .image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
+from .log import TrainingLog
+from .loop import BackboneTrainer
+from .optim import rng_devices
+from .processes import Ranks
+from .recipe import BackboneRecipe
+from .record import BackboneTrainingRecord, common_facts
+from .top1 import top1
+
+EpochDone = Callable[[int, float, float], None]
+SAVE_SECONDS = 600.0
+"""Time between two resumable states within an epoch."""
+
+
+def train_backbone(
+    backbone: Backbone,
+    table: SampleTable,
+    recipe: BackboneRecipe,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+    *,
+    seed: int = 0,
+    state_file: Path | None = None,
+    save_seconds: float = SAVE_SECONDS,
+    evaluate: tuple[SampleTable, ...] = (),
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    workers: int = 2,
+    epoch_done: EpochDone | None = None,
+    ranks: Ranks | None = None,
+    log: TrainingLog | None = None,
+) -> BackboneTrainingRecord:
+    """Train every parameter of the softmax network (cross entropy); the sigmoid branch, if any, is dropped.
+
+    The state after each epoch, and at times within one, goes to ``state_file``; where that file holds an earlier state
+    of this very training, it continues there, on the CPU with the same result to the bit. Random numbers depend on the
+    seed and the step alone. Several processes share each batch: the result is that of one process with as many parts.
+
+    Args:
+        backbone: Network with the table's classes, initialised; moved to ``device``, frozen at the end.
+        table: Training split.
+        recipe: Everything that shapes the training.
+        device: Where to compute.
+        progress: Show a bar (a few lines where there is no terminal).
+        seed: Seed of the order of the images, dropout and augmentation (not of the initial parameters).
+        state_file: Resumable state; removed by the caller once the result is safe.
+        save_seconds: Time between states within an epoch (0: after every step).
+        evaluate: Splits on which top-1 is measured at the end.
+        cache_bytes: Budget in bytes for decoded images in memory; beyond it they are decoded each epoch.
+        workers: Decoding threads.
+        epoch_done: Called with (epoch from 0, mean loss, top-1 percent) after the state of an epoch is written.
+        ranks: The processes that train together (``joined_ranks``).
+        log: Where curves go.
+
+    Raises:
+        TrainingDivergedError: The loss or a parameter is NaN or infinite; ``backbone`` holds the last good parameters.
+        BatchMemoryError: The batch does not fit into the device's memory; says the largest that does.
+        UsageError: Class counts differ, ``state_file`` belongs to another training, the batch cannot be shared, or the
+            recipe trains nothing and the network has fresh parameters.
+        RunError: The table is empty, no image could be decoded, or a state cannot be written.
+    """
+    keep_freed_memory()
+    device, ranks, log = torch.device(device), ranks or Ranks(), log or TrainingLog()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    if table.num_classes != backbone.num_classes:
+        raise UsageError(
+            f"{backbone.name} was built for {backbone.num_classes} classes, {table.name} has {table.num_classes}"
+        )
+    if not recipe.epochs and backbone.needs_training:
+        raise UsageError(
+            f"recipe {recipe.name} trains nothing, but {backbone.name} ({backbone.weights_source}) has parameters "
+            f"without weights for the {table.num_classes} classes of {table.name}; choose a recipe that trains, or "
+            "other weights"
+        )
+    labels = checked_labels(table, backbone.num_classes).to(device)
+    for branch in [b for b in backbone.heads if b != "softmax"]:
+        del backbone.heads[branch]
+    backbone.to(device).requires_grad_(True)
+    if recipe.channels_last:
+        _channels_last(backbone)
+    images = ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
+    trainer = BackboneTrainer(backbone, images, labels, recipe, seed, device, ranks, log)
+    key = _key(backbone, table, recipe, seed, trainer.parts.count)
+    facts = common_facts(backbone, table, recipe, seed, {}, str(device))
+    state = load_training(state_file, key) if state_file is not None else None
+    ranks.wait()
+    if state is not None:
+        trainer.restore(state)
+        if progress and ranks.first:
+            done = f"{len(trainer.losses)} of {recipe.epochs} epochs" + (
+                f" and {trainer.offset} of {trainer.steps} steps" if trainer.offset else ""
+            )
+            console.print(f"{trainer.title}: goes on after {done} ({state_file})", markup=False, soft_wrap=True)
+    keeper = _Keeper(trainer, state_file if ranks.first else None, key, json.dumps(facts), save_seconds)
+    log.begin(len(trainer.losses) * trainer.steps + trainer.offset, recipe.model_dump_json())
+    bar = progress_bar(trainer.title, trainer.images_left) if progress and ranks.first else nullcontext()
+    try:
+        with torch.random.fork_rng(devices=rng_devices(device)), bar as shown:
+            for epoch in range(len(trainer.losses), recipe.epochs):
+                trainer.epoch(shown, keeper.after_step)
+                keeper.save()
+                if epoch_done is not None and ranks.first:
+                    epoch_done(epoch, trainer.losses[-1], trainer.accuracies[-1])
+    except TrainingDivergedError as error:
+        backbone.load_state_dict(keeper.good)
+        backbone.freeze()
+        error.state = keeper.good
+        raise
+    finally:
+        log.close()
+    memory = peak_memory_mib(device)
+    backbone.needs_training = False
+    backbone.freeze()
+    failures = {row: image for found in ranks.gather(images.failures) for row, image in found.items()}
+    return BackboneTrainingRecord(
+        **common_facts(backbone, table, recipe, seed, failures, str(device)),
+        losses=tuple(trainer.losses),
+        train_top1=tuple(trainer.accuracies),
+        eval_top1={t.split: top1(backbone, t, recipe.size, device, workers, ranks)["softmax"] for t in evaluate},
+        eval_fingerprints={t.split: t.fingerprint for t in evaluate},
+        seconds=trainer.seconds,
+        parts=trainer.parts.count,
+        processes=ranks.world,
+        weights=backbone.weights_source,
+        images_per_second=len(trainer.losses) * trainer.steps * trainer.batch / max(trainer.seconds, 1e-9),
+        peak_memory_mib=memory,
+    )
+
+
+class _Keeper:
+    """Keeps the last good state, in memory and in the state file."""
+
+    def __init__(self, trainer: BackboneTrainer, file: Path | None, key: str, facts: str, seconds: float) -> None:
+        self._trainer, self._file, self._key, self._facts, self._seconds = trainer, file, key, facts, seconds
+        self.good = snapshot(trainer.backbone)
+        self._saved = time.monotonic()
+
+    def after_step(self) -> None:
+        """Save where that is due."""
+        if self._file is not None and time.monotonic() - self._saved >= self._seconds:
+            self._trainer.check(parameters=True)
+            self.save()
+
+    def save(self) -> None:
+        """Save a state that was checked."""
+        self.good = snapshot(self._trainer.backbone)
+        state = self._trainer.state()
+        if self._file is not None:
+            save_training(self._file, self._key, {"facts": self._facts, **state})
+        self._saved = time.monotonic()
+
+
+def open_for_training(name: str, num_classes: int, recipe: BackboneRecipe, weights: Path | None, seed: int) -> Backbone:
+    """A network with ``num_classes`` classes and its first parameters: a file's, the shipped ones, or random ones.
+
+    Weights of another class count start the body; the softmax head is then fresh.
+
+    Raises:
+        UnknownNameError, WeightsError: No such network; weights that do not fit.
+    """
+    backbone = open_backbone(
+        name, num_classes, weights, pretrained=recipe.init == "pretrained", seed=seed, new_head=True
+    )
+    if recipe.body_from:
+        _copy_body(open_backbone(recipe.body_from), backbone)
+    return backbone
+
+
+def _copy_body(source: Backbone, target: Backbone) -> None:
+    """Copy what agrees in name and shape outside the heads; UsageError where nothing does."""
+    given, wanted = source.state_dict(), target.state_dict()
+    shared = {
+        k: v for k, v in given.items() if not k.startswith("heads.") and k in wanted and wanted[k].shape == v.shape
+    }
+    if not shared:
+        raise UsageError(f"recipe: body_from {source.name}: no parameter of it fits {target.name}")
+    target.load_state_dict(shared, strict=False)
+
+
+def _key(backbone: Backbone, table: SampleTable, recipe: BackboneRecipe, seed: int, parts: int) -> str:
+    """What must agree for a training to continue: network with its first parameters, data, recipe, seed, torch."""
+    first = weights_digest(network_tensors(backbone))
+    facts = [backbone.name, first, table.fingerprint, recipe.digest, seed, parts, torch.__version__]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _channels_last(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""synthbirds, the embedded benchmark: drawn on first use."""

@@ -1,0 +1,1 @@
+"""Decoded batches of samples."""

@@ -1,0 +1,90 @@
+"""List files: lines, and columns of `id value…` lines, with file and line in every message."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..findings import Findings
+from ..schema import DatasetError
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a list file without their ends; ``DatasetError`` where it is missing or not UTF-8 (with the line)."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_lines(data, str(path))
+
+
+def decode_lines(data: bytes, where: str) -> list[str]:
+    """Lines of UTF-8 text, blank ones at the end dropped; ``DatasetError`` names the line that is not UTF-8."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{where}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
+        ) from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of each record that is not blank.
+
+    Raises:
+        DatasetError: The file is missing, not UTF-8, or not CSV; with the line.
+    """
+    reader = csv.reader(read_lines(path), strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{start}: not CSV ({error}); is a quote left open?") from error
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """A quoted line, cut to a readable length."""
+    return repr(text if len(text) <= length else f"{text[: length - 1]}…")
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
+
+
+def id_columns(
+    lines: list[str], fields: int, where: str, findings: Findings, expected: str
+) -> tuple[npt.NDArray[np.int64], list[list[str]], npt.NDArray[np.int64]]:
+    """Ids, the other fields, and the line numbers of lines `id value…`; bad and repeated ones go to ``findings``."""
+    first: dict[int, int] = {}
+    place: dict[int, int] = {}
+    ids: list[int] = []
+    values: list[list[str]] = []
+    for number, line in enumerate(lines, 1):
+        parts = line.split(maxsplit=fields)
+        if len(parts) != fields + 1 or not _is_id(parts[0]):
+            findings.line(f"{shorten(line)} is not `{expected}`", where, number, "is the file truncated?")
+            continue
+        key = int(parts[0])
+        if key in first:
+            same = values[place[key]] == parts[1:]
+            what = f"id {key} {'repeats' if same else 'contradicts'} line {first[key]}"
+            findings.line(what, where, number, "remove the wrong line", "warning" if same else "error")
+            continue
+        first[key], place[key] = number, len(ids)
+        ids.append(key)
+        values.append(parts[1:])
+    return np.array(ids, np.int64), values, np.array([first[i] for i in ids], np.int64)

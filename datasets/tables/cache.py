@@ -1,0 +1,156 @@
+"""Arrow tables on disk, one folder a key; written aside and renamed, so that readers never see half a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import datasets as hf
+import pyarrow as pa
+
+from ..schema import DatasetError
+
+FORMAT = 1
+"""Version of the layout below; part of every key."""
+ROWS, META = "rows.arrow", "meta.json"
+READ_BACK_TRIES, READ_BACK_PAUSE_S = 40, 0.05
+
+
+def cache_root() -> Path:
+    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``."""
+    named = os.environ.get("CAMBENCH_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "cambench"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 hex of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing_digest(folder: Path) -> str:
+    """SHA-256 hex of names, sizes and modification times in a folder (for folders of very many small files)."""
+    with os.scandir(folder) as entries:
+        stats = ((e.name, e.stat()) for e in entries)
+        facts = sorted((name, s.st_size, s.st_mtime_ns) for name, s in stats)
+    return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """First 24 hex digits of the SHA-256 of canonical JSON of ``parts`` and the cache format."""
+    text = json.dumps({"format": FORMAT, **parts}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def watch(folders: Iterable[Path]) -> dict[str, int]:
+    """Modification time (ns) of each folder: it changes when a file is added to it or removed from it."""
+    return {str(f): f.stat().st_mtime_ns for f in folders}
+
+
+def lookup(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
+    """The memory-mapped rows and the description of a cache entry; None where it is absent, stale or damaged."""
+    try:
+        meta: dict[str, Any] = json.loads((entry / META).read_text(encoding="utf-8"))
+        if any(Path(folder).stat().st_mtime_ns != stamp for folder, stamp in meta["watch"].items()):
+            return None
+        rows = hf.Dataset.from_file(str(entry / ROWS))
+        if len(rows) != meta["rows"]:
+            return None
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return None
+    return rows, meta
+
+
+def read_back(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
+    """``lookup`` of an entry that was just committed.
+
+    Another process that commits the same key moves the old folder away before its own takes the place: wait that out.
+    """
+    for _ in range(READ_BACK_TRIES):
+        found = lookup(entry)
+        if found is not None:
+            return found
+        time.sleep(READ_BACK_PAUSE_S)
+    return None
+
+
+class Writer:
+    """Streams record batches into a new cache entry; ``commit`` makes it visible under its key.
+
+    Raises:
+        DatasetError: The cache folder cannot be written.
+    """
+
+    def __init__(self, entry: Path) -> None:
+        self.entry = entry
+        self.folder = entry.with_name(f"{entry.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise DatasetError(
+                f"cache folder {entry.parent} cannot be written ({error.strerror}); "
+                "set CAMBENCH_CACHE to a folder that can"
+            ) from error
+        self._sink: pa.OSFile | None = None
+        self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append one record batch."""
+        with self._writable():
+            if self._writer is None:
+                self._sink = pa.OSFile(str(self.folder / ROWS), "wb")
+                self._writer = pa.ipc.new_stream(self._sink, batch.schema)
+            self._writer.write_batch(batch)
+        self.rows += batch.num_rows
+
+    def commit(self, meta: Mapping[str, Any]) -> None:
+        """Write the description and rename the folder to its key, replacing a stale entry."""
+        with self._writable():
+            self._close()
+            (self.folder / META).write_text(json.dumps({**meta, "rows": self.rows}, indent=1), encoding="utf-8")
+        for _ in range(READ_BACK_TRIES):
+            try:
+                self.folder.rename(self.entry)
+                return
+            except OSError:
+                # Another process committed first, or the entry is stale: ours is as good, so take its place.
+                stale = self.entry.with_name(f"{self.entry.name}.{uuid.uuid4().hex[:8]}.stale")
+                try:
+                    self.entry.rename(stale)
+                except FileNotFoundError:
+                    continue
+                shutil.rmtree(stale, ignore_errors=True)
+        raise DatasetError(f"cache entry {self.entry} cannot be written; set CAMBENCH_CACHE to another folder")
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        with suppress(OSError):
+            self._close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """What was written is removed and the cache named where it cannot be written, as on a full disk."""
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            raise DatasetError(
+                f"cache folder {self.entry.parent} cannot be written ({error}); free space there, or set "
+                "CAMBENCH_CACHE to another folder"
+            ) from error
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._sink is not None:
+            self._sink.close()

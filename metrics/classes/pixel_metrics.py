@@ -1,0 +1,66 @@
+"""Pixel average precision as a torchmetrics class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ...protocol import Protocol
+from ..functional.maps import min_max, resize_maps
+from ..functional.pixels import bin_count, pixel_histograms, pxap
+from .box_metrics import digest_state, resolve_protocol
+
+
+class PxAP(Metric):
+    """Pixel average precision in percent, from int64 histograms with exact bins.
+
+    Args:
+        protocol: Protocol or its name: map rule, size, threshold grid.
+        **kwargs: Arguments of ``torchmetrics.Metric``.
+
+    Source: Choe et al., CVPR 2020, §3.2; wsolevaluation, ``MaskEvaluator``.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    histogram: Tensor
+    degenerate: Tensor
+    invalid: Tensor
+
+    def __init__(self, protocol: Protocol | str = "paper", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.protocol = resolve_protocol(protocol)
+        bins = bin_count(self.protocol.tau_grid)
+        key = digest_state(
+            size=self.protocol.size, rule=self.protocol.map_rule.model_dump(), grid=self.protocol.tau_grid
+        )
+        self.add_state("histogram", torch.zeros(2, bins, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("degenerate", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("invalid", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("pixel_key", key, dist_reduce_fx="max")
+
+    def update(self, maps: Tensor, masks: Tensor, image_ids: Sequence[str] | None = None) -> None:
+        """Add raw score maps (B,h,w) of any floating dtype and masks uint8 (B,R,R): 0, 1, 255 = ignored.
+
+        Raises:
+            ValueError: Wrong shapes, or (on the CPU; else in ``compute``) other mask values, naming the image.
+        """
+        rule = self.protocol.map_rule
+        low = min_max(maps)[0] if rule.low_res_min_max else maps
+        norm, flags = min_max(resize_maps(low.detach(), self.protocol.size, rule.kernel))
+        for kind in (1, 2):
+            self.degenerate[kind - 1] += (flags == kind).sum()
+        histograms = pixel_histograms(norm, masks, self.protocol.tau_grid, image_ids)
+        self.histogram += histograms.clamp_min(0).sum(0)
+        self.invalid += (histograms < 0).flatten(1).any(1).sum()
+
+    def compute(self) -> Tensor:
+        """Percent, float64 ()."""
+        if int(self.invalid):
+            raise ValueError(f"PxAP: the masks of {int(self.invalid)} images have values other than 0, 1, 255")
+        return torch.tensor(pxap(self.histogram), dtype=torch.float64, device=self.histogram.device)

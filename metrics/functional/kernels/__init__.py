@@ -1,0 +1,1 @@
+"""CPU kernels of the functional core, compiled by numba."""

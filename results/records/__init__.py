@@ -1,0 +1,1 @@
+"""Per-image records: written, locked, read."""

@@ -1,0 +1,306 @@
+"""Models of ``run.json``: what was run, on what, with which weights. Every key says its unit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...protocol import Protocol
+from .timings import Timings
+
+SCHEMA_VERSION = 1
+"""Version of ``run.json``, of the shard markers and of the record columns together."""
+
+Scalar = str | int | float | bool | None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DatasetRecord(_Model):
+    """The evaluated split."""
+
+    name: str
+    title: str = ""
+    """Name in tables; ``name`` where empty."""
+    split: str
+    fingerprint: str
+    """SHA-256 hex over everything of the data that can change a number."""
+    rows: int = Field(ge=0)
+    """Images of the split, failed ones included."""
+    num_classes: int = Field(ge=1)
+    class_names: list[str] = Field(default_factory=list)
+    """By label; may be empty."""
+    has_boxes: bool = False
+    has_masks: bool = False
+    has_evidence: bool = False
+    notes: list[str] = Field(default_factory=list)
+
+
+class BranchRecord(_Model):
+    """Parameters of one branch (``softmax`` or ``sigmoid``) of a backbone."""
+
+    sha256: str
+    """SHA-256 hex of the branch's parameters."""
+    provenance: str
+    """Where they come from: ``shipped``, ``trained in this run``, ``file …``, ``timm pretrained`` …"""
+    training: dict[str, Any] | None = None
+    """Training record (recipe, seed, epochs, loss, top-1), where the branch was trained by us."""
+
+
+class BackboneRecord(_Model):
+    """A network and its branches."""
+
+    title: str = ""
+    """Name in tables; the registered name where empty."""
+    weights_sha256: str
+    """SHA-256 hex of all parameters and buffers before the target layer."""
+    weights_source: str = ""
+    feature_layer: str = ""
+    head_kind: str = "other"
+    """``gap_linear``, ``mlp`` or ``other``."""
+    num_classes: int = Field(ge=1)
+    parameters: int | None = None
+    """Number of parameters of the network with its softmax branch."""
+    branches: dict[str, BranchRecord] = Field(default_factory=dict)
+
+
+class CamRecord(_Model):
+    """What a table and the run key need to know about a CAM method."""
+
+    title: str = ""
+    source: str = ""
+    cost: str = ""
+    """Forwards and backwards of one map alone, as a formula of N, P and Q (``baselines/cams/cost.py``)."""
+    control: bool = False
+    """A control (random, center, uniform): marked in tables."""
+    finished: bool = False
+    """Its maps are masks in [0, 1], scored as they are: no min-max."""
+    code_sha256: str = ""
+    """SHA-256 hex of the file of a third-party method; empty for built-in ones (``code_version`` covers them)."""
+
+
+class HeadRecord(_Model):
+    """What a table needs to know about a head."""
+
+    title: str = ""
+    branch: str = "softmax"
+    clamp: bool = False
+
+
+class MetricRecord(_Model):
+    """A metric of the ``extra:`` columns: its record value per image is averaged in tables."""
+
+    title: str = ""
+    higher_is_better: bool = True
+    unit: str = ""
+    """``%`` multiplies the mean by 100."""
+    digits: int = Field(default=2, ge=0, le=8)
+    source: str = ""
+
+
+class Failure(_Model):
+    """An image that could not be evaluated; excluded from every triple alike."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+    image_id: str
+    index: int
+    """Row of the data set."""
+    reason: str
+
+
+class RunManifest(_Model):
+    """``run.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    code_version: str
+    """Version of cambench that computed the numbers."""
+    protocol: Protocol
+    dataset: DatasetRecord
+    shard_size: int = Field(default=128, ge=1)
+    """Images per shard and part file; fixed by the first run on a folder."""
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    """Options that change numbers (autocast dtype, channels_last …); part of the key."""
+    triples: list[str] = Field(default_factory=list)
+    """``backbone/cam/head`` in table order, aliases included."""
+    aliases: dict[str, str] = Field(default_factory=dict)
+    """Triple -> triple whose records it shares, because their maps are equal by algebra."""
+    identities: dict[str, str] = Field(default_factory=dict)
+    """Aliased triple -> the identity, in words, for the footnote."""
+    skipped: dict[str, str] = Field(default_factory=dict)
+    """Triple that was asked for -> why it was not run."""
+    backbones: dict[str, BackboneRecord] = Field(default_factory=dict)
+    cams: dict[str, CamRecord] = Field(default_factory=dict)
+    heads: dict[str, HeadRecord] = Field(default_factory=dict)
+    metrics: dict[str, MetricRecord] = Field(default_factory=dict)
+    """Metrics of the ``extra:<name>`` columns."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    devices: list[str] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Library -> version (python, torch, numpy …); several, with commas, where a later session had another."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What cannot change a number: workers, threads, batch size, command line. Not part of the key."""
+    started: str = ""
+    """Start of the first run on the folder, ISO 8601 UTC."""
+    durations_s: dict[str, float] = Field(default_factory=dict)
+    """Stage -> wall seconds, summed over the runs on the folder."""
+    failures: list[Failure] = Field(default_factory=list)
+    timings: Timings = Field(default_factory=Timings)
+    finished: bool = False
+    """All shards of all triples are on disk."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RunManifest:
+        for triple in self.triples:
+            split_triple(triple)
+        if len(set(self.triples)) != len(self.triples):
+            raise ValueError("triples are listed twice")
+        for triple in self.aliases:
+            self.canonical(triple)
+        return self
+
+    @property
+    def key(self) -> str:
+        """SHA-256 hex over what every number depends on: protocol, data set, options, code version."""
+        return _sha256(
+            [
+                *(self.protocol.digest, self.dataset.name, self.dataset.split, self.dataset.fingerprint),
+                *(self.code_version, self.options, self.schema_version),
+            ]
+        )
+
+    @property
+    def hit_thresholds(self) -> tuple[float, ...]:
+        """IoU thresholds of the hits columns' rows: the protocol's ``iou_thresholds`` and ``loc_iou``, ascending."""
+        return tuple(sorted({*self.protocol.iou_thresholds, self.protocol.loc_iou}))
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of a backbone's pass."""
+        return -(-self.dataset.rows // self.shard_size)
+
+    def rows_of(self, shard: int) -> range:
+        """Data-set rows of a shard."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.dataset.rows))
+
+    def record_key(self, triple: str) -> str:
+        """SHA-256 hex over everything that can change a number of ``triple``'s records: ``key``, weights, method code.
+
+        Raises:
+            KeyError: The triple's backbone has no record yet.
+        """
+        backbone, cam, head = split_triple(triple)
+        network = self.backbones[backbone]
+        # The softmax branch decides the class of every triple; the sigmoid score may be the protocol's Y and O.
+        used = {"softmax", self.heads[head].branch if head in self.heads else head}
+        if self.protocol.fidelity_score == "sigmoid":
+            used.add("sigmoid")
+        weights = {b: network.branches[b].sha256 for b in sorted(used) if b in network.branches}
+        code = self.cams[cam].code_sha256 if cam in self.cams else ""
+        return _sha256([self.key, triple, network.weights_sha256, network.feature_layer, weights, code])
+
+    def canonical(self, triple: str) -> str:
+        """The triple whose records serve ``triple`` (itself unless it is an alias); ValueError on a circle."""
+        seen = [triple]
+        while (target := self.aliases.get(seen[-1])) is not None:
+            if target in seen:
+                raise ValueError(f"aliases run in a circle: {' -> '.join([*seen, target])}")
+            seen.append(target)
+        return seen[-1]
+
+    def differences(self, theirs: RunManifest) -> list[str]:
+        """What differs between this run and ``theirs`` and can change a number; empty where they may share a folder."""
+        found = [
+            _line(f"protocol field {field}", ours, other)
+            for field, (ours, other) in self.protocol.differences(theirs.protocol).items()
+        ]
+        if found:
+            found.insert(0, _line("protocol", *(f"{p.name} ({p.digest})" for p in (self.protocol, theirs.protocol))))
+        pairs: list[tuple[str, Any, Any]] = [
+            ("data set", self.dataset.name, theirs.dataset.name),
+            ("split", self.dataset.split, theirs.dataset.split),
+            ("data-set fingerprint", self.dataset.fingerprint, theirs.dataset.fingerprint),
+            ("images", self.dataset.rows, theirs.dataset.rows),
+            ("code version", self.code_version, theirs.code_version),
+            ("record schema version", self.schema_version, theirs.schema_version),
+        ]
+        names = sorted(self.options.keys() | theirs.options.keys())
+        pairs += [(f"option {name}", self.options.get(name), theirs.options.get(name)) for name in names]
+        for name in self.backbones.keys() & theirs.backbones.keys():
+            pairs += _backbone_pairs(name, self.backbones[name], theirs.backbones[name])
+        for name in sorted(self.cams.keys() & theirs.cams.keys()):
+            pairs.append((f"code of CAM method {name}", self.cams[name].code_sha256, theirs.cams[name].code_sha256))
+        return found + [_line(*pair) for pair in pairs if pair[1] != pair[2]]
+
+    def extended(self, newer: RunManifest) -> RunManifest:
+        """This run continued by ``newer`` (same key): union of both, ``newer`` winning where both speak."""
+        triples = list(dict.fromkeys([*self.triples, *newer.triples]))
+        aliases = {t: c for t, c in self.aliases.items() if t not in newer.triples} | newer.aliases
+        return newer.model_copy(
+            update={
+                "shard_size": self.shard_size,
+                "triples": triples,
+                "aliases": aliases,
+                "identities": {t: why for t, why in (self.identities | newer.identities).items() if t in aliases},
+                "skipped": {t: why for t, why in (self.skipped | newer.skipped).items() if t not in triples},
+                "backbones": {
+                    **self.backbones,
+                    **{n: _joined(self.backbones.get(n), b) for n, b in newer.backbones.items()},
+                },
+                "cams": self.cams | newer.cams,
+                "heads": self.heads | newer.heads,
+                "metrics": self.metrics | newer.metrics,
+                "versions": _all_versions(self.versions, newer.versions),
+                "devices": list(dict.fromkeys([*self.devices, *newer.devices])),
+                "started": self.started or newer.started,
+                "durations_s": self.durations_s | newer.durations_s,
+                "timings": self.timings.merged(newer.timings),
+                "failures": self.failures,
+                "finished": self.finished and set(newer.triples) <= set(self.triples),
+            },
+            deep=True,
+        )
+
+
+def split_triple(triple: str) -> tuple[str, str, str]:
+    """Backbone, CAM method and head of ``backbone/cam/head``; ValueError where it has no three parts."""
+    # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
+    parts = triple.rsplit("/", 2)
+    if len(parts) != 3 or not all(parts):
+        raise ValueError(f"triple {triple!r}: expected backbone/cam/head")
+    return parts[0], parts[1], parts[2]
+
+
+def _backbone_pairs(name: str, ours: BackboneRecord, theirs: BackboneRecord) -> list[tuple[str, Any, Any]]:
+    pairs: list[tuple[str, Any, Any]] = [
+        (f"weights of {name}", ours.weights_sha256, theirs.weights_sha256),
+        (f"feature layer of {name}", ours.feature_layer, theirs.feature_layer),
+    ]
+    for branch in sorted(ours.branches.keys() & theirs.branches.keys()):
+        pair = ours.branches[branch].sha256, theirs.branches[branch].sha256
+        pairs.append((f"weights of {name}'s {branch} branch", *pair))
+    return pairs
+
+
+def _joined(older: BackboneRecord | None, newer: BackboneRecord) -> BackboneRecord:
+    if older is None:
+        return newer
+    return newer.model_copy(update={"branches": older.branches | newer.branches})
+
+
+def _all_versions(older: dict[str, str], newer: dict[str, str]) -> dict[str, str]:
+    joined = {name: f"{older[name]}, {newer[name]}" for name in older.keys() & newer.keys()}
+    return {**older, **newer, **{name: ", ".join(dict.fromkeys(text.split(", "))) for name, text in joined.items()}}
+
+
+def _line(what: str, ours: Any, theirs: Any) -> str:
+    return f"{what}: this run has {ours!r}, the folder has {theirs!r}"
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""Completion markers: ``OUT/shards/<backbone>/00003.json``, written last of all files of a shard."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...atomic import write_text
+from .manifest import SCHEMA_VERSION, Failure
+from .names import safe_name
+from .parts import PartMark
+
+
+class ShardMark(BaseModel):
+    """What is on disk of one shard of one backbone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    shard: int
+    start: int
+    """First data-set row."""
+    stop: int
+    """Row after the last one."""
+    images: int
+    """Images with records: ``stop - start`` less the failures."""
+    parts: dict[str, PartMark]
+    """Canonical triple -> its part."""
+    failures: list[Failure] = Field(default_factory=list)
+    stages: dict[str, float] = Field(default_factory=dict)
+    """Stage -> seconds spent on this shard."""
+    notes: dict[str, int] = Field(default_factory=dict)
+    """What had to be computed otherwise than asked for -> forwards concerned."""
+
+
+def mark_path(out: Path, backbone: str, shard: int) -> Path:
+    """File of a shard's marker."""
+    return out / "shards" / safe_name(backbone) / f"{shard:05d}.json"
+
+
+def write_mark(out: Path, backbone: str, mark: ShardMark) -> None:
+    """Write a marker atomically."""
+    write_text(mark_path(out, backbone, mark.shard), mark.model_dump_json(indent=1) + "\n")
+
+
+def read_mark(out: Path, backbone: str, shard: int) -> ShardMark | None:
+    """The marker of a shard; None where there is none, or it is damaged (the shard then counts as not done)."""
+    try:
+        return ShardMark.model_validate_json(mark_path(out, backbone, shard).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
+    """All readable markers of a backbone, by shard."""
+    found = (read_mark(out, backbone, int(path.stem)) for path in _files(out, backbone))
+    return (mark for mark in found if mark is not None)
+
+
+def counted(marks: Iterable[ShardMark]) -> Counter[str]:
+    """The notes of several shards -> forwards concerned."""
+    return sum((Counter(mark.notes) for mark in marks), Counter())
+
+
+def damaged_marks(out: Path, backbone: str) -> list[Path]:
+    """Files of the markers that cannot be read."""
+    return [path for path in _files(out, backbone) if read_mark(out, backbone, int(path.stem)) is None]
+
+
+def _files(out: Path, backbone: str) -> list[Path]:
+    folder = out / "shards" / safe_name(backbone)
+    return [p for p in sorted(folder.iterdir()) if re.fullmatch(r"\d+\.json", p.name)] if folder.is_dir() else []

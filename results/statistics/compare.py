@@ -1,0 +1,290 @@
+"""Is one better than the other? Differences with intervals and tests, the images and classes behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..records.load import Run
+from ..scores.comparable import CompareError, same_images
+from ..scores.per_image import Floats
+from ..scores.shown import Metric
+from .bootstrap import Bootstrap, Entry, bootstrap
+from .image_scores import image_scores
+from .intervals import LEVEL, RESAMPLES
+from .paired import ALPHA, Difference, differences, holm
+from .transfer import Transfer, threshold_transfer
+
+PREFERRED = ("max_box_acc_v2", "pxap", "gt_known_loc", "average_drop", "evidence_precision")
+"""Metric of the image and class lists where the caller names none: the first of these in which an image differs."""
+
+Pair = tuple[Entry, Entry]
+SAME_LISTED = 3
+WHOLE_RUN = "every pair compares records with themselves: there is nothing to tell apart"
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image and its two scores, in the unit of the list's metric."""
+
+    image_id: str
+    index: int
+    label: str
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class: images that are scored, mean scores, and images on which ``second`` is better and worse."""
+
+    label: str
+    images: int
+    a: float
+    b: float
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """All that is said of one pair.
+
+    Attributes:
+        first, second: Entries; differences are ``second`` minus ``first``.
+        same: Why there is nothing to compare (the same records); empty otherwise.
+        differences: One per metric. by: Metric of the lists below.
+        gains, losses: Images on which ``second`` is better, worse; the largest differences first.
+        classes: All classes, the largest difference first.
+    """
+
+    first: str
+    second: str
+    same: str = ""
+    differences: tuple[Difference, ...] = ()
+    by: Metric | None = None
+    gains: tuple[ImageRow, ...] = ()
+    losses: tuple[ImageRow, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pairs of entries over the same images; Holm's correction runs over all their differences.
+
+    Attributes:
+        pairs: Reports, in the order asked for. boot: Scores and resamples.
+        entries: All that are compared, over the same images.
+        notes: What a reader must know: images left out, the same records compared.
+        level: Of the intervals. alpha: Of the verdicts.
+        transfers: Loc scores of every entry at the fixed, the val-chosen and the oracle threshold, where val runs are
+            given.
+    """
+
+    pairs: tuple[PairReport, ...]
+    boot: Bootstrap
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+    level: float
+    alpha: float
+    transfers: tuple[Transfer, ...] = ()
+
+    @property
+    def run(self) -> Run:
+        """A run, for the facts of the data set."""
+        return self.entries[0].run
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Those of all pairs."""
+        return [d for pair in self.pairs for d in pair.differences]
+
+    def worse(self, metrics: Iterable[str]) -> list[Difference]:
+        """Differences in ``metrics`` in which ``second`` is significantly worse, tested as a family of their own.
+
+        Raises:
+            CompareError: There is no such metric, or a pair lacks it: a check that cannot fail is none.
+        """
+        wanted = list(dict.fromkeys(metrics))
+        known = [m.name for m in self.boot.metrics if m.ranked]
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise CompareError(f"no metric {', '.join(unknown)} in these records; they have:", known)
+        for pair in self.pairs:
+            both = set(self.boot.points[pair.first]) & set(self.boot.points[pair.second])
+            lacking = [name for name in wanted if name not in both]
+            if lacking:
+                raise CompareError(f"{pair.first} and {pair.second} do not both have:", lacking)
+        family = [d for d in self.differences if d.metric.name in wanted]
+        corrected = holm([d.p for d in family])
+        tested = [replace(d, p_holm=float(p)) for d, p in zip(family, corrected, strict=True)]
+        return [d for d in tested if d.verdict(self.alpha) == "worse"]
+
+
+def compare(
+    pairs: Sequence[Pair],
+    *,
+    by: str | None = None,
+    intersect: bool = False,
+    images: int = 5,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    alpha: float = ALPHA,
+    threads: int | None = None,
+) -> Comparison:
+    """Compare pairs of triples on the same images.
+
+    Args:
+        pairs: ``(first, second)``: the reference and what is compared with it.
+        by: Metric of the image and class lists (default: the first of ``PREFERRED`` that differs).
+        intersect: Compare the common images where the runs' image sets differ.
+        images: Images listed on either side. resamples, seed, threads: Of the bootstrap.
+        level: Of the intervals. alpha: Of the verdicts.
+
+    Raises:
+        CompareError: The runs differ in protocol, data set or image set, or no entry has the metric ``by``.
+        RecordError: Records are damaged or cannot be scored, or a val run does not fit (``val_mismatch``).
+        ValueError: No pair.
+    """
+    if not pairs:
+        raise ValueError("no pair to compare")
+    entries = {e.name: e for pair in pairs for e in pair}
+    runs = {str(e.run.out): e.run for e in entries.values()}
+    limited, notes = same_images(list(runs.values()), intersect=intersect)
+    restricted = dict(zip(runs, limited, strict=True))
+    entries = {n: replace(e, run=restricted[str(e.run.out)]) for n, e in entries.items()}
+    boot = bootstrap(list(entries.values()), resamples=resamples, seed=seed, threads=threads)
+    named = [(a.name, b.name, same_records(entries[a.name], entries[b.name])) for a, b in pairs]
+    tested = differences(boot, [(a, b) for a, b, same in named if not same], level=level)
+    reports = [
+        PairReport(a, b, same)
+        if same
+        else _report(boot, limited[0], [d for d in tested if _of(d, a, b)], a, b, by, images)
+        for a, b, same in named
+    ]
+    notes += _same_notes(reports)
+    notes += [
+        f"{p.first} and {p.second}: no record differs in any metric"
+        for p in reports
+        if p.differences and all(d.identical for d in p.differences)
+    ]
+    notes += [f"{run.out}: {problem}" for run in limited for problem in run.problems]
+    with_val = [e for e in entries.values() if e.val is not None]
+    return Comparison(
+        pairs=tuple(reports),
+        boot=boot,
+        entries=tuple(entries.values()),
+        notes=tuple(dict.fromkeys(notes)),
+        level=level,
+        alpha=alpha,
+        transfers=tuple(threshold_transfer(with_val, resamples=resamples, seed=seed, level=level)),
+    )
+
+
+def _same_notes(reports: Sequence[PairReport]) -> list[str]:
+    """What compares a thing with itself; a whole run in a few lines."""
+    same = [p.same for p in reports if p.same]
+    if len(same) < len(reports) or len(same) <= SAME_LISTED:
+        return same
+    return [WHOLE_RUN, *same[:SAME_LISTED], f"and {len(same) - SAME_LISTED} more"]
+
+
+def compare_triples(run: Run, first: str, second: str, *, val: Run | None = None, by: str | None = None) -> Comparison:
+    """``compare`` of two triples of one run; ``val`` as in ``Entry``."""
+    names = (first, second) if first != second else (first, f"{second} (again)")
+    return compare([(Entry(names[0], run, first, val), Entry(names[1], run, second, val))], by=by)
+
+
+def same_records(first: Entry, second: Entry) -> str:
+    """Why two entries share their records; empty where they do not."""
+    canonical = [e.run.manifest.canonical(e.triple) for e in (first, second)]
+    if first.run.out.resolve() != second.run.out.resolve() or canonical[0] != canonical[1]:
+        return ""
+    if first.triple == second.triple:
+        return f"{first.triple} of {first.run.out} is compared with itself: every difference is zero"
+    identities = first.run.manifest.identities
+    why = identities.get(second.triple) or identities.get(first.triple) or "their maps are equal by algebra"
+    return f"{first.triple} and {second.triple} share their records: {why}; every difference is zero"
+
+
+def _of(difference: Difference, first: str, second: str) -> bool:
+    return (difference.first, difference.second) == (first, second)
+
+
+def _report(
+    boot: Bootstrap, run: Run, found: list[Difference], first: str, second: str, by: str | None, images: int
+) -> PairReport:
+    metric, a, b = _listed(boot, first, second, by)
+    gain = (b - a) if metric.higher_is_better else (a - b)
+    labels = run.column(run.triples[0], "label")
+    names = [_class_name(run, int(label)) for label in labels]
+    order = _order(boot, first, second, gain)
+    shown = _least_shown(metric)
+    ids = run.image_ids
+
+    def rows(chosen: npt.NDArray[np.int64]) -> tuple[ImageRow, ...]:
+        return tuple(ImageRow(str(ids[i]), int(run.index[i]), names[i], float(a[i]), float(b[i])) for i in chosen)
+
+    return PairReport(
+        first=first,
+        second=second,
+        differences=tuple(found),
+        by=metric,
+        gains=rows(order[gain[order] > shown][:images]),
+        losses=rows(order[gain[order] < -shown][:images]),
+        classes=_classes(run, labels, a, b, gain, shown),
+    )
+
+
+def _listed(boot: Bootstrap, first: str, second: str, by: str | None) -> tuple[Metric, Floats, Floats]:
+    """The metric of the lists, and the images' scores in it."""
+    both = {m.name: m for m in boot.metrics if all(m.name in boot.points[e] for e in (first, second))}
+    if by is not None and by not in both:
+        raise CompareError(f"{first} and {second} do not both have the metric {by!r}; they have:", list(both))
+    candidates = [by] if by is not None else [name for name in PREFERRED if name in both] or list(both)
+    found = None
+    for name in candidates:
+        a, b = (image_scores(boot, e, both[name]) for e in (first, second))
+        # A saturated metric has no image to show; the next one may.
+        if not np.array_equal(a, b, equal_nan=True):
+            return both[name], a, b
+        found = found or (both[name], a, b)
+    assert found is not None
+    return found
+
+
+def _order(boot: Bootstrap, first: str, second: str, gain: Floats) -> npt.NDArray[np.int64]:
+    """Images by |gain|, those without a score last; ties (hits are 0 or 1) by their difference in the other columns."""
+    names = [n for n in boot.records[first].names if n in boot.records[second].names]
+    apart = np.stack([boot.records[second].column(n) - boot.records[first].column(n) for n in names])
+    spread = apart.std(axis=1, keepdims=True)
+    other = np.abs(np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)).sum(0)
+    size = np.nan_to_num(np.abs(gain), nan=-1.0)
+    return np.lexsort((np.arange(len(gain)), -other, -size))
+
+
+def _least_shown(metric: Metric) -> float:
+    """Half of the last digit that a table shows: another batch size alone changes scores by less."""
+    return 0.5 * 10.0**-metric.digits
+
+
+def _classes(
+    run: Run, labels: npt.NDArray[np.int32], a: Floats, b: Floats, gain: Floats, shown: float
+) -> tuple[ClassRow, ...]:
+    scored = np.isfinite(gain)
+    rows = []
+    for label in np.unique(labels[scored]):
+        own = scored & (labels == label)
+        better, worse = int((gain[own] > shown).sum()), int((gain[own] < -shown).sum())
+        name = _class_name(run, int(label))
+        rows.append(ClassRow(name, int(own.sum()), float(a[own].mean()), float(b[own].mean()), better, worse))
+    return tuple(sorted(rows, key=lambda r: -abs(r.b - r.a)))
+
+
+def _class_name(run: Run, label: int) -> str:
+    names = run.manifest.dataset.class_names
+    return names[label] if 0 <= label < len(names) else f"class {label}"

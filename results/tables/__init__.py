@@ -1,0 +1,1 @@
+"""Tables as Markdown, LaTeX, CSV, HTML and in the terminal."""

@@ -1,0 +1,109 @@
+"""The factorial head × clamp × sign × resize."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cambench.bench.cli.paper import factorial as command
+from cambench.bench.engine.run import run
+from cambench.bench.host.errors import UsageError
+from cambench.bench.paper.effects import FACTORS, Contrast, verdict
+from cambench.bench.paper.factorial import factorial
+
+METRIC = "average_drop"
+
+
+@pytest.fixture
+def small(settings, tmp_path):
+    fields = {k: v for k, v in settings.items() if k not in ("triples", "out")}
+    recipe = tmp_path / "head.yaml"
+    recipe.write_text(
+        "name: tiny\nsource: a test\nepochs: 2\nbatch_size: 4\nsize: 64\n"
+        "optimiser: {name: sgd, lr: 0.05, weight_decay: 0.0}\nschedule: {kind: step}\naugment: null\n"
+    )
+    return {**fields, "backbone": "slim_resnet", "cam": "gradcam", "head_recipe": str(recipe), "limit": 4}
+
+
+def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
+    paths = factorial(**small, out=tmp_path / "f", resamples=20)
+    frame = pd.read_csv(tmp_path / "f/factorial.csv")
+    assert len(frame) == 2 * 2 * 2 * 3 == len(frame.drop_duplicates(list(FACTORS)))
+
+    # A run outside the factorial, with the same trained branch, has the numbers of its own cell.
+    head = tmp_path / "f/signed-bicubic/heads/slim_resnet.sigmoid.safetensors"
+    fields = {**settings, "limit": 4, "out": tmp_path / "alone", "head_weights": {"*": head}}
+    alone = run(**{**fields, "triples": ("slim_resnet/gradcam/sigmoid",), "protocol": "paper"}).run
+    records = alone.records("slim_resnet/gradcam/sigmoid")
+    y, o = records["y"], records["o"]
+    cell = frame[(frame["head"] == "sigmoid") & (frame.clamp == "on") & (frame.sign == "relu")]
+    cell = cell[cell.resize == "bicubic"].iloc[0]
+    assert cell[METRIC] == pytest.approx(100 * (np.maximum(y - o, 0) / y).mean(), abs=1e-5)
+
+    lines = [
+        [cell.strip().replace("\\", "") for cell in line.split("|")[1:-1]]
+        for line in (tmp_path / "f/factorial.md").read_text().splitlines()
+    ]
+    head = next(line for line in lines if "head: sigmoid − softmax" in line)
+    row = [line for line in lines if line and line[0].startswith("Avg Drop")][1]
+    for factor, levels in FACTORS.items():
+        means = frame.groupby(factor)[METRIC].mean()
+        for level in levels[1:]:
+            printed = float(row[head.index(f"{factor}: {level} − {levels[0]}")].split(" ")[0])
+            assert printed == pytest.approx(means[level] - means[levels[0]], abs=0.006)
+
+    # The answer is that of the protocol's own map rule: ReLU, bicubic.
+    cells = frame[(frame.sign == "relu") & (frame.resize == "bicubic")].set_index(["head", "clamp"])[METRIC]
+    answer = next(line for line in lines if line and line[0].startswith("Avg Drop"))
+    both, sigmoid, clamp, interaction = (float(text.split(" ")[0]) for text in answer[1:5])
+    assert both == pytest.approx(cells["sigmoid", "on"] - cells["softmax", "off"], abs=0.006)
+    assert sigmoid + clamp == pytest.approx(both, abs=0.011)
+    alone = [cells["sigmoid", c] - cells["softmax", c] for c in ("off", "on")]
+    assert sigmoid == pytest.approx(sum(alone) / 2, abs=0.006)
+    assert interaction == pytest.approx(alone[1] - alone[0], abs=0.006)
+    kept = list((tmp_path / "f").glob("*/heads/*.safetensors"))
+    assert {p.parent.parent.name for p in kept} == {"signed-bicubic"}, "branches are trained once"
+
+    before = [p.read_bytes() for p in paths]
+    assert [p.read_bytes() for p in factorial(**small, out=tmp_path / "f", resamples=20)] == before
+
+
+def test_command_line(small, blobs, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("cambench.bench.paper.factorial.run", lambda config: seen.update(config=config) or 1 / 0)
+    app = typer.Typer()
+    app.command()(command)
+    line = f"--backbone slim_vgg --dataset wsol --root {blobs[0]} --metadata {blobs[1]} --out {tmp_path} --limit 3"
+    result = CliRunner().invoke(app, line.split())
+    assert isinstance(result.exception, ZeroDivisionError)
+    config = seen["config"]
+    assert config.options == {"metadata": str(blobs[1])}
+    assert config.limit == 3
+    assert set(config.triples) == {
+        f"slim_vgg/gradcam/{h}" for h in ("softmax", "softmax_clamped", "sigmoid", "sigmoid_signed")
+    }
+
+
+def test_what_it_decides_is_not_asked_for(small, tmp_path):
+    with pytest.raises(UsageError, match="triples"):
+        factorial(**small, out=tmp_path / "f", triples=("a/b/c",))
+
+
+@pytest.mark.parametrize(
+    ("both", "sigmoid", "clamp", "higher", "words"),
+    [
+        ((2, 5), (1, 3), (-1, 2), True, "the sigmoid's"),
+        ((2, 5), (-4, -1), (4, 8), True, "the clamp's"),
+        ((-5, -2), (-3, -1), (-2, -1), False, "both"),
+        ((-5, -2), (-3, -1), (-2, -1), True, "none: a loss"),
+        ((-1, 2), (1, 2), (-3, 1), True, "none"),
+        ((1, 2), (-1, 2), (-1, 2), True, "unclear"),
+    ],
+)
+def test_the_gain_is_whose_interval_bears_it_out(both, sigmoid, clamp, higher, words):
+    parts = {
+        name: Contrast(sum(ends) / 2, *ends)
+        for name, ends in zip(("both", "sigmoid", "clamp"), (both, sigmoid, clamp), strict=True)
+    }
+    assert verdict(parts, higher) == words
