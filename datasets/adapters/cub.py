@@ -18,6 +18,7 @@ from ..tables.build import Adapter, Built, Plan
 from ..tables.checks import check_listed, check_masks
 from ..tables.headers import add_sizes
 from ..tables.rows import Chunk, Ints
+from ..tables.sizes import Published
 from ..tables.splits import HOLDOUT_OPTIONS, HoldOut
 from . import wsol
 
@@ -169,6 +170,7 @@ def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, An
         watched=lambda: [*tree.folders(), *mask_folders],
         has_boxes=True,
         has_masks=masks is not None,
+        published=Published("CUB-200-2011", 500),
     )
 
 

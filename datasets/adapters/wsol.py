@@ -19,6 +19,7 @@ from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, Built, Plan
 from ..tables.checks import check_class_count, check_masks
 from ..tables.rows import Chunk
+from ..tables.sizes import Published
 
 OPTIONS = {
     "metadata": "folder with train/, val/, test/, each of image_ids.txt, class_labels.txt … (default: ROOT/metadata)",
@@ -86,7 +87,7 @@ def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) ->
     names, known, which = class_names(meta, folder, options)
     index = FileIndex()
     locate, where = find_images(root, meta.ids, split, index)
-    if meta.widths is None and meta.boxes is not None:
+    if meta.widths is None and meta.boxes is not None and "sizes" not in options:
         findings.note(f"no {SIZES}: boxes are taken to be in the pixels of the files", folder)
     if not known:
         findings.note(f"number of classes taken from the largest label + 1: {len(names)}", fix="pass num_classes=N")
@@ -111,6 +112,7 @@ def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) ->
         watched=index.folders,
         has_boxes=meta.boxes is not None,
         has_masks=meta.masks is not None,
+        published=Published(of) if (of := known_set(folder, meta.ids)) else None,
     )
 
 

@@ -15,8 +15,10 @@ from ..schema import DatasetError, SampleTable, Split, sample_features
 from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, read_back, watch
 from .checks import IdCheck, RowChecks, check_names
 from .rows import Chunk, record_batch, update_digest
+from .sizes import SIZE_OPTION, BoxSizes, Published, sizes_file
 
 COMMON_OPTIONS = {
+    **SIZE_OPTION,
     "missing": "error (default) or skip: what to do about listed images that are not on disk",
     "refresh": "true: build the table again even if it is cached",
 }
@@ -27,7 +29,8 @@ class Built:
     """What an adapter read.
 
     ``chunks`` is consumed once. ``watched``: folders whose listing the rows depend on, complete once ``chunks`` is
-    consumed. ``facts``: machine-readable (``variant``, ``num_classes_known`` …).
+    consumed. ``facts``: machine-readable (``variant``, ``num_classes_known`` …). ``published``: the published set of
+    photographs of many sizes that this is; None for people's own images.
     """
 
     class_names: tuple[str, ...]
@@ -37,6 +40,7 @@ class Built:
     watched: Callable[[], Iterable[Path]] = tuple
     has_boxes: bool = False
     has_masks: bool = False
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,8 @@ class Adapter:
         return chosen
 
     def _key(self, plan: Plan, root: Path, split: Split, options: Mapping[str, Any]) -> str:
+        given = sizes_file(options)
+        files = (*plan.files, given) if given is not None else plan.files
         return key_of(
             {
                 "adapter": [self.name, self.version],
@@ -168,7 +174,7 @@ class Adapter:
                 "split": split,
                 "variant": plan.variant,
                 "options": {k: str(v) for k, v in options.items() if k != "refresh"},
-                "files": [[str(f), file_digest(f)] for f in plan.files],
+                "files": [[str(f), file_digest(f)] for f in files],
                 "stamps": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in plan.stamps],
                 "folders": [[str(f), listing_digest(f)] for f in plan.folders],
             }
@@ -178,15 +184,18 @@ class Adapter:
 def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
     """The chunks after the checks that hold for every data set; missing images are left out or made an error."""
     ids, rows = IdCheck(built.findings), RowChecks(len(built.class_names), built.findings)
+    sizes = BoxSizes(options, built.findings, built.published)
     missing: list[str] = []
     for chunk in built.chunks:
         ids.add(chunk.ids)
+        sizes.settle(chunk)
         rows.add(chunk)
         present, gone = rows.split_missing(chunk)
         missing += gone
         yield present if len(present) < len(chunk) else chunk
     ids.close()
     rows.close()
+    sizes.close()
     watched, damaged = built.watched, [Path(p) for p in rows.damaged if not is_member(p)]
     built.watched = lambda: [*watched(), *damaged]
     if missing:

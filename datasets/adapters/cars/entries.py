@@ -17,6 +17,7 @@ from ...tables.build import Built
 from ...tables.checks import check_listed
 from ...tables.headers import add_sizes
 from ...tables.rows import Chunk, Ints
+from ...tables.sizes import Published
 from ...tables.splits import HoldOut
 
 CLASSES = 196
@@ -65,7 +66,14 @@ def build_rows(listing: Listing, split: Split, options: Mapping[str, Any], findi
         what = f"{len(listing.names)} class names, published are {CLASSES}"
         findings.warn(what, listing.names_file, "is the file truncated?")
     has_boxes = listing.boxes is not None
-    return Built(distinct(listing.names), chunks(), findings, watched=tree.folders, has_boxes=has_boxes)
+    return Built(
+        class_names=distinct(listing.names),
+        chunks=chunks(),
+        findings=findings,
+        watched=tree.folders,
+        has_boxes=has_boxes,
+        published=Published("Stanford Cars"),
+    )
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:

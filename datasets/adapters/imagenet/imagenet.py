@@ -18,6 +18,7 @@ from ...schema import DatasetSpec, Split, register_dataset
 from ...tables.build import Adapter, Built, Plan
 from ...tables.headers import add_sizes
 from ...tables.rows import Chunk
+from ...tables.sizes import Published
 from ...tables.splits import HOLDOUT_OPTIONS
 from .. import wsol
 from .distribution import EXPECTED, TRAIN, TRAIN_TAR, Sources, find_shards, find_train_boxes, find_validation
@@ -147,6 +148,7 @@ def build_validation(sources: Sources) -> Built:
         findings=findings,
         watched=lambda: watched,
         has_boxes=bool(found.boxes),
+        published=Published("ImageNet"),
     )
 
 

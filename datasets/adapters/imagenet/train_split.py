@@ -18,6 +18,7 @@ from ...formats.wnids import imagenet_class_names
 from ...schema import Split
 from ...tables.build import Built
 from ...tables.rows import Chunk
+from ...tables.sizes import Published
 from ...tables.splits import HoldOut
 from .image_files import class_folders, published_name, scan_ahead
 from .label_sources import label_of
@@ -125,4 +126,11 @@ def build_train(
     if boxes is not None:
         watched.extend(boxes.watched())
     has_boxes = boxes is not None
-    return Built(imagenet_class_names(), chunks(), findings, watched=lambda: watched, has_boxes=has_boxes)
+    return Built(
+        class_names=imagenet_class_names(),
+        chunks=chunks(),
+        findings=findings,
+        watched=lambda: watched,
+        has_boxes=has_boxes,
+        published=Published("ImageNet"),
+    )

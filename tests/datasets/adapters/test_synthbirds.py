@@ -21,7 +21,7 @@ SMALL = {"size": 64, "count": 26}
 
 LOAD_IN_ANOTHER_PROCESS = """
 import sys
-from cambench.datasets.synthbirds import load
+from cambench.datasets.adapters.synthbirds.synthbirds import load
 print(load(None, "val", {"size": 64, "count": 26}).fingerprint)
 """
 
