@@ -25,12 +25,12 @@ from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ...metrics.functional.fidelity import evidence_precision, image_masks
 from ...metrics.functional.host_copies import HostCopies
 from ...metrics.functional.localisation import pack_hits
-from ...metrics.functional.maps import min_max, resize_maps
+from ...metrics.functional.maps import locate
 from ...metrics.functional.pixels import pixel_histograms
 from ...metrics.functional.pointing import box_regions
 from ...metrics.functional.pool import BoxPool
 from ...metrics.spec import MapBatch, MetricSpec
-from ...protocol import MapRule, Protocol
+from ...protocol import Protocol
 from ...results.records.columns import EXTRA
 from ..host.errors import RunError
 from .clock import StageClock
@@ -216,26 +216,6 @@ class OnePass:
                 with self.clock.stage("heads", branch):
                     _ = branches[branch].gradients
         return branches
-
-
-def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Low-resolution maps (B,P,Q) as boxes and pixels read them, float64 at R×R.
-
-    Args:
-        low: Maps after the sign rule. rule: Kernel and low-resolution min-max. size: Side R in pixels.
-        finished: The maps are masks in [0, 1], which are never normalised.
-
-    Returns:
-        The resized maps (B,R,R), the same min-max normalised, and the flags (B,) of ``min_max``.
-    """
-    if finished:
-        up = resize_maps(low, size, rule.kernel).clamp(0, 1)
-        return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
-    if rule.low_res_min_max:
-        low, _ = min_max(low.double())
-    up = resize_maps(low, size, rule.kernel)
-    norm, degenerate = min_max(up)
-    return up, norm, degenerate
 
 
 class Fidelity:

@@ -14,12 +14,12 @@ from ...baselines.cams.score_map import score_map
 from ...baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...metrics.functional.boxes import level_ious, quantize
+from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import PROTOCOLS, Protocol
 from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from ...results.figures.overlay import overlay, save_figure, targets_of
 from ...results.tables.escape import visible
-from ..engine.onepass import locate
 from ..engine.plan import BackbonePlan, plan_backbone
 from ..engine.prepare import check_names
 from ..engine.triples import Triple, expand_patterns

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ...baselines.contracts import CAMS, HEADS
 from ...metrics.functional.boxes import quantize
+from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
 from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from ...results.figures.overlay import OPACITY, overlay, save_figure, targets_of
 from ...results.tables.escape import visible
-from ..engine.onepass import locate
 from ..engine.triples import Triple
 from ..host.errors import UsageError
 

@@ -20,8 +20,8 @@ from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.score_map import apply_sign, clamps, raw_map
 from ...baselines.contracts import Backbone, Branch, CamMethod, Head, HeadSpec
 from ...baselines.heads.heads import GapLinear
+from ...metrics.functional.maps import locate
 from ...protocol import Protocol
-from ..engine.onepass import locate
 from ..host.errors import UsageError
 
 MEASURABLE = frozenset({"features", "gradients", "head_gradients", "class_weights"})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...protocol import MapRule
 from .kernels.maps_cpu import ranges, rescale
 from .kernels.resize import bicubic, on_host
 
@@ -92,3 +93,25 @@ def min_max(maps: Tensor) -> tuple[Tensor, Tensor]:
     norm = (maps - low[:, None, None]) / span[:, None, None]
     norm = torch.where(ok, norm, torch.zeros((), dtype=norm.dtype, device=norm.device))
     return norm, flags
+
+
+def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Low-resolution maps (B,P,Q) as boxes and pixels read them, float64 at R×R.
+
+    Args:
+        low: Maps after the sign rule, any floating dtype and device.
+        rule: Kernel of the resize, and whether the maps are min-max normalised before it.
+        size: Side R in pixels.
+        finished: The maps are masks in [0, 1], which are never normalised.
+
+    Returns:
+        The resized maps (B,R,R), the same min-max normalised, and the flags (B,) of ``min_max``.
+    """
+    if finished:
+        up = resize_maps(low, size, rule.kernel).clamp(0, 1)
+        return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
+    if rule.low_res_min_max:
+        low, _ = min_max(low.double())
+    up = resize_maps(low, size, rule.kernel)
+    norm, degenerate = min_max(up)
+    return up, norm, degenerate
