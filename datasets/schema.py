@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..opener import Exif
 from ..registry import Registry
 
 Split = Literal["train", "val", "test"]
@@ -81,6 +82,11 @@ class SampleTable:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def exif(self) -> Exif:
+        """What is done with the pictures' EXIF orientation: ``apply`` only where the user's option says so."""
+        return "apply" if self.facts.get("exif") == "apply" else "ignore"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..disk.files import IMAGE_SUFFIXES
+from ...opener import is_picture
 from ..disk.locate import resembling
 from ..disk.textfiles import csv_rows, shorten
 from ..disk.trees import FolderTree
 from ..findings import Findings, MissingSplitError, OptionError, some
 from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, Built, Plan
-from ..tables.checks import check_class_count
+from ..tables.checks import LeftOut, check_class_count
 from ..tables.headers import add_sizes
 from ..tables.rows import Chunk, group_boxes
 
@@ -197,11 +197,14 @@ def build_folders(root: Path, split: Split) -> Built:
         findings.warn(f"{len(lost)} symbolic links lead nowhere, or to themselves: {some(lost)}", base, "repair them")
 
     def chunks() -> Iterator[Chunk]:
-        empty = []
+        empty, left_out = [], LeftOut()
         for label, name in enumerate(names):
-            files = sorted(f"{name}/{n}" for n in tree.children(name) if n.endswith(IMAGE_SUFFIXES))
+            found = list(tree.children(name))
+            files = sorted(f"{name}/{n}" for n in found if is_picture(n))
+            left_out.add(f"{name}/{n}" for n in found)
             empty += [] if files else [name]
             yield Chunk(files, tree.paths(files), np.full(len(files), label), sizes=tree.sizes(files))
+        left_out.report(base, findings)
         if empty:
             findings.warn(f"{len(empty)} classes have no image here: {some(empty)}", base, count=len(empty))
 

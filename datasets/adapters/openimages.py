@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ...opener import is_picture, suffix_of
 from ..disk.files import FileIndex
 from ..disk.locate import Expected, find_base, inventory
 from ..findings import Findings, MissingSplitError, some
 from ..schema import DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, Built, Plan
-from ..tables.checks import check_masks
+from ..tables.checks import LeftOut, check_masks
 from ..tables.rows import Chunk
 from . import wsol
 
@@ -63,8 +64,10 @@ def build_folders(base: Path, split: Split) -> Built:
         findings.note("no metadata: instances are those whose PNG is there", base / split)
 
     def chunks() -> Iterator[Chunk]:
+        left_out = LeftOut()
         for label, name in enumerate(folders):
-            yield _class_rows(base, split, name, label, index, findings)
+            yield _class_rows(base, split, name, label, index, findings, left_out)
+        left_out.report(base / split, findings)
 
     return Built(
         class_names=tuple(folders),
@@ -76,10 +79,14 @@ def build_folders(base: Path, split: Split) -> Built:
     )
 
 
-def _class_rows(base: Path, split: str, name: str, label: int, index: FileIndex, findings: Findings) -> Chunk:
+def _class_rows(
+    base: Path, split: str, name: str, label: int, index: FileIndex, findings: Findings, left_out: LeftOut
+) -> Chunk:
     folder = f"{base}/{split}/{name}"
     sizes = index.listing(folder)
-    images = sorted(n for n in sizes if n.endswith(".jpg"))
+    # Masks are PNG.
+    images = sorted(n for n in sizes if is_picture(n) and suffix_of(n) != ".png")
+    left_out.add(sizes)
     chunk = Chunk(
         ids=[f"{split}/{name}/{n}" for n in images],
         paths=[f"{folder}/{n}" for n in images],
@@ -88,7 +95,7 @@ def _class_rows(base: Path, split: str, name: str, label: int, index: FileIndex,
     )
     if split == "train":
         return chunk
-    masks: dict[str, list[str]] = {n.removesuffix(".jpg"): [] for n in images}
+    masks: dict[str, list[str]] = {n.rpartition(".")[0]: [] for n in images}
     stray = []
     for file in sorted(sizes):
         match = _MASK.match(file)
@@ -98,7 +105,7 @@ def _class_rows(base: Path, split: str, name: str, label: int, index: FileIndex,
             stray.append(file)
     if stray:
         findings.error(f"{len(stray)} masks have no image: {some(stray)}", folder, "fetch the images", len(stray))
-    png = [n for n in sorted(sizes) if n.endswith(".png")]
+    png = [n for n in sorted(sizes) if suffix_of(n) == ".png"]
     check_masks([f"{name}/{n}" for n in png], [sizes[n] for n in png], findings)
     bare = [i for i, found in masks.items() if not found]
     if bare:

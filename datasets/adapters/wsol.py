@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...opener import SUFFIXES, formats, is_picture
 from ..disk.files import MISSING, FileIndex
 from ..disk.textfiles import read_lines
 from ..findings import Findings, MissingSplitError, some
@@ -35,6 +37,7 @@ _ID_PATTERNS = (
     (re.compile(r"^\d{3}\.[A-Z][A-Za-z_\-]+/"), "CUB"),
 )
 _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
+"""The usual spellings, looked for first."""
 
 
 def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
@@ -193,13 +196,20 @@ def _found(path: str, index: FileIndex) -> tuple[str, bool]:
     """The path, with another spelling of the suffix where only that exists, and whether it exists."""
     if index.size(path) >= 0:
         return path, True
-    stem, dot, suffix = path.rpartition(".")
-    if not dot or "/" in suffix or f".{suffix.lower()}" not in (".jpg", ".jpeg", ".png"):
+    stem, dot, _ = path.rpartition(".")
+    if not dot or not is_picture(path):
         stem = path
-    for other in _SUFFIXES:
+    for other in _spellings():
         if index.size(stem + other) >= 0:
             return stem + other, True
     return path, False
+
+
+@cache
+def _spellings() -> tuple[str, ...]:
+    """Suffixes of the formats that are opened, in lower and upper case."""
+    every = [s for name in formats() for s in SUFFIXES[name]]
+    return tuple(dict.fromkeys([*_SUFFIXES, *every, *map(str.upper, every)]))
 
 
 def _find_masks(meta: Metadata, root: Path, options: Mapping[str, Any], index: FileIndex) -> Callable[[str], str]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ...opener import Exif, UnreadableImageError, decode
 from ..disk.archives import is_member, read_member
+
+__all__ = [
+    "BILINEAR",
+    "UnreadableImageError",
+    "decode_mask",
+    "decode_rgb",
+    "open_picture",
+    "picture_bytes",
+    "to_rgb",
+]
 
 BILINEAR = Image.Resampling.BILINEAR
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-
-
-class UnreadableImageError(ValueError):
-    """A picture that cannot be decoded; the message is the reason."""
 
 
 def picture_bytes(picture: Mapping[str, Any]) -> bytes:
@@ -29,11 +35,13 @@ def picture_bytes(picture: Mapping[str, Any]) -> bytes:
     return read_member(path) if is_member(path) else Path(path).read_bytes()
 
 
-def open_picture(picture: Mapping[str, Any]) -> Image.Image:
+def open_picture(picture: Mapping[str, Any], exif: Exif = "ignore") -> Image.Image:
     """The picture, fully decoded.
 
-    EXIF orientation is not applied: the published evaluators open with ``Image.open(...).convert("RGB")`` and the
-    published boxes belong to those pixels.
+    Args:
+        picture: ``{"bytes", "path"}`` of a row.
+        exif: ``ignore`` (published sets): the stored pixels, as ``Image.open(...).convert("RGB")`` of the published
+            evaluators gives them; ``apply``: turned as the EXIF orientation says.
 
     Raises:
         UnreadableImageError: Missing, empty, truncated, too large, or not an image; the message says which.
@@ -44,16 +52,7 @@ def open_picture(picture: Mapping[str, Any]) -> Image.Image:
         raise UnreadableImageError(f"no such file: {picture['path']}") from None
     except (OSError, EOFError) as error:
         raise UnreadableImageError(f"cannot be read: {error}") from error
-    if not data:
-        raise UnreadableImageError("empty file (0 bytes)")
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except UnidentifiedImageError:
-        raise UnreadableImageError(f"not an image (starts with {data[:8]!r})") from None
-    except Exception as error:  # Pillow's plugins raise anything on hostile bytes
-        raise UnreadableImageError(f"cannot be decoded: {error}") from error
-    return image
+    return decode(data, exif)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -75,21 +74,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode_rgb(picture: Mapping[str, Any], size: int) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """Pixels (R,R,3) uint8, squashed, and the (width, height) of the file.
+def decode_rgb(
+    picture: Mapping[str, Any], size: int, exif: Exif = "ignore"
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """Pixels (R,R,3) uint8, squashed, and the (width, height) of the picture, turned where ``exif`` applies.
 
     Pillow's anti-aliased bilinear resize: exactly ``torchvision.transforms.functional.resize`` of the PIL image.
     """
-    image = open_picture(picture)
+    image = open_picture(picture, exif)
     rgb = to_rgb(image)
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), BILINEAR)
     return np.asarray(rgb), image.size
 
 
-def decode_mask(picture: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+def decode_mask(picture: Mapping[str, Any], exif: Exif = "ignore") -> npt.NDArray[np.uint8]:
     """Grey values (H,W) uint8 of a mask, at its own size."""
-    image = open_picture(picture)
+    image = open_picture(picture, exif)
     if image.mode in _SIXTEEN_BIT:
         return (np.asarray(image) > 0).astype(np.uint8) * 255
     return np.asarray(image.convert("L"))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...opener import Exif
 from ..schema import Batch, ImageFailure, SampleTable
 from .geometry import combine_masks, resize_boxes, resize_nearest
 from .images import UnreadableImageError, decode_mask, decode_rgb
@@ -87,7 +88,7 @@ def _decode_batch(
 
     def work(record: Mapping[str, Any]) -> _Decoded | UnreadableImageError:
         try:
-            return decode_record(record, size, want_mask, want_evidence)
+            return decode_record(record, size, want_mask, want_evidence, table.exif)
         except UnreadableImageError as error:
             return error
 
@@ -118,26 +119,24 @@ def _records(table: SampleTable, indices: list[int]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def decode_record(record: Mapping[str, Any], size: int, masks: bool, evidence: bool) -> _Decoded:
+def decode_record(record: Mapping[str, Any], size: int, masks: bool, evidence: bool, exif: Exif = "ignore") -> _Decoded:
     """One row at the working size; ``UnreadableImageError`` names the picture that cannot be decoded."""
-    pixels, (width, height) = decode_rgb(record["image"], size)
+    pixels, (width, height) = decode_rgb(record["image"], size, exif)
     # Boxes belong to the size that the annotations state; the file may be a resized copy.
     boxes = resize_boxes(record["boxes"] or [], record["width"] or width, record["height"] or height, size)
     mask = part = None
     if masks:
-        ignore = record["ignore"]
-        mask = combine_masks(
-            (_mask(m, "mask") for m in record["masks"] or []), _mask(ignore, "ignore mask") if ignore else None, size
-        )
+        ignore = _mask(record["ignore"], "ignore mask", exif) if record["ignore"] else None
+        mask = combine_masks((_mask(m, "mask", exif) for m in record["masks"] or []), ignore, size)
     if evidence:
-        grey = _mask(record["evidence"], "evidence mask") if record["evidence"] else np.zeros((1, 1), np.uint8)
+        grey = _mask(record["evidence"], "evidence mask", exif) if record["evidence"] else np.zeros((1, 1), np.uint8)
         part = np.asarray(resize_nearest(grey, size) > 0)
     return _Decoded(pixels, boxes, mask, part)
 
 
-def _mask(picture: Mapping[str, Any], kind: str) -> npt.NDArray[np.uint8]:
+def _mask(picture: Mapping[str, Any], kind: str, exif: Exif) -> npt.NDArray[np.uint8]:
     try:
-        return decode_mask(picture)
+        return decode_mask(picture, exif)
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{kind} {picture.get('path') or '(bytes)'}: {error}") from error
 

@@ -118,6 +118,8 @@ class Adapter:
                 update_digest(digest, chunk)
                 if not built.findings.of("error"):
                     writer.write(record_batch(chunk, features))
+            if built.facts.get("exif") == "apply":
+                digest.update(b"exif=apply")
             if writer.rows == 0 and not built.findings.of("error"):
                 lost = built.facts.get("missing_images", 0)
                 why = f": all {lost:,} that it lists are missing" if lost else ""

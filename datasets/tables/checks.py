@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
-from ..disk.files import IMAGE_SUFFIXES, MISSING, UNREADABLE, FileIndex
+from ...opener import formats, is_other_picture, is_picture
+from ..disk.files import MISSING, UNREADABLE, FileIndex
 from ..findings import EXAMPLES, Findings, some
 from ..schema import DatasetError
 from .rows import Chunk, Ints
@@ -48,11 +50,34 @@ def check_listed(index: FileIndex, paths: Sequence[str], where: object, findings
         name
         for folder, names in listed.items()
         for name in sorted(set(index.folder(folder)) - names)
-        if name.endswith(IMAGE_SUFFIXES)
+        if is_picture(name)
     ]
     if extra:
         what = f"{len(extra):,} images on disk have no line here: {some(extra)}"
         findings.warn(what, where, "is the file truncated? they are not in the data set", len(extra))
+
+
+class LeftOut:
+    """Pictures in folders whose files are the rows, in formats that are not opened: told, not passed over."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.examples: list[str] = []
+        self._lock = Lock()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Look through the names of a folder's files."""
+        found = sorted(n for n in names if is_other_picture(n))
+        with self._lock:
+            self.count += len(found)
+            self.examples += found[: EXAMPLES + 1 - len(self.examples)]
+
+    def report(self, where: object, findings: Findings) -> None:
+        """Warn of them, once."""
+        if self.count:
+            what = f"{self.count:,} pictures are left out, in formats that are not opened: "
+            fix = f"convert them to one of {', '.join(formats())}"
+            findings.warn(f"{what}{some(self.examples, self.count)}", where, fix, self.count)
 
 
 def check_class_count(count: int, where: object) -> None:

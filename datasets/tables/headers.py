@@ -1,38 +1,53 @@
-"""Pixel sizes of many images from their headers, in parallel, without decoding them."""
+"""Pixel sizes and EXIF orientations of many images from their headers, in parallel, without decoding them."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
+from ...opener import Exif, header_of
 from ..disk.archives import is_member, read_member
 from .rows import Chunk, Ints
 
+TURNED = 5
+"""EXIF orientations from here on exchange width and height."""
 
-def add_sizes(chunk: Chunk, workers: int = 4) -> None:
-    """Fill the chunk's widths and heights from the files (0 where a file has no readable header)."""
+
+def add_sizes(chunk: Chunk, workers: int = 4, exif: Exif = "ignore") -> None:
+    """Fill the chunk's widths and heights from the files (0 where a file has no readable header).
+
+    Args:
+        chunk: Rows; sizes that are already there are replaced.
+        workers: Reading threads.
+        exif: ``apply``: the sizes of the pictures turned as their EXIF orientation says.
+    """
     present = np.ones(len(chunk), bool) if chunk.sizes is None else chunk.sizes > 0
     paths = [p if ok else "" for p, ok in zip(chunk.paths, present, strict=True)]
-    chunk.widths, chunk.heights = read_sizes(paths, workers)
+    chunk.widths, chunk.heights = read_sizes(paths, workers, exif)
     chunk.headers_read = True
 
 
-def read_sizes(paths: Sequence[str], workers: int = 4) -> tuple[Ints, Ints]:
+def read_sizes(paths: Sequence[str], workers: int = 4, exif: Exif = "ignore") -> tuple[Ints, Ints]:
     """Widths and heights (N,) of image files; 0 for an empty path or an unreadable header."""
-    with ThreadPoolExecutor(workers, "headers") as pool:
-        sizes = np.array(list(pool.map(_size, paths, chunksize=64)), np.int64).reshape(-1, 2)
+    found = read_headers(paths, workers)
+    sizes = found[:, :2]
+    if exif == "apply":
+        sizes = np.where(found[:, 2:] >= TURNED, sizes[:, ::-1], sizes)
     return sizes[:, 0], sizes[:, 1]
 
 
-def _size(path: str) -> tuple[int, int]:
+def read_headers(paths: Sequence[str], workers: int = 4) -> Ints:
+    """Width, height and EXIF orientation (N,3) of image files as stored; 0 where there is no readable header."""
+    with ThreadPoolExecutor(workers, "headers") as pool:
+        return np.array(list(pool.map(_header, paths, chunksize=64)), np.int64).reshape(-1, 3)
+
+
+def _header(path: str) -> tuple[int, int, int]:
     if not path:
-        return 0, 0
+        return 0, 0, 0
     try:
-        with Image.open(io.BytesIO(read_member(path)) if is_member(path) else path) as image:
-            return image.size
+        return header_of(read_member(path) if is_member(path) else path)
     except Exception:  # any damage: the decoder reports it when the image is used
-        return 0, 0
+        return 0, 0, 0

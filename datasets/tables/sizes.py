@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...opener import Exif
 from ..disk.textfiles import csv_rows, shorten
 from ..findings import Findings, OptionError, some
 from .headers import read_sizes
@@ -69,6 +70,7 @@ class BoxSizes:
         path = sizes_file(options)
         self.trusted = str(options.get("sizes")) == FILES
         self.given = GivenSizes(path, findings) if path is not None else None
+        self.exif: Exif = "apply" if options.get("exif") == "apply" else "ignore"
         self.findings, self.published = findings, published
         self._left = SAMPLE
         self._seen: list[Ints] = []
@@ -88,7 +90,7 @@ class BoxSizes:
             self._compare(chunk, np.arange(len(chunk)), np.stack([chunk.widths, chunk.heights], 1))
             return
         rows = self._sample(chunk)
-        found = np.stack(read_sizes([chunk.paths[i] for i in rows]), 1)
+        found = np.stack(read_sizes([chunk.paths[i] for i in rows], exif=self.exif), 1)
         if chunk.widths is None or chunk.heights is None:
             self._compare(chunk, rows, found)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
+
+from ...opener import decode
 
 BOX_COLOR, EVIDENCE_COLOR = "#ffffff", "#ff2fd0"
 TILE_INCHES = 1.25
@@ -112,9 +112,8 @@ def save_contact_sheet(
 
 
 def _pixels(picture: Mapping[str, Any], mode: str) -> npt.NDArray[Any]:
-    source = io.BytesIO(picture["bytes"]) if picture.get("bytes") is not None else picture["path"]
-    with Image.open(source) as opened:
-        return np.asarray(opened.convert(mode))
+    data = picture["bytes"] if picture.get("bytes") is not None else Path(picture["path"]).read_bytes()
+    return np.asarray(decode(bytes(data)).convert(mode))
 
 
 def _show(axis: Any, tile: Tile, *, outline: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ....opener import is_picture
 from ...disk.trees import FolderTree
 from ...findings import Findings
 from ...schema import Split
@@ -90,6 +91,6 @@ def first_folder(base: Path, names: Sequence[str]) -> Path:
     """The folder that holds images; the first name where none does (its images are then reported missing)."""
     for name in names:
         folder = base / name
-        if folder.is_dir() and any(p.suffix.lower() == ".jpg" for p in folder.iterdir()):
+        if folder.is_dir() and any(is_picture(p.name) for p in folder.iterdir()):
             return folder
     return base / names[0]

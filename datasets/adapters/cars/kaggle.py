@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...disk.files import IMAGE_SUFFIXES, FileIndex
+from ....opener import is_picture
+from ...disk.files import FileIndex
 from ...disk.textfiles import csv_rows, shorten
 from ...findings import Findings, some
 from ...schema import DatasetError, Split
 from ...tables.build import Built
+from ...tables.checks import LeftOut
 from .devkit import class_names
 from .entries import Listing, build_rows
 
@@ -82,8 +84,12 @@ def build_folders(
         for f in folders
         if f not in strange
         for name in sorted(index.listing(f"{folder}/{f}"))
-        if name.endswith(IMAGE_SUFFIXES)
+        if is_picture(name)
     ]
+    left_out = LeftOut()
+    for name in folders:
+        left_out.add(f"{name}/{n}" for n in index.folder(f"{folder}/{name}"))
+    left_out.report(folder, findings)
     files.sort(key=lambda pair: pair[1].rpartition("/")[2])
     listing = Listing(
         folder=folder,

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from ...disk.files import IMAGE_SUFFIXES
+from ....opener import is_picture
 from ...findings import Findings, some
 from ...formats.wnids import imagenet_wnids
 from ...schema import DatasetError
+from ...tables.checks import LeftOut
 from .label_sources import label_of
 
 _HUB_NAME = re.compile(r"^(.+)_(n\d{8})(\.[A-Za-z]+)$")
@@ -27,22 +28,24 @@ def published_name(name: str) -> tuple[str, str]:
     return (match[1] + match[3], match[2]) if match else (name, "")
 
 
-def scan(folder: Path) -> list[tuple[str, int]]:
+def scan(folder: Path, left_out: LeftOut) -> list[tuple[str, int]]:
     """(name, bytes) of a folder's images, sorted; ``DatasetError`` where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                (e.name, e.stat().st_size) for e in entries if e.name.endswith(IMAGE_SUFFIXES) and e.is_file()
-            )
+            files = [e for e in entries if e.is_file()]
+            left_out.add(e.name for e in files)
+            return sorted((e.name, e.stat().st_size) for e in files if is_picture(e.name))
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be listed: {error.strerror}") from error
 
 
-def scan_ahead(pool: ThreadPoolExecutor, folders: list[Path], ahead: int = 8) -> Iterator[list[tuple[str, int]]]:
+def scan_ahead(
+    pool: ThreadPoolExecutor, folders: list[Path], left_out: LeftOut, ahead: int = 8
+) -> Iterator[list[tuple[str, int]]]:
     """``scan`` of each folder in order, a few in advance: memory does not grow with their number."""
     pending: deque[Future[list[tuple[str, int]]]] = deque()
     for folder in folders:
-        pending.append(pool.submit(scan, folder))
+        pending.append(pool.submit(scan, folder, left_out))
         if len(pending) >= ahead:
             yield pending.popleft().result()
     while pending:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ....opener import is_picture
 from ...disk.archives import index_tar, member_path
-from ...disk.files import IMAGE_SUFFIXES
 from ...disk.locate import find_base, inventory
 from ...disk.shards import read_index as read_shards
 from ...findings import Findings, MissingSplitError, some
 from ...formats.wnids import imagenet_class_names
 from ...schema import DatasetSpec, Split, register_dataset
 from ...tables.build import Adapter, Built, Plan
+from ...tables.checks import LeftOut
 from ...tables.headers import add_sizes
 from ...tables.rows import Chunk
 from ...tables.sizes import Published
@@ -186,13 +187,15 @@ def _validation_files(sources: Sources, findings: Findings, watched: list[Path])
     if sources.shards:
         return _shard_files(sources.shards, findings)
     if sources.images.is_file():
-        members = {n: place for n, place in index_tar(sources.images).items() if n.endswith(IMAGE_SUFFIXES)}
+        members = {n: place for n, place in index_tar(sources.images).items() if is_picture(n)}
         listed = [(n, member_path(sources.images, n, *place), place[1], -1) for n, place in members.items()]
     else:
         watched.append(sources.images)
+        left_out = LeftOut()
         folders = class_folders(sources.images, findings) if sources.by_class else [(sources.images, -1)]
         watched += [folder for folder, _ in folders if folder != sources.images]
-        listed = [(n, f"{folder}/{n}", size, label) for folder, label in folders for n, size in scan(folder)]
+        listed = [(n, f"{folder}/{n}", size, label) for folder, label in folders for n, size in scan(folder, left_out)]
+        left_out.report(sources.images, findings)
         filled = {address.split("/")[-2] for _, address, _, _ in listed}
         empty = sorted({folder.name for folder, _ in folders} - filled) if sources.by_class else []
         if empty:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ....opener import is_picture
 from ...disk.archives import index_tar, member_path, read_index
-from ...disk.files import IMAGE_SUFFIXES
 from ...disk.locate import inventory
 from ...disk.shards import read_index as read_shards
 from ...findings import Findings, some
 from ...formats.wnids import imagenet_class_names
 from ...schema import Split
 from ...tables.build import Built
+from ...tables.checks import LeftOut
 from ...tables.rows import Chunk
 from ...tables.sizes import Published
 from ...tables.splits import HoldOut
@@ -37,15 +38,18 @@ def from_folders(base: Path, watched: list[Path]) -> Classes:
         watched.extend([base, *(f for f, _ in folders)])
         if not folders:
             findings.error(f"no wnid folder (n01440764 …) here; {inventory(base)}", base)
-        empty = []
+        empty, left_out = [], LeftOut()
         with ThreadPoolExecutor(4, "scan") as pool:
-            for (folder, label), files in zip(folders, scan_ahead(pool, [f for f, _ in folders]), strict=True):
+            for (folder, label), files in zip(
+                folders, scan_ahead(pool, [f for f, _ in folders], left_out), strict=True
+            ):
                 if not files:
                     empty.append(folder.name)
                     continue
                 names = [published_name(n)[0] for n, _ in files]
                 paths, sizes = [f"{folder}/{n}" for n, _ in files], np.array([s for _, s in files], np.int64)
                 yield _chunk(folder.name, label, names, paths, sizes)
+        left_out.report(base, findings)
         if empty:
             findings.error(f"{len(empty)} class folders are empty: {some(empty)}", base, "half-extracted?", len(empty))
 
@@ -67,7 +71,7 @@ def from_tar(archive: Path) -> Classes:
         for wnid in sorted(set(inner) & set(labels)):
             start, size = inner[wnid]
             members = read_index(archive, start, start + size)
-            names = sorted(n for n in members if n.endswith(IMAGE_SUFFIXES))
+            names = sorted(n for n in members if is_picture(n))
             paths = [member_path(archive, n, *members[n]) for n in names]
             sizes = np.array([members[n][1] for n in names], np.int64)
             yield _chunk(wnid, labels[wnid], [n.rpartition("/")[2] for n in names], paths, sizes)
