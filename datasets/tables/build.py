@@ -9,10 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets as hf
+
 from ..disk.archives import is_member
 from ..findings import Findings, OptionError, some
 from ..schema import DatasetError, SampleTable, Split, sample_features
-from .cache import Writer, cache_root, file_digest, key_of, listing_digest, lookup, read_back, watch
+from .cache import (
+    Looked,
+    Writer,
+    cache_root,
+    file_digest,
+    inspect,
+    key_of,
+    listing_digest,
+    read_back,
+    shared_with_others,
+    watch,
+)
 from .checks import IdCheck, RowChecks, check_names
 from .rows import Chunk, record_batch, update_digest
 from .sizes import SIZE_OPTION, BoxSizes, Published, sizes_file
@@ -82,15 +95,24 @@ class Adapter:
     def _load(self, root: Path, split: Split, chosen: Mapping[str, Any]) -> SampleTable:
         plan = self.plan(root, split, chosen)
         entry = cache_root() / "datasets" / self.name / self._key(plan, root, split, chosen)
-        found = None if truth(chosen, "refresh") else lookup(entry)
-        if found is None:
+        found = Looked() if truth(chosen, "refresh") else inspect(entry)
+        said = Findings()
+        if found.rows is None:
+            if found.why:
+                said.warn(f"the cached table {found.why}; it was built again", entry)
             built, meta, writer = self.build(plan, split, chosen, entry)
             built.findings.raise_errors(f"{self.name} {split} under {root}")
             writer.commit(meta)
             found = read_back(entry)
-            if found is None:
-                raise DatasetError(f"cache entry {entry} cannot be read back; is another process changing {root}?")
-        rows, meta = found
+        if found.rows is None:
+            raise DatasetError(f"cache entry {entry} {found.why or 'is gone'}; is another process changing {root}?")
+        if shared := shared_with_others(entry):
+            said.warn(shared, fix="chmod -R go-w it, or set CAMBENCH_CACHE to a folder of your own")
+        return self._table(split, found.rows, found.meta, said)
+
+    def _table(self, split: Split, rows: hf.Dataset, meta: Mapping[str, Any], said: Findings) -> SampleTable:
+        """The table of a cache entry; ``said``: findings of this opening, told now and no part of the data."""
+        facts = {**meta["facts"], "findings": [*meta["facts"]["findings"], *map(vars, said.items)]}
         return SampleTable(
             name=self.name,
             split=split,
@@ -100,7 +122,7 @@ class Adapter:
             has_boxes=meta["has_boxes"],
             has_masks=meta["has_masks"],
             notes=tuple(meta["notes"]),
-            facts=meta["facts"],
+            facts=facts,
         )
 
     def build(

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import datasets as hf
 import pyarrow as pa
 
 from ..schema import DatasetError
+from .stamps import others_may_write, stamp_files
 
 FORMAT = 1
 """Version of the layout below; part of every key."""
@@ -55,31 +57,80 @@ def watch(folders: Iterable[Path]) -> dict[str, int]:
     return {str(f): f.stat().st_mtime_ns for f in folders}
 
 
-def lookup(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
-    """The memory-mapped rows and the description of a cache entry; None where it is absent, stale or damaged."""
+@dataclass(frozen=True)
+class Looked:
+    """A cache entry as it was found: ``rows`` and ``meta``, or why there is none (empty where there never was)."""
+
+    rows: hf.Dataset | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+
+DAMAGED = "is damaged: its bytes are not those that were written"
+CHANGED = "speaks of files that have changed since"
+
+
+def inspect(entry: Path, *, just_written: bool = False) -> Looked:
+    """Open a cache entry, with memory-mapped rows, if it is what was written and the disk is as it was.
+
+    The rows and their description are compared with their SHA-256; folders by their modification time, files by size
+    and time (``stamps``). ``just_written``: files may have changed while the table was built, which the next opening
+    will not take.
+    """
+    if not entry.is_dir():
+        return Looked()
+    if not ((entry / META).is_file() and (entry / ROWS).is_file()):
+        return Looked(why=DAMAGED)
     try:
         meta: dict[str, Any] = json.loads((entry / META).read_text(encoding="utf-8"))
+        if meta.pop("seal", None) != seal_of(meta) or file_digest(entry / ROWS) != meta["sha256"]:
+            return Looked(why=DAMAGED)
         if any(Path(folder).stat().st_mtime_ns != stamp for folder, stamp in meta["watch"].items()):
-            return None
+            return Looked(why=CHANGED)
         rows = hf.Dataset.from_file(str(entry / ROWS))
         if len(rows) != meta["rows"]:
-            return None
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None
-    return rows, meta
+            return Looked(why=DAMAGED)
+        stamp, latest = meta["stamp"], meta["stamp"]["latest"]
+        if stamp_files(rows) != stamp or (latest >= meta["started"] and not just_written):
+            return Looked(why=CHANGED)
+    except FileNotFoundError:
+        return Looked(why=CHANGED)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        return Looked(why=DAMAGED)
+    return Looked(rows, meta)
 
 
-def read_back(entry: Path) -> tuple[hf.Dataset, dict[str, Any]] | None:
-    """``lookup`` of an entry that was just committed.
+def seal_of(meta: Mapping[str, Any]) -> str:
+    """SHA-256 hex of a description."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def read_back(entry: Path) -> Looked:
+    """``inspect`` of an entry that was just committed.
 
     Another process that commits the same key moves the old folder away before its own takes the place: wait that out.
     """
+    found = Looked()
     for _ in range(READ_BACK_TRIES):
-        found = lookup(entry)
-        if found is not None:
-            return found
+        found = inspect(entry, just_written=True)
+        if found.rows is not None:
+            break
         time.sleep(READ_BACK_PAUSE_S)
-    return None
+    return found
+
+
+_told: set[Path] = set()
+
+
+def shared_with_others(entry: Path) -> str:
+    """A sentence, once a process, where other users may write to the cache folder; empty otherwise."""
+    root = cache_root()
+    folders = [p for p in (entry.parent, *entry.parent.parents) if p == root or root in p.parents]
+    open_to = [f for f in folders if f.is_dir() and others_may_write(f)]
+    if not open_to or root in _told:
+        return ""
+    _told.add(root)
+    return f"the cache folder {open_to[-1]} may be written by other users, who could change tables"
 
 
 class Writer:
@@ -99,6 +150,7 @@ class Writer:
                 f"cache folder {entry.parent} cannot be written ({error.strerror}); "
                 "set CAMBENCH_CACHE to a folder that can"
             ) from error
+        self.started = time.time_ns()
         self._sink: pa.OSFile | None = None
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
         self.rows = 0
@@ -116,7 +168,12 @@ class Writer:
         """Write the description and rename the folder to its key, replacing a stale entry."""
         with self._writable():
             self._close()
-            (self.folder / META).write_text(json.dumps({**meta, "rows": self.rows}, indent=1), encoding="utf-8")
+            rows = self.folder / ROWS
+            stamp = stamp_files(hf.Dataset.from_file(str(rows)))
+            own = {"rows": self.rows, "sha256": file_digest(rows), "stamp": stamp, "started": self.started}
+            # What JSON gives back is what is sealed: tuples become lists.
+            told = json.loads(json.dumps({**meta, **own}))
+            (self.folder / META).write_text(json.dumps({**told, "seal": seal_of(told)}, indent=1), encoding="utf-8")
         for _ in range(READ_BACK_TRIES):
             try:
                 self.folder.rename(self.entry)
@@ -154,3 +211,4 @@ class Writer:
             self._writer.close()
         if self._sink is not None:
             self._sink.close()
+        self._writer = self._sink = None

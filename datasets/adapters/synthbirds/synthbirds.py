@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ...schema import DatasetError, DatasetSpec, SampleTable, Split, register_dataset, sample_features
-from ...tables.cache import ROWS, Writer, cache_root, file_digest, key_of, lookup
+from ...tables.cache import Writer, cache_root, inspect, key_of
 from .species import CLASS_NAMES, SPECIES
 from .worker import CHUNK, Job, draw_rows
 
@@ -102,13 +102,8 @@ def _key(job: Job) -> str:
 
 def _intact(entry: Path) -> tuple[hf.Dataset, str] | None:
     """Rows and fingerprint of a cache entry; None where it is absent or its bytes are not those that were written."""
-    try:
-        found = lookup(entry)
-        if found is None or file_digest(entry / ROWS) != found[1]["sha256"]:
-            return None
-        return found[0], str(found[1]["fingerprint"])
-    except (OSError, KeyError):
-        return None
+    found = inspect(entry)
+    return None if found.rows is None else (found.rows, str(found.meta["fingerprint"]))
 
 
 def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: bool) -> None:
@@ -121,7 +116,7 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
         console.print(
             f"drawing synthbirds {job.split}: {job.count} images, once; kept in {entry.parent}", soft_wrap=True
         )
-    writer = _SealedWriter(entry)
+    writer = Writer(entry)
     try:
         chunks = draw_rows(job)
         total = -(-job.count // CHUNK)
@@ -142,16 +137,6 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
     except BaseException:
         writer.abort()
         raise
-
-
-class _SealedWriter(Writer):
-    """A cache writer that notes the digest of what it wrote, so that damage is seen and drawn over."""
-
-    def commit(self, meta: Mapping[str, Any]) -> None:
-        """Commit with the SHA-256 of the rows file in the description."""
-        self._close()
-        self._writer = self._sink = None
-        super().commit({**meta, "sha256": file_digest(self.folder / ROWS)})
 
 
 register_dataset(

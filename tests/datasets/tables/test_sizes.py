@@ -40,7 +40,7 @@ def write_sizes(path: Path, sizes: dict[str, tuple[int, int]], heading: str = ""
 
 
 def open_cub(base: Path, **options: str) -> SampleTable:
-    return open_table("cub", base, "test", refresh="true", **options)
+    return open_table("cub", base, "test", **options)
 
 
 def test_shrunk_copies_are_refused_with_their_share(cub_replica: Path) -> None:
@@ -80,7 +80,7 @@ def test_cars_on_square_copies(cars_replica: Path, tmp_path: Path) -> None:
     right = boxes_at(open_table("stanford_cars", cars_replica, "test"))
     sizes = resize_all(cars_replica, (256, 256))
     with pytest.raises(DatasetError, match="all 6 files are 256×256 pixels, although Stanford Cars"):
-        open_table("stanford_cars", cars_replica, "test", refresh="true")
+        open_table("stanford_cars", cars_replica, "test")
     # As wsolevaluation's lists have it: no folder before the name. Train and test share names, test's are kept.
     named = {Path(name).name: size for name, size in sizes.items() if "cars_test" in name}
     table = open_table("stanford_cars", cars_replica, "test", sizes=str(write_sizes(tmp_path / "s.txt", named)))
