@@ -103,8 +103,9 @@ def build(root: Path, folder: Path, split: Split, options: Mapping[str, Any]) ->
             chunk = meta.rows(start, start + CHUNK)
             chunk.paths = [locate(i) for i in chunk.ids]
             chunk.sizes = index.sizes(chunk.paths)
-            if locate_mask is not None and chunk.masks is not None and chunk.ignores is not None:
-                _add_masks(chunk, chunk.masks, chunk.ignores, locate_mask, index, findings)
+            if locate_mask is not None and meta.masks is not None and meta.ignores is not None:
+                part = slice(start, start + CHUNK)
+                _add_masks(chunk, meta.masks[part], meta.ignores[part], locate_mask, index, findings)
             yield chunk
 
     return Built(
@@ -240,7 +241,7 @@ def _add_masks(
     check_masks(names, [index.size(locate(n)) for n in names], findings)
     chunk.masks = [[locate(m) for m in row] for row in masks]
     chunk.ignores = [locate(i) if i else None for i in ignores]
-    sizes = [sum(index.size(p) for p in row) for row in chunk.masks]
+    sizes = [sum(index.size(locate(m)) for m in row) for row in masks]
     if chunk.sizes is not None:
         # Sizes enter the fingerprint: the masks' count too; a missing image stays missing.
         chunk.sizes = np.where(chunk.sizes > 0, chunk.sizes + np.array(sizes, np.int64), chunk.sizes)

@@ -39,13 +39,13 @@ def decode_lines(data: bytes, where: str) -> list[str]:
     return lines
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of each record that is not blank.
 
     Raises:
         DatasetError: The file is missing, not UTF-8, or not CSV; with the line.
     """
-    reader = csv.reader(read_lines(path), strict=True)
+    reader = csv.reader(read_lines(path), delimiter=separator, strict=True)
     start = 1
     try:
         for row in reader:

@@ -16,6 +16,8 @@ import pyarrow as pa
 from ..disk.archives import is_member, split_member
 
 Ints = npt.NDArray[np.int64]
+Picture = str | bytes
+"""Path or archive member of a picture, or its encoded bytes (masks that are drawn from annotations)."""
 
 
 @dataclass
@@ -23,7 +25,8 @@ class Chunk:
     """Some rows, column by column.
 
     ``widths``/``heights``: pixels that the boxes refer to, 0 where only the file knows. ``boxes``: (M,4) float64 of all
-    rows, row i having ``box_offsets[i]:box_offsets[i+1]``. ``sizes``: bytes of each image file, -1 where missing.
+    rows, row i having ``box_offsets[i]:box_offsets[i+1]``. ``masks``, ``ignores``: of each row, paths or encoded
+    pictures. ``sizes``: bytes of each image file, -1 where missing.
     """
 
     ids: list[str]
@@ -33,8 +36,8 @@ class Chunk:
     heights: Ints | None = None
     boxes: npt.NDArray[np.float64] | None = None
     box_offsets: Ints | None = None
-    masks: list[list[str]] | None = None
-    ignores: list[str | None] | None = None
+    masks: Sequence[Sequence[Picture]] | None = None
+    ignores: Sequence[Picture | None] | None = None
     sizes: Ints | None = None
     lines: Ints | None = field(default=None, repr=False)
     """Line (or row) of each label in ``label_file``, for messages."""
@@ -101,11 +104,11 @@ def record_batch(chunk: Chunk, features: hf.Features) -> pa.RecordBatch:
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
-def _pictures(paths: Sequence[str | None]) -> pa.StructArray:
-    column = pa.array(paths, pa.string())
-    return pa.StructArray.from_arrays(
-        [pa.nulls(len(column), pa.binary()), column], names=["bytes", "path"], mask=column.is_null()
-    )
+def _pictures(pictures: Sequence[Picture | None]) -> pa.StructArray:
+    paths = pa.array([p if isinstance(p, str) else None for p in pictures], pa.string())
+    data = pa.array([p if isinstance(p, bytes) else None for p in pictures], pa.binary())
+    absent = pa.array([p is None for p in pictures], pa.bool_())
+    return pa.StructArray.from_arrays([data, paths], names=["bytes", "path"], mask=absent)
 
 
 def _sizes(values: Ints | None, n: int) -> pa.Array:
@@ -136,5 +139,7 @@ def update_digest(digest: hashlib._Hash, chunk: Chunk) -> None:
         digest.update("|".join([*(_name(m) for m in mask), _name(ignore or "")]).encode())
 
 
-def _name(path: str) -> str:
+def _name(path: Picture) -> str:
+    if isinstance(path, bytes):
+        return hashlib.sha256(path).hexdigest()
     return PurePath(split_member(path)[2] if is_member(path) else path).name
