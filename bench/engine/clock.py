@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -141,11 +139,3 @@ def triple_timings(samples: Sequence[Sample], triples: Sequence[Triple]) -> dict
             map_forwards=median(maps),
         )
     return found
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory in MiB: allocated on a CUDA device, else resident in this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

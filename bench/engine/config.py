@@ -123,22 +123,3 @@ def map_bytes(keep: bool | None, images: int) -> float:
     if keep is None:
         return KEPT_MAPS / images
     return float("inf") if keep else 0
-
-
-def pick_device(name: str) -> str:
-    """``auto`` is CUDA where there is one, else the CPU; another name is checked.
-
-    Raises:
-        UsageError: The device does not exist here.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
-    return name

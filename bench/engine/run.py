@@ -26,12 +26,13 @@ from ...results.records.timings import BackboneTiming, Timings
 from ...results.tables.escape import visible
 from ...results.tables.leaderboard import write_leaderboard
 from ..host.allocator import keep_freed_memory
+from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError
 from ..host.memory import is_out_of_memory, memory_error
 from ..host.progress import console, progress
 from ..notebook.result import RunResult
-from .clock import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
-from .config import RunConfig, map_bytes, pick_device
+from .clock import Sample, StageClock, backbone_timing, triple_timings
+from .config import RunConfig, map_bytes
 from .measures import choose_measures
 from .onepass import BatchScores, Columns, OnePass
 from .plan import BackbonePlan, left_out, needs_branch, plan_backbone

@@ -20,14 +20,15 @@ from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.manifest import split_triple
 from ...results.records.timings import BackboneTiming, Timings
-from ..engine.clock import Sample, StageClock, backbone_timing, peak_memory_mib, triple_timings
-from ..engine.config import RunConfig, pick_device
+from ..engine.clock import Sample, StageClock, backbone_timing, triple_timings
+from ..engine.config import RunConfig
 from ..engine.onepass import OnePass
 from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.prepare import check_names, open_network, torch_determinism
 from ..engine.provenance import LIBRARIES, device_name, library_versions
 from ..engine.triples import expand_patterns
 from ..host.allocator import keep_freed_memory
+from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import UsageError
 from ..host.progress import progress
 from .load_times import LoadTiming, load_rate, time_load

@@ -16,8 +16,8 @@ from ...baselines.backbones.opening import open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.weights.weight_files import weights_digest
 from ...datasets.schema import SampleTable
-from ..engine.clock import peak_memory_mib
 from ..host.allocator import keep_freed_memory
+from ..host.device import peak_memory_mib
 from ..host.errors import UsageError
 from ..host.progress import console
 from ..host.progress import progress as progress_bar

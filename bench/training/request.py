@@ -43,7 +43,7 @@ class TrainingRequest:
     @property
     def device(self) -> str:
         """The device, with ``auto`` decided."""
-        from ..engine.config import pick_device
+        from ..host.device import pick_device
 
         return pick_device(self.device_name)
 
