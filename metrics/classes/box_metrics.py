@@ -14,8 +14,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ...protocol import PROTOCOLS, Protocol
+from ..functional import localisation
 from ..functional.boxes import level_ious, quantize
-from ..functional.localisation import best_tau, hit_counts, percent, tau_grid
+from ..functional.localisation import hit_counts, percent, tau_grid
 from ..functional.maps import min_max, resize_maps
 
 RULES = ("multi", "single", "single_first")
@@ -145,6 +146,11 @@ class BoxMetric(Metric):
         """Accuracy curve over τ, percent, float64 (T,); ``right``: of images whose predicted class is right."""
         return percent(self._counts(threshold, rule, right)[:-1], self.total)
 
+    def best_tau(self) -> float:
+        """The first τ that locates most images, whatever their predicted class (to be used on another split)."""
+        located = self._counts(self.protocol.loc_iou, self._loc_rule(), False)[:-1]
+        return localisation.best_tau(located, self.taus[:-1])
+
     def _counts(self, threshold: float, rule: str, right: bool) -> Tensor:
         return self.counts[self.thresholds.index(threshold), RULES.index(rule), int(right)]
 
@@ -152,15 +158,17 @@ class BoxMetric(Metric):
         return "single" if self.protocol.gt_boxes == "any" else "single_first"
 
     def _loc(self, right: bool) -> Tensor:
-        policy = self.protocol.loc_threshold
-        if policy == "val" and not self.tau_given:
+        policy = "fixed" if self.tau_given else self.protocol.loc_threshold
+        if policy == "val":
             raise ValueError(
                 f"{type(self).__name__}: the protocol takes τ from the validation split; give tau=…, e.g. "
                 "the best_tau() of the same metric on that split"
             )
-        if policy == "oracle" and not self.tau_given:
-            return self.curve(self.protocol.loc_iou, self._loc_rule(), right).amax()
-        return percent(self._counts(self.protocol.loc_iou, self._loc_rule(), right)[-1], self.total)
+        located, last = self._counts(self.protocol.loc_iou, self._loc_rule(), False), len(self.taus) - 1
+        # The last column is the given or fixed τ, which is no threshold of the grid.
+        index = localisation.loc_threshold(located[:-1], policy, last)
+        counts = self._counts(self.protocol.loc_iou, self._loc_rule(), right)
+        return percent(localisation.at_threshold(counts, index), self.total)
 
 
 class MaxBoxAcc(BoxMetric):
@@ -179,7 +187,7 @@ class MaxBoxAcc(BoxMetric):
 
     def compute(self) -> Tensor:
         """Percent, float64 ()."""
-        return self.curve(self.protocol.loc_iou, "single").amax()
+        return localisation.max_box_acc(self._counts(self.protocol.loc_iou, "single", False)[:-1], self.total)
 
 
 class MaxBoxAccV2(BoxMetric):
@@ -190,7 +198,8 @@ class MaxBoxAccV2(BoxMetric):
 
     def compute(self) -> Tensor:
         """Percent, float64 ()."""
-        return torch.stack([self.curve(d, "multi").amax() for d in self.protocol.iou_thresholds]).mean(-1)
+        counts = torch.stack([self._counts(d, "multi", False)[:-1] for d in self.protocol.iou_thresholds])
+        return localisation.max_box_acc_v2(counts, self.total)
 
 
 class GTKnownLoc(BoxMetric):
@@ -204,20 +213,16 @@ class GTKnownLoc(BoxMetric):
         """Percent, float64 ()."""
         return self._loc(right=False)
 
-    def best_tau(self) -> float:
-        """The first τ at which this data's curve is highest (to be used on another split)."""
-        return best_tau(self.curve(self.protocol.loc_iou, self._loc_rule()), self.taus[:-1])
-
 
 class Top1Loc(BoxMetric):
-    """Top-1 Loc in percent: as GT-known Loc, and the predicted class must be the label."""
+    """Top-1 Loc in percent: as GT-known Loc, and the predicted class must be the label.
+
+    Both scores are read at one τ: under ``oracle`` the best one for GT-known Loc, not Top-1 Loc's own, so that they
+    speak of the same boxes.
+    """
 
     def compute(self) -> Tensor:
         """Percent, float64 (); ValueError if a batch came without predictions."""
         if int(self.judged) != int(self.total):
             raise ValueError("Top1Loc: update() needs predicted and labels for every image")
         return self._loc(right=True)
-
-    def best_tau(self) -> float:
-        """The first τ at which this data's curve is highest (to be used on another split)."""
-        return best_tau(self.curve(self.protocol.loc_iou, self._loc_rule(), right=True), self.taus[:-1])

@@ -1,8 +1,8 @@
-"""Localisation scores from hit bits: everything a table prints, recomputed from per-image records.
+"""Localisation scores: from hit bits to counts over the threshold τ, and from counts to percentages.
 
 A *hit* says that the IoU of an image at a level reaches a threshold; levels 0 … 255 are those of ``level_ious``.
-Scores are percentages in float64. ``weights`` (S,n) scores S weighted samples at once (a bootstrap: how often each
-image was drawn); it adds a leading dimension S to the result.
+*Counts* say how many images hit at each threshold τ, the last dimension T. The torchmetrics classes, the tables, the
+bootstrap and the threshold transfer all score counts with the functions below, so that their numbers are the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ def tau_grid(name: str) -> Tensor:
     ``arange1000``: 0, .001 … .999 (wsolevaluation, ``np.arange(0, 1, .001)``); ``linspace1001``: k / 1000 for
     k = 0 … 1000, as rounded decimals (the code of *Beyond Softmax*).
 
+    Args:
+        name: ``arange1000`` or ``linspace1001``.
+
     Raises:
         ValueError: Unknown name.
+
+    Examples:
+        >>> grid = tau_grid("arange1000")
+        >>> len(grid), float(grid[200])
+        (1000, 0.2)
     """
     if name == "arange1000":
         return torch.from_numpy(np.arange(0, 1, 0.001))
@@ -34,7 +42,18 @@ def tau_grid(name: str) -> Tensor:
 
 
 def levels_at(taus: Tensor, peak: Tensor) -> Tensor:
-    """Level int(τ·peak), int64 (n,T), of thresholds (T,) float64 on maps of peaks (n,); the published expression."""
+    """Level int(τ·peak), int64 (n,T); the published expression.
+
+    Args:
+        taus: Thresholds (T,), fractions of the peak.
+        peak: Highest levels (n,) of the maps, or what else a threshold is a fraction of.
+
+    Examples:
+        >>> import torch
+        >>> levels_at(torch.tensor([0.0, 0.2, 0.999], dtype=torch.float64), torch.tensor([255, 0]))
+        tensor([[  0,  51, 254],
+                [  0,   0,   0]])
+    """
     return (taus.double()[None, :] * peak.to(torch.float64)[:, None]).to(torch.int64)
 
 
@@ -43,8 +62,20 @@ def pack_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
 
     Level l is bit l mod 8 (most significant first, as ``np.packbits``) of byte l // 8; it says IoU >= threshold.
 
+    Args:
+        ious: IoUs (B,256) float64, one a level.
+        thresholds: IoU thresholds, T of them.
+
     Raises:
         ValueError: Wrong shape, or an IoU that is NaN (names the image's row).
+
+    Examples:
+        >>> import torch
+        >>> ious = torch.zeros(1, 256, dtype=torch.float64)
+        >>> ious[0, :3] = 0.6
+        >>> pack_hits(ious, (0.5, 0.7))[0, :, :2]
+        tensor([[224,   0],
+                [  0,   0]], dtype=torch.uint8)
     """
     if ious.ndim != 2 or ious.shape[1] != LEVELS:
         raise ValueError(f"pack_hits: expected IoUs of shape (B,{LEVELS}), got {tuple(ious.shape)}")
@@ -60,6 +91,12 @@ def unpack_hits(packed: Tensor) -> Tensor:
 
     Raises:
         ValueError: The last dimension is not 32 bytes.
+
+    Examples:
+        >>> import torch
+        >>> hits = unpack_hits(torch.tensor([224] + [0] * 31, dtype=torch.uint8))
+        >>> hits[:5].tolist()
+        [True, True, True, False, False]
     """
     if packed.dtype != torch.uint8 or packed.shape[-1:] != (BYTES,):
         raise ValueError(f"unpack_hits: expected uint8 (…,{BYTES}), got {packed.dtype} {tuple(packed.shape)}")
@@ -68,150 +105,182 @@ def unpack_hits(packed: Tensor) -> Tensor:
 
 
 def hits_at(hits: Tensor, peak: Tensor, tau: float) -> Tensor:
-    """Hits bool (n,…) of hits (n,…,256) at one threshold τ."""
+    """Hits bool (n,…) at one threshold τ.
+
+    Args:
+        hits: bool (n,…,256), whether an image hits at a level.
+        peak: Highest levels (n,) of the maps, or what else a threshold is a fraction of.
+        tau: Threshold τ in [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> hits = torch.zeros(2, 256, dtype=torch.bool)
+        >>> hits[0, :100] = True
+        >>> hits_at(hits, torch.tensor([255, 255]), 0.2)
+        tensor([ True, False])
+    """
     level = levels_at(torch.tensor([tau], dtype=torch.float64), peak.cpu())[:, 0].to(hits.device)
     index = level.view(-1, *[1] * (hits.ndim - 1)).expand(*hits.shape[:-1], 1)
     return hits.gather(-1, index)[..., 0]
 
 
-def hit_counts(hits: Tensor, peak: Tensor, taus: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Images that hit, per threshold: int64 (…,T) of hits (n,…,256); with weights (S,n), float64 (S,…,T).
+def hit_counts(hits: Tensor, peak: Tensor, taus: Tensor) -> Tensor:
+    """Images that hit at each threshold, int64 (…,T).
 
     Maps share few peaks (255, or 0 for an empty map), so levels are counted per peak and expanded to τ at the end.
 
+    Args:
+        hits: bool (n,…,256), whether an image hits at a level.
+        peak: Highest levels (n,) of the maps, or what else a threshold is a fraction of (``level_percentile``).
+        taus: Thresholds (T,), float64.
+
     Raises:
         ValueError: Shapes that do not belong together.
+
+    Examples:
+        >>> import torch
+        >>> hits = torch.zeros(2, 256, dtype=torch.bool)
+        >>> hits[0, :100], hits[1, :200] = True, True
+        >>> hit_counts(hits, torch.tensor([255, 255]), torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64))
+        tensor([2, 1, 0])
     """
     n, middle = len(hits), hits.shape[1:-1]
     if hits.ndim < 2 or hits.shape[-1] != LEVELS:
         raise ValueError(f"expected hits of shape (n,…,{LEVELS}), got {tuple(hits.shape)}")
     if peak.shape != (n,):
         raise ValueError(f"expected the peaks of {n} maps, got {tuple(peak.shape)}")
-    if weights is not None and (weights.ndim != 2 or weights.shape[1] != n):
-        raise ValueError(f"expected weights of shape (S,{n}), got {tuple(weights.shape)}")
-    peak, taus = peak.to(torch.int64), taus.to(hits.device)
-    lead = () if weights is None else (len(weights),)
-    dtype = torch.int64 if weights is None else torch.float64
-    counts = torch.zeros((*lead, *middle, len(taus)), dtype=dtype, device=hits.device)
+    taus = taus.to(hits.device)
+    counts = torch.zeros((*middle, len(taus)), dtype=torch.int64, device=hits.device)
     for value in peak.unique():
-        members = peak == value
-        flat = hits[members].reshape(int(members.sum()), -1)
-        summed = flat.sum(0) if weights is None else weights[:, members].to(torch.float64) @ flat.to(torch.float64)
-        level = levels_at(taus, value[None])[0]
-        counts += summed.view(*lead, *middle, LEVELS)[..., level]
+        summed = hits[peak == value].sum(0)
+        counts += summed[..., levels_at(taus, value[None].to(hits.device))[0]]
     return counts
 
 
-def accuracy_curve(hits: Tensor, peak: Tensor, taus: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Share of images that hit, in percent, per threshold: float64 (…,T) of hits (n,…,256) or (S,…,T) with weights.
+def percent(counts: Tensor, total: Tensor | float) -> Tensor:
+    """100·counts / total, float64 (…).
 
-    Raises:
-        ValueError: No image, or shapes that do not belong together.
-    """
-    return percent(hit_counts(hits, peak, taus, weights), total_weight(len(hits), weights))
-
-
-def total_weight(n: int, weights: Tensor | None) -> Tensor:
-    """Number of images () or summed weights (S,), float64."""
-    return torch.tensor(float(n), dtype=torch.float64) if weights is None else weights.to(torch.float64).sum(1)
-
-
-def percent(counts: Tensor, total: Tensor) -> Tensor:
-    """100·counts / total in float64, ``total`` () or (S,) along the first dimension of ``counts``.
+    Args:
+        counts: Images, or weights of images (…), any dtype.
+        total: All images () or (…), broadcast against ``counts``; NaN where a resample has none.
 
     Raises:
         ValueError: ``total`` is zero: there is no image to score.
+
+    Examples:
+        >>> import torch
+        >>> percent(torch.tensor([1, 3]), 4.0)
+        tensor([25., 75.], dtype=torch.float64)
     """
+    total = torch.as_tensor(total, dtype=torch.float64, device=counts.device)
     if bool((total <= 0).any()):
-        raise ValueError("no image to score: the split is empty, or every weight is zero")
-    total = total.to(counts.device, torch.float64)
-    return 100.0 * counts.to(torch.float64) / total.reshape((*total.shape, *[1] * (counts.ndim - total.ndim)))
+        raise ValueError("no image to score: the split is empty, or no image has what the score needs")
+    return 100.0 * counts.to(torch.float64) / total
 
 
-def best_tau(curve: Tensor, taus: Tensor) -> float:
-    """The first threshold τ at which an accuracy curve (T,) is highest."""
+def best_threshold(counts: Tensor) -> Tensor:
+    """Index int64 (…) of the first threshold at which counts (…,T) are highest.
+
+    Examples:
+        >>> import torch
+        >>> best_threshold(torch.tensor([[1, 5, 5, 2], [3, 0, 0, 0]]))
+        tensor([1, 0])
+    """
     # argmax does not promise the first of equal values on every device.
-    return float(taus[int((curve == curve.max()).nonzero()[0, 0])])
+    index = torch.arange(counts.shape[-1], device=counts.device)
+    return torch.where(counts == counts.amax(-1, keepdim=True), index, counts.shape[-1]).amin(-1)
 
 
-def max_box_acc(hits: Tensor, peak: Tensor, taus: Tensor, weights: Tensor | None = None) -> Tensor:
-    """MaxBoxAcc: max over τ of the share of images with IoU >= δ, percent, () or (S,).
+def at_threshold(counts: Tensor, index: Tensor | int) -> Tensor:
+    """Counts (…) of counts (…,T) at the thresholds of ``index`` (…) or at one of all.
 
-    Args:
-        hits: bool (n,256) at one IoU threshold δ (0.5 as published), largest contour, any ground-truth box.
-        peak: Peaks (n,). taus: Thresholds (T,). weights: Optional (S,n).
-
-    Source: Choe et al., CVPR 2020, §3.2.
+    Examples:
+        >>> import torch
+        >>> at_threshold(torch.tensor([[1, 5, 2], [3, 0, 7]]), torch.tensor([1, 2]))
+        tensor([5, 7])
     """
-    return accuracy_curve(hits, peak, taus, weights).amax(-1)
+    chosen = torch.as_tensor(index, device=counts.device).expand(counts.shape[:-1])
+    return counts.gather(-1, chosen[..., None])[..., 0]
 
 
-def max_box_acc_v2(hits: Tensor, peak: Tensor, taus: Tensor, weights: Tensor | None = None) -> Tensor:
-    """MaxBoxAccV2: mean over δ of (max over τ of the share of images with IoU >= δ), percent, () or (S,).
-
-    Args:
-        hits: bool (n,D,256) at D IoU thresholds δ (.3, .5, .7 as published), all contours, any ground-truth box.
-        peak: Peaks (n,). taus: Thresholds (T,). weights: Optional (S,n).
-
-    Source: wsolevaluation, ``--multi_contour_eval``; τ is chosen per δ.
-    """
-    return accuracy_curve(hits, peak, taus, weights).amax(-1).mean(-1)
-
-
-def gt_known_loc(hits: Tensor, peak: Tensor, tau: float, weights: Tensor | None = None) -> Tensor:
-    """GT-known Loc: share of images with IoU >= δ at threshold τ, percent, () or (S,).
+def max_box_acc(counts: Tensor, total: Tensor | float) -> Tensor:
+    """MaxBoxAcc in percent, float64 (…): max over τ of the share of images with IoU >= δ.
 
     Args:
-        hits: bool (n,256), largest contour, any or first ground-truth box.
-        peak: Peaks (n,). tau: Threshold in [0, 1]. weights: Optional (S,n).
-
-    Source: code of *Beyond Softmax* (τ = 0.2, δ = 0.5).
-    """
-    return accuracy_curve(hits, peak, torch.tensor([tau], dtype=torch.float64), weights)[..., 0]
-
-
-def top1_loc(hits: Tensor, peak: Tensor, correct: Tensor, tau: float, weights: Tensor | None = None) -> Tensor:
-    """Top-1 Loc: share of images that hit *and* whose predicted class is right, percent, () or (S,).
-
-    Args:
-        hits: bool (n,256), largest contour, any or first ground-truth box.
-        peak: Peaks (n,). correct: bool (n,). tau: Threshold in [0, 1]. weights: Optional (S,n).
-    """
-    return gt_known_loc(right_hits(hits, correct), peak, tau, weights)
-
-
-def right_hits(hits: Tensor, correct: Tensor) -> Tensor:
-    """Hits (n,…,256) of the images whose predicted class is right (``correct`` bool (n,)); the others never hit."""
-    if correct.shape != (len(hits),):
-        raise ValueError(f"expected the correctness of {len(hits)} images, got {tuple(correct.shape)}")
-    return hits & correct.to(hits.device, torch.bool).view(-1, *[1] * (hits.ndim - 1))
-
-
-def loc_tau(policy: str, fixed: float, taus: Tensor, own: Tensor | None = None, val: Tensor | None = None) -> float:
-    """Threshold τ of the Loc scores under a protocol's ``loc_threshold``.
-
-    Args:
-        policy: ``fixed`` (τ = ``fixed``), ``oracle`` (best on ``own``) or ``val`` (best on ``val``).
-        fixed: The protocol's ``loc_tau``.
-        taus: Thresholds (T,).
-        own: Accuracy curve (T,) of the evaluated split (``oracle``).
-        val: Accuracy curve (T,) of the validation split (``val``).
+        counts: Images (…,T) with IoU >= δ (0.5 as published); largest contour, any ground-truth box.
+        total: Images with ground truth () or (…).
 
     Raises:
-        ValueError: Unknown policy, or the curve that it needs is missing.
+        ValueError: ``total`` is zero.
+
+    Source: Choe et al., CVPR 2020, §3.2.
+
+    Examples:
+        >>> import torch
+        >>> max_box_acc(torch.tensor([1, 3, 2]), 4.0)
+        tensor(75., dtype=torch.float64)
     """
-    if policy == "fixed":
-        return fixed
-    if policy not in ("oracle", "val"):
+    return percent(counts.amax(-1), total)
+
+
+def max_box_acc_v2(counts: Tensor, total: Tensor | float) -> Tensor:
+    """MaxBoxAccV2 in percent, float64 (…): mean over δ of (max over τ of the share of images with IoU >= δ).
+
+    Args:
+        counts: Images (D,…,T) at D IoU thresholds δ (.3, .5, .7 as published); all contours, any ground-truth box.
+        total: Images with ground truth () or (…).
+
+    Raises:
+        ValueError: ``total`` is zero.
+
+    Source: wsolevaluation, ``--multi_contour_eval``; τ is chosen per δ.
+
+    Examples:
+        >>> import torch
+        >>> max_box_acc_v2(torch.tensor([[4, 3], [2, 3], [1, 0]]), 4.0).round(decimals=2)
+        tensor(66.6700, dtype=torch.float64)
+    """
+    return percent(counts.amax(-1).to(torch.float64).mean(0), total)
+
+
+def loc_threshold(located: Tensor, policy: str, fixed: int | None = None) -> Tensor:
+    """Index int64 (…) of the threshold of GT-known Loc and Top-1 Loc, which are always read at the same one.
+
+    Under ``oracle`` it is the best one for GT-known Loc: Top-1 Loc then speaks of the same boxes, and what a network
+    does not recognise cannot change which boxes are drawn.
+
+    Args:
+        located: Located images (…,T), whatever their predicted class.
+        policy: ``oracle``, or ``fixed`` and ``val``, whose threshold does not depend on these images.
+        fixed: Index of that threshold.
+
+    Raises:
+        ValueError: Unknown policy, or no ``fixed`` where the policy needs one.
+
+    Source: SEMANTICS §3; wsolevaluation chooses one threshold by the box accuracy, without looking at classes.
+
+    Examples:
+        >>> import torch
+        >>> loc_threshold(torch.tensor([1, 5, 2]), "oracle")
+        tensor(1)
+        >>> loc_threshold(torch.tensor([1, 5, 2]), "fixed", 2)
+        tensor(2)
+    """
+    if policy == "oracle":
+        return best_threshold(located)
+    if policy not in ("fixed", "val"):
         raise ValueError(f"unknown threshold policy {policy!r}; known: 'fixed', 'oracle', 'val'")
-    curve = own if policy == "oracle" else val
-    if curve is None:
-        split = "evaluated" if policy == "oracle" else "validation"
-        raise ValueError(f"loc_threshold={policy!r} needs the accuracy curve of the {split} split")
-    return best_tau(curve, taus)
+    if fixed is None:
+        raise ValueError(f"loc_threshold={policy!r}: the threshold does not come from these images and must be given")
+    return torch.full(located.shape[:-1], fixed, dtype=torch.int64, device=located.device)
 
 
-def resample_weights(index: Tensor, n: int) -> Tensor:
-    """Weights float64 (S,n) of S resamples: how often each of n images occurs in the rows of ``index`` (S,m) int64."""
-    weights = torch.zeros((len(index), n), dtype=torch.float64, device=index.device)
-    return weights.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64))
+def best_tau(located: Tensor, taus: Tensor) -> float:
+    """The threshold τ of ``taus`` (T,) that located images (T,) choose for another split: the first best one.
+
+    Examples:
+        >>> import torch
+        >>> best_tau(torch.tensor([1, 5, 5]), torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64))
+        0.5
+    """
+    return float(taus[int(best_threshold(located))])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ...metrics.functional.fidelity import average_drop, average_gain, drops, gains, increase_in_confidence
-from ...metrics.functional.localisation import tau_grid, unpack_hits
+from ...metrics.functional.localisation import at_threshold, best_tau, hits_at, loc_threshold, tau_grid, unpack_hits
 from ...metrics.functional.pixels import pxap
 from ...protocol import Protocol
 from ..records.columns import EXTRA, HITS, Array
@@ -75,8 +75,8 @@ class PerImage:
         best: Counts = counts.max(axis=1)
         if LOC in self.curves.names:
             rows = [self.curves.names.index(name) for name in (LOC, TOP1)]
-            chosen = counts[rows[0]].argmax(axis=0)
-            best[rows] = counts[rows][:, chosen, np.arange(counts.shape[2])]
+            loc = torch.from_numpy(counts[rows]).movedim(1, -1)
+            best[rows] = at_threshold(loc, loc_threshold(loc[0], "oracle")).numpy()
         return best
 
     def scores(self, sums: Floats, best: Counts | None) -> dict[str, Floats]:
@@ -190,7 +190,8 @@ def _fixed_tau(run: Run, triple: str, val: Run | None) -> float | None:
         raise RecordError(
             f"protocol {protocol.name} takes the location threshold from val: give the val run of {triple} (--val)"
         )
-    return float(tau_grid(protocol.tau_grid)[int(loc_curve_column(val, val_triple(run, val, triple)).argmax())])
+    located = loc_curve_column(val, val_triple(run, val, triple))
+    return best_tau(torch.from_numpy(located), tau_grid(protocol.tau_grid))
 
 
 def _boxes(
@@ -227,10 +228,8 @@ def _located(run: Run, data: dict[str, Array]) -> Array:
 
 
 def _hits_at(packed: Array, peak: Array, tau: float) -> npt.NDArray[np.bool_]:
-    # As in levels_at: int(tau * peak) in float64.
-    level = (tau * peak.astype(np.float64)).astype(np.int64)
     hits = unpack_hits(torch.from_numpy(np.ascontiguousarray(packed)))
-    found: npt.NDArray[np.bool_] = hits.gather(1, torch.from_numpy(level)[:, None])[:, 0].numpy()
+    found: npt.NDArray[np.bool_] = hits_at(hits, torch.from_numpy(peak), tau).numpy()
     return found
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ...metrics.functional.fidelity import average_drop, average_gain, increase_in_confidence
-from ...metrics.functional.localisation import hit_counts, tau_grid, unpack_hits
+from ...metrics.functional.localisation import best_threshold, hit_counts, loc_threshold, tau_grid, unpack_hits
 from ...metrics.functional.pixels import pxap
 from ...protocol import Protocol
 from ..records.columns import EXTRA, Array
@@ -92,8 +92,7 @@ def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | N
             histogram = batch["pixel_histogram"].sum(axis=0, dtype=np.int64)
             sums.histogram = histogram if not sums.histogram.size else sums.histogram + histogram
     if protocol.loc_threshold == "oracle" and sums.loc_counts.size:
-        # One threshold, the best for GT-known Loc: Top-1 Loc then speaks of the same boxes.
-        sums.loc_index = int(sums.loc_counts.argmax())
+        sums.loc_index = int(loc_threshold(torch.from_numpy(sums.loc_counts), "oracle"))
     joined = {name: np.concatenate(parts) for name, parts in kept.items()}
     sums.correct = int((joined["predicted"] == joined["label"]).sum())
     sums.degenerate = int((joined["degenerate"] != 0).sum())
@@ -115,7 +114,7 @@ def loc_curve_column(val: Run, triple: str) -> Counts:
 def _loc_index(protocol: Protocol, val_counts: Counts | None) -> int | None:
     if protocol.loc_threshold == "fixed":
         return 0
-    return None if val_counts is None else int(val_counts.argmax())
+    return None if val_counts is None else int(best_threshold(torch.from_numpy(val_counts)))
 
 
 def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.bool_], protocol: Protocol) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ...metrics.functional import localisation
 from ...metrics.spec import METRICS as REGISTERED
 from ...protocol import Protocol
 from ..records.columns import EXTRA
@@ -47,18 +49,16 @@ class Metric:
         return "↑" if self.higher_is_better else "↓"
 
 
-def _percent(count: float, of: int) -> float:
-    if not of:
-        raise RecordError("no image to average over")
-    return 100.0 * count / of
+def _percent(count: int, of: int) -> float:
+    return float(localisation.percent(torch.tensor(count), of))
 
 
 def _gt_known(t: Totals, p: Protocol) -> float:
-    return _percent(_at_tau(t.loc_counts, t, p), t.boxed)
+    return _at_tau(t.loc_counts, t, p)
 
 
 def _top1_loc(t: Totals, p: Protocol) -> float:
-    return _percent(_at_tau(t.top1_counts, t, p), t.boxed)
+    return _at_tau(t.top1_counts, t, p)
 
 
 def _at_tau(counts: npt.NDArray[np.int64], t: Totals, p: Protocol) -> float:
@@ -66,17 +66,17 @@ def _at_tau(counts: npt.NDArray[np.int64], t: Totals, p: Protocol) -> float:
         raise RecordError(
             f"protocol {p.name} takes the location threshold from val: give the val run of its triples (--val)"
         )
-    return float(counts[t.loc_index])
+    return float(localisation.percent(localisation.at_threshold(torch.from_numpy(counts), t.loc_index), t.boxed))
 
 
 def _max_box_acc(t: Totals, p: Protocol) -> float:
     del p
-    return _percent(float(t.single_counts.max()), t.boxed)
+    return float(localisation.max_box_acc(torch.from_numpy(t.single_counts), t.boxed))
 
 
 def _max_box_acc_v2(t: Totals, p: Protocol) -> float:
-    rows = [t.multi_counts[t.thresholds.index(d)].max() for d in p.iou_thresholds]
-    return _percent(float(np.mean(rows)), t.boxed)
+    rows = t.multi_counts[[t.thresholds.index(d) for d in p.iou_thresholds]]
+    return float(localisation.max_box_acc_v2(torch.from_numpy(rows), t.boxed))
 
 
 def _known(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...metrics.functional.localisation import best_threshold
 from ...metrics.functional.pixels import pxaps
 from ..scores.per_image import LOC, PIXELS, SINGLE, TOP1, V2, Floats, PerImage
 from ..scores.shown import Metric
@@ -50,7 +51,7 @@ def _box_hits(record: PerImage, metric: str) -> Floats:
         return record.column(columns[metric])
     assert record.curves is not None
     counts = record.curves.count(np.ones((record.images, 1), np.uint8))[:, :, 0]
-    best = dict(zip(record.curves.names, counts.argmax(axis=1), strict=True))
+    best = dict(zip(record.curves.names, best_threshold(torch.from_numpy(counts)).tolist(), strict=True))
     if metric == "max_box_acc":
         return record.curves.hits(SINGLE, int(best[SINGLE])).astype(np.float64)
     if metric in columns:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ...metrics.functional.localisation import best_tau
 from ..records.record_errors import RecordError
 from ..scores.curves import Curves
 from ..scores.merge import Merged
@@ -153,7 +155,7 @@ def _val_tau(entry: Entry) -> float:
 
 def _oracle_tau(curves: Curves) -> float:
     counts = curves.count(np.ones((len(curves.offsets) - 1, 1), np.uint8))
-    return float(curves.taus[int(counts[curves.names.index(LOC), :, 0].argmax())])
+    return best_tau(torch.from_numpy(counts[curves.names.index(LOC), :, 0]), torch.from_numpy(curves.taus))
 
 
 def _resampled(hits: Sequence[_Hits], resamples: int, seed: int) -> list[Samples]:
