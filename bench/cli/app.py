@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ... import __version__
 from ...registry import RegistryError, UnknownNameError
+from ...version import __version__
 from ..host.errors import UsageError
 from . import compare as cli_compare
 from . import data as cli_data
@@ -232,7 +232,7 @@ def _fail(error: BaseException, code: int) -> None:
 def _plain(error: BaseException) -> str:
     from rich.markup import escape
 
-    from ...results.tables.escape import visible
+    from ...text import visible
 
     # Names of files and classes may hold what would move the cursor or turn the line round.
     text = "\n".join(map(visible, (str(error) or type(error).__name__).split("\n")))

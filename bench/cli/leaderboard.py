@@ -40,8 +40,8 @@ def leaderboard(
         cambench leaderboard runs/* --dest tables/
     """
     from ...results.records.load import load_run
-    from ...results.tables.escape import visible
     from ...results.tables.leaderboard import write_leaderboard
+    from ...text import visible
 
     found = [run for run in runs if not _beside(run)] or runs
     for other in (run for run in runs if run not in found):

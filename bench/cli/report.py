@@ -47,7 +47,7 @@ def report(
     """
     from ...results.records.load import load_run
     from ...results.report.page import write_report
-    from ...results.tables.escape import visible
+    from ...text import visible
 
     load_plugins(plugin)
     loaded = load_run(run)

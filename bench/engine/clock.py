@@ -14,7 +14,7 @@ import torch
 
 from ...baselines.contracts import CAMS, HEADS
 from ...results.records.timings import BackboneTiming, StageTiming, TripleTiming
-from .triples import Triple
+from ...triple import Triple
 
 STAGES = ("load", "forward", "heads", "maps", "resize", "boxes", "pixels", "fidelity", "measures")
 Part = str | Triple | None

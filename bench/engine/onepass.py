@@ -32,10 +32,10 @@ from ...metrics.functional.pool import BoxPool
 from ...metrics.spec import MapBatch, MetricSpec
 from ...protocol import Protocol
 from ...results.records.columns import EXTRA
+from ...triple import Triple
 from ..host.errors import RunError
 from .clock import StageClock
 from .measures import check_finite, measure
-from .triples import Triple
 
 Columns = dict[str, npt.NDArray[np.generic]]
 

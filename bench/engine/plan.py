@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from ...baselines.cams.identities import MapKey, canonical, supports
 from ...baselines.contracts import CAMS, HEADS, Backbone, Branch
 from ...protocol import Protocol
+from ...triple import Triple
 from ..host.errors import UsageError
-from .triples import Triple, Wanted
+from .triples import Wanted
 
 
 @dataclass
@@ -63,7 +64,7 @@ def left_out(plan: BackbonePlan) -> list[str]:
         reasons.setdefault(why, []).append(triple)
     lines = []
     for why, triples in reasons.items():
-        methods, heads = (", ".join(dict.fromkeys(t[at] for t in triples)) for at in (1, 2))
+        methods, heads = (", ".join(dict.fromkeys(t.names[at] for t in triples)) for at in (1, 2))
         lines.append(f"{plan.name}: left out {methods} under {heads}: {why}")
     return lines
 

@@ -16,7 +16,8 @@ from ...baselines.weights.weight_files import WeightsError
 from ...datasets.open import open_table
 from ...datasets.schema import DatasetError, SampleTable
 from ...results.records.manifest import BackboneRecord, BranchRecord
-from ...results.tables.escape import visible
+from ...text import visible
+from ...triple import file_name
 from ..host.errors import RunError, UsageError
 from ..host.progress import console
 from ..training.features import FeatureSource, feature_source, image_source
@@ -184,7 +185,7 @@ class HeadKeeper:
         return records
 
     def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
-        kept = self._config.out / "heads" / f"{safe_name(name)}.{branch}.safetensors"
+        kept = self._config.out / "heads" / f"{file_name(name)}.{branch}.safetensors"
         if kept.is_file():
             try:
                 return "trained in this run", load_head(kept, backbone, branch)
@@ -276,11 +277,6 @@ def _file_for(name: str, files: Mapping[str, Path], only_one: bool, flag: str) -
             raise UsageError(f"{flag} {files['*']}: the run has several backbones; write {flag} BACKBONE=FILE")
         return files["*"]
     return None
-
-
-def safe_name(name: str) -> str:
-    """A backbone's name as a file name (``timm:`` names hold a colon)."""
-    return "".join(c if c.isalnum() or c in "._-" else "%" + format(ord(c), "02X") for c in name)
 
 
 @contextmanager

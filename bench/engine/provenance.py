@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from ... import __version__
 from ...baselines.contracts import CAMS, HEADS
 from ...datasets.schema import DATASETS, SampleTable
 from ...metrics.spec import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
+from ...version import __version__
 from .config import RunConfig
 from .measures import foreign_code, measure_record, measures_key
 from .plan import BackbonePlan

@@ -23,8 +23,9 @@ from ...results.records.load import load_run
 from ...results.records.manifest import RunManifest
 from ...results.records.store import RunStore
 from ...results.records.timings import BackboneTiming, Timings
-from ...results.tables.escape import visible
 from ...results.tables.leaderboard import write_leaderboard
+from ...text import visible
+from ...triple import Triple
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError
@@ -47,7 +48,7 @@ from .prepare import (
     torch_determinism,
 )
 from .provenance import device_name, run_manifest
-from .triples import Triple, expand_patterns
+from .triples import expand_patterns
 
 
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:

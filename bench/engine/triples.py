@@ -9,20 +9,10 @@ from typing import NamedTuple
 
 from ...baselines.contracts import BACKBONES, CAMS, HEADS
 from ...registry import expand_braces
+from ...triple import Triple
 from ..host.errors import UsageError
 
 _PATTERN = re.compile(r"[*?\[{]")
-
-
-class Triple(NamedTuple):
-    """A (backbone, CAM method, head) by name."""
-
-    backbone: str
-    cam: str
-    head: str
-
-    def __str__(self) -> str:
-        return "/".join(self)
 
 
 class Wanted(NamedTuple):
@@ -53,7 +43,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":
                     if not explicit:
                         continue
-                    right = triple._replace(head="softmax")
+                    right = triple.but(head="softmax")
                     raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
                 if not _heads_fit(triple, plain, explicit):
                     continue
@@ -68,7 +58,7 @@ def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
     own = CAMS.get(triple.cam).heads
     if own and triple.head not in own:
         if explicit:
-            right = triple._replace(head=own[0])
+            right = triple.but(head=own[0])
             where = ", on a transformer" if "attention" in CAMS.get(triple.cam).needs else ""
             raise UsageError(
                 f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}{where}; write {right}"

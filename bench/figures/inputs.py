@@ -18,8 +18,9 @@ from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.run_folder import read_manifest
 from ..engine.config import RunConfig
-from ..engine.prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network, safe_name
+from ..engine.prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network
 from ..host.device import pick_device
+from ...triple import file_name
 from ..host.errors import RunError, UsageError
 from ..training.head import load_head
 
@@ -136,7 +137,7 @@ def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branc
             f"run {run}: its {name} has other weights ({record.weights_source}); give the same weights file"
         )
     for branch in branches:
-        file = run / "heads" / f"{safe_name(name)}.{branch}.safetensors"
+        file = run / "heads" / f"{file_name(name)}.{branch}.safetensors"
         if file.is_file():
             load_head(file, network, branch)
         elif branch not in network.heads or (branch == "softmax" and network.needs_training):

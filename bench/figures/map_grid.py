@@ -19,10 +19,11 @@ from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import PROTOCOLS, Protocol
 from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from ...results.figures.overlay import overlay, save_figure, targets_of
-from ...results.tables.escape import visible
+from ...text import visible
+from ...triple import Triple
 from ..engine.plan import BackbonePlan, plan_backbone
 from ..engine.prepare import check_names
-from ..engine.triples import Triple, expand_patterns
+from ..engine.triples import expand_patterns
 from ..host.errors import UsageError
 from .inputs import FigureRequest, chosen_batch, ready_networks
 

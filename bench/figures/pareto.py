@@ -70,7 +70,7 @@ def draw_pareto(
     from ...results.records.load import load_run
     from ...results.scores.merge import merge_runs
     from ...results.statistics.standing import standing
-    from ...results.tables.escape import visible
+    from ...text import visible
 
     try:
         targets = targets_of(output)
@@ -92,7 +92,7 @@ def draw_pareto(
 
 def measured_costs(merged: Merged) -> dict[str, float]:
     """Triple -> what its map was measured to cost, in forwards; triples without a timing are left out."""
-    found = {}
+    found: dict[str, float] = {}
     for triple in merged.triples:
         manifest = merged.manifest(triple)
         timing = manifest.timings.triples.get(manifest.canonical(triple))

@@ -18,8 +18,8 @@ from ...baselines.contracts import CAMS, HEADS, Backbone, Branch, CamMethod, Hea
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
+from ...triple import Triple
 from ..engine.prepare import torch_determinism
-from ..engine.triples import Triple
 from ..figures.inputs import take_heads
 from ..host.device import pick_device
 from ..host.errors import UsageError

@@ -25,8 +25,8 @@ from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
 from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from ...results.figures.overlay import OPACITY, overlay, save_figure, targets_of
-from ...results.tables.escape import visible
-from ..engine.triples import Triple
+from ...text import visible
+from ...triple import Triple
 from ..host.errors import UsageError
 
 DPI = 150

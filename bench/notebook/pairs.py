@@ -12,6 +12,7 @@ from ...results.records.load import Run, load_run
 from ...results.scores.comparable import same_images
 from ...results.statistics.bootstrap import Entry
 from ...results.statistics.compare import Pair
+from ...triple import Triple
 from ..host.errors import UsageError
 
 LISTED = 8
@@ -92,9 +93,9 @@ def _folder_of(word: str) -> Path | None:
     return Path(folder) if colon and triple.count("/") >= 2 and Path(folder).is_dir() else None
 
 
-def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
+def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, Triple]]:
     """Run numbers and triples of patterns with a folder, in the order of the request; empty where none has one."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, Triple]] = []
     folders = [p.partition(":")[0] for p in patterns if _folder_of(p) is not None]
     for pattern in patterns if folders else ():
         numbers = [i for i, run in enumerate(runs) if pattern.startswith(f"{run.out}:")]
@@ -118,14 +119,14 @@ def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
     return list(combinations(entries, 2)) if all_pairs else [(entries[0], e) for e in entries[1:]]
 
 
-def _one_run(run: Run, patterns: list[str]) -> list[str]:
+def _one_run(run: Run, patterns: list[str]) -> list[Triple]:
     chosen = [t for p in patterns for t in _matching(p, [run])]
     if len(chosen) < 2:
         raise UsageError(f"name at least two triples of {run.out} (or a second run folder); it has {_some(run)}")
     return chosen
 
 
-def _shared(runs: list[Run], patterns: list[str]) -> list[str]:
+def _shared(runs: list[Run], patterns: list[str]) -> list[Triple]:
     """Triples that every run has: of the patterns, or all."""
     common = [t for t in runs[0].triples if all(t in run.triples for run in runs[1:])]
     if not patterns:
@@ -138,7 +139,7 @@ def _shared(runs: list[Run], patterns: list[str]) -> list[str]:
     return list(dict.fromkeys(t for p in patterns for t in common if _fits(p, t)))
 
 
-def _spread(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
+def _spread(runs: list[Run], patterns: list[str]) -> list[tuple[int, Triple]]:
     """Triples of the patterns, each in the run that has it."""
     chosen = [t for p in patterns for t in _matching(p, runs)]
     found = [(i, t) for t in chosen for i, run in enumerate(runs) if t in run.triples]
@@ -147,7 +148,7 @@ def _spread(runs: list[Run], patterns: list[str]) -> list[tuple[int, str]]:
     return found
 
 
-def _matching(pattern: str, runs: Sequence[Run]) -> list[str]:
+def _matching(pattern: str, runs: Sequence[Run]) -> list[Triple]:
     triples = list(dict.fromkeys(t for run in runs for t in run.triples))
     found = [t for t in triples if _fits(pattern, t)]
     if found:
@@ -164,10 +165,9 @@ def _matching(pattern: str, runs: Sequence[Run]) -> list[str]:
     raise UnknownNameError("triple", pattern, triples)
 
 
-def _fits(pattern: str, triple: str) -> bool:
+def _fits(pattern: str, triple: Triple) -> bool:
     try:
         alternatives = expand_braces(pattern)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    parts = triple.rsplit("/", 2)
-    return any(all(map(fnmatchcase, parts, a.rsplit("/", 2))) for a in alternatives)
+    return any(all(map(fnmatchcase, triple.names, a.rsplit("/", 2))) for a in alternatives)

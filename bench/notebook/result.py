@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...results.records.load import Run, load_run
-from ...results.records.manifest import split_triple
 from ...results.scores.merge import merge_runs
 from ...results.statistics.compare import compare as compare_pairs
 from ...results.statistics.intervals import LEVEL, RESAMPLES
 from ...results.statistics.paired import ALPHA
 from ...results.statistics.standing import standing
 from ...results.tables.leaderboard import write_leaderboard
+from ...triple import Triple
 from .pairs import pairs_of, sorted_out
 from .tables import Leaderboard, PairedComparison
 
@@ -87,7 +87,7 @@ class RunResult:
         for name in self.triples if triple is None else [triple]:
             part = self.run.records(name)
             for place, (column, value) in enumerate(
-                zip(("triple", "backbone", "cam", "head"), (name, *split_triple(name)), strict=True)
+                zip(("triple", "backbone", "cam", "head"), (name, *Triple.parse(name).names), strict=True)
             ):
                 part.insert(place, column, value)
             parts.append(part)
@@ -134,7 +134,7 @@ class RunResult:
 
         if triple not in self.run.triples:
             raise KeyError(f"{self.out} has no records of {triple}; it has {', '.join(self.triples) or 'none'}")
-        backbone, cam, head = split_triple(triple)
+        backbone, cam, head = Triple.parse(triple).names
         return explain(
             backbone,
             images,

@@ -15,8 +15,8 @@ from ...datasets.schema import Batch
 from ...protocol import PROTOCOLS, Protocol
 from ...results.figures.overlay import overlay, save_figure, targets_of
 from ...results.figures.shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
-from ...results.tables.escape import visible
 from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
+from ...text import visible
 from ..figures.inputs import FigureRequest, chosen_batch, ready_networks
 from ..host.errors import UsageError
 from .distortion import all_channels, classifier_of, distort, one_channel

@@ -16,8 +16,8 @@ from ...results.records.load import Run
 from ...results.statistics.bootstrap import Bootstrap, Entry, bootstrap
 from ...results.statistics.intervals import RESAMPLES
 from ...results.tables.grid import Document, to_csv, to_latex_document, to_markdown
+from ...triple import file_name
 from ..engine.config import RunConfig
-from ..engine.prepare import safe_name
 from ..engine.run import run
 from ..host.errors import RunError, UsageError
 from .effects import FACTORS, HEADS, factorial_document, factorial_rows
@@ -84,7 +84,7 @@ def factorial(
             )
         # One checkpoint: the branches that the first run trained are those of every other one.
         for flag, branch in BRANCH_OF.items():
-            file = folder / "heads" / f"{safe_name(backbone)}.{branch}.safetensors"
+            file = folder / "heads" / f"{file_name(backbone)}.{branch}.safetensors"
             if not given[flag] and file.is_file():
                 given[flag] = {backbone: file}
         entries += [

@@ -19,6 +19,7 @@ from ...baselines.weights.weight_files import load_metadata
 from ...results.paper.reproduction import Entry, write_reproduction
 from ...results.records.load import load_run
 from ..engine.config import RunConfig
+from ...triple import Triple
 from ..engine.run import run
 from ..host.device import pick_device
 from ..host.errors import UsageError
@@ -180,7 +181,7 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
 def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
     del say
     request = plan.request
-    names = list(dict.fromkeys(t.split("/")[0] for t in plan.triples[step.dataset]))
+    names = list(dict.fromkeys(Triple.parse(t).backbone for t in plan.triples[step.dataset]))
     heads = {n: plan.head_of(step.dataset, n) for n in names}
     run(
         RunConfig.create(

@@ -19,6 +19,7 @@ from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper.published import TableName, published_table
 from ..host.device import pick_device
+from ...triple import Triple
 from ..host.errors import UsageError
 from ..training.recipe import HeadRecipe
 from ..training.recipe_files import load_recipe
@@ -131,7 +132,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
         for protocol in request.protocols:
             out = records_folder(request, dataset, protocol)
             # One forward, and one masked forward a map; equal maps are scored once, so this is the upper end.
-            seconds = len(test) * sum(costs[n].seconds for n in (*(t.split("/")[0] for t in wanted), *used))
+            seconds = len(test) * sum(costs[n].seconds for n in (*(Triple.parse(t).backbone for t in wanted), *used))
             done = (out / "leaderboard.md").is_file()
             what = f"{len(wanted)} triples, {protocol}"
             forwards = len(wanted) + len(used)

@@ -18,10 +18,10 @@ from ...baselines.cams.cost import Cost, CostError
 from ...baselines.contracts import CAMS, Backbone, Branch
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
-from ...results.records.manifest import split_triple
 from ...results.records.timings import BackboneTiming, Timings
 from ..engine.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.config import RunConfig
+from ...triple import Triple
 from ..engine.onepass import OnePass
 from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.prepare import check_names, open_network, torch_determinism
@@ -239,7 +239,7 @@ def _cost_table(report: TimingReport, backbone: str) -> Table:
     table = Table("triple", "declared", "formula, forwards", "measured, forwards", box=None)
     table.title, table.title_justify = f"{backbone}: one map alone{size}", "left"
     for triple, timing in report.timings.triples.items():
-        name, cam, head = split_triple(triple)
+        name, cam, head = Triple.parse(triple).names
         if name != backbone or timing.map_forwards is None:
             continue
         declared = CAMS.get(cam).declared_cost

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..records.manifest import split_triple
+from ...text import visible
+from ...triple import Triple
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.intervals import Interval
-from ..tables.escape import visible
 from ..tables.score_table import backbone_title, cam_title, head_title, is_control
 
 PANEL_INCHES = (4.6, 3.8)
@@ -58,7 +58,7 @@ def pareto_points(
         if score is None or triple not in costs or merged.alias_of(triple):
             continue
         point = Point(triple, costs[triple], score, intervals.get(triple, {}).get(metric))
-        found.setdefault(split_triple(triple)[0], []).append(point)
+        found.setdefault(Triple.parse(triple).backbone, []).append(point)
     return found
 
 
@@ -72,7 +72,7 @@ def pareto_figure(merged: Merged, metric: Metric, groups: Mapping[str, Sequence[
     rows = math.ceil(len(groups) / columns)
     figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    names = [split_triple(p.triple) for points in groups.values() for p in points]
+    names = [Triple.parse(p.triple).names for points in groups.values() for p in points]
     cams, heads = (list(dict.fromkeys(n[i] for n in names)) for i in (1, 2))
     palette = [c for name in (("tab20", "tab20b") if len(cams) > 10 else ("tab10",)) for c in _colours(name)]
     colours = {cam: palette[i % len(palette)] for i, cam in enumerate(cams)}
@@ -127,7 +127,7 @@ def _panel(
 ) -> None:
     competing = []
     for point in points:
-        _, cam, head = split_triple(point.triple)
+        _, cam, head = Triple.parse(point.triple).names
         control = is_control(merged.manifest(point.triple), cam)
         colour = colours[cam]
         face = "none" if control else colour

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...atomic import write_text
+from ...triple import Triple
 from ..records.load import Run
 from ..scores.shown import METRICS
 from ..statistics.bootstrap import Bootstrap, bootstrap_run
@@ -120,7 +121,7 @@ def entry_cells(published: pd.DataFrame, entry: Entry, boot: Bootstrap | None) -
                 protocol=entry.protocol,
                 ours=ours,
                 interval=boot.interval(triple, metric) if boot is not None and ours is not None else None,
-                network=triple.split("/")[0],
+                network=Triple.parse(triple).backbone,
                 images=len(entry.run.index),
             )
         )

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ...triple import Triple
 from .columns import COLUMNS, Array
-from .manifest import Failure, RunManifest, split_triple
+from .manifest import Failure, RunManifest
 from .markers import ShardMark, counted, damaged_marks, read_marks
 from .parts import check_part, column_names, part_path, read_part
 from .record_errors import RecordError
@@ -38,8 +39,8 @@ class Run:
 
     out: Path
     manifest: RunManifest
-    triples: list[str]
-    pending: list[str]
+    triples: list[Triple]
+    pending: list[Triple]
     index: Index
     failures: list[Failure]
     problems: list[str]
@@ -106,14 +107,16 @@ def load_run(out: str | Path) -> Run:
     """
     out = Path(out)
     manifest = read_manifest(out)
-    backbones = dict.fromkeys(split_triple(t)[0] for t in manifest.triples)
+    backbones = dict.fromkeys(Triple.parse(t).backbone for t in manifest.triples)
     marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
     unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
     canonical = list(dict.fromkeys(manifest.canonical(t) for t in manifest.triples))
     good: dict[str, list[int]] = {}
     problems: dict[str, list[str]] = {}
     for triple in canonical:
-        good[triple], problems[triple] = _whole_shards(out, manifest, triple, marks.get(split_triple(triple)[0], {}))
+        good[triple], problems[triple] = _whole_shards(
+            out, manifest, triple, marks.get(Triple.parse(triple).backbone, {})
+        )
     active = {t: shards for t, shards in good.items() if shards}
     failures = {f.index: f for found in marks.values() for m in found.values() for f in m.failures}
     index = _common_rows(manifest, list(active.values()), failures.keys())

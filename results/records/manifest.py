@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...protocol import Protocol
+from ...triple import Triple
 from .timings import Timings
 
 SCHEMA_VERSION = 1
@@ -126,13 +127,13 @@ class RunManifest(_Model):
     """Images per shard and part file; fixed by the first run on a folder."""
     options: dict[str, Scalar] = Field(default_factory=dict)
     """Options that change numbers (autocast dtype, channels_last …); part of the key."""
-    triples: list[str] = Field(default_factory=list)
+    triples: list[Triple] = Field(default_factory=list)
     """``backbone/cam/head`` in table order, aliases included."""
-    aliases: dict[str, str] = Field(default_factory=dict)
+    aliases: dict[Triple, Triple] = Field(default_factory=dict)
     """Triple -> triple whose records it shares, because their maps are equal by algebra."""
-    identities: dict[str, str] = Field(default_factory=dict)
+    identities: dict[Triple, str] = Field(default_factory=dict)
     """Aliased triple -> the identity, in words, for the footnote."""
-    skipped: dict[str, str] = Field(default_factory=dict)
+    skipped: dict[Triple, str] = Field(default_factory=dict)
     """Triple that was asked for -> why it was not run."""
     backbones: dict[str, BackboneRecord] = Field(default_factory=dict)
     cams: dict[str, CamRecord] = Field(default_factory=dict)
@@ -156,8 +157,6 @@ class RunManifest(_Model):
 
     @model_validator(mode="after")
     def _check(self) -> RunManifest:
-        for triple in self.triples:
-            split_triple(triple)
         if len(set(self.triples)) != len(self.triples):
             raise ValueError("triples are listed twice")
         for triple in self.aliases:
@@ -194,7 +193,7 @@ class RunManifest(_Model):
         Raises:
             KeyError: The triple's backbone has no record yet.
         """
-        backbone, cam, head = split_triple(triple)
+        backbone, cam, head = Triple.parse(triple).names
         network = self.backbones[backbone]
         # The softmax branch decides the class of every triple; the sigmoid score may be the protocol's Y and O.
         used = {"softmax", self.heads[head].branch if head in self.heads else head}
@@ -204,9 +203,9 @@ class RunManifest(_Model):
         code = self.cams[cam].code_sha256 if cam in self.cams else ""
         return _sha256([self.key, triple, network.weights_sha256, network.feature_layer, weights, code])
 
-    def canonical(self, triple: str) -> str:
+    def canonical(self, triple: str) -> Triple:
         """The triple whose records serve ``triple`` (itself unless it is an alias); ValueError on a circle."""
-        seen = [triple]
+        seen = [Triple.parse(triple)]
         while (target := self.aliases.get(seen[-1])) is not None:
             if target in seen:
                 raise ValueError(f"aliases run in a circle: {' -> '.join([*seen, target])}")
@@ -265,15 +264,6 @@ class RunManifest(_Model):
             },
             deep=True,
         )
-
-
-def split_triple(triple: str) -> tuple[str, str, str]:
-    """Backbone, CAM method and head of ``backbone/cam/head``; ValueError where it has no three parts."""
-    # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
-    parts = triple.rsplit("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise ValueError(f"triple {triple!r}: expected backbone/cam/head")
-    return parts[0], parts[1], parts[2]
 
 
 def _backbone_pairs(name: str, ours: BackboneRecord, theirs: BackboneRecord) -> list[tuple[str, Any, Any]]:

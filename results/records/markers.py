@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...atomic import write_text
+from ...triple import file_name
 from .manifest import SCHEMA_VERSION, Failure
-from .names import safe_name
 from .parts import PartMark
 
 
@@ -39,7 +39,7 @@ class ShardMark(BaseModel):
 
 def mark_path(out: Path, backbone: str, shard: int) -> Path:
     """File of a shard's marker."""
-    return out / "shards" / safe_name(backbone) / f"{shard:05d}.json"
+    return out / "shards" / file_name(backbone) / f"{shard:05d}.json"
 
 
 def write_mark(out: Path, backbone: str, mark: ShardMark) -> None:
@@ -72,5 +72,5 @@ def damaged_marks(out: Path, backbone: str) -> list[Path]:
 
 
 def _files(out: Path, backbone: str) -> list[Path]:
-    folder = out / "shards" / safe_name(backbone)
+    folder = out / "shards" / file_name(backbone)
     return [p for p in sorted(folder.iterdir()) if re.fullmatch(r"\d+\.json", p.name)] if folder.is_dir() else []

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from ...atomic import atomic_path
-from .manifest import split_triple
-from .names import plain_text, safe_name
+from ...text import plain_text
+from ...triple import Triple, file_name
 from .record_errors import RecordError
 
 Array = npt.NDArray[Any]
@@ -26,7 +26,7 @@ _KEY, _LAYOUT = b"cambench.key", b"cambench.layout"
 
 def part_path(out: Path, triple: str, shard: int) -> Path:
     """``OUT/records/<backbone>/<cam>/<head>/part-00003.parquet``, each name percent-encoded."""
-    return out.joinpath("records", *map(safe_name, split_triple(triple)), f"part-{shard:05d}.parquet")
+    return out.joinpath("records", *map(file_name, Triple.parse(triple).names), f"part-{shard:05d}.parquet")
 
 
 class PartMark(BaseModel):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ... import __version__
 from ...atomic import TEMP_SUFFIX
+from ...version import __version__
 from .locks import LOCK_NAME
 from .manifest import SCHEMA_VERSION, RunManifest
 from .record_errors import RecordError, ResultsError, RunMismatchError

@@ -12,11 +12,11 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 
 from ...atomic import write_text
+from ...text import plain_text
 from .columns import Array, check_columns
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
 from .markers import ShardMark, counted, read_mark, read_marks, write_mark
-from .names import plain_text
 from .parts import PartMark, check_part, part_path, write_part
 from .record_errors import RecordError, RunMismatchError
 from .run_folder import MANIFEST_NAME, check_folder, wait_for

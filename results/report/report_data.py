@@ -8,15 +8,16 @@ import numpy as np
 import torch
 
 from ...metrics.functional.localisation import tau_grid
+from ...text import visible
+from ...triple import Triple
 from ..records.load import Run
-from ..records.manifest import RunManifest, split_triple
+from ..records.manifest import RunManifest
 from ..scores.curves import Counts, Curves
 from ..scores.per_image import PIXELS, SINGLE, V2, Floats, PerImage
 from ..statistics.bootstrap import Bootstrap
 from ..statistics.intervals import LEVEL
 from ..statistics.paired import ALPHA
 from ..statistics.ranks import victories
-from ..tables.escape import visible
 from ..tables.score_table import LISTED, backbone_title, cam_cost, cam_title, head_title, is_control
 
 Json = dict[str, Any]
@@ -61,7 +62,7 @@ def leaderboard(run: Run, boot: Bootstrap) -> Json:
     intervals = boot.intervals(LEVEL)
     rows = []
     for triple in run.triples:
-        manifest, (backbone, cam, head) = run.manifest, split_triple(triple)
+        manifest, (backbone, cam, head) = run.manifest, Triple.parse(triple).names
         canonical = manifest.canonical(triple)
         timing = manifest.timings.triples.get(canonical)
         rows.append(
@@ -91,7 +92,7 @@ def _beats(run: Run, boot: Bootstrap) -> dict[str, dict[int, list[int]]]:
     records = record_triples(run)
     groups: dict[str, list[str]] = {}
     for triple in records:
-        groups.setdefault(split_triple(triple)[0], []).append(triple)
+        groups.setdefault(Triple.parse(triple).backbone, []).append(triple)
     found: dict[str, dict[int, list[int]]] = {}
     for metric in (m.name for m in boot.metrics if m.ranked and not m.per_backbone):
         won = found.setdefault(metric, {})
@@ -163,4 +164,4 @@ def _some(what: str, lines: list[str]) -> list[str]:
 
 
 def _identity(manifest: RunManifest, triple: str) -> str:
-    return manifest.identities.get(triple) or f"has the maps of {manifest.canonical(triple)}"
+    return manifest.identities.get(Triple.parse(triple)) or f"has the maps of {manifest.canonical(triple)}"

@@ -15,14 +15,14 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ...metrics.functional.pixels import pxaps
+from ...text import visible
+from ...triple import Triple
 from ..records.columns import MAP, Array
 from ..records.load import Index, Run
-from ..records.manifest import split_triple
 from ..scores.per_image import PIXELS
 from ..scores.shown import Metric
 from ..statistics.bootstrap import Bootstrap
 from ..statistics.image_scores import image_scores
-from ..tables.escape import visible
 from .report_data import Json, record_triples
 
 LARGEST_MAP = 64
@@ -108,7 +108,7 @@ def _record(run: Run, boot: Bootstrap, triple: str, rows: Index, at: Index, metr
     for metric in (m for m in metrics if m.name in boot.points[triple]):
         values = _pxap(data[PIXELS]) if metric.name == "pxap" else image_scores(boot, triple, metric)[at]
         scores[metric.name] = [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
-    cam = split_triple(triple)[1]
+    cam = Triple.parse(triple).cam
     rule, about = run.manifest.protocol.rule_for(cam), run.manifest.cams.get(cam)
     return {
         **{name: data[name].tolist() for name in ("predicted", "target", "degenerate", "peak")},

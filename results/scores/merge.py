@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from ...triple import Triple
 from ..records.load import Run, require_images
 from ..records.manifest import RunManifest
 from ..records.record_errors import ResultsError
@@ -30,20 +31,20 @@ class Merged:
     """
 
     runs: tuple[Run, ...]
-    triples: tuple[str, ...]
+    triples: tuple[Triple, ...]
     scores: dict[str, dict[str, float]]
     metrics: tuple[Metric, ...]
     images: int
     vals: tuple[Run | None, ...]
-    _home: dict[str, int]
+    _home: dict[Triple, int]
 
     def run(self, triple: str) -> Run:
         """The run that a triple's scores come from."""
-        return self.runs[self._home[triple]]
+        return self.runs[self._home[Triple.parse(triple)]]
 
     def val(self, triple: str) -> Run | None:
         """The val run of that run."""
-        return self.vals[self._home[triple]]
+        return self.vals[self._home[Triple.parse(triple)]]
 
     def manifest(self, triple: str) -> RunManifest:
         """The manifest of that run."""
@@ -81,7 +82,7 @@ def merge_runs(runs: Sequence[Run], vals: Sequence[Run] = ()) -> Merged:
         mismatch = "" if val is None else val_mismatch(run, val, run.triples)
         if mismatch:
             raise MergeError(mismatch)
-    home: dict[str, int] = {}
+    home: dict[Triple, int] = {}
     scores: dict[str, dict[str, float]] = {}
     metrics: dict[str, Metric] = {}
     for number, run in enumerate(runs):
@@ -92,8 +93,8 @@ def merge_runs(runs: Sequence[Run], vals: Sequence[Run] = ()) -> Merged:
         home |= dict.fromkeys(new, number)
         for metric in found.metrics:
             metrics.setdefault(metric.name, metric)
-    backbones = list(dict.fromkeys(t.rsplit("/", 2)[0] for t in home))
-    triples = sorted(home, key=lambda t: backbones.index(t.rsplit("/", 2)[0]))
+    backbones = list(dict.fromkeys(t.backbone for t in home))
+    triples = sorted(home, key=lambda t: backbones.index(t.backbone))
     return Merged(tuple(runs), tuple(triples), scores, _in_order(metrics), len(index), of_run, home)
 
 

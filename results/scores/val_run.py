@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ...triple import Triple
 from ..records.load import Run
-from ..records.manifest import split_triple
 
 
 def val_mismatch(run: Run, val: Run, triples: Collection[str]) -> str:
@@ -26,7 +26,7 @@ def val_mismatch(run: Run, val: Run, triples: Collection[str]) -> str:
     lacking = [t for t in triples if not val_triple(run, val, t)]
     if lacking:
         return f"{where}: it has no records of {', '.join(lacking)}"
-    backbones = dict.fromkeys(split_triple(t)[0] for t in triples)
+    backbones = dict.fromkeys(Triple.parse(t).backbone for t in triples)
     other = [b for b in backbones if _weights(run, b) != _weights(val, b)]
     return f"{where}: it has other weights of {', '.join(other)}" if other else ""
 

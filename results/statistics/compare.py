@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ...triple import Triple
 from ..records.load import Run
 from ..scores.comparable import CompareError, same_images
 from ..scores.per_image import Floats
@@ -207,7 +208,11 @@ def same_records(first: Entry, second: Entry) -> str:
     if first.triple == second.triple:
         return f"{first.triple} of {first.run.out} is compared with itself: every difference is zero"
     identities = first.run.manifest.identities
-    why = identities.get(second.triple) or identities.get(first.triple) or "their maps are equal by algebra"
+    why = (
+        identities.get(Triple.parse(second.triple))
+        or identities.get(Triple.parse(first.triple))
+        or "their maps are equal by algebra"
+    )
     return f"{first.triple} and {second.triple} share their records: {why}; every difference is zero"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..records.manifest import split_triple
+from ...triple import Triple
 from ..scores.merge import Merged
 from .bootstrap import Bootstrap, Entry, bootstrap
 from .intervals import LEVEL, RESAMPLES, Interval
@@ -15,10 +15,9 @@ from .ranks import ranks
 BASE_HEAD = "softmax"
 
 
-def base_triple(triple: str) -> str:
+def base_triple(triple: str) -> Triple:
     """The same backbone and method under the base head."""
-    backbone, cam, _ = split_triple(triple)
-    return f"{backbone}/{cam}/{BASE_HEAD}"
+    return Triple.parse(triple).but(head=BASE_HEAD)
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ def standing(
         RecordError: Records are damaged or cannot be scored.
     """
     found = Standing(resamples=resamples, seed=seed, level=level, alpha=alpha)
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Triple]] = {}
     for triple in merged.triples:
-        groups.setdefault(split_triple(triple)[0], []).append(triple)
+        groups.setdefault(triple.backbone, []).append(triple)
     for backbone, triples in groups.items():
         entries = [Entry(t, merged.run(t), t, merged.val(t)) for t in triples]
         boot = bootstrap(entries, resamples=resamples, seed=seed)

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...text import visible
 from ..scores.shown import Metric
 from ..statistics.compare import ClassRow, Comparison, ImageRow, PairReport
 from ..statistics.intervals import few_images
 from ..statistics.paired import Difference
 from ..statistics.transfer import TRANSFER_NOTE, CsvRow, Transfer, transfer_grids
-from .escape import visible
 from .grid import Cell, Document, Grid, Tone, to_csv
 
 WORD = 12

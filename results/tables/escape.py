@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from ...text import visible
+
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]|~#$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
 
 _LATEX = {
@@ -50,11 +52,6 @@ _LATEX = {
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
-def visible(text: str) -> str:
-    """``text`` on one line, control and format characters spelled ``\\xNN`` or ``\\uNNNN``."""
-    return "".join(c if _printable(c) else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def markdown(text: str) -> str:
     """``text`` as text of a Markdown table cell or paragraph."""
     return visible(text).translate(_MARKDOWN)
@@ -69,11 +66,6 @@ def csv_text(text: str) -> str:
     """``text`` as a CSV cell that no spreadsheet takes for a formula (a leading quote is set before such a start)."""
     plain = visible(text)
     return f"'{plain}" if text.startswith(_FORMULA_START) or plain.startswith(_FORMULA_START) else plain
-
-
-def _printable(char: str) -> bool:
-    # Cf holds the bidirectional overrides that would reorder a table row; Cs are bytes that were not UTF-8.
-    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def _latex_char(char: str) -> str:

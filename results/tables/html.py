@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .escape import visible
+from ...text import visible
 from .grid import Cell, Document, Grid
 
 TONES = {"good": "color:#1a7f37", "bad": "color:#cf222e", "": ""}

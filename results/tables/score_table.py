@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ..records.manifest import RunManifest, split_triple
+from ...text import visible
+from ...triple import Triple
+from ..records.manifest import RunManifest
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.standing import BASE_HEAD, Standing, base_triple
-from .escape import visible
 from .grid import Cell, Document, Grid, Tone
 
 __all__ = ["BASE_HEAD", "base_triple"]
@@ -62,7 +63,7 @@ def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str]
         head += [f"{n}_change_{what}" for n in ranked for what in ("low", "high", "p_holm")]
     rows: list[list[str | float | int | None]] = []
     for triple in merged.triples:
-        backbone, cam, head_name = split_triple(triple)
+        backbone, cam, head_name = Triple.parse(triple).names
         own, base = merged.scores[triple], merged.scores.get(base_triple(triple), {})
         has_base = base_triple(triple) != triple
         rows.append(
@@ -94,7 +95,7 @@ def backbone_groups(merged: Merged) -> dict[str, dict[str, list[str]]]:
     """Backbone -> CAM method -> triples, the base head first; in table order."""
     groups: dict[str, dict[str, list[str]]] = {}
     for triple in merged.triples:
-        backbone, cam, _ = split_triple(triple)
+        backbone, cam, _ = Triple.parse(triple).names
         groups.setdefault(backbone, {}).setdefault(cam, []).append(triple)
     for cams in groups.values():
         for triples in cams.values():
@@ -129,7 +130,7 @@ def cam_cost(manifest: RunManifest, cam: str) -> str:
 
 def name_cells(merged: Merged, footnotes: Footnotes, triple: str, group: Sequence[str]) -> tuple[Cell, Cell]:
     """The cells that name a row: its method, which spans the rows of ``group``, and its head."""
-    manifest, (_, cam, head) = merged.manifest(triple), split_triple(triple)
+    manifest, (_, cam, head) = merged.manifest(triple), Triple.parse(triple).names
     name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if is_control(manifest, cam) else "")
     label = head_title(manifest, head) + footnotes.mark(merged, triple)
     return _spanning(name, triple, group), Cell(label)
@@ -146,7 +147,7 @@ def backbone_grid(
     """A table of one backbone whose rows come in groups, two columns of which name them."""
     starts = accumulate((len(group) for group in groups), initial=0)
     rules = frozenset(start for start in starts if start < len(rows))
-    triple = next(t for t in merged.triples if split_triple(t)[0] == backbone)
+    triple = next(t for t in merged.triples if Triple.parse(t).backbone == backbone)
     title = backbone_title(merged.manifest(triple), backbone)
     return Grid(title, ("Method", "Head", *head), rows, code=backbone, rules=rules, names=2)
 
@@ -267,7 +268,7 @@ def _notes(merged: Merged, footnotes: Footnotes, stats: Standing | None, measure
         "Cost: declared, of one map alone; N, P, Q: channels, rows and columns of the target feature map. Rows of one "
         "run share the forward and the head's backward." + (" Measured: without any score." if measured else "")
     )
-    if any(is_control(merged.manifest(t), split_triple(t)[1]) for t in merged.triples):
+    if any(is_control(merged.manifest(t), Triple.parse(t).cam) for t in merged.triples):
         notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
     notes += [f"({letter}) computed once: {text}." for text, letter in footnotes.letters.items()]
     failures = {f.index: f for r in merged.runs for f in r.failures}
@@ -291,7 +292,7 @@ def _some(what: str, lines: Sequence[str]) -> list[str]:
 
 
 def _identity(manifest: RunManifest, triple: str) -> str:
-    return manifest.identities.get(triple) or f"{triple} has the maps of {manifest.canonical(triple)}"
+    return manifest.identities.get(Triple.parse(triple)) or f"{triple} has the maps of {manifest.canonical(triple)}"
 
 
 def _letter(number: int) -> str:

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...text import visible
+from ...triple import Triple
 from ..records.load import Run
-from ..records.manifest import split_triple
 from ..scores.merge import Merged, merge_runs
-from .escape import visible
 from .score_table import BASE_HEAD, CONTROL_MARK, backbone_title, cam_title, head_title, is_control
 
 SHORT = {
@@ -78,7 +78,7 @@ def _table(merged: Merged, most: int) -> Table:
         table.add_column(f"{SHORT[metric.name]}\n{metric.arrow}", justify="right", no_wrap=True)
     last = ""
     for triple in merged.triples:
-        manifest, (backbone, cam, head) = merged.manifest(triple), split_triple(triple)
+        manifest, (backbone, cam, head) = merged.manifest(triple), Triple.parse(triple).names
         if backbone != last:
             if last:
                 table.add_section()

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...triple import Triple
 from ..records.load import Run
-from ..records.manifest import RunManifest, split_triple
+from ..records.manifest import RunManifest
 from ..records.record_errors import RecordError
 from ..records.timings import BackboneTiming, StageTiming
 from .grid import Cell, Document, Grid
@@ -52,7 +53,7 @@ def throughput_rows(runs: Sequence[Run]) -> list[CsvRow]:
                 cost: CsvRow = [None, s.median_ms, s.iqr_ms, s.samples, s.per, None, None, ""]
                 rows.append(["stage", name, "", "", stage, *where, *cost])
         for triple, one in manifest.timings.triples.items():
-            backbone, cam, head = split_triple(triple)
+            backbone, cam, head = Triple.parse(triple).names
             known = manifest.timings.backbones.get(backbone)
             where = [known.device, known.dtype, known.batch_size, known.images] if known else ["", "", None, None]
             cost = [one.images_per_s, one.ms_per_image, one.iqr_ms, None, "", one.forwards, None, ""]
@@ -122,7 +123,7 @@ def _triples(manifests: Iterable[RunManifest]) -> list[Grid]:
             timing = m.timings.triples.get(m.canonical(triple))
             if timing is None:
                 continue
-            backbone, cam, head = split_triple(triple)
+            backbone, cam, head = Triple.parse(triple).names
             if backbone != last:
                 rules.add(len(rows))
                 last = backbone

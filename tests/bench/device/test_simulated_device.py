@@ -24,12 +24,12 @@ from cambench.bench.engine.clock import StageClock
 from cambench.bench.engine.measures import choose_measures
 from cambench.bench.engine.onepass import OnePass
 from cambench.bench.engine.run import run
-from cambench.bench.engine.triples import Triple
 from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipe_files import load_recipe
 from cambench.bench.training.wide_layer import CachedInputSteps, head_steps
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
+from cambench.triple import Triple
 
 CPU = torch.device("cpu")
 SIZE = 32

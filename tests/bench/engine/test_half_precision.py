@@ -17,13 +17,13 @@ from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.engine.clock import StageClock
 from cambench.bench.engine.onepass import OnePass
 from cambench.bench.engine.run import run
-from cambench.bench.engine.triples import Triple
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report.page import write_report
 from cambench.results.tables.terminal import closing_table
+from cambench.triple import Triple
 
 CPU = torch.device("cpu")
 NOTE = "float16 overflows in the network: the batches concerned were computed in float32"

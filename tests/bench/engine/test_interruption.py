@@ -18,8 +18,8 @@ SCORES = ("scores.md", "scores.csv", "scores.tex")
 SLOW_RUN = """
 import json, sys, time
 from pathlib import Path
-from cambench.baselines.open import open_backbone
-from cambench.bench.run import run
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.bench.engine.run import run
 kind = type(open_backbone("slim_resnet"))
 plain = kind.features
 kind.features = lambda self, x: (time.sleep(0.05), plain(self, x))[1]

@@ -13,9 +13,10 @@ from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.score_map import raw_map
 from cambench.baselines.contracts import CAMS, HEADS, Backbone
 from cambench.bench.engine.plan import plan_backbone
-from cambench.bench.engine.triples import Triple, Wanted
+from cambench.bench.engine.triples import Wanted
 from cambench.bench.host.errors import UsageError
 from cambench.protocol import PROTOCOLS
+from cambench.triple import Triple
 
 FAMILIES = {
     "slim_resnet": "GAP + linear, F ≥ 0",

@@ -2,9 +2,10 @@
 
 import pytest
 
-from cambench.bench.engine.triples import Triple, expand_patterns
+from cambench.bench.engine.triples import expand_patterns
 from cambench.bench.host.errors import UsageError
 from cambench.registry import UnknownNameError
+from cambench.triple import Triple
 
 
 def names(*patterns):

@@ -95,7 +95,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import TinyNet, make_table
-from cambench.bench.recipe import BackboneRecipe
+from cambench.bench.training.recipe import BackboneRecipe
 from test_training_parts import train_together
 train_together(TinyNet, make_table, BackboneRecipe.model_validate_json(Path(sys.argv[2]).read_text()))
 """

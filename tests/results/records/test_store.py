@@ -12,11 +12,11 @@ import pytest
 
 from cambench.atomic import atomic_path
 from cambench.results.records.load import load_run
-from cambench.results.records.names import plain_name, safe_name
 from cambench.results.records.parts import part_path
 from cambench.results.records.record_errors import RecordError, RunLockedError, RunMismatchError
 from cambench.results.records.run_folder import read_manifest
 from cambench.results.records.store import RunStore
+from cambench.triple import file_name, name_of_file
 
 HELPERS = Path(__file__).with_name("conftest.py")
 
@@ -31,7 +31,7 @@ def script(body):
         spec = importlib.util.spec_from_file_location("toys", {str(HELPERS)!r})
         toys = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(toys)
-        from cambench.results.store import RunStore
+        from cambench.results.records.store import RunStore
     """
     return [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body)]
 
@@ -182,9 +182,9 @@ def test_lost_image_is_refused(tmp_path, toy):
 
 def test_hostile_names_become_safe_paths(tmp_path, toy):
     for name in ("timm:a/../../b.c", "..", ".hidden", "a b\n%", "résnet"):
-        assert plain_name(safe_name(name)) == name
-        assert "/" not in safe_name(name)
-        assert not safe_name(name).startswith(".")
+        assert name_of_file(file_name(name)) == name
+        assert "/" not in file_name(name)
+        assert not file_name(name).startswith(".")
     backbone = "timm:hf_hub:../../evil"
     out = toy.fill(tmp_path / "run", toy.manifest(backbone))
     assert load_run(out).triples[0] == f"{backbone}/cam/softmax"
@@ -205,7 +205,7 @@ def test_atomic_path_leaves_nothing_behind_on_failure(tmp_path):
 def test_killed_while_writing_continues(tmp_path, toy):
     out = tmp_path / "run"
     body = f"""
-        from cambench.results import parts
+        from cambench.results.records import parts
         manifest = toys.make_manifest()
         real, calls = parts.pq.write_table, itertools.count(1)
         def half(table, path, **options):

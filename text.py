@@ -1,0 +1,20 @@
+"""Any text as one printable line, and any bytes as text that can be stored."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, control and format characters spelled ``\\xNN`` or ``\\uNNNN``."""
+    return "".join(c if _printable(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def plain_text(text: str) -> str:
+    """``text`` with bytes that are not UTF-8 (names of other encodings) written as ``\\udcNN``, so it can be stored."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _printable(char: str) -> bool:
+    # Cf holds the bidirectional overrides that would reorder a table row; Cs are bytes that were not UTF-8.
+    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
