@@ -13,7 +13,8 @@ from .version import __version__
 if TYPE_CHECKING:
     from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
     from .baselines.backbones.wrapped import wrap
-    from .baselines.contracts import register_backbone, register_cam, register_head
+    from .baselines.cams.method import register_cam
+    from .baselines.contracts import register_backbone, register_head
     from .bench.engine.run import run
     from .bench.notebook.explain import explain
     from .bench.notebook.result import RunResult, compare, load
@@ -34,7 +35,7 @@ _HOMES = {
     "list_protocols": ".api",
     "load": ".bench.notebook.result",
     "register_backbone": ".baselines.contracts",
-    "register_cam": ".baselines.contracts",
+    "register_cam": ".baselines.cams.method",
     "register_dataset": ".datasets.schema",
     "register_head": ".baselines.contracts",
     "register_metric": ".metrics",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .baselines.contracts import BACKBONES, CAMS, HEADS
+from .baselines.cams.method import CAMS
+from .baselines.contracts import BACKBONES, HEADS
 from .datasets.schema import DATASETS
 from .metrics import METRICS
 from .protocol import PROTOCOLS

@@ -1,36 +1,19 @@
-"""Contracts of the baselines room: heads, backbones, CAM methods, and their registries."""
+"""Contracts of the baselines room: heads, backbones, and their registries."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..registry import Registry, RegistryError
-
-if TYPE_CHECKING:
-    from .cams.evidence import Evidence
+from ..registry import Registry
 
 Branch = Literal["softmax", "sigmoid", "semantic"]
 """``semantic``: the token-semantic head of TS-CAM, trained and read as a softmax."""
-Need = Literal[
-    "features",
-    "gradients",
-    "head_gradients",
-    "class_weights",
-    "rescoring",
-    "images",
-    "layers",
-    "input_gradients",
-    "attention",
-]
-_KNOWN_COST: frozenset[Need] = frozenset({"features", "gradients", "class_weights"})
-"""Needs that the shared pass covers, so that a method's cost follows from them."""
-Returns = Literal["weights", "map", "mask"]
 HeadKind = Literal["gap_linear", "mlp", "other"]
 
 
@@ -203,113 +186,8 @@ class BackboneSpec:
     """Fills a native network with weights that another package carries; returns where they come from, in words."""
 
 
-@dataclass(frozen=True)
-class CamMethod:
-    """A CAM method: a function over ``Evidence`` and what it needs and returns.
-
-    ``returns``: ``weights`` (B,N,1,1) or (B,N,P,Q), to be clamped, multiplied with the features and summed;
-    ``map`` (B,h,w), a finished signed map (attention, input attributions), still subject to the protocol's sign rule;
-    ``mask`` (B,h,w) in [0, 1], a finished map that is only resized, never min-max normalised (controls).
-    """
-
-    name: str
-    fn: Callable[[Evidence], Tensor]
-    title: str
-    source: str
-    needs: frozenset[Need] = frozenset({"features", "gradients"})
-    returns: Returns = "weights"
-    headless: bool = False
-    """The map depends on no head (controls, Eigen-CAM): listed once, under the head ``softmax``."""
-    gap_linear_equal: str | None = None
-    """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
-    gap_linear_clamped: str | None = None
-    """On a GAP + linear head the map equals this method's with the clamp on, after min-max."""
-    gap_linear_nonnegative: bool = False
-    """The identity above holds where F >= 0 only."""
-    nonnegative_weights: bool = False
-    """The weights are never negative (where F >= 0), so the clamp changes nothing."""
-    nonnegative_always: bool = False
-    """The weights are never negative, whatever the sign of F."""
-    sigmoid_piecewise_equal: str | None = None
-    """On the sigmoid branch of a piecewise linear head (GAP + linear, MLP) the map equals this method's."""
-    gap_linear_unclamped: bool = False
-    """On a GAP + linear head with F >= 0 the weights are never negative, so the clamp changes nothing."""
-    clamped_equal: str | None = None
-    """With the clamp on, the map equals this method's with the clamp on, under any head."""
-    cost: str = ""
-    """Forwards and backwards of one map alone (``1 + N forwards``, see ``cost.py``); ``declared_cost`` is asked."""
-    expensive: bool = False
-    """Needs forwards of the network, or one of the head for each channel, beyond the shared pass.
-
-    Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
-    """
-    heads: tuple[str, ...] = ()
-    """Heads that the method runs under, where it does not run under every one."""
-    requires: str = ""
-    """Package that it needs, which the extra of that name installs; refused before the run where absent."""
-    refuses: Callable[[Backbone], str | None] | None = field(default=None, hash=False, compare=False)
-    """Why the method cannot run on a network (None: it can), asked before the run."""
-    nearest: tuple[str, ...] = ()
-    """Methods to name in its place where it is refused, the nearest first."""
-    extra: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
-
-    @property
-    def declared_cost(self) -> str:
-        """``cost``, or what ``needs`` says of it: the image's forward, the head's backward; empty where they do not."""
-        if self.cost or not self.needs <= _KNOWN_COST:
-            return self.cost
-        if not self.needs:
-            return "0 forwards"
-        return "1 forward + 1 head backward" if "gradients" in self.needs else "1 forward"
-
-    @property
-    def control(self) -> bool:
-        """The map looks at nothing but the image's id (random, center, uniform)."""
-        return self.headless and self.returns == "mask"
-
-
-def _check_cam(name: str, method: CamMethod) -> None:
-    if not callable(method.fn):
-        raise RegistryError(f"CAM method {name!r} is not callable: register a function of one Evidence")
-
-
-CAMS: Registry[CamMethod] = Registry("CAM method", "cambench.cams", ("cambench.baselines.cams",), _check_cam)
 HEADS: Registry[HeadSpec] = Registry("head", "cambench.heads", ("cambench.baselines.heads.heads",))
 BACKBONES: Registry[BackboneSpec] = Registry("backbone", "cambench.backbones", ("cambench.baselines.backbones",))
-
-
-def register_cam(
-    name: str,
-    *,
-    title: str | None = None,
-    source: str = "",
-    needs: Iterable[Need] = ("features", "gradients"),
-    returns: Returns = "weights",
-    **facts: Any,
-) -> Callable[[Callable[[Evidence], Tensor]], Callable[[Evidence], Tensor]]:
-    """Decorator: register a function ``Evidence -> Tensor`` as the CAM method ``name``.
-
-    Args:
-        name: Name in triples.
-        title: Name in tables (default: ``name``).
-        source: Paper and equation; the first line of the docstring where empty.
-        needs: What the function reads beyond the target class.
-        returns: ``weights``, ``map`` or ``mask`` (see ``CamMethod``).
-        **facts: Further fields of ``CamMethod`` (known identities, cost).
-
-    Raises:
-        RegistryError: The name is taken by another module, or the function is not callable.
-    """
-
-    def decorate(fn: Callable[[Evidence], Tensor]) -> Callable[[Evidence], Tensor]:
-        doc = (fn.__doc__ or "").strip().splitlines()
-        method = CamMethod(
-            name, fn, title or name, source or (doc[0] if doc else ""), frozenset(needs), returns, **facts
-        )
-        CAMS.add(name, method, origin=fn.__module__)
-        return fn
-
-    return decorate
 
 
 def register_head(spec: HeadSpec) -> HeadSpec:

@@ -14,7 +14,8 @@ import typer.main
 from PIL import Image
 from typer.testing import CliRunner
 
-from cambench.baselines.contracts import BACKBONES, CAMS
+from cambench.baselines.cams.method import CAMS
+from cambench.baselines.contracts import BACKBONES
 from cambench.bench.cli.app import app
 from cambench.bench.engine.config import RunConfig
 from cambench.bench.engine.prepare import HeadKeeper

@@ -6,7 +6,7 @@ import inspect
 import re
 from dataclasses import dataclass
 
-from ..contracts import CAMS, CamMethod, Need
+from .method import CAMS, CamMethod, Need
 
 NEEDS: dict[Need, str] = {
     "features": "the target feature map F",

@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ...protocol import MapRule, Protocol
-from ..contracts import CAMS, Backbone, Branch, CamMethod, HeadSpec, Need
+from ..contracts import Backbone, Branch, HeadSpec
 from ..probes.anatomy import anatomy
 from ..probes.in_place import ADVICE
+from .method import CAMS, CamMethod, Need
 from .score_map import clamps
 
 SUPPLIED: frozenset[Need] = frozenset(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ...protocol import MapRule, Protocol
-from ..contracts import CamMethod, HeadSpec
+from ..contracts import HeadSpec
 from .evidence import Evidence
+from .method import CamMethod
 
 
 def combine(weights: Tensor, features: Tensor, *, clamp: bool) -> Tensor:

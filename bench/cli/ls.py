@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...baselines.cams.cards import method_card
-from ...baselines.contracts import BACKBONES, CAMS, HEADS
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import BACKBONES, HEADS
 from ...datasets.schema import DATASETS
 from ...metrics import METRICS
 from ...protocol import PROTOCOLS

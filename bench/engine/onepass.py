@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from ...baselines.cams.evidence import Evidence
+from ...baselines.cams.method import CAMS
 from ...baselines.cams.score_map import apply_sign, clamps, raw_map
-from ...baselines.contracts import CAMS, HEADS, Backbone, Branch
+from ...baselines.contracts import HEADS, Backbone, Branch
 from ...datasets.schema import Batch
 from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ...metrics.functional.fidelity import evidence_precision, image_masks

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...baselines.cams.identities import MapKey, canonical, supports
-from ...baselines.contracts import CAMS, HEADS, Backbone, Branch
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...triple import Triple
 from ..host.errors import UsageError

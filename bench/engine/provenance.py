@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ...baselines.contracts import CAMS, HEADS
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import HEADS
 from ...datasets.schema import DATASETS, SampleTable
 from ...metrics.spec import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ...baselines.contracts import BACKBONES, CAMS, HEADS
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import BACKBONES, HEADS
 from ...registry import expand_braces
 from ...triple import Triple
 from ..host.errors import UsageError

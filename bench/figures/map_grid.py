@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...baselines.cams.evidence import Evidence
+from ...baselines.cams.method import CAMS
 from ...baselines.cams.score_map import score_map
-from ...baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
+from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...metrics.functional.boxes import level_ious, quantize
 from ...metrics.functional.maps import locate

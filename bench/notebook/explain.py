@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ...baselines.backbones.opening import open_backbone
 from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.identities import supports
+from ...baselines.cams.method import CAMS, CamMethod
 from ...baselines.cams.score_map import score_map
-from ...baselines.contracts import CAMS, HEADS, Backbone, Branch, CamMethod, HeadSpec
+from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ...baselines.contracts import CAMS, HEADS
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import HEADS
 from ...metrics.functional.boxes import quantize
 from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes

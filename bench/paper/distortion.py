@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ...baselines.cams.evidence import Evidence
+from ...baselines.cams.method import CamMethod
 from ...baselines.cams.score_map import apply_sign, clamps, raw_map
-from ...baselines.contracts import Backbone, Branch, CamMethod, Head, HeadSpec
+from ...baselines.contracts import Backbone, Branch, Head, HeadSpec
 from ...baselines.heads.heads import GapLinear
 from ...metrics.functional.maps import locate
 from ...protocol import Protocol

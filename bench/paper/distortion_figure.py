@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...atomic import write_text
 from ...baselines.cams.identities import supports
-from ...baselines.contracts import CAMS, HEADS, Backbone, Branch, CamMethod
+from ...baselines.cams.method import CAMS, CamMethod
+from ...baselines.contracts import HEADS, Backbone, Branch
 from ...datasets.schema import Batch
 from ...protocol import PROTOCOLS, Protocol
 from ...results.figures.overlay import overlay, save_figure, targets_of

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...baselines.contracts import HEADS, Backbone, Branch, CamMethod, Head, HeadSpec
+from ...baselines.cams.method import CamMethod
+from ...baselines.contracts import HEADS, Backbone, Branch, Head, HeadSpec
 from ...protocol import Protocol
 from ...results.statistics.intervals import RESAMPLES, Interval, bootstrap_interval
 from ..host.errors import RunError

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ...baselines.cams.cost import Cost, CostError
-from ...baselines.contracts import CAMS, Backbone, Branch
+from ...baselines.cams.method import CAMS
+from ...baselines.contracts import Backbone, Branch
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings

@@ -150,7 +150,7 @@ def _notes(run: Run) -> list[str]:
     notes = _some("image left out", [f"{f.image_id} (row {f.index}): {f.reason}" for f in run.failures])
     notes += _some("problem", [line.replace(f"{run.out}/", "") for line in run.problems])
     notes += run.notes
-    notes += _some("no records", run.pending)
+    notes += _some("no records", list(run.pending))
     reasons: dict[str, list[str]] = {}
     for triple, why in manifest.skipped.items():
         reasons.setdefault(why, []).append(triple)

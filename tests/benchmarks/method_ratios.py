@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
-from cambench.baselines.contracts import BACKBONES, CAMS, Backbone
+from cambench.baselines.contracts import BACKBONES, Backbone
 from cambench.bench.host.allocator import keep_freed_memory
 
 RISE = sys.modules[CAMS.get("rise").fn.__module__]

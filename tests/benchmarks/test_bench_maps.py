@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import canonical, supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import score_map
-from cambench.baselines.contracts import BACKBONES, CAMS, HEADS, Backbone
+from cambench.baselines.contracts import BACKBONES, HEADS, Backbone
 from cambench.protocol import PAPER
 
 NETWORKS = ("slim_vgg", "slim_vgg_gap", "slim_resnet", "slim_inception")

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import score_map
-from cambench.baselines.contracts import BACKBONES, CAMS, HEADS, Backbone, Branch
+from cambench.baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from cambench.protocol import PAPER
 
 METHODS = ("cam", "gradcam", "gradcam++", "xgradcam", "layercam")

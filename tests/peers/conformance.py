@@ -26,7 +26,8 @@ from torch import Tensor
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.cams.identities import supports
-from cambench.baselines.contracts import CAMS, Backbone
+from cambench.baselines.cams.method import CAMS
+from cambench.baselines.contracts import Backbone
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import score_map
-from cambench.baselines.contracts import CAMS, HEADS, Backbone
+from cambench.baselines.contracts import HEADS, Backbone
 from cambench.metrics.functional.fidelity import average_drop, increase_in_confidence
 from cambench.metrics.functional.maps import min_max, resize_maps
 from cambench.protocol import PROTOCOLS

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import score_map
-from cambench.baselines.contracts import CAMS, HEADS, Backbone
+from cambench.baselines.contracts import HEADS, Backbone
 from cambench.protocol import PAPER
 
 Maps = Callable[[Backbone, Tensor, Sequence[int]], Tensor]

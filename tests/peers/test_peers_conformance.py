@@ -15,7 +15,7 @@ from peer_methods import METHODS, captum_input
 from cambench import run
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.cams.evidence import Evidence
-from cambench.baselines.contracts import CAMS
+from cambench.baselines.cams.method import CAMS
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.results.scores.shown import score_run

@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from ...contracts import Backbone, register_cam
+from ...contracts import Backbone
 from ...probes.anatomy import LINEAR_OPS, anatomy
 from ..evidence import Evidence
+from ..method import register_cam
 from .captum_calls import AFFINE, attribute, sum_of_colours, unfit
 
 RULES = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.MaxPool2d)

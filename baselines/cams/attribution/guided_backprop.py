@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from ...contracts import Backbone, register_cam
+from ...contracts import Backbone
 from ...probes.anatomy import LINEAR_OPS, anatomy
 from ..evidence import Evidence
+from ..method import register_cam
 from .captum_calls import AFFINE, attribute, largest_of_colours, unfit
 
 

@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from ...contracts import Backbone, register_cam
+from ...contracts import Backbone
 from ..evidence import Evidence
+from ..method import register_cam
 from .captum_calls import attribute, sum_of_colours, unfit
 
 RULES = (

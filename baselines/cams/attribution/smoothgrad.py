@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
 from ..hashing import normals
+from ..method import register_cam
 from .captum_calls import attribute, largest_of_colours
 
 SAMPLES, NOISE = 50, 0.15

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 
 SIGMA = 0.25
 """Standard deviation as a fraction of the image side."""

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
 from ..hashing import splitmix64
+from ..method import register_cam
 
 
 @register_cam(

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 
 
 @register_cam("cam", title="CAM", source="Zhou et al., CVPR 2016", needs=("features", "class_weights"))

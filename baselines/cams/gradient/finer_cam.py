@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 
 SIMILAR, ALPHA = 3, 1.0
 """Classes to compare with, and the strength of the comparison (pytorch-grad-cam's defaults)."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...contracts import Backbone, register_cam
+from ...contracts import Backbone
 from ...probes.anatomy import LINEAR_OPS, anatomy
 from ...probes.explained import explained
 from ..attribution.captum_calls import AFFINE, unfit
 from ..evidence import Evidence
+from ..method import register_cam
 
 EPS = 1e-6
 HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d)

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 
 
 @register_cam("gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017", gap_linear_equal="cam")

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...contracts import Backbone, register_cam
+from ...contracts import Backbone
 from ...probes.stages import outputs, stage_layers
 from ..evidence import Evidence
+from ..method import register_cam
 
 GAMMA = 2.0
 """Scale γ of the maps of shallow layers (torch-cam's default)."""

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 
 
 @register_cam(

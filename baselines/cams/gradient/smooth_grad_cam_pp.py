@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
 from ..hashing import normals
+from ..method import register_cam
 from .grad_cam_pp import EPS
 
 SAMPLES, SIGMA = 4, 0.3

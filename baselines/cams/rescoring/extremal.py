@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 from .masking import BUDGET
 
 CACHE = 2**20

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...contracts import register_cam
 from ..evidence import Evidence
 from ..hashing import uniforms
+from ..method import register_cam
 from .masking import bank_scores, copies_in_budget
 
 MASKS, GRID, KEEP, SEED = 4000, 7, 0.5, 0

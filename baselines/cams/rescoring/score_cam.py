@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
+from ..method import register_cam
 from .masking import channel_weights
 
 

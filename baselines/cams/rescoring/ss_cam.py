@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from ...contracts import register_cam
 from ..evidence import Evidence
 from ..hashing import normals
+from ..method import register_cam
 from .masking import channel_weights
 
 SAMPLES, SIGMA = 35, 2.0

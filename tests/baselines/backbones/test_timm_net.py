@@ -16,8 +16,8 @@ from cambench.baselines.backbones.timm.families import refusal
 from cambench.baselines.backbones.timm.net import Layout, TimmBackbone, UnsupportedNetworkError
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import CAMS
 from cambench.baselines.weights.weight_files import WeightsError
 
 # name: (head kind, F ≥ 0, feature layer, shape of the map)

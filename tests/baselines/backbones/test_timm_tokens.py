@@ -16,8 +16,9 @@ from cambench.baselines.backbones.timm.create import create
 from cambench.baselines.backbones.timm.net import TimmBackbone
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import CAMS, HEADS, Branch
+from cambench.baselines.contracts import HEADS, Branch
 from cambench.baselines.heads.context import pack, rows_of, unpack
 from cambench.baselines.heads.heads import ModuleHead
 from cambench.baselines.probes.attention import attention_layers, explicit_path

@@ -13,8 +13,8 @@ from torch import Tensor
 from cambench.baselines.backbones.timm.create import create
 from cambench.baselines.backbones.timm.net import TimmBackbone
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import CAMS
 
 pytestmark = pytest.mark.slow
 CLASSES = [1, 7]

@@ -16,8 +16,9 @@ from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.timm.layout import UnsupportedNetworkError
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import BACKBONES, CAMS
+from cambench.baselines.contracts import BACKBONES
 from cambench.registry import RegistryError, load_plugin
 
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}

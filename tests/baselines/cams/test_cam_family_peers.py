@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.gradient.eigen import first_component
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import BACKBONES, CAMS, Backbone
+from cambench.baselines.contracts import BACKBONES, Backbone
 
 pytestmark = pytest.mark.slow
 CLASSES = [1, 7]

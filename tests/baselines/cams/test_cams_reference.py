@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import combine, raw_map
-from cambench.baselines.contracts import BACKBONES, CAMS, Backbone
+from cambench.baselines.contracts import BACKBONES, Backbone
 
 Array = npt.NDArray[np.float64]
 PEERS = {"gradcam": "GradCAM", "gradcam++": "GradCAMPlusPlus", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cambench.baselines.cams.cards import built_in_cards, method_card
-from cambench.baselines.contracts import CAMS, CamMethod, register_cam
+from cambench.baselines.cams.method import CAMS, CamMethod, register_cam
 from cambench.bench.cli.ls import show
 from cambench.bench.cli.method_cards import methods_page
 

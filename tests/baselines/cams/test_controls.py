@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.hashing import splitmix64
-from cambench.baselines.contracts import CAMS
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.heads.heads import GapLinear
 
 HEAD = GapLinear(2, 2)

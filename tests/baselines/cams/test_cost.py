@@ -1,7 +1,7 @@
 import pytest
 
 from cambench.baselines.cams.cost import Cost, CostError
-from cambench.baselines.contracts import CAMS, CamMethod
+from cambench.baselines.cams.method import CAMS, CamMethod
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring.extremal import SCHEDULE, perturb, pyramid, smooth_mask
-from cambench.baselines.contracts import CAMS
 from cambench.baselines.heads.heads import GapLinear
 
 MODULE = sys.modules[smooth_mask.__module__]

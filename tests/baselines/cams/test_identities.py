@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import canonical, supports
+from cambench.baselines.cams.method import CAMS, CamMethod
 from cambench.baselines.cams.score_map import combine, raw_map, score_map
-from cambench.baselines.contracts import CAMS, HEADS, CamMethod
+from cambench.baselines.contracts import HEADS
 from cambench.baselines.heads.heads import GapLinear
 from cambench.protocol import PROTOCOLS, MapRule, Protocol
 

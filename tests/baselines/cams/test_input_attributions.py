@@ -12,7 +12,8 @@ from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.cams import identities
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
-from cambench.baselines.contracts import BACKBONES, CAMS, Head
+from cambench.baselines.cams.method import CAMS
+from cambench.baselines.contracts import BACKBONES, Head
 from cambench.baselines.heads.heads import GapLinear, MlpHead, ModuleHead
 from cambench.baselines.probes.anatomy import anatomy
 

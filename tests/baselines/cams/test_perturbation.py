@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring.rise import mask_bank
-from cambench.baselines.contracts import CAMS, Branch
+from cambench.baselines.contracts import Branch
 
 Make = Callable[..., Any]
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cambench.baselines.cams.evidence import Evidence
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring.masking import channel_masks
-from cambench.baselines.contracts import CAMS
 from cambench.protocol import PROTOCOLS
 
 Make = Callable[..., Any]

@@ -14,7 +14,8 @@ from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.gradient.full_grad import decomposition
 from cambench.baselines.cams.identities import supports
-from cambench.baselines.contracts import BACKBONES, CAMS, Head
+from cambench.baselines.cams.method import CAMS
+from cambench.baselines.contracts import BACKBONES, Head
 from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.baselines.probes.explained import explained
 from cambench.baselines.probes.stages import stage_layers

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.split import SplitNetwork, chain
-from cambench.baselines.contracts import CAMS
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.bench.cli.app import app
 from cambench.bench.engine.clock import StageClock

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.baselines.contracts import CAMS
+from cambench.baselines.cams.method import CAMS
 from cambench.bench.engine.run import run
 
 pytest.importorskip("captum")

@@ -10,8 +10,9 @@ import torch
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
+from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
-from cambench.baselines.contracts import CAMS, HEADS, Backbone
+from cambench.baselines.contracts import HEADS, Backbone
 from cambench.bench.engine.plan import plan_backbone
 from cambench.bench.engine.triples import Wanted
 from cambench.bench.host.errors import UsageError

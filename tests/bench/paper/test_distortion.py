@@ -8,7 +8,8 @@ from torch import nn
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.cams.evidence import Evidence
-from cambench.baselines.contracts import CAMS, HEADS
+from cambench.baselines.cams.method import CAMS
+from cambench.baselines.contracts import HEADS
 from cambench.baselines.heads.heads import GapLinear, MlpHead, ModuleHead
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.paper.distortion import (
