@@ -17,10 +17,10 @@ from ...datasets.batches.loading import load_batches
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.run_folder import read_manifest
+from ...triple import file_name
 from ..engine.config import RunConfig
 from ..engine.prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network
 from ..host.device import pick_device
-from ...triple import file_name
 from ..host.errors import RunError, UsageError
 from ..training.head import load_head
 

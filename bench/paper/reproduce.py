@@ -18,8 +18,8 @@ from ...baselines.backbones.opening import features_digest, open_backbone
 from ...baselines.weights.weight_files import load_metadata
 from ...results.paper.reproduction import Entry, write_reproduction
 from ...results.records.load import load_run
-from ..engine.config import RunConfig
 from ...triple import Triple
+from ..engine.config import RunConfig
 from ..engine.run import run
 from ..host.device import pick_device
 from ..host.errors import UsageError

@@ -18,8 +18,8 @@ from ...datasets.open import open_table
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper.published import TableName, published_table
-from ..host.device import pick_device
 from ...triple import Triple
+from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..training.recipe import HeadRecipe
 from ..training.recipe_files import load_recipe

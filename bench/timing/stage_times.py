@@ -20,9 +20,9 @@ from ...baselines.contracts import Backbone, Branch
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings
+from ...triple import Triple
 from ..engine.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.config import RunConfig
-from ...triple import Triple
 from ..engine.onepass import OnePass
 from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.prepare import check_names, open_network, torch_determinism
