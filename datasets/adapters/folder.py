@@ -122,7 +122,7 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
             yield chunk
         left_out.report(base, findings)
         read = np.concatenate(headers)
-        settle_exif(ids, read[:, :2], np.zeros((len(ids), 2), np.int64), read[:, 2], exif, findings, of_boxes=False)
+        settle_exif(ids, read[:, :2], np.zeros((len(ids), 2), np.int64), read[:, 2], exif, findings)
         if empty:
             findings.warn(f"{len(empty)} classes have no image here: {some(empty)}", base, count=len(empty))
 

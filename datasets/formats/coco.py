@@ -195,6 +195,7 @@ def _have_masks(inst: Instances, path: Path, findings: Findings) -> bool:
     if other:
         what = f"{len(other):,} masks are not of a picture of the size that is stated: {some(other)}"
         findings.error(what, path, "correct width and height, or pass --option masks=off", len(other))
+        return False
     if good.all():
         return len(masks) > 0
     if good.any():

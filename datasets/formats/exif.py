@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..findings import Findings, OptionError, some
 from ..tables.headers import TURNED
 from ..tables.rows import Ints
+from .box_forms import Floats
 
 EXIF_OPTION = (
     "orientation that photographs state: ignore (default: pixels as stored) or apply (turned as viewers and annotation "
@@ -36,16 +37,16 @@ def settle_exif(
     orientations: Ints,
     chosen: str | None,
     findings: Findings,
-    *,
-    of_boxes: bool,
+    reach: Floats | None = None,
 ) -> bool:
-    """Whether orientations are applied; an error where the stated sizes show the other.
+    """Whether orientations are applied; an error where the stated sizes, or else the boxes, show the other.
 
     Args:
         names: Image ids. files: Sizes (N,2) of the stored pixels. stated: Sizes (N,2) of the annotations, or 0.
         orientations: EXIF orientation (N,) of each file, 1 where it has none.
         chosen: The option. findings: Receives a warning that counts the turned images, or the error.
-        of_boxes: Whether boxes or masks depend on it.
+        reach: How far right and down the boxes of each image reach (N,2) in pixels, 0 where that tells nothing; None
+            where there are no boxes.
     """
     turned = orientations > 1
     if not turned.any():
@@ -53,6 +54,9 @@ def settle_exif(
     telling = (orientations >= TURNED) & (files[:, 0] != files[:, 1]) & (stated > 0).all(1) & (files > 0).all(1)
     shown = telling & _alike(stated, files[:, ::-1])
     stored = telling & _alike(stated, files)
+    if reach is not None:
+        silent = (orientations >= TURNED) & (stated == 0).all(1) & (files > 0).all(1)
+        shown |= silent & _beyond(reach, files) & ~_beyond(reach, files[:, ::-1])
     count = int(turned.sum())
     which = some([names[i] for i in np.flatnonzero(turned)[:6].tolist()], count)
     if shown.any() and stored.any():
@@ -69,7 +73,8 @@ def settle_exif(
         told = "the turned pictures" if right == "apply" else "the stored pixels"
         evidence = np.flatnonzero(shown | stored).tolist()
         findings.error(
-            f"EXIF turns {count:,} of {len(names):,} images, and their stated widths and heights are those of {told}: "
+            f"EXIF turns {count:,} of {len(names):,} images, and the sizes that are stated, or that the boxes need, "
+            f"are those of {told}: "
             f"{some([names[i] for i in evidence[:6]], len(evidence))}",
             fix=f"pass --option exif={right}",
             count=count,
@@ -78,11 +83,17 @@ def settle_exif(
     does = "they are turned (exif=apply)" if chosen == "apply" else "their stored pixels are used (exif=ignore)"
     what = f"EXIF turns {count:,} of {len(names):,} images; {does}: {which}"
     if right is None and chosen is None:
-        why = "boxes drawn on the turned picture" if of_boxes else "pictures as a viewer shows them"
+        why = "boxes drawn on the turned picture" if reach is not None else "pictures as a viewer shows them"
         findings.warn(what, fix=f"for {why}, pass --option exif=apply; to keep this, exif=ignore", count=count)
     else:
         findings.note(what, count=count)
     return chosen == "apply"
+
+
+def _beyond(reach: Floats, sizes: Ints) -> npt.NDArray[np.bool_]:
+    """Whether boxes reach farther than a picture's sides, by more than 1 % and a pixel."""
+    found: npt.NDArray[np.bool_] = np.any(reach > sizes + np.maximum(1.0, 0.01 * sizes), axis=1)
+    return found
 
 
 def _alike(stated: Ints, files: Ints) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from ..findings import Findings, some
 from ..tables.build import Built
 from ..tables.headers import read_headers
 from ..tables.rows import Chunk, Ints, Picture, group_boxes
-from .box_forms import BoxReading, settle_boxes
+from .box_forms import BoxReading, Floats, corners, settle_boxes
 from .exif import check_exif, settle_exif, shown_sizes
 from .given_names import GivenNames
 from .instances import Instances, Rows, class_rule, make_rows
@@ -87,9 +87,8 @@ def build_own(
     index = FileIndex()
     inst = _with_content(inst, where, findings)
     files, inst = _find(root, where, inst, index, findings)
-    turn = settle_exif(
-        files.ids, files.headers[:, :2], inst.sizes, files.headers[:, 2], options.exif, findings, of_boxes=has_boxes
-    )
+    reach = _reach(inst, options.boxes) if has_boxes else None
+    turn = settle_exif(files.ids, files.headers[:, :2], inst.sizes, files.headers[:, 2], options.exif, findings, reach)
     pictures = files.pictures(inst.sizes, turn)
     boxes = inst.numbers.copy()
     boxed = ~np.isnan(boxes).any(1)
@@ -119,6 +118,15 @@ def build_own(
 
     table = {"exif": "apply" if turn else "ignore", **(facts or {})}
     return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None)
+
+
+def _reach(inst: Instances, reading: BoxReading) -> Floats:
+    """How far right and down the boxes of each image reach (I,2), in pixels; 0 where they are fractions."""
+    reach = np.zeros((len(inst.images), 2))
+    ends = np.nan_to_num(corners(inst.numbers, reading.form)[:, 2:])
+    if reading.unit != "fraction" and not (reading.often_fractions and (ends <= 1.01).all()):
+        np.maximum.at(reach, inst.owner, ends)
+    return reach
 
 
 def _with_content(inst: Instances, where: Path, findings: Findings) -> Instances:

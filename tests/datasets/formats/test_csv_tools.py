@@ -1,0 +1,228 @@
+"""CSV files of boxes as annotation tools and spreadsheets write them: one content in many spellings."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from PIL import Image
+
+from cambench.datasets.findings import OptionError
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+BOXES = [[[8.0, 6.0, 32.0, 24.0]], [[4.0, 3.0, 20.0, 15.0]]]
+"""Of a.jpg (cat) and b.jpg (dog), both 40 × 30 pixels."""
+
+SPELLINGS = {
+    "ours": "image,label,x0,y0,x1,y1\na.jpg,cat,8,6,32,24\nb.jpg,dog,4,3,20,15\n",
+    "tensorflow": (
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,40,30,cat,8,6,32,24\nb.jpg,40.0,30.0,dog,4,3,20,15\n"
+    ),
+    "corners 1 and 2": "image_path,x1,y1,x2,y2,class_name\na.jpg,8,6,32,24,cat\nb.jpg,4,3,20,15,dog\n",
+    "semicolons, decimal commas": 'image;label;x0;y0;x1;y1\na.jpg;cat;8,0;6;32;24\nb.jpg;dog;4;"3,0";20;15\n',
+    "tabs": "image\tlabel\tx0\ty0\tx1\ty1\na.jpg\tcat\t8\t6\t32\t24\nb.jpg\tdog\t4\t3\t20\t15\n",
+    "BOM, quotes, CRLF": (
+        '\ufeff"Image","Label","X0","Y0","X1","Y1"\r\n"a.jpg","cat",8,6,32,24\r\n"b.jpg",dog,4,3,20,15\r\n'
+    ),
+    "blanks": "image, label, x0, y0, x1, y1\na.jpg, cat, 8, 6, 32, 24\nb.jpg, dog , 4, 3, 20, 15\n",
+    "x, y, w, h": "image,label,x,y,w,h\na.jpg,cat,8,6,24,18\nb.jpg,dog,4,3,16,12\n",
+    "bbox_x": (
+        "image_name,bbox_x,bbox_y,bbox_width,bbox_height,image_width,image_height,label_name\n"
+        "a.jpg,8,6,24,18,40,30,cat\nb.jpg,4,3,16,12,40,30,dog\n"
+    ),
+    "keras-retinanet": "a.jpg,8,6,32,24,cat\nb.jpg,4,3,20,15,dog\n",
+    "Open Images": (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded\n"
+        "a,xclick,cat,1,0.2,0.8,0.2,0.8,0\nb,xclick,dog,1,0.1,0.5,0.1,0.5,0\n"
+    ),
+    "YOLO": "image,class,x_center,y_center,width,height\na.jpg,cat,0.5,0.5,0.6,0.6\nb.jpg,dog,0.3,0.3,0.4,0.4\n",
+    "YOLO in pixels": "image,class,x_center,y_center,width,height\na.jpg,cat,20,15,24,18\nb.jpg,dog,12,9,16,12\n",
+    "Windows": "image,label,x0,y0,x1,y1\nC:\\data\\set\\a.jpg,cat,8,6,32,24\nC:\\data\\set\\b.jpg,dog,4,3,20,15\n",
+    "elsewhere": "image,label,x0,y0,x1,y1\n/home/u/own/a.jpg,cat,8,6,32,24\n/home/u/own/b.jpg,dog,4,3,20,15\n",
+    "upper case": "image,label,x0,y0,x1,y1\nA.JPG,cat,8,6,32,24\nb.JPG,dog,4,3,20,15\n",
+    "the root's name": "image,label,x0,y0,x1,y1\nown/a.jpg,cat,8,6,32,24\n./own/b.jpg,dog,4,3,20,15\n",
+}
+
+
+@pytest.fixture
+def own(tmp_path, jpeg):
+    for name in ("a.jpg", "b.jpg"):
+        jpeg(tmp_path / "own" / name)
+    return tmp_path / "own"
+
+
+def open_csv(own, text, **options):
+    (own / "boxes.csv").write_text(text, newline="", encoding="utf-8")
+    return open_table("folder", own, annotations="boxes.csv", **options)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_one_content_in_many_spellings(own, spelling):
+    table = open_csv(own, SPELLINGS[spelling])
+    assert table.rows["image_id"] == ["a.jpg", "b.jpg"]
+    assert table.class_names == ("cat", "dog")
+    assert table.rows["label"] == [0, 1]
+    for found, right in zip(table.rows["boxes"], BOXES, strict=True):
+        assert found[0] == pytest.approx(right[0])
+    assert (table.rows["width"], table.rows["height"]) == ([40, 40], [30, 30])
+
+
+def test_an_absolute_path_may_lie_outside_the_root(own, tmp_path, jpeg):
+    other = jpeg(tmp_path / "other" / "c.jpg")
+    (row,) = open_csv(own, f"image,label,x0,y0,x1,y1\n{other},0,1,2,3,4\n").rows
+    assert (row["image_id"], row["image"]["path"]) == (str(other), str(other))
+
+
+@pytest.mark.parametrize(("on_disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_composed_and_decomposed_names(own, jpeg, on_disk, listed):
+    name, folder = "café.jpg", "été"
+    jpeg(own / unicodedata.normalize(on_disk, folder) / unicodedata.normalize(on_disk, name))
+    path = unicodedata.normalize(listed, f"{folder}/{name}")
+    table = open_csv(own, f"image,label,x0,y0,x1,y1\n{path},é,1,2,3,4\n{path},é,5,6,7,8\n")
+    assert table.rows["boxes"][:] == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
+    assert any("found in another spelling" in note for note in table.notes)
+
+
+def test_two_spellings_of_one_file_are_one_image(own):
+    (own / "in").mkdir()
+    (own / "a.jpg").rename(own / "in" / "a.jpg")
+    text = "image,label,x0,y0,x1,y1\nin/a.jpg,0,1,2,3,4\nin\\a.jpg,0,5,6,7,8\n"
+    (row,) = open_csv(own, text).rows
+    assert row["boxes"] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_ends_of_absolute_paths_that_mean_one_file_are_refused(own):
+    text = "image,label,x0,y0,x1,y1\n/x/cats/a.jpg,0,1,2,3,4\n/x/dogs/a.jpg,0,5,6,7,8\n"
+    with pytest.raises(DatasetError, match="1 names mean a file that another name means too"):
+        open_csv(own, text)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "indices"),
+    [
+        (("001", "2.0"), ("0", "1", "2"), [1, 2]),
+        (("10", "9"), tuple(map(str, range(11))), [10, 9]),
+        (("1", "1.0"), ("0", "1"), [1, 1]),
+        (("zebra", "Ant"), ("Ant", "zebra"), [1, 0]),
+        (("cafe\u0301", "caf\u00e9"), ("caf\u00e9",), [0, 0]),
+    ],
+)
+def test_labels(own, labels, names, indices):
+    table = open_csv(own, "image,label,x0,y0,x1,y1\na.jpg,{},1,2,3,4\nb.jpg,{},1,2,3,4\n".format(*labels))
+    assert (table.class_names, table.rows["label"][:]) == (names, indices)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("0.5", "1"), "labels must be whole numbers or names; found the numbers 0.5"),
+        (("1e3", "cat"), "found the numbers 1e3"),
+        (("-1", "2"), "class indices from 0; found -1"),
+        (("1", "cat"), r"whole numbers \(1\) beside names \(cat\).*labels=names"),
+        (("1", "nan"), r"beside names \(nan\)"),
+    ],
+)
+def test_labels_that_are_none(own, labels, words):
+    with pytest.raises(DatasetError, match=words):
+        open_csv(own, "image,label,x0,y0,x1,y1\na.jpg,{},1,2,3,4\nb.jpg,{},1,2,3,4\n".format(*labels))
+
+
+def test_numbers_as_names_keep_the_order_of_their_values(own):
+    text = "image,label,x0,y0,x1,y1\na.jpg,10,1,2,3,4\nb.jpg,9.0,1,2,3,4\n"
+    table = open_csv(own, text, labels="names")
+    assert (table.class_names, table.rows["label"][:]) == (("9", "10"), [1, 0])
+    assert any("9 and" in w or "counted from 1" in w for w in table.warnings) is False
+    table = open_csv(own, text.replace("10", "1").replace("9.0", "2"))
+    assert any("labels are 1 to 2" in w for w in table.warnings)
+
+
+CORNERS = "image,label,x0,y0,x1,y1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CORNERS + "a.jpg,0,.2,.2,.8,.8\nb.jpg,0,.1,.1,.5,.5\n", "fractions of the picture.*boxes=fraction"),
+        (CORNERS + "a.jpg,0,.2,.2,.8,.8\nb.jpg,0,4,3,20,15\n", "the others are in pixels"),
+        (CORNERS + "a.jpg,0,20,15,10,10\nb.jpg,0,4,3,20,15\n", r"all of them fit with --option boxes=xywh"),
+        (CORNERS + "a.jpg,0,35,25,20,15\nb.jpg,0,4,3,20,15\n", r"fit with --option boxes=cxcywh|boxes=corners"),
+        (CORNERS + "a.jpg,0,32,24,8,6\nb.jpg,0,4,3,20,15\n", r"boxes=corners"),
+        ("image,label,x,y,w,h\na.jpg,0,8,6,38,29\nb.jpg,0,4,3,39,28\n", "fit with --option boxes=xyxy"),
+        ("image,label,x,y,w,h\na.jpg,0,25,20,24,18\nb.jpg,0,30,20,20,20\n", "fit with --option boxes=cxcywh"),
+    ],
+)
+def test_boxes_in_another_order_or_unit_are_refused_with_the_remedy(own, text, words):
+    with pytest.raises(DatasetError, match=f"(?s){words}"):
+        open_csv(own, text)
+
+
+@pytest.mark.parametrize(
+    ("option", "numbers", "box"),
+    [
+        ("fraction", ".2,.2,.8,.8", [8, 6, 32, 24]),
+        ("fraction+xywh", ".2,.2,.6,.6", [8, 6, 32, 24]),
+        ("cxcywh", "20,15,24,18", [8, 6, 32, 24]),
+        ("corners", "32,6,8,24", [8, 6, 32, 24]),
+        ("pixels", "0.2,0.2,0.8,0.8", [0.2, 0.2, 0.8, 0.8]),
+    ],
+)
+def test_the_remedies_give_the_right_boxes(own, option, numbers, box):
+    (row,) = open_csv(own, f"{CORNERS}a.jpg,0,{numbers}\n", boxes=option).rows
+    assert row["boxes"][0] == pytest.approx(box)
+
+
+def test_fractions_of_a_stated_size_are_in_its_pixels(own):
+    text = "image,label,x0,y0,x1,y1,width,height\na.jpg,0,.2,.2,.8,.8,400,300\n"
+    (row,) = open_csv(own, text, boxes="fraction").rows
+    assert row["boxes"][0] == pytest.approx([80, 60, 320, 240])
+    assert (row["width"], row["height"]) == (400, 300)
+
+
+def test_a_header_is_asked_for_where_the_order_of_columns_is_not_sure(own):
+    with pytest.raises(DatasetError, match="columns=image:x0:y0:x1:y1:label"):
+        open_csv(own, "a.jpg,8,6,32,24,1\n")
+    (row,) = open_csv(own, "a.jpg,8,6,32,24,1\n", columns="image:x0:y0:x1:y1:label").rows
+    assert (row["label"], row["boxes"]) == (1, [[8, 6, 32, 24]])
+    with pytest.raises(OptionError, match="lacks label"):
+        open_csv(own, "a.jpg,8,6\n", columns="image:x0:y0")
+
+
+def test_images_of_several_classes_in_a_csv(own):
+    text = CORNERS + "a.jpg,cat,1,2,3,4\na.jpg,dog,1,2,30,20\nb.jpg,cat,1,2,3,4\na.jpg,cat,5,6,7,8\n"
+    largest = open_csv(own, text, label="largest")
+    assert (largest.rows["label"][:], largest.rows["boxes"][0]) == ([1, 0], [[1, 2, 30, 20]])
+    only = open_csv(own, text, label="only")
+    assert only.rows["image_id"][:] == ["b.jpg"]
+    rows = open_csv(own, text, classes="rows")
+    assert rows.rows["image_id"][:] == ["a.jpg#cat", "a.jpg#dog", "b.jpg#cat"]
+    assert rows.rows["boxes"][:] == [[[1, 2, 3, 4], [5, 6, 7, 8]], [[1, 2, 30, 20]], [[1, 2, 3, 4]]]
+
+
+def test_an_image_without_a_box_is_left_out_and_counted(own):
+    table = open_csv(own, "a.jpg,8,6,32,24,cat\nb.jpg,,,,,\n")
+    assert table.rows["image_id"][:] == ["a.jpg"]
+    assert any("1 of 2 images have no box or mask and are left out: b.jpg" in w for w in table.warnings)
+
+
+def test_one_row_without_a_size_keeps_the_sizes_of_the_others(tmp_path):
+    """The files are copies at half the size; the given sizes count, and the missing one is asked for."""
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (200, 150)).save(tmp_path / name)
+    header = "image,label,x0,y0,x1,y1,width,height\na.jpg,0,40,30,160,120,400,300\n"
+    (tmp_path / "b.csv").write_text(header + "b.jpg,0,40,30,160,120,,\n")
+    with pytest.raises(DatasetError, match="1 images state no size, while the sizes that others state are not"):
+        open_table("folder", tmp_path, annotations="b.csv")
+    (tmp_path / "b.csv").write_text(header.replace("400,300", "200,150") + "b.jpg,0,40,30,160,120,,\n")
+    table = open_table("folder", tmp_path, annotations="b.csv")
+    assert table.rows["boxes"][:] == [[[40, 30, 160, 120]]] * 2
+
+
+@pytest.mark.parametrize(
+    "option", [{"boxes": "xyx"}, {"boxes": "xyxy+xywh"}, {"exif": "yes"}, {"labels": "all"}, {"label": "first"}]
+)
+def test_unknown_words_are_refused_with_the_choice(own, option):
+    with pytest.raises(OptionError, match="choose"):
+        open_csv(own, SPELLINGS["ours"], **option)
