@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .baselines.backbones.wrapped import wrap
     from .baselines.cams.method import register_cam
     from .baselines.contracts import register_backbone, register_head
-    from .bench.engine.run import run
+    from .bench.notebook.api import run
     from .bench.notebook.explain import explain
     from .bench.notebook.result import RunResult, compare, load
     from .datasets.schema import register_dataset
@@ -39,7 +39,7 @@ _HOMES = {
     "register_dataset": ".datasets.schema",
     "register_head": ".baselines.contracts",
     "register_metric": ".metrics",
-    "run": ".bench.engine.run",
+    "run": ".bench.notebook.api",
     "wrap": ".baselines.backbones.wrapped",
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 TEMP_SUFFIX = ".tmp"
+_TEMP = re.compile(r"\.(\d+)-[0-9a-f]{8}" + re.escape(TEMP_SUFFIX) + "$")
 
 
 @contextmanager
@@ -35,6 +37,14 @@ def remove_leftovers(path: Path) -> None:
     for temp in path.parent.glob(f".{glob.escape(path.name)}.*{TEMP_SUFFIX}"):
         number = temp.name.removeprefix(f".{path.name}.").partition("-")[0]
         if number.isdigit() and not _runs(int(number)):
+            temp.unlink(missing_ok=True)
+
+
+def remove_leftovers_under(folder: Path) -> None:
+    """Remove the temporaries of every file in a folder and below whose writers on this machine were killed."""
+    for temp in folder.rglob(f".*{TEMP_SUFFIX}"):
+        owner = _TEMP.search(temp.name)
+        if owner is not None and not _runs(int(owner[1])):
             temp.unlink(missing_ok=True)
 
 

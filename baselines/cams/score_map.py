@@ -33,9 +33,10 @@ def raw_map(method: CamMethod, evidence: Evidence, *, clamp: bool) -> Tensor:
     """Signed map (B,P,Q) of a method, before the protocol's sign rule; masks and finished maps as they are.
 
     Raises:
-        ValueError: The method returned a tensor of another shape than it declares.
+        ValueError: The method returned no tensor, or one of another shape than it declares, or on another device.
     """
     out = method.fn(evidence)
+    _check_tensor(method, out, evidence.features.device)
     batch, channels, height, width = evidence.features.shape
     if method.returns == "weights":
         if out.shape not in ((batch, channels, 1, 1), (batch, channels, height, width)):
@@ -50,6 +51,16 @@ def raw_map(method: CamMethod, evidence: Evidence, *, clamp: bool) -> Tensor:
             f"expected ({batch}, height, width)"
         )
     return out
+
+
+def _check_tensor(method: CamMethod, out: object, device: torch.device) -> None:
+    said = f"CAM method {method.name!r} returned"
+    if not isinstance(out, Tensor):
+        raise ValueError(f"{said} a {type(out).__name__}; expected a tensor")
+    if out.is_complex():
+        raise ValueError(f"{said} complex numbers; expected real ones")
+    if out.device != device:
+        raise ValueError(f"{said} a tensor on {out.device}; expected it on {device}, where the features are")
 
 
 def clamps(method: CamMethod, head: HeadSpec, protocol: Protocol) -> bool:

@@ -124,7 +124,8 @@ def run(
     """
     from ...results.tables.terminal import closing_table
     from ..engine.config import RunConfig, read_config
-    from ..engine.run import run as run_benchmark
+    from ..notebook.api import IncompleteRunError
+    from ..notebook.api import run as run_benchmark
 
     given: dict[str, Any] = {
         "dataset": dataset,
@@ -159,10 +160,15 @@ def run(
         settings = RunConfig.create(**given)
     else:
         settings = read_config(config, given)
-    result = run_benchmark(settings)
+    try:
+        result, failed = run_benchmark(settings), None
+    except IncompleteRunError as error:
+        result, failed = error.result, error
     closing_table(result.run, out)
     for path in result.paths:
         out.print(f"wrote {path}", soft_wrap=True)
+    if failed is not None:
+        raise failed
 
 
 @app.command("ls")

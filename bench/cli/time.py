@@ -38,22 +38,23 @@ def time_stages(
 
         cambench time --triples 'slim_resnet/*/*' --batch-size 16
     """
+    from ..engine.config import RunConfig
     from ..timing.stage_times import show_timings, time_pass
 
     load_plugins(plugin)
-    figures = time_pass(
-        triples,
+    config = RunConfig.create(
         dataset=dataset,
         root=root,
         options=dataset_options(option, metadata),
-        stage=stage,
-        batch_size=batch_size,
-        batches=batches,
-        device=device,
-        dtype=dtype,
+        triples=tuple(triples),
         protocol=protocol,
+        out=Path(),
+        device=device,
+        batch_size=batch_size,
+        dtype=dtype,
         pretrained=pretrained,
     )
+    figures = time_pass(config, stage=stage, batches=batches)
     show_timings(figures, out)
     if report is not None:
         report.write_text(figures.model_dump_json(indent=2) + "\n", encoding="utf-8")

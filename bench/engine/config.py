@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...protocol import PROTOCOLS, Protocol
+from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 KEPT_MAPS = 40 << 20
 """Bytes of a triple's score maps that a run stores unasked: 50,000 maps of 14×14 in float32."""
 

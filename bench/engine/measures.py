@@ -7,15 +7,14 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from ...datasets.schema import SampleTable
 from ...metrics.spec import METRICS, MapBatch, MetricSpec
 from ...registry import expand_braces
 from ...results.records.manifest import MetricRecord
-from ..host.errors import RunError, UsageError
+from ..host.errors import UsageError
+from .losses import BadReturnError
 
 GLOB = frozenset("*?[")
 
@@ -43,14 +42,8 @@ def choose_measures(patterns: Iterable[str], table: SampleTable) -> list[MetricS
 
 
 def measures_key(specs: Sequence[MetricSpec]) -> str:
-    """Names of the metrics, those of other packages with a digest of their code: part of the run's key."""
-    return ",".join(f"{s.name}{_code(s)}" for s in sorted(specs, key=lambda s: s.name))
-
-
-def _code(spec: MetricSpec) -> str:
-    assert spec.per_image is not None
-    digest = foreign_code(spec.per_image)
-    return f"@{digest[:12]}" if digest else ""
+    """Names of the metrics: part of the run's key. The code of foreign ones is part of each record's."""
+    return ",".join(sorted(s.name for s in specs))
 
 
 def foreign_code(function: Callable[..., object]) -> str:
@@ -66,28 +59,28 @@ def foreign_code(function: Callable[..., object]) -> str:
 
 def measure_record(spec: MetricSpec) -> MetricRecord:
     """What ``run.json`` says of a per-image metric."""
-    return MetricRecord(title=spec.title, higher_is_better=spec.higher_is_better, unit=spec.unit, source=spec.source)
+    assert spec.per_image is not None
+    return MetricRecord(
+        title=spec.title,
+        higher_is_better=spec.higher_is_better,
+        unit=spec.unit,
+        source=spec.source,
+        code_sha256=foreign_code(spec.per_image),
+    )
 
 
 def measure(spec: MetricSpec, batch: MapBatch) -> Tensor:
-    """Values (B,) float64 of a metric on a batch; whether they are finite is seen on the host, by ``check_finite``.
+    """Values (B,) float64 of a metric on a batch; whether they are finite is seen on the host.
 
     Raises:
-        RunError: The metric returned another shape.
+        BadReturnError: The metric returned something else than a tensor of one real number an image.
     """
     assert spec.per_image is not None
-    values = spec.per_image(batch).detach().double()
-    if values.shape != (len(batch.maps),):
-        raise RunError(f"metric {spec.name} returned shape {tuple(values.shape)}, expected ({len(batch.maps)},)")
-    return values
-
-
-def check_finite(name: str, values: npt.NDArray[np.generic], image_ids: Sequence[str]) -> None:
-    """Refuse values (B,) of the metric ``name`` that are not finite.
-
-    Raises:
-        RunError: Names the first image concerned.
-    """
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise RunError(f"metric {name}: not a finite number for image {image_ids[int(bad.argmax())]}")
+    values = spec.per_image(batch)
+    if not isinstance(values, Tensor):
+        raise BadReturnError(f"returned a {type(values).__name__}; expected a tensor ({len(batch.maps)},)")
+    if values.shape != (len(batch.maps),) or values.is_complex():
+        raise BadReturnError(
+            f"returned {values.dtype} of shape {tuple(values.shape)}; expected real numbers ({len(batch.maps)},)"
+        )
+    return values.detach().double()

@@ -1,4 +1,4 @@
-"""The one pass: a batch goes in; the per-image scores of every distinct map of a backbone come out.
+"""The one pass: batches go in; the per-image scores of every distinct map of a backbone come out.
 
 One backbone forward without autograd, one head gradient per branch, one resize per distinct map, one masked forward
 per distinct map. Box levels are integer work on the CPU: worker threads do it beside the device's next stage.
@@ -6,258 +6,340 @@ per distinct map. Box levels are integer work on the CPU: worker threads do it b
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.method import CAMS
-from ...baselines.cams.score_map import apply_sign, clamps, raw_map
-from ...baselines.contracts import HEADS, Backbone, Branch
+from ...baselines.contracts import HEADS
 from ...datasets.schema import Batch
 from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
-from ...metrics.functional.fidelity import evidence_precision, image_masks
+from ...metrics.functional.fidelity import evidence_precision
 from ...metrics.functional.host_copies import HostCopies
 from ...metrics.functional.localisation import pack_hits
-from ...metrics.functional.maps import locate
 from ...metrics.functional.pixels import pixel_histograms
 from ...metrics.functional.pointing import box_regions
 from ...metrics.functional.pool import BoxPool
 from ...metrics.spec import MapBatch, MetricSpec
-from ...protocol import Protocol
 from ...results.records.columns import EXTRA
+from ...results.records.markers import LOST_METRIC
 from ...triple import Triple
 from ..host.errors import RunError
+from ..host.memory import with_memory
 from .clock import StageClock
-from .measures import check_finite, measure
+from .fidelity import Fidelity
+from .losses import BadReturnError, Culprit, first_failing, is_loss
+from .measures import measure
+from .reading import Reading, Seen
 
 Columns = dict[str, npt.NDArray[np.generic]]
+Rows = dict[Triple, Columns]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored of every map.
+
+    Attributes:
+        iou_thresholds: IoU thresholds whose hit bits are recorded.
+        has_boxes: The split has ground-truth boxes.
+        measures: Further metrics, one value an image.
+        map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
+        box_threads: Threads of the box kernels.
+    """
+
+    iou_thresholds: tuple[float, ...]
+    has_boxes: bool
+    measures: tuple[MetricSpec, ...] = ()
+    map_bytes: float = 0
+    box_threads: int = 1
 
 
 @dataclass
 class BatchScores:
-    """Scores of one batch that are on their way to the host or in a worker thread; ``rows`` waits for them."""
+    """Scores of one batch that are on their way to the host or in a worker thread."""
 
-    image_ids: tuple[str, ...]
+    batch: Batch
     shared: Columns
     classes: HostCopies
-    device_columns: dict[Triple, HostCopies]
+    columns: dict[Triple, HostCopies]
     boxes: dict[Triple, Future[tuple[LevelIoUs, float]]]
-    thresholds: tuple[float, ...]
-
-    def rows(self, clock: StageClock) -> dict[Triple, Columns]:
-        """Columns (B, …) per distinct triple, on the host; RunError names an image whose metric is not finite."""
-        out: dict[Triple, Columns] = {}
-        shared = self.shared | {name: t.numpy() for name, t in self.classes.wait().items()}
-        for triple, copies in self.device_columns.items():
-            columns = shared | {name: t.numpy() for name, t in copies.wait().items()}
-            for name in columns:
-                if name.startswith(EXTRA):
-                    check_finite(name.removeprefix(EXTRA), columns[name], self.image_ids)
-            if triple in self.boxes:
-                ious, milliseconds = self.boxes[triple].result()
-                clock.add("boxes", triple, milliseconds)
-                for rule in ("multi", "single", "single_first"):
-                    columns[f"hits_{rule}"] = pack_hits(getattr(ious, rule), self.thresholds).numpy()
-            out[triple] = columns
-        return out
 
 
 class OnePass:
     """Scores all distinct maps of one backbone, batch by batch.
 
+    A method, metric or network that fails loses itself alone: it is in ``lost`` from then on, and in no row.
+
     Args:
-        backbone: Frozen network on ``device`` with every branch that ``maps`` need.
+        reading: The network, with every branch that ``maps`` need, under the run's protocol.
         maps: Distinct (canonical) triples of this backbone.
-        protocol: The choices that change a number.
-        device: Where tensors live from decode to score.
-        autocast: Autocast dtype of the backbone, or None for float32.
-        box_threads: Threads of the box kernels.
-        iou_thresholds: IoU thresholds whose hit bits are recorded.
-        measures: Further metrics, one value an image.
-        has_boxes: The split has ground-truth boxes.
-        map_bytes: Bytes of an image's low-resolution map, float32, up to which it is returned as well.
+        scoring: What is scored of every map.
+        clock: Takes the time of every stage.
+
+    Attributes:
+        lost: Triple, or ``metric NAME`` -> why, in one sentence.
+        feature_shape: Channels, rows and columns of the feature map, once a batch was seen.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        maps: Sequence[Triple],
-        protocol: Protocol,
-        *,
-        device: torch.device,
-        autocast: torch.dtype | None,
-        channels_last: bool,
-        box_threads: int,
-        iou_thresholds: tuple[float, ...],
-        measures: Sequence[MetricSpec],
-        has_boxes: bool,
-        map_bytes: float,
-        clock: StageClock,
-    ) -> None:
-        self.backbone, self.maps, self.protocol, self.device = backbone, tuple(maps), protocol, device
-        self._autocast, self._channels_last, self._map_bytes = autocast, channels_last, map_bytes
-        self._thresholds, self._has_boxes, self.clock = iou_thresholds, has_boxes, clock
-        self._measures = tuple(measures)
-        self._pool = BoxPool(box_threads) if has_boxes else None
+    def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
+        self.reading, self.maps, self.clock = reading, tuple(maps), clock
+        self._scoring = scoring
+        self._pool = BoxPool(scoring.box_threads) if scoring.has_boxes else None
         self.feature_shape: tuple[int, int, int] | None = None
-        self.notes: Counter[str] = Counter()
+        self.lost: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop the box threads."""
         if self._pool is not None:
             self._pool.close()
 
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """Target features (B,N,P,Q) float32 of normalised images, by one forward without autograd."""
-        if self._channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        if self._autocast is None:
-            return self.backbone.features(images).float()
-        with torch.autocast(self.device.type, dtype=self._autocast):
-            features = self.backbone.features(images).float()
-        # bfloat16 has float32's range; float16 ends at 65,504.
-        if self._autocast == torch.float16 and not features.isfinite().all():
-            self.notes["float16 overflows in the network: the batches concerned were computed in float32"] += 1
-            features = self.backbone.features(images).float()
-        return features
+    def over(self, batches: Iterable[Batch]) -> Iterator[Rows]:
+        """Columns (B, …) per distinct triple of every batch that has images, in order.
+
+        The boxes of a batch are waited for only after the next batch is on its way.
+
+        Raises:
+            RunError: Ground truth that is wrong; the message names the image.
+            BatchMemoryError: A batch does not fit into the device's memory.
+        """
+        waiting, source = None, iter(batches)
+        while self.alive:
+            with self.clock.stage("load"):
+                batch = next(source, None)
+            if batch is None:
+                break
+            scores = self._begin_or_say(batch) if len(batch) else None
+            if waiting is not None:
+                yield self.finish(waiting)
+            waiting = scores
+        if waiting is not None:
+            yield self.finish(waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Some map, or the plain forward where there are none to make, is still to be computed."""
+        return not self.maps or any(str(t) not in self.lost for t in self.maps)
+
+    def _begin_or_say(self, batch: Batch) -> BatchScores:
+        """``begin``, with the largest batch that fits named where memory runs out."""
+        return with_memory(
+            lambda count: self.begin(batch if count == len(batch) else batch.head(count)),
+            f"{self.reading.network.name}, {len(self.maps)} maps",
+            len(batch),
+            self.reading.device,
+            lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
+        )
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> BatchScores:
-        """Score every distinct map of a batch (B ≥ 1 decoded images); RunError names an image whose boxes are wrong."""
-        clock, protocol = self.clock, self.protocol
-        if self._has_boxes:
+    def begin(self, batch: Batch) -> BatchScores:
+        """Set out to score every distinct map of a batch (B ≥ 1 decoded images)."""
+        if self._scoring.has_boxes:
             try:
                 join_boxes(batch.gt_boxes, len(batch), batch.image_ids)
             except (TypeError, ValueError) as error:
                 raise RunError(f"ground truth: {error}") from error
-        with clock.stage("forward"):
-            pixels = batch.images.to(self.device, non_blocking=True).float() / 255
-            images = self.backbone.normalise(pixels)
-            features = self.features(images)
-            logits = self.backbone.head("softmax")(features).float()
-        rows = features.shape[2] - self.backbone.head("softmax").context_rows
-        self.feature_shape = (features.shape[1], rows, features.shape[3])
-        labels = batch.labels.to(self.device, non_blocking=True)
-        predicted = logits.argmax(1)
-        target = predicted if protocol.target == "predicted" else labels
-        evidence = self._evidence(features, target, batch, images)
-        fidelity = Fidelity(self, pixels, target)
-        with clock.stage("fidelity"):
-            y = fidelity.score(features, logits)
-        clock.count(len(batch))
-        masks = batch.masks.to(self.device, non_blocking=True) if batch.masks is not None else None
-        parts = batch.evidence.to(self.device, non_blocking=True) if batch.evidence is not None else None
-
-        regions = (
-            box_regions(batch.gt_boxes, protocol.size, self.device) if self._has_boxes and self._measures else None
-        )
-        columns: dict[Triple, HostCopies] = {}
-        boxes: dict[Triple, Future[tuple[LevelIoUs, float]]] = {}
+        try:
+            with self.clock.stage("forward"):
+                seen = self._see(batch)
+            fidelity = self._fidelity(seen)
+            with self.clock.stage("fidelity"):
+                y = fidelity.score(seen.features, seen.logits)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self._lose_network(batch, error)
+            return BatchScores(batch, {}, HostCopies({}), {}, {})
+        self.feature_shape = seen.feature_shape
+        self.clock.count(len(batch))
+        work = _Work(batch, seen, fidelity, y, self._scoring)
+        scores = BatchScores(
+            batch, _shared(batch, self._scoring.has_boxes),
+            HostCopies({"predicted": seen.predicted, "target": seen.target}), {}, {},
+        )  # fmt: skip
+        self._gradients(work)
         for triple in self.maps:
-            head, method = HEADS.get(triple.head), CAMS.get(triple.cam)
-            rule = protocol.rule_for(triple.cam)
-            with clock.stage("maps", triple):
-                raw = raw_map(method, evidence[head.branch], clamp=clamps(method, head, protocol))
-                positive, low = raw.clamp_min(0), apply_sign(raw, method, rule)
-            with clock.stage("resize", triple):
-                finished = method.returns == "mask"
-                up, norm, degenerate = locate(low, rule, protocol.size, finished=finished)
-                levels = quantize(norm)
-            column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": y}
-            if self._pool is not None:
-                boxes[triple] = self._pool.submit_timed(levels, batch.gt_boxes)
-            with clock.stage("pixels", triple):
-                if masks is not None:
-                    column["pixel_histogram"] = pixel_histograms(norm, masks, protocol.tau_grid)
-                if parts is not None:
-                    column["evidence_precision"] = evidence_precision(up.clamp_min(0), parts)
-            with clock.stage("fidelity", triple):
-                column["o"] = fidelity.masked_score(positive, finished)
-            if self._measures:
-                with clock.stage("measures", triple):
-                    maps = MapBatch(
-                        batch.image_ids, norm, up.clamp_min(0), pixels, batch.gt_boxes, regions, masks, parts, protocol,
-                        fidelity.score_images,
-                    )  # fmt: skip
-                    column |= {f"{EXTRA}{spec.name}": measure(spec, maps) for spec in self._measures}
-            if 4 * low[0].numel() <= self._map_bytes:
-                column["map"] = low.float()
-            columns[triple] = HostCopies(column)
-        shared: Columns = {
-            "image_id": np.asarray(batch.image_ids, dtype=object),
-            "index": batch.index.numpy(),
-            "label": batch.labels.numpy(),
-            **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if self._has_boxes else {}),
-        }
-        classes = HostCopies({"predicted": predicted, "target": target})
-        return BatchScores(batch.image_ids, shared, classes, columns, boxes, self._thresholds)
+            if str(triple) not in self.lost:
+                self._score(work, triple, scores)
+        return scores
 
-    def _evidence(self, features: Tensor, target: Tensor, batch: Batch, images: Tensor) -> Mapping[Branch, Evidence]:
-        branches: dict[Branch, Evidence] = {}
+    def _see(self, batch: Batch) -> Seen:
+        return self.reading.see(batch.images, batch.image_ids, self.reading.drawn_class(batch.labels))
+
+    def _fidelity(self, seen: Seen) -> Fidelity:
+        reading = self.reading
+        return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
+
+    def _gradients(self, work: _Work) -> None:
+        """Asked for first, so that the head's backward is timed as a head, not as the first method's map."""
         for triple in self.maps:
-            branch = HEADS.get(triple.head).branch
-            if branch not in branches:
-                head = self.backbone.head(branch)
-                branches[branch] = Evidence(
-                    *(features, head, target, batch.image_ids, images, self.backbone),
-                    forward=self.features,
-                    score_channels=self.protocol.score_channels,
-                )
-            if "gradients" in CAMS.get(triple.cam).needs:
-                # Asked for here, so that the head's backward is timed as a head, not as the first method's map.
+            if "gradients" in CAMS.get(triple.cam).needs and str(triple) not in self.lost:
+                branch = HEADS.get(triple.head).branch
                 with self.clock.stage("heads", branch):
-                    _ = branches[branch].gradients
-        return branches
+                    try:
+                        _ = work.seen.evidence(branch).gradients
+                    except Exception as error:
+                        if not is_loss(error):
+                            raise
+                        # The method asks for it again, and is lost with it.
+
+    def _score(self, work: _Work, triple: Triple, scores: BatchScores) -> None:
+        """The columns of one triple, begun; a method that fails is lost."""
+        method, head, protocol, scoring = (
+            CAMS.get(triple.cam), HEADS.get(triple.head), self.reading.protocol, self._scoring,
+        )  # fmt: skip
+        clock = self.clock
+        try:
+            with clock.stage("maps", triple):
+                drawn = work.seen.score_map(method, head)
+            with clock.stage("resize", triple):
+                up, norm, degenerate = drawn.locate()
+                levels = quantize(norm)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self._lose(triple, work.batch, error)
+            return
+        column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": work.y}
+        boxes = self._pool.submit_timed(levels, work.batch.gt_boxes) if self._pool is not None else None
+        with clock.stage("pixels", triple):
+            if work.masks is not None:
+                column["pixel_histogram"] = pixel_histograms(norm, work.masks, protocol.tau_grid)
+            if work.parts is not None:
+                column["evidence_precision"] = evidence_precision(up.clamp_min(0), work.parts)
+        with clock.stage("fidelity", triple):
+            column["o"] = work.fidelity.masked_score(drawn.positive, drawn.finished)
+        if scoring.measures:
+            with clock.stage("measures", triple):
+                column |= self._measured(work, work.maps(norm, up), triple)
+        if 4 * drawn.low[0].numel() <= scoring.map_bytes:
+            column["map"] = drawn.low.float()
+        scores.columns[triple] = HostCopies(column)
+        if boxes is not None:
+            scores.boxes[triple] = boxes
+
+    def _measured(self, work: _Work, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for spec in self._scoring.measures:
+            if f"{LOST_METRIC}{spec.name}" in self.lost:
+                continue
+            try:
+                found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
+            except Exception as error:
+                if not is_loss(error):
+                    raise
+                failing = partial(self._measure_first, spec, triple, work.batch)
+                self._lose_metric(spec, triple, error, first_failing(failing, maps.image_ids))
+        return found
+
+    def _measure_first(self, spec: MetricSpec, triple: Triple, batch: Batch, count: int) -> Tensor:
+        """The metric on the first images of a batch, computed anew."""
+        batch = batch.head(count)
+        seen = self._see(batch)
+        up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
+        fidelity = self._fidelity(seen)
+        work = _Work(batch, seen, fidelity, fidelity.score(seen.features, seen.logits), self._scoring)
+        return measure(spec, work.maps(norm, up))
+
+    def finish(self, scores: BatchScores) -> Rows:
+        """The columns of a batch on the host, without what was lost."""
+        out: Rows = {}
+        ids = scores.batch.image_ids
+        shared = scores.shared | {name: t.numpy() for name, t in scores.classes.wait().items()}
+        for triple, copies in scores.columns.items():
+            columns = shared | {name: t.numpy() for name, t in copies.wait().items()}
+            if triple in scores.boxes:
+                ious, milliseconds = scores.boxes[triple].result()
+                self.clock.add("boxes", triple, milliseconds)
+                for rule in ("multi", "single", "single_first"):
+                    columns[f"hits_{rule}"] = pack_hits(getattr(ious, rule), self._scoring.iou_thresholds).numpy()
+            self._check_scores(triple, columns, ids)
+            out[triple] = columns
+        dead = {f"{EXTRA}{what.removeprefix(LOST_METRIC)}" for what in self.lost}
+        return {
+            triple: {name: value for name, value in columns.items() if name not in dead}
+            for triple, columns in out.items()
+            if str(triple) not in self.lost
+        }
+
+    def _check_scores(self, triple: Triple, columns: Columns, image_ids: Sequence[str]) -> None:
+        """Lose the metric, or the network, whose score is no finite number."""
+        for name in ("y", "o", *(n for n in columns if n.startswith(EXTRA))):
+            bad = ~np.isfinite(columns[name])
+            if not bad.any():
+                continue
+            at = [image_ids[int(bad.argmax())]]
+            if name in ("y", "o"):
+                what = "the image" if name == "y" else "the image behind the map"
+                fault = BadReturnError(f"the network's class score of {what} is not a finite number")
+                for lost in self.maps if name == "y" else (triple,):
+                    self.lost.setdefault(str(lost), Culprit(type(self.reading.network).features, fault).said(at))
+                continue
+            spec = next(s for s in self._scoring.measures if name == f"{EXTRA}{s.name}")
+            self._lose_metric(spec, triple, BadReturnError("returned a value that is not a finite number"), at)
+
+    def _lose_metric(self, spec: MetricSpec, triple: Triple, error: Exception, image_ids: Sequence[str]) -> None:
+        assert spec.per_image is not None
+        said = Culprit(spec.per_image, error).said(image_ids)
+        self.lost.setdefault(f"{LOST_METRIC}{spec.name}", f"on the maps of {triple}, {said}")
+
+    def _lose(self, triple: Triple, batch: Batch, error: Exception) -> None:
+        method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
+
+        def attempt(count: int) -> object:
+            return self._see(batch.head(count)).score_map(method, head).locate()
+
+        self.lost[str(triple)] = Culprit(method.fn, error).said(first_failing(attempt, batch.image_ids))
+
+    def _lose_network(self, batch: Batch, error: Exception) -> None:
+        def attempt(count: int) -> object:
+            seen = self._see(batch.head(count))
+            return self._fidelity(seen).score(seen.features, seen.logits)
+
+        said = Culprit(type(self.reading.network).features, error).said(first_failing(attempt, batch.image_ids))
+        if not self.maps:
+            raise RunError(f"{self.reading.network.name}: {said}") from error
+        for triple in self.maps:
+            self.lost.setdefault(str(triple), said)
 
 
-class Fidelity:
-    """Class scores Y and O of one batch under the protocol's fidelity fields (SEMANTICS: Average Drop)."""
+class _Work:
+    """One batch on the device, and what all its maps share."""
 
-    def __init__(self, engine: OnePass, pixels: Tensor, target: Tensor) -> None:
-        self._engine, self._pixels, self._target = engine, pixels, target
+    def __init__(self, batch: Batch, seen: Seen, fidelity: Fidelity, y: Tensor, scoring: Scoring) -> None:
+        device = seen.pixels.device
+        self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
+        self.masks = batch.masks.to(device, non_blocking=True) if batch.masks is not None else None
+        self.parts = batch.evidence.to(device, non_blocking=True) if batch.evidence is not None else None
+        wanted = scoring.has_boxes and bool(scoring.measures)
+        self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if wanted else None
 
-    @cached_property
-    def _normalised(self) -> Tensor:
-        return self._engine.backbone.normalise(self._pixels)
+    def maps(self, norm: Tensor, up: Tensor) -> MapBatch:
+        """What the metrics may read of one triple's maps."""
+        return MapBatch(
+            self.batch.image_ids,
+            norm,
+            up.clamp_min(0),
+            self.seen.pixels,
+            self.batch.gt_boxes,
+            self._regions,
+            self.masks,
+            self.parts,
+            self.seen.reading.protocol,
+            self.fidelity.score_images,
+        )
 
-    def score_images(self, images: Tensor, index: Tensor) -> Tensor:
-        """Score (M,) of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,)."""
-        features = self._engine.features(self._engine.backbone.normalise(images))
-        return self.score(features, target=self._target[index])
 
-    def score(self, features: Tensor, logits: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """Score (B,) float64 of the target class: probability, sigmoid score or raw logit, by the protocol."""
-        backbone, kind = self._engine.backbone, self._engine.protocol.fidelity_score
-        if kind == "sigmoid":
-            logits = backbone.head("sigmoid")(features)
-        elif logits is None:
-            logits = backbone.head("softmax")(features)
-        assert logits is not None
-        scores = logits.double()
-        if kind == "softmax":
-            scores = scores.softmax(1)
-        elif kind == "sigmoid":
-            scores = scores.sigmoid()
-        return scores.gather(1, (self._target if target is None else target)[:, None])[:, 0]
-
-    def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
-        """Score O (B,) of the masked images; ``positive`` is the low-resolution map (B,P,Q) after ReLU."""
-        protocol, network = self._engine.protocol, self._engine.backbone
-        mask = image_masks(
-            positive, protocol.size, protocol.fidelity_kernel, "no" if finished else protocol.fidelity_min_max
-        )[:, None]
-        if protocol.fidelity_space == "pixels":
-            # In the order of ``normalise``, so that a mask of ones leaves every bit of the image as it was.
-            masked = (self._pixels * mask).sub_(network.mean).div_(network.std)
-        else:
-            masked = self._normalised * mask
-        return self.score(self._engine.features(masked))
+def _shared(batch: Batch, has_boxes: bool) -> Columns:
+    return {
+        "image_id": np.asarray(batch.image_ids, dtype=object),
+        "index": batch.index.numpy(),
+        "label": batch.labels.numpy(),
+        **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if has_boxes else {}),
+    }

@@ -4,66 +4,64 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
-from ...datasets.batches.loading import load_batches
 from ...datasets.open import open_table
-from ...datasets.schema import Batch, ImageFailure, SampleTable
-from ...metrics.spec import MetricSpec
+from ...datasets.schema import SampleTable
 from ...registry import load_plugin
-from ...results.records.columns import empty_columns
-from ...results.records.load import load_run
+from ...results.records.load import Run, load_run
 from ...results.records.manifest import RunManifest
 from ...results.records.store import RunStore
-from ...results.records.timings import BackboneTiming, Timings
+from ...results.records.timings import Timings
 from ...results.tables.leaderboard import write_leaderboard
 from ...text import visible
-from ...triple import Triple
 from ..host.allocator import keep_freed_memory
-from ..host.device import peak_memory_mib, pick_device
+from ..host.device import pick_device
 from ..host.errors import RunError
-from ..host.memory import is_out_of_memory, memory_error
-from ..host.progress import console, progress
-from ..notebook.result import RunResult
-from .clock import Sample, StageClock, backbone_timing, triple_timings
-from .config import RunConfig, map_bytes
+from ..host.progress import console
+from .backbone_pass import PassRequest, run_pass
+from .clock import StageClock
+from .config import RunConfig
+from .given import HEAD_BRANCHES, check_names, resolve_heads
+from .heads import HeadKeeper
+from .losses import Culprit, is_loss
 from .measures import choose_measures
-from .onepass import BatchScores, Columns, OnePass
+from .networks import backbone_record, check_labels, open_network, tell_warnings, torch_determinism
 from .plan import BackbonePlan, left_out, needs_branch, plan_backbone
-from .prepare import (
-    HEAD_BRANCHES,
-    HeadKeeper,
-    backbone_record,
-    check_labels,
-    check_names,
-    open_network,
-    tell_warnings,
-    torch_determinism,
-)
-from .provenance import device_name, run_manifest
+from .record import run_manifest
 from .triples import expand_patterns
 
 
-def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
+@dataclass(frozen=True)
+class Done:
+    """A run that came to its end.
+
+    Attributes:
+        records: What the folder holds.
+        paths: Files that were written: ``run.json`` and the tables.
+        lost: Triple, or ``metric NAME``, that failed in this session -> why, with image and line.
+    """
+
+    records: Run
+    paths: tuple[Path, ...]
+    lost: dict[str, str] = field(default_factory=dict)
+
+
+def run(config: RunConfig) -> Done:
     """Benchmark triples on a data set; continue where an earlier run on the same folder stopped.
 
-    Args:
-        config: The configuration; or give its fields as keywords (``dataset=…, triples=…, out=…``).
-        **fields: Fields of ``RunConfig``.
+    A method, metric or network of the user that fails is lost alone; all others are computed, recorded and tabled.
 
     Raises:
-        UsageError: The request is wrong (unknown field, impossible triple).
+        UsageError: The request is wrong (impossible triple).
         UnknownNameError: A name that nothing has; the message lists the nearest ones.
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folder that cannot be used.
     """
-    config = config or RunConfig.create(**fields)
     for file in config.plugins:
         load_plugin(file)
     device = torch.device(pick_device(config.device))
@@ -81,187 +79,104 @@ class _Runner:
         self.rank, self.world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
         self.clock = StageClock(device)
         self.durations: dict[str, float] = {}
-        self.measures: list[MetricSpec] = []
+        self.timings = Timings()
+        self.lost: dict[str, str] = {}
 
-    def run(self) -> RunResult:
+    def run(self) -> Done:
         started = time.monotonic()
-        wanted = expand_patterns(self.config.triples)
-        names = list(dict.fromkeys(w.triple.backbone for w in wanted))
         config = self.config
+        wanted = expand_patterns(config.triples)
+        names = list(dict.fromkeys(w.triple.backbone for w in wanted))
         check_names(config, names)
         table = open_table(config.dataset, config.root, config.split, **config.options).head(config.limit)
         tell_warnings(table)
         if not len(table):
             raise RunError(f"{config.dataset} {config.split} has no images")
-        networks = {name: open_network(name, table, config, only_one=len(names) == 1) for name in names}
+        networks = {name: self._open(name, table, only_one=len(names) == 1) for name in names}
         plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
-        for line in (line for plan in plans.values() for line in left_out(plan) if self.rank == 0):
-            console.print(visible(line), markup=False, soft_wrap=True)
+        self._say(line for plan in plans.values() for line in left_out(plan))
         plans = {name: plan for name, plan in plans.items() if plan.triples}
-        keeper = HeadKeeper(config, table, self.device, only_one=len(names) == 1)
+        branches = {name: self._branches(name, plans) for name in plans}
+        keeper = HeadKeeper(config, table, self.device, resolve_heads(config, branches, only_one=len(names) == 1))
         for name in plans:
             check_labels(networks[name], table, name)
-            keeper.take(name, networks[name], self._branches(name, plans))
-        self.measures = choose_measures(config.metrics, table)
+            keeper.take(name, networks[name], branches[name])
+        measures = choose_measures(config.metrics, table)
         manifest = run_manifest(
             config,
             table,
             plans,
             device=self.device,
-            measures=self.measures,
+            measures=measures,
             head_recipe=keeper.recipe_name,
             world_size=self.world,
         )
-        timings = Timings()
         with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world) as store:
+            self._say(f"{what}: its file was edited; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
+            request = PassRequest(config, store, table, tuple(measures), self.clock, self.rank, self.world)
             for name, plan in plans.items():
-                begun = time.monotonic()
-                network = networks.pop(name).to(self.device)
-                self._heads(store, keeper, name, network, plans)
-                self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
-                self._pass(store, table, network, plan, timings)
+                self._backbone(request, keeper, networks.pop(name), plan, branches[name])
             self.durations["total"] = time.monotonic() - started
-            store.finish(durations_s=self.durations, timings=timings)
-        finished = load_run(config.out)
-        if not len(finished.index):
-            raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
-        # A location threshold from val needs a second run; `cambench leaderboard` joins both.
-        tables = self.rank == 0 and self.protocol.loc_threshold != "val"
-        paths = write_leaderboard([config.out], config.out) if tables else []
-        return RunResult(finished, (config.out / "run.json", *paths))
+            store.finish(durations_s=self.durations, timings=self.timings)
+        return self._close(manifest)
 
-    def _heads(
-        self,
-        store: RunStore,
-        keeper: HeadKeeper,
-        name: str,
-        network: Backbone,
-        plans: Mapping[str, BackbonePlan],
-    ) -> None:
-        found = keeper.ensure(name, network, self._branches(name, plans))
-        record = backbone_record(network)
-        record.branches = found
-        record.title = BACKBONES.get(name).title if name in BACKBONES else name
-        store.add_backbone(name, record)
+    def _open(self, name: str, table: SampleTable, *, only_one: bool) -> Backbone:
+        try:
+            return open_network(name, table, self.config, only_one)
+        except Exception as error:
+            if name not in BACKBONES or not is_loss(error):
+                raise
+            said = Culprit(BACKBONES.get(name).build, error).said()
+            raise RunError(f"backbone {name} cannot be built: {said}") from error
 
     def _branches(self, name: str, plans: Mapping[str, BackbonePlan]) -> list[Branch]:
         """The branches of a network that its triples or their fidelity scores read."""
         return ["softmax", *(b for b in HEAD_BRANCHES if name in needs_branch(plans, self.protocol, b))]
 
-    def _pass(
-        self, store: RunStore, table: SampleTable, network: Backbone, plan: BackbonePlan, timings: Timings
+    def _backbone(
+        self,
+        request: PassRequest,
+        keeper: HeadKeeper,
+        network: Backbone,
+        plan: BackbonePlan,
+        branches: list[Branch],
     ) -> None:
-        maps = [str(t) for t in plan.maps]
-        todo = [
-            shard
-            for shard in range(store.manifest.shards)
-            if shard % self.world == self.rank and not store.shard_done(plan.name, shard, maps)
-        ]
-        if not todo:
-            return
-        config = self.config
-        engine = OnePass(
-            network.freeze(),
-            plan.maps,
-            self.protocol,
-            device=self.device,
-            autocast=None if config.dtype == "float32" else getattr(torch, config.dtype),
-            channels_last=config.channels_last,
-            box_threads=config.box_threads,
-            iou_thresholds=store.manifest.hit_thresholds,
-            measures=self.measures,
-            has_boxes=table.has_boxes,
-            map_bytes=map_bytes(config.keep_maps, len(table)),
-            clock=self.clock,
-        )
-        begun, samples = time.monotonic(), list[Sample]()
+        """Heads and pass of one backbone; one whose own code fails is lost with its triples."""
+        begun = time.monotonic()
+        store = request.store
         try:
-            with progress(
-                f"{plan.name}: {len(plan.maps)} maps", sum(len(store.manifest.rows_of(s)) for s in todo)
-            ) as bar:
-                for shard in todo:
-                    before = Counter(engine.notes)
-                    rows, failures = self._shard(engine, table, store.manifest, shard, bar.advance)
-                    sample = self.clock.flush()
-                    stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
-                    notes = engine.notes - before
-                    store.write_shard(plan.name, shard, {str(t): c for t, c in rows.items()}, failures, stages, notes)
-                    samples.append(sample)
-        finally:
-            engine.close()
-        for note in engine.notes:
-            warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
-        seconds = time.monotonic() - begun
-        self.durations[f"pass {plan.name}"] = seconds
-        images = sum(s.images for s in samples)
-        shared = BackboneTiming(
-            device=device_name(self.device),
-            dtype=config.dtype,
-            channels_last=config.channels_last,
-            batch_size=config.batch_size,
-            threads=torch.get_num_threads(),
-            images=images,
-            images_per_s=images / seconds,
-            map_pairs=len(plan.triples),
-            distinct_maps=len(plan.maps),
-            feature_shape=engine.feature_shape,
-            peak_memory_mib=peak_memory_mib(self.device),
-            peak_memory_of="device" if self.device.type == "cuda" else "host",
-        )
-        timings.backbones[plan.name] = backbone_timing(samples, "shard", shared)
-        timings.triples.update(triple_timings(samples, plan.maps))
-
-    def _shard(
-        self, engine: OnePass, table: SampleTable, manifest: RunManifest, shard: int, advance: Any
-    ) -> tuple[dict[Triple, Columns], list[ImageFailure]]:
-        config, failures = self.config, list[ImageFailure]()
-        pieces: list[dict[Triple, Columns]] = []
-        pending = None
-        batches = iter(
-            load_batches(
-                table,
-                manifest.rows_of(shard),
-                self.protocol.size,
-                config.batch_size,
-                config.workers,
-                pin=self.device.type == "cuda",
-            )
-        )
-        while True:
-            with self.clock.stage("load"):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            failures += batch.failures
-            scores = self._score(engine, batch) if len(batch) else None
-            # The boxes of a batch are waited for only after the next batch is on its way.
-            if pending is not None:
-                pieces.append(pending.rows(self.clock))
-            pending = scores
-            advance(len(batch) + len(batch.failures))
-        if pending is not None:
-            pieces.append(pending.rows(self.clock))
-        if not pieces:
-            return {triple: empty_columns(manifest) for triple in engine.maps}, failures
-        joined = {
-            triple: {name: np.concatenate([p[triple][name] for p in pieces]) for name in pieces[0][triple]}
-            for triple in engine.maps
-        }
-        return joined, failures
-
-    def _score(self, engine: OnePass, batch: Batch) -> BatchScores:
-        """The scores of a batch; BatchMemoryError where it does not fit into the device's memory."""
-        try:
-            return engine(batch)
+            network = network.to(self.device)
+            found = keeper.ensure(plan.name, network, branches)
+            record = backbone_record(network)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_loss(error):
                 raise
-        # Outside the handler, so that the failed attempt's tensors are gone.
-        raise memory_error(
-            f"{engine.backbone.name}, {len(engine.maps)} maps",
-            len(batch),
-            self.device,
-            lambda count: engine(batch.head(count)),
-            lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
-        )
+            said = Culprit(type(network).features, error).said()
+            self.lost |= {str(triple): f"its heads could not be prepared: {said}" for triple in plan.maps}
+            return
+        record.branches = found
+        record.title = BACKBONES.get(plan.name).title if plan.name in BACKBONES else plan.name
+        store.add_backbone(plan.name, record)
+        self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
+        seconds, lost = run_pass(request, network, plan, self.timings)
+        if seconds:
+            self.durations[f"pass {plan.name}"] = seconds
+        self.lost |= lost
+
+    def _close(self, manifest: RunManifest) -> Done:
+        config = self.config
+        finished = load_run(config.out)
+        if not len(finished.index):
+            if self.lost:
+                said = "; ".join(f"{what}: {why}" for what, why in self.lost.items())
+                raise RunError(f"nothing could be computed: {said}")
+            raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
+        # A location threshold from val needs a second run; `cambench leaderboard` joins both.
+        tables = self.rank == 0 and manifest.protocol.loc_threshold != "val"
+        paths = write_leaderboard([config.out], config.out) if tables else []
+        return Done(finished, (config.out / "run.json", *paths), self.lost)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines if self.rank == 0 else ():
+            console.print(visible(line), markup=False, soft_wrap=True)

@@ -6,23 +6,25 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from ...baselines.backbones.opening import features_digest
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.batches.loading import load_batches
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
+from ...protocol import PROTOCOLS, Protocol
 from ...results.records.run_folder import read_manifest
-from ...triple import file_name
 from ..engine.config import RunConfig
-from ..engine.prepare import HEAD_BRANCHES, HeadKeeper, check_labels, open_network
+from ..engine.given import HEAD_BRANCHES, resolve_heads
+from ..engine.heads import HeadKeeper, take_heads
+from ..engine.networks import check_labels, open_network
+from ..engine.reading import Reading
 from ..host.device import pick_device
+from ..host.dtypes import Dtype
 from ..host.errors import RunError, UsageError
-from ..training.head import load_head
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,19 @@ class FigureRequest:
         """The device that the request names."""
         return torch.device(pick_device(self.device))
 
+    @property
+    def rules(self) -> Protocol:
+        """The named protocol; with the channels of the run, where the run has the same one apart from those."""
+        named = PROTOCOLS.get(self.protocol)
+        theirs = read_manifest(self.run).protocol if self.run is not None else named
+        return theirs if theirs.differences(named).keys() <= {"score_channels"} else named
+
+    def reading(self, network: Backbone) -> Reading:
+        """How the maps of a network are read: under ``rules``, in the precision of the run where there is one."""
+        options = read_manifest(self.run).options if self.run is not None else {}
+        dtype, last = options.get("dtype", "float32"), bool(options.get("channels_last", False))
+        return Reading(network, self.rules, dtype=cast(Dtype, dtype), channels_last=last)
+
     def table(self) -> SampleTable:
         """The split; raises as ``open_table``."""
         return open_table(self.dataset, self.root, self.split, **self.options)
@@ -111,10 +126,12 @@ def ready_networks(
     only_one = len(names) == 1
     with tempfile.TemporaryDirectory(prefix="cambench-") as folder:
         config = request.config(["*/*/*"], Path(folder))
-        keeper = HeadKeeper(config, table, request.where, only_one)
         networks = {name: open_network(name, table, config, only_one) for name in names}
         read = {name: found for name in names if (found := branches_of(name, networks[name]))}
-        branches = {name: ["softmax", *(b for b in HEAD_BRANCHES if b in found)] for name, found in read.items()}
+        branches: dict[str, list[Branch]] = {
+            name: ["softmax", *(b for b in HEAD_BRANCHES if b in found)] for name, found in read.items()
+        }
+        keeper = HeadKeeper(config, table, request.where, resolve_heads(config, branches, only_one=only_one))
         for name in read:
             given = keeper.take(name, networks[name], branches[name])
             if request.run is not None:
@@ -124,26 +141,6 @@ def ready_networks(
             network = networks.pop(name).to(request.where)
             keeper.ensure(name, network, branches[name])
             yield name, network.to(request.where).freeze()
-
-
-def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
-    """Put the heads that a run trained onto the network."""
-    manifest = read_manifest(run)
-    record = manifest.backbones.get(name)
-    if record is None:
-        raise UsageError(f"run {run}: has no {name}; it has {', '.join(manifest.backbones) or 'no network'}")
-    if record.weights_sha256 != features_digest(network):
-        raise UsageError(
-            f"run {run}: its {name} has other weights ({record.weights_source}); give the same weights file"
-        )
-    for branch in branches:
-        file = run / "heads" / f"{file_name(name)}.{branch}.safetensors"
-        if file.is_file():
-            load_head(file, network, branch)
-        elif branch not in network.heads or (branch == "softmax" and network.needs_training):
-            raise UsageError(
-                f"run {run}: has no {branch} branch of {name}, which it did not need; give a run of a {branch} head"
-            )
 
 
 def _row(table: SampleTable, wanted: str) -> int:

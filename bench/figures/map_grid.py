@@ -9,21 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.method import CAMS
-from ...baselines.cams.score_map import score_map
 from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...metrics.functional.boxes import level_ious, quantize
-from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes
-from ...protocol import PROTOCOLS, Protocol
 from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from ...results.figures.overlay import overlay, save_figure, targets_of
 from ...text import visible
 from ...triple import Triple
+from ..engine.given import check_names
 from ..engine.plan import BackbonePlan, plan_backbone
-from ..engine.prepare import check_names
+from ..engine.reading import Reading
 from ..engine.triples import expand_patterns
 from ..host.errors import UsageError
 from .inputs import FigureRequest, chosen_batch, ready_networks
@@ -50,7 +47,7 @@ def draw_maps(
         targets = targets_of(output)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    protocol, wanted, table = PROTOCOLS.get(request.protocol), expand_patterns(patterns), request.table()
+    protocol, wanted, table = request.rules, expand_patterns(patterns), request.table()
     threshold = protocol.loc_tau if tau is None else tau
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
     check_names(request.config(["*/*/*"], Path()), names)
@@ -65,7 +62,8 @@ def draw_maps(
 
     for name, network in ready_networks(request, names, table, branches):
         group = (BACKBONES.get(name).title if name in BACKBONES else name) if len(names) > 1 else ""
-        rows += _rows(network, plans[name], batch, table, protocol, columns, group, threshold)
+        picture = _Picture(request.reading(network), batch, table, threshold)
+        rows += picture.rows(plans[name], columns, group)
     if not rows:
         raise UsageError(f"no triple of {' '.join(patterns)} is possible on its network")
     heads = [MapColumn(CAMS.get(cam).title, _head_title(cam, head)) for cam, head in columns]
@@ -84,52 +82,33 @@ def _head_title(cam: str, head: str) -> str:
     return "" if CAMS.get(cam).headless else HEADS.get(head).title
 
 
-def _rows(
-    network: Backbone,
-    plan: BackbonePlan,
-    batch: Batch,
-    table: SampleTable,
-    protocol: Protocol,
-    columns: Sequence[Column],
-    group: str,
-    tau: float,
-) -> list[MapRow]:
-    device = network.mean.device
-    with torch.no_grad():
-        images = network.normalise(batch.images.to(device).float() / 255)
-        features = network.features(images).float()
-        predicted = network.head("softmax")(features).argmax(1)
-    target = predicted if protocol.target == "predicted" else batch.labels.to(device)
-    found = {triple: _norm(network, triple, features, images, target, batch, protocol) for triple in plan.maps}
-    pictures = [image.permute(1, 2, 0).numpy() for image in batch.images]
-    tiles: dict[Triple, list[MapTile]] = {t: _tiles(norm, batch, pictures, tau) for t, norm in found.items()}
-    rows = []
-    for i, image in enumerate(pictures):
-        row: list[MapTile | None] = []
-        for cam, head in columns:
-            triple = Triple(plan.name, cam, head)
-            row.append(tiles[plan.aliases.get(triple, triple)][i] if triple in plan.triples else None)
-        caption = _caption(batch.image_ids[i], int(batch.labels[i]), int(predicted[i]), table)
-        rows.append(MapRow(group, caption, image, batch.gt_boxes[i].tolist(), row))
-    return rows
+class _Picture:
+    """The rows of one network: its maps of the chosen images, a column a method and head."""
 
+    def __init__(self, reading: Reading, batch: Batch, table: SampleTable, tau: float) -> None:
+        self.batch, self.table, self.tau = batch, table, tau
+        with torch.no_grad():
+            self.seen = reading.see(batch.images, batch.image_ids, reading.drawn_class(batch.labels))
 
-def _norm(
-    network: Backbone,
-    triple: Triple,
-    features: Tensor,
-    images: Tensor,
-    target: Tensor,
-    batch: Batch,
-    protocol: Protocol,
-) -> Tensor:
-    """Normalised maps (B,R,R) float64 on the CPU, as boxes are read from in a run."""
-    method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
-    evidence = Evidence(features, network.head(head.branch), target, batch.image_ids, images, network)
-    low = score_map(method, evidence, head, protocol)
-    with torch.no_grad():
-        _, norm, _ = locate(low, protocol.rule_for(triple.cam), protocol.size, finished=method.returns == "mask")
-    return norm.cpu()
+    def rows(self, plan: BackbonePlan, columns: Sequence[Column], group: str) -> list[MapRow]:
+        """A row an image; ``group`` is the network's title, empty where there is one network."""
+        batch, pictures = self.batch, [image.permute(1, 2, 0).numpy() for image in self.batch.images]
+        tiles = {triple: _tiles(self._norm(triple), batch, pictures, self.tau) for triple in plan.maps}
+        rows = []
+        for i, image in enumerate(pictures):
+            row: list[MapTile | None] = []
+            for cam, head in columns:
+                triple = Triple(plan.name, cam, head)
+                row.append(tiles[plan.aliases.get(triple, triple)][i] if triple in plan.triples else None)
+            caption = _caption(batch.image_ids[i], int(batch.labels[i]), int(self.seen.predicted[i]), self.table)
+            rows.append(MapRow(group, caption, image, batch.gt_boxes[i].tolist(), row))
+        return rows
+
+    def _norm(self, triple: Triple) -> Tensor:
+        """Normalised maps (B,R,R) float64 on the CPU, as boxes are read from in a run."""
+        with torch.no_grad():
+            _, norm, _ = self.seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
+        return norm.cpu()
 
 
 def _tiles(norm: Tensor, batch: Batch, pictures: Sequence[np.ndarray], tau: float) -> list[MapTile]:

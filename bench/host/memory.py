@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from .allocator import return_freed_memory
 from .errors import RunError
+
+T = TypeVar("T")
 
 # oneDNN says "primitive" where it cannot have its buffers, "primitive descriptor" where it has no code for a layer.
 _SAID_ON_THE_HOST = re.compile(
@@ -32,6 +35,30 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _SAID_ON_THE_HOST.search(str(error)) is not None
+
+
+def with_memory(
+    attempt: Callable[[int], T], what: str, count: int, device: torch.device, advice: Callable[[int], str]
+) -> T:
+    """``attempt(count)``; where memory runs out, the error that names the largest number of images that has enough.
+
+    Args:
+        attempt: The computation for a number of images.
+        what: What it computes, in words.
+        count: Images at a time.
+        device: Where.
+        advice: What to do, given the number that fits (at least 1).
+
+    Raises:
+        BatchMemoryError: ``count`` images at a time do not fit.
+    """
+    try:
+        return attempt(count)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the failed attempt's tensors are gone.
+    raise memory_error(what, count, device, attempt, advice)
 
 
 def memory_error(

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, TypedDict, Unpack, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
 from ...baselines.backbones.opening import open_backbone
-from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.identities import supports
 from ...baselines.cams.method import CAMS, CamMethod
-from ...baselines.cams.score_map import score_map
 from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
 from ...triple import Triple
-from ..engine.prepare import torch_determinism
-from ..figures.inputs import take_heads
+from ..engine.heads import take_heads
+from ..engine.networks import torch_determinism
+from ..engine.reading import Reading
 from ..host.device import pick_device
+from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..training.checkpoint import load_head
 from .explanation import Explanation, Explanations, scores_of
@@ -31,26 +32,50 @@ from .pictures import Images, Pictures, read_pictures
 Target = int | str | Sequence[int | str] | Tensor | None
 
 
+class ExplainOptions(TypedDict, total=False):
+    """Keywords of ``explain``; each may be left out.
+
+    Attributes:
+        target: Class whose evidence is drawn, by index or name, one for all images or one each. Left out: the predicted
+            class, where the protocol draws that.
+        protocol: Name, or a ``Protocol``; left out: that of ``run``, else ``paper``.
+        tau: Threshold of the boxes, 0 to 1; left out: the protocol's ``loc_tau``.
+        run: Folder of a run that trained the heads of this backbone. Its heads, class names, protocol, autocast dtype
+            and memory format are used.
+        weights: File of the network's weights, instead of its own.
+        head_weights: File of the head's branch, as ``cambench train head`` writes it.
+        pretrained: Load the weights that the backbone's library or package ships (default: yes).
+        mean: Of a plain network's input, for each channel, in [0, 1]; left out: what timm says, else ImageNet's.
+        std: As ``mean``.
+        class_names: By class; left out: those of the network or the run.
+        image_ids: One id an image; random methods draw their seeds from them. Left out: paths, or ``image 0`` ….
+        device: ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images a forward (default: 32).
+        dtype: Autocast dtype of the network, ``float32``, ``bfloat16`` or ``float16``; left out: that of ``run``, else
+            ``float32``.
+        channels_last: Memory layout of the network's input; left out: that of ``run``, else not.
+    """
+
+    target: Target
+    protocol: str | Protocol | None
+    tau: float | None
+    run: str | Path | None
+    weights: str | Path | None
+    head_weights: str | Path | None
+    pretrained: bool
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    class_names: Sequence[str]
+    image_ids: Sequence[str] | None
+    device: str
+    batch_size: int
+    dtype: Dtype | None
+    channels_last: bool | None
+
+
 @overload
 def explain(
-    model: str | nn.Module,
-    images: Images,
-    cam: str = "gradcam",
-    head: str = "sigmoid",
-    *,
-    target: Target = None,
-    protocol: str | Protocol = "paper",
-    tau: float | None = None,
-    run: str | Path | None = None,
-    weights: str | Path | None = None,
-    head_weights: str | Path | None = None,
-    pretrained: bool = True,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    class_names: Sequence[str] = (),
-    image_ids: Sequence[str] | None = None,
-    device: str = "auto",
-    batch_size: int = 32,
+    model: str | nn.Module, images: Images, cam: str = ..., head: str = ..., **options: Unpack[ExplainOptions]
 ) -> Explanation: ...
 
 
@@ -59,21 +84,8 @@ def explain(
     model: str | nn.Module,
     images: Images,
     cam: list[str] | tuple[str, ...],
-    head: str = "sigmoid",
-    *,
-    target: Target = None,
-    protocol: str | Protocol = "paper",
-    tau: float | None = None,
-    run: str | Path | None = None,
-    weights: str | Path | None = None,
-    head_weights: str | Path | None = None,
-    pretrained: bool = True,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    class_names: Sequence[str] = (),
-    image_ids: Sequence[str] | None = None,
-    device: str = "auto",
-    batch_size: int = 32,
+    head: str = ...,
+    **options: Unpack[ExplainOptions],
 ) -> Explanations: ...
 
 
@@ -82,20 +94,7 @@ def explain(
     images: Images,
     cam: str | list[str] | tuple[str, ...] = "gradcam",
     head: str = "sigmoid",
-    *,
-    target: Target = None,
-    protocol: str | Protocol = "paper",
-    tau: float | None = None,
-    run: str | Path | None = None,
-    weights: str | Path | None = None,
-    head_weights: str | Path | None = None,
-    pretrained: bool = True,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    class_names: Sequence[str] = (),
-    image_ids: Sequence[str] | None = None,
-    device: str = "auto",
-    batch_size: int = 32,
+    **options: Unpack[ExplainOptions],
 ) -> Explanation | Explanations:
     """Maps of one CAM method, or of several, on pictures: the same numbers as a run's, from one forward a batch.
 
@@ -109,20 +108,8 @@ def explain(
             arrays (B,H,W,3) or tensors (B,3,H,W), or a list of these. They are squashed to the protocol's R×R.
         cam: CAM method, or a list of methods.
         head: ``softmax``, ``softmax_clamped``, ``sigmoid``, ``sigmoid_signed``. Methods that read no head ignore it.
-        target: Class whose evidence is drawn, by index or name, one for all images or one each. None: the predicted
-            class, where the protocol draws that.
-        protocol: Name, or a ``Protocol``.
-        tau: Threshold of the boxes; the protocol's ``loc_tau`` where None.
-        run: Folder of a run that trained the heads of this backbone; its class names are used.
-        weights: File of the network's weights, instead of its own.
-        head_weights: File of the head's branch, as ``cambench train head`` writes it.
-        pretrained: Load the weights that the backbone's library or package ships.
-        mean: Of a plain network's input, for each channel, in [0, 1]; what timm says, else ImageNet's, where None.
-        std: As ``mean``.
-        class_names: By class; those of the network or the run where empty.
-        image_ids: One id an image; random methods draw their seeds from them. Paths, or ``image 0`` …, where None.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: Images a forward.
+        **options: ``target``, ``protocol``, ``run``, ``weights``, ``device`` and the other fields of
+            ``ExplainOptions``.
 
     Returns:
         An ``Explanation``; for a list of methods ``Explanations``, a mapping by method name.
@@ -133,37 +120,31 @@ def explain(
         UnsupportedNetworkError: A plain network that cannot be split; the message says what to do.
         WeightsError: Weights that are missing or do not fit.
     """
-    rules = PROTOCOLS.get(protocol) if isinstance(protocol, str) else protocol
+    request = _Request(**options)
+    manifest = None if request.run is None else read_manifest(Path(request.run))
+    rules = _rules(request.protocol, manifest)
     methods = [CAMS.get(name) for name in ([cam] if isinstance(cam, str) else cam)]
     spec = HEADS.get(head)
     if not methods:
         raise UsageError("cam: an empty list; name at least one method")
-    if batch_size < 1:
-        raise UsageError(f"batch_size {batch_size}: expected at least 1")
-    if tau is not None and not 0 <= tau <= 1:
-        raise UsageError(f"tau {tau}: expected a fraction between 0 and 1")
-    pictures = read_pictures(images, rules.size, image_ids)
-    manifest = None if run is None else read_manifest(Path(run))
-    if isinstance(model, str):
-        network = _named(model, manifest, weights, pretrained)
-        name = model
-    else:
-        network = _given(model, weights, mean, std, class_names)
-        name = network.name or type(model).__name__
+    pictures = read_pictures(images, rules.size, request.image_ids)
+    network, name = _network(model, request, manifest)
     branch: Branch = "softmax" if all(m.headless for m in methods) else spec.branch
-    _complete(network, name, branch, run, head_weights, pretrained)
+    _complete(network, name, branch, request)
     for method in methods:
         _check(method, network, spec)
-    names = tuple(class_names) or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
-    found = _Pass(network.freeze(), rules, methods, spec, branch, torch.device(pick_device(device)))
+    names = tuple(request.class_names) or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
+    reading = Reading(
+        network.to(torch.device(pick_device(request.device))).freeze(), rules, **request.precision(manifest)
+    )
     with torch_determinism():
-        chosen = _targets(target, names, network.num_classes, len(pictures.image_ids), rules)
-        columns = found.run(pictures, chosen, batch_size)
+        chosen = _targets(request.target, names, network.num_classes, len(pictures.image_ids), rules)
+        columns = _Columns(reading, methods, spec, branch).over(pictures, chosen, request.batch_size)
     explanations = [
         Explanation(
             triple=Triple(name, m.name, "softmax" if m.headless else head),
             protocol=rules,
-            tau=rules.loc_tau if tau is None else tau,
+            tau=rules.loc_tau if request.tau is None else request.tau,
             image_ids=pictures.image_ids,
             images=pictures.pixels,
             sizes=pictures.sizes,
@@ -176,22 +157,60 @@ def explain(
     return explanations[0] if isinstance(cam, str) else Explanations(explanations)
 
 
-class _Pass:
-    """The maps of several methods under one head, a batch at a time; as ``OnePass`` makes them."""
+class _Precision(TypedDict):
+    dtype: Dtype
+    channels_last: bool
 
-    def __init__(
-        self,
-        network: Backbone,
-        protocol: Protocol,
-        methods: Sequence[CamMethod],
-        head: HeadSpec,
-        branch: Branch,
-        device: torch.device,
-    ) -> None:
-        self.network, self.device = network.to(device), device
-        self.protocol, self.methods, self.head, self.branch = protocol, methods, head, branch
 
-    def run(self, pictures: Pictures, target: Tensor | None, batch_size: int) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class _Request:
+    """``ExplainOptions`` with their defaults, checked."""
+
+    target: Target = None
+    protocol: str | Protocol | None = None
+    tau: float | None = None
+    run: str | Path | None = None
+    weights: str | Path | None = None
+    head_weights: str | Path | None = None
+    pretrained: bool = True
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    class_names: Sequence[str] = ()
+    image_ids: Sequence[str] | None = None
+    device: str = "auto"
+    batch_size: int = 32
+    dtype: Dtype | None = None
+    channels_last: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size {self.batch_size}: expected at least 1")
+        if self.tau is not None and not 0 <= self.tau <= 1:
+            raise UsageError(f"tau {self.tau}: expected a fraction between 0 and 1")
+        if self.dtype is not None and self.dtype not in get_args(Dtype):
+            raise UsageError(f"dtype {self.dtype!r}: expected {', '.join(get_args(Dtype))}")
+
+    def precision(self, manifest: RunManifest | None) -> _Precision:
+        """Autocast dtype and memory format: as asked for, else those of the run."""
+        run: Mapping[str, Any] = manifest.options if manifest else {}
+        dtype = self.dtype or run.get("dtype", "float32")
+        last = run.get("channels_last", False) if self.channels_last is None else self.channels_last
+        return {"dtype": dtype, "channels_last": bool(last)}
+
+
+def _rules(asked: str | Protocol | None, manifest: RunManifest | None) -> Protocol:
+    if asked is None:
+        return manifest.protocol if manifest else PROTOCOLS.get("paper")
+    return PROTOCOLS.get(asked) if isinstance(asked, str) else asked
+
+
+class _Columns:
+    """What is read of pictures, a batch at a time: classes, scores, and the maps of several methods under one head."""
+
+    def __init__(self, reading: Reading, methods: Sequence[CamMethod], head: HeadSpec, branch: Branch) -> None:
+        self.reading, self.methods, self.head, self.branch = reading, methods, head, branch
+
+    def over(self, pictures: Pictures, target: Tensor | None, batch_size: int) -> dict[str, Tensor]:
         """Columns over all pictures, on the CPU."""
         pieces = [
             self._batch(
@@ -204,18 +223,26 @@ class _Pass:
         return {name: torch.cat([piece[name] for piece in pieces]).cpu() for name in pieces[0]}
 
     @torch.no_grad()
-    def _batch(self, pixels: Tensor, image_ids: Sequence[str], given: Tensor | None) -> dict[str, Tensor]:
-        network = self.network
-        images = network.normalise(pixels.to(self.device).float() / 255)
-        features = network.features(images).float()
-        probability, predicted = scores_of(network.head("softmax")(features), "softmax").max(1)
-        target = predicted if given is None else given.to(self.device)
-        head = network.head(self.branch)
-        scores = scores_of(head(features), "sigmoid" if self.branch == "sigmoid" else "softmax")
-        evidence = Evidence(features, head, target, image_ids, images, network)
-        maps = {f"map {m.name}": score_map(m, evidence, self.head, self.protocol).float() for m in self.methods}
-        score = scores.gather(1, target[:, None])[:, 0]
-        return {"predicted": predicted, "probability": probability, "target": target, "score": score, **maps}
+    def _batch(self, pixels: Tensor, image_ids: Sequence[str], drawn: Tensor | None) -> dict[str, Tensor]:
+        seen = self.reading.see(pixels, image_ids, drawn)
+        probability = scores_of(seen.logits, "softmax").gather(1, seen.predicted[:, None])[:, 0]
+        logits = self.reading.network.head(self.branch)(seen.features)
+        scores = scores_of(logits, "sigmoid" if self.branch == "sigmoid" else "softmax")
+        return {
+            "predicted": seen.predicted,
+            "probability": probability,
+            "target": seen.target,
+            "score": scores.gather(1, seen.target[:, None])[:, 0],
+            **{f"map {m.name}": seen.score_map(m, self.head).low.float() for m in self.methods},
+        }
+
+
+def _network(model: str | nn.Module, request: _Request, manifest: RunManifest | None) -> tuple[Backbone, str]:
+    """The network and its name."""
+    if isinstance(model, str):
+        return _named(model, manifest, request.weights, request.pretrained), model
+    network = _given(model, request)
+    return network, network.name or type(model).__name__
 
 
 def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, pretrained: bool) -> Backbone:
@@ -228,39 +255,27 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
     return network
 
 
-def _given(
-    model: nn.Module,
-    weights: str | Path | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    class_names: Sequence[str],
-) -> Backbone:
+def _given(model: nn.Module, request: _Request) -> Backbone:
     from ...baselines.backbones.plain import backbone_of
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")
-    if weights is not None:
+    if request.weights is not None:
         raise UsageError("weights: the network is given with its own; load them into it, or give it by name")
-    network = backbone_of(model, mean=mean, std=std, class_names=class_names)
+    network = backbone_of(model, mean=request.mean, std=request.std, class_names=request.class_names)
     # The caller's own backbone stays as it is: branches are added, and it may move to another device.
     return copy.deepcopy(network) if network is model else network
 
 
-def _complete(
-    network: Backbone,
-    name: str,
-    branch: Branch,
-    run: str | Path | None,
-    head_weights: str | Path | None,
-    pretrained: bool,
-) -> None:
+def _complete(network: Backbone, name: str, branch: Branch, request: _Request) -> None:
     """Put the branches in place that are read; UsageError where one is nowhere, with what to do."""
+    run, head_weights = request.run, request.head_weights
     others: list[Branch] = [] if branch == "softmax" or head_weights is not None else [branch]
     if run is not None:
         take_heads(Path(run), name, network, ["softmax", *others])
     if head_weights is not None:
         load_head(Path(head_weights), network, branch)
-    if network.needs_training and pretrained:
+    if network.needs_training and request.pretrained:
         raise UsageError(
             f"{name} has no trained classifier; give weights=FILE, or run=FOLDER of a run that trained its softmax head"
         )

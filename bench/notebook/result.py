@@ -120,7 +120,7 @@ class RunResult:
         weights: str | Path | None = None,
         device: str = "auto",
     ) -> Explanation:
-        """Maps of one of the run's triples on any pictures, with the run's heads, protocol and class names.
+        """Maps of one of the run's triples on any pictures: the run's heads, protocol, precision and class names.
 
         Args:
             triple: ``backbone/cam/head`` of this run.
@@ -140,7 +140,6 @@ class RunResult:
             images,
             cam,
             head,
-            protocol=self.run.manifest.protocol,
             run=self.out,
             target=target,
             tau=tau,

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from ...baselines.cams.evidence import Evidence
 from ...baselines.cams.method import CamMethod
-from ...baselines.cams.score_map import apply_sign, clamps, raw_map
 from ...baselines.contracts import Backbone, Branch, Head, HeadSpec
 from ...baselines.heads.heads import GapLinear
-from ...metrics.functional.maps import locate
 from ...protocol import Protocol
+from ..engine.reading import score_map_of
 from ..host.errors import UsageError
 
 MEASURABLE = frozenset({"features", "gradients", "head_gradients", "class_weights"})
@@ -150,10 +149,8 @@ def distort(
         probabilities = softmax(rows).softmax(1)
         scores = branch(rows).sigmoid() if head.branch == "sigmoid" else None
     target = probabilities.argmax(1) if protocol.target == "predicted" else labels.repeat(copies)
-    rule = protocol.rule_for(method.name)
-    raw = raw_map(method, Evidence(rows, branch, target), clamp=clamps(method, head, protocol))
     with torch.no_grad():
-        _, norm, _ = locate(apply_sign(raw, method, rule), rule, protocol.size, finished=method.returns == "mask")
+        _, norm, _ = score_map_of(method, Evidence(rows, branch, target), head, protocol).locate()
     parts = (copies, len(features))
     return Distorted(
         probabilities.unflatten(0, parts),

@@ -13,7 +13,7 @@ from ...baselines.cams.identities import supports
 from ...baselines.cams.method import CAMS, CamMethod
 from ...baselines.contracts import HEADS, Backbone, Branch
 from ...datasets.schema import Batch
-from ...protocol import PROTOCOLS, Protocol
+from ...protocol import Protocol
 from ...results.figures.overlay import overlay, save_figure, targets_of
 from ...results.figures.shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
 from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
@@ -61,7 +61,7 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
     if not request.deltas or not request.collapse or min(*request.deltas, *request.collapse) <= 0:
         raise UsageError("shifts must be positive numbers, in standard deviations of the classifier's weights")
     inputs, method = request.inputs, CAMS.get(request.cam)
-    protocol, table = PROTOCOLS.get(inputs.protocol), inputs.table()
+    protocol, table = inputs.rules, inputs.table()
 
     def branches(name: str, network: Backbone) -> list[Branch]:
         if (reason := supports(method, network)) is not None:
@@ -70,9 +70,7 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
 
     ((_, network),) = ready_networks(inputs, [request.backbone], table, branches)
     batch = chosen_batch(inputs, table, protocol.size)
-    with torch.no_grad():
-        pixels = batch.images.to(inputs.where).float() / 255
-        features = network.features(network.normalise(pixels)).float()
+    features = inputs.reading(network).see(batch.images, batch.image_ids, None).features
     # Shifted heads run in float64; converted once, their parameters are shared by all of them.
     network.heads.double()
     labels = batch.labels.to(inputs.where)

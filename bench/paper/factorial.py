@@ -18,8 +18,8 @@ from ...results.statistics.intervals import RESAMPLES
 from ...results.tables.grid import Document, to_csv, to_latex_document, to_markdown
 from ...triple import file_name
 from ..engine.config import RunConfig
-from ..engine.run import run
 from ..host.errors import RunError, UsageError
+from ..notebook.api import run
 from .effects import FACTORS, HEADS, factorial_document, factorial_rows
 
 BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}

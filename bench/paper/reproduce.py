@@ -20,10 +20,10 @@ from ...results.paper.reproduction import Entry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.config import RunConfig
-from ..engine.run import run
 from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..host.memory import BatchMemoryError
+from ..notebook.api import run
 from ..training.backbone import open_for_training, train_backbone
 from ..training.checkpoint import save_network
 from ..training.head import save_head, train_head

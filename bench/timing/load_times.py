@@ -60,7 +60,7 @@ def time_load(
     forwards: list[float] = []
     for number in range(rounds + 1):
         ready, rate = load_rate(table, config, number * LOAD_BATCHES * config.batch_size, LOAD_BATCHES)
-        engine(ready[0])
+        engine.begin(ready[0])
         sample = engine.clock.flush()
         if number:
             loads.append(rate)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,18 +18,20 @@ from ...baselines.cams.method import CAMS
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
-from ...results.records.timings import BackboneTiming, Timings
+from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
 from ..engine.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.config import RunConfig
-from ..engine.onepass import OnePass
+from ..engine.given import check_names
+from ..engine.networks import open_network, torch_determinism
+from ..engine.onepass import OnePass, Scoring
 from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
-from ..engine.prepare import check_names, open_network, torch_determinism
-from ..engine.provenance import LIBRARIES, device_name, library_versions
+from ..engine.reading import Reading
+from ..engine.record import LIBRARIES, device_name, library_versions
 from ..engine.triples import expand_patterns
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
-from ..host.errors import UsageError
+from ..host.errors import RunError, UsageError
 from ..host.progress import progress
 from .load_times import LoadTiming, load_rate, time_load
 
@@ -53,36 +54,24 @@ class TimingReport(BaseModel):
     timings: Timings
 
 
-def time_pass(
-    patterns: Sequence[str],
-    *,
-    dataset: str,
-    root: Path | None,
-    options: Mapping[str, Any],
-    stage: str,
-    batch_size: int,
-    batches: int,
-    device: str,
-    dtype: str,
-    protocol: str,
-    pretrained: bool,
-) -> TimingReport:
+def time_pass(config: RunConfig, *, stage: str, batches: int) -> TimingReport:
     """Time ``batches`` batches after one of warm-up; heads that have no weights are timed with fresh ones.
+
+    Args:
+        config: Triples, data, protocol, device, batch size and precision; its split and ``out`` are not looked at.
+        stage: ``all``, or ``load`` for the input pipeline beside a plain forward.
+        batches: Batches that are timed.
 
     Raises:
         UsageError: An unknown stage. RunError: The data set has fewer images than one batch.
     """
     if stage not in ("all", "load"):
         raise UsageError(f"--stage {stage!r}: expected all or load")
-    config = RunConfig.create(
-        dataset=dataset, root=root, options=dict(options), triples=tuple(patterns), protocol=protocol,
-        out=Path(), device=device, batch_size=batch_size, dtype=dtype, pretrained=pretrained,
-    )  # fmt: skip
     wanted = expand_patterns(config.triples)
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
-    where = torch.device(pick_device(device))
+    where = torch.device(pick_device(config.device))
     keep_freed_memory()
-    table = open_table(dataset, root, "test", **options)
+    table = open_table(config.dataset, config.root, "test", **config.options)
     load_rate(table, config, 0, 1)
     ready, rate = load_rate(table, config, 0, batches + 1 if stage == "all" else 1)
     report = TimingReport(
@@ -102,13 +91,13 @@ def time_pass(
             for branch in others:
                 if needs_branch({name: plan}, config.protocol_object, branch):
                     network.heads[branch] = network.fresh_head(branch).to(where)
-            network.freeze()
+            timed = _Timed(network.freeze(), config, table.has_boxes, bar.advance)
             if stage == "load":
-                load = _load_only(network, table, config, where, batches, bar.advance)
+                load = timed.load_only(table, batches)
                 report.load[name], report.load_images_per_s = load, load.images_per_s
                 report.load_forwards[name] = load.ratio
                 continue
-            timing, triples = _whole(network, plan, ready, config, where, table.has_boxes, bar.advance)
+            timing, triples = timed.whole(plan, ready)
             report.timings.triples.update(triples)
             report.timings.backbones[name] = timing
             if timing.forward_ms:
@@ -116,72 +105,58 @@ def time_pass(
     return report
 
 
-def _engine(
-    network: Backbone, plan: BackbonePlan | None, config: RunConfig, where: torch.device, has_boxes: bool
-) -> OnePass:
-    protocol = config.protocol_object
-    return OnePass(
-        network,
-        plan.maps if plan else (),
-        protocol,
-        device=where,
-        autocast=None if config.dtype == "float32" else getattr(torch, config.dtype),
-        channels_last=config.channels_last,
-        box_threads=config.box_threads,
-        iou_thresholds=tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou})),
-        measures=(),
-        has_boxes=has_boxes,
-        map_bytes=0,
-        clock=StageClock(where),
-    )
+class _Timed:
+    """One network whose pass is timed, by the engine of a run."""
 
+    def __init__(self, network: Backbone, config: RunConfig, has_boxes: bool, advance: Callable[[], object]) -> None:
+        protocol = config.protocol_object
+        self.reading = Reading(network, protocol, dtype=config.dtype, channels_last=config.channels_last)
+        self.config, self.advance = config, advance
+        thresholds = tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou}))
+        self.scoring = Scoring(thresholds, has_boxes, box_threads=config.box_threads)
 
-def _whole(
-    network: Backbone,
-    plan: BackbonePlan,
-    ready: Sequence[Batch],
-    config: RunConfig,
-    where: torch.device,
-    has_boxes: bool,
-    advance: Any,
-) -> tuple[BackboneTiming, Any]:
-    engine = _engine(network, plan, config, where, has_boxes)
-    samples: list[Sample] = []
-    begun = time.perf_counter()
-    try:
-        for number, batch in enumerate(ready):
-            engine(batch).rows(engine.clock)
-            sample = engine.clock.flush()
-            if number:
-                samples.append(sample)
-            else:
-                begun = time.perf_counter()
-            advance()
-    finally:
-        engine.close()
-    seconds = time.perf_counter() - begun
-    images = sum(s.images for s in samples)
-    shared = _shared(config, where).model_copy(
-        update={
-            "images": images,
-            "images_per_s": images / seconds,
-            "map_pairs": len(plan.triples),
-            "distinct_maps": len(plan.maps),
-            "feature_shape": engine.feature_shape,
-            "peak_memory_mib": peak_memory_mib(where),
-        }
-    )
-    return backbone_timing(samples, "batch", shared), triple_timings(samples, plan.maps)
+    def whole(self, plan: BackbonePlan, ready: Sequence[Batch]) -> tuple[BackboneTiming, dict[str, TripleTiming]]:
+        """The whole pass over ready batches, the first of which warms up; RunError where a method fails."""
+        where = self.reading.device
+        engine = OnePass(self.reading, plan.maps, self.scoring, StageClock(where))
+        samples: list[Sample] = []
+        begun = time.perf_counter()
+        try:
+            for number, batch in enumerate(ready):
+                # One at a time, so that a batch's boxes are in its own sample.
+                list(engine.over([batch]))
+                if engine.lost:
+                    raise RunError("; ".join(f"{what}: {why}" for what, why in engine.lost.items()))
+                sample = engine.clock.flush()
+                if number:
+                    samples.append(sample)
+                else:
+                    begun = time.perf_counter()
+                self.advance()
+        finally:
+            engine.close()
+        seconds = time.perf_counter() - begun
+        images = sum(s.images for s in samples)
+        shared = _shared(self.config, where).model_copy(
+            update={
+                "images": images,
+                "images_per_s": images / seconds,
+                "map_pairs": len(plan.triples),
+                "distinct_maps": len(plan.maps),
+                "feature_shape": engine.feature_shape,
+                "peak_memory_mib": peak_memory_mib(where),
+            }
+        )
+        return backbone_timing(samples, "batch", shared), triple_timings(samples, plan.maps)
 
-
-def _load_only(
-    network: Backbone, table: SampleTable, config: RunConfig, where: torch.device, rounds: int, advance: Any
-) -> LoadTiming:
-    engine = _engine(network, None, config, where, has_boxes=False)
-    try:
-        return time_load(engine, table, config, rounds, advance)
-    finally:
-        engine.close()
+    def load_only(self, table: SampleTable, rounds: int) -> LoadTiming:
+        """The input pipeline and a plain forward in turns."""
+        scoring = replace(self.scoring, has_boxes=False)
+        engine = OnePass(self.reading, (), scoring, StageClock(self.reading.device))
+        try:
+            return time_load(engine, table, self.config, rounds, self.advance)
+        finally:
+            engine.close()
 
 
 def _shared(config: RunConfig, where: torch.device) -> BackboneTiming:

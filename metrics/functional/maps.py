@@ -98,8 +98,10 @@ def min_max(maps: Tensor) -> tuple[Tensor, Tensor]:
 def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Low-resolution maps (B,P,Q) as boxes and pixels read them, float64 at R×R.
 
+    A map with a cell that is NaN, infinite or beyond float32 is an all-zero map with the flag 2.
+
     Args:
-        low: Maps after the sign rule, any floating dtype and device.
+        low: Maps after the sign rule, any real dtype, any device.
         rule: Kernel of the resize, and whether the maps are min-max normalised before it.
         size: Side R in pixels.
         finished: The maps are masks in [0, 1], which are never normalised.
@@ -107,11 +109,14 @@ def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> 
     Returns:
         The resized maps (B,R,R), the same min-max normalised, and the flags (B,) of ``min_max``.
     """
+    finite = low.float().isfinite().flatten(1).all(1)
+    low = torch.where(finite[:, None, None], low, low.new_zeros(()))
     if finished:
         up = resize_maps(low, size, rule.kernel).clamp(0, 1)
-        return up, up, torch.zeros(len(low), dtype=torch.uint8, device=low.device)
-    if rule.low_res_min_max:
-        low, _ = min_max(low.double())
-    up = resize_maps(low, size, rule.kernel)
-    norm, degenerate = min_max(up)
-    return up, norm, degenerate
+        norm, degenerate = up, torch.full_like(finite, OK, dtype=torch.uint8)
+    else:
+        if rule.low_res_min_max:
+            low, _ = min_max(low.double())
+        up = resize_maps(low, size, rule.kernel)
+        norm, degenerate = min_max(up)
+    return up, norm, torch.where(finite, degenerate, degenerate.new_tensor(NOT_FINITE))

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...triple import Triple
-from .columns import COLUMNS, Array
+from .columns import COLUMNS, EXTRA, Array
 from .manifest import Failure, RunManifest
-from .markers import ShardMark, counted, damaged_marks, read_marks
+from .markers import LOST_METRIC, ShardMark, damaged_marks, read_marks, said_notes
 from .parts import check_part, column_names, part_path, read_part
 from .record_errors import RecordError
 from .run_folder import read_manifest
@@ -35,6 +35,7 @@ class Run:
         failures: Images that could not be evaluated.
         problems: What is wrong with the folder, for people: damaged parts, shards that are not done.
         notes: What was computed otherwise than asked for, for people.
+        lost: Triple, or ``metric NAME``, that failed in the run -> why; it has no records, or no column, here.
     """
 
     out: Path
@@ -46,6 +47,7 @@ class Run:
     problems: list[str]
     _shards: dict[str, list[int]] = field(repr=False)
     notes: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
 
     @property
     def image_ids(self) -> npt.NDArray[Any]:
@@ -55,7 +57,9 @@ class Run:
     def columns(self, triple: str) -> list[str]:
         """Names of a triple's columns."""
         canonical = self._canonical(triple)
-        return column_names(part_path(self.out, canonical, self._shards[canonical][0]))
+        names = column_names(part_path(self.out, canonical, self._shards[canonical][0]))
+        # Shards that were done before a metric failed have its column, the others do not.
+        return [n for n in names if f"{LOST_METRIC}{n.removeprefix(EXTRA)}" not in self.lost or not n.startswith(EXTRA)]
 
     def has_column(self, triple: str, name: str) -> bool:
         """Every part of a triple has the column: sessions of one run may differ in whether they store maps."""
@@ -117,7 +121,10 @@ def load_run(out: str | Path) -> Run:
         good[triple], problems[triple] = _whole_shards(
             out, manifest, triple, marks.get(Triple.parse(triple).backbone, {})
         )
-    active = {t: shards for t, shards in good.items() if shards}
+    lost = {what: why for found in marks.values() for m in found.values() for what, why in m.lost.items()}
+    lost = {what: why for what, why in lost.items() if what.startswith(LOST_METRIC) or what in good}
+    # A triple that failed half way must not take the images of all others with it.
+    active = {t: shards for t, shards in good.items() if shards and t not in lost}
     failures = {f.index: f for found in marks.values() for m in found.values() for f in m.failures}
     index = _common_rows(manifest, list(active.values()), failures.keys())
     return Run(
@@ -127,9 +134,14 @@ def load_run(out: str | Path) -> Run:
         pending=[t for t in manifest.triples if manifest.canonical(t) not in active],
         index=index,
         failures=[failures[i] for i in sorted(failures)],
-        problems=[*unread, *(line for triple in canonical for line in problems[triple])],
+        problems=[
+            *unread,
+            *(f"{what} failed and is left out: {why}" for what, why in lost.items()),
+            *(line for triple in canonical for line in problems[triple] if triple not in lost),
+        ],
         _shards=active,
-        notes=[f"{b}: {note} ({n} forwards)" for b in backbones for note, n in counted(marks[b].values()).items()],
+        notes=[f"{b}: {note} ({n})" for b in backbones for note, n in said_notes(marks[b].values()).items()],
+        lost=lost,
     )
 
 

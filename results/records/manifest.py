@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,6 +103,8 @@ class MetricRecord(_Model):
     """``%`` multiplies the mean by 100."""
     digits: int = Field(default=2, ge=0, le=8)
     source: str = ""
+    code_sha256: str = ""
+    """SHA-256 hex of the file of a third-party metric; empty for built-in ones (``code_version`` covers them)."""
 
 
 class Failure(_Model):
@@ -201,7 +204,10 @@ class RunManifest(_Model):
             used.add("sigmoid")
         weights = {b: network.branches[b].sha256 for b in sorted(used) if b in network.branches}
         code = self.cams[cam].code_sha256 if cam in self.cams else ""
-        return _sha256([self.key, triple, network.weights_sha256, network.feature_layer, weights, code])
+        # The metrics of other packages are columns of the record; the names of all of them are in ``key``.
+        metrics = {name: m.code_sha256 for name, m in sorted(self.metrics.items()) if m.code_sha256}
+        content = [self.key, triple, network.weights_sha256, network.feature_layer, weights, code]
+        return _sha256([*content, metrics] if metrics else content)
 
     def canonical(self, triple: str) -> Triple:
         """The triple whose records serve ``triple`` (itself unless it is an alias); ValueError on a circle."""
@@ -212,8 +218,24 @@ class RunManifest(_Model):
             seen.append(target)
         return seen[-1]
 
-    def differences(self, theirs: RunManifest) -> list[str]:
-        """What differs between this run and ``theirs`` and can change a number; empty where they may share a folder."""
+    def recoded(self, theirs: RunManifest) -> list[str]:
+        """Methods and metrics of the user, in words, whose code differs between this run and ``theirs``."""
+        kinds: list[tuple[str, Mapping[str, CamRecord | MetricRecord], Mapping[str, CamRecord | MetricRecord]]] = [
+            ("CAM method", self.cams, theirs.cams),
+            ("metric", self.metrics, theirs.metrics),
+        ]
+        return [
+            f"{kind} {name}"
+            for kind, ours, others in kinds
+            for name in sorted(ours.keys() & others.keys())
+            if ours[name].code_sha256 != others[name].code_sha256
+        ]
+
+    def differences(self, theirs: RunManifest, *, code: bool = True) -> list[str]:
+        """What differs between this run and ``theirs`` and can change a number; empty where they may share a folder.
+
+        ``code=False`` leaves out the code of the user's methods and metrics, which is part of every record's own key.
+        """
         found = [
             _line(f"protocol field {field}", ours, other)
             for field, (ours, other) in self.protocol.differences(theirs.protocol).items()
@@ -232,9 +254,8 @@ class RunManifest(_Model):
         pairs += [(f"option {name}", self.options.get(name), theirs.options.get(name)) for name in names]
         for name in self.backbones.keys() & theirs.backbones.keys():
             pairs += _backbone_pairs(name, self.backbones[name], theirs.backbones[name])
-        for name in sorted(self.cams.keys() & theirs.cams.keys()):
-            pairs.append((f"code of CAM method {name}", self.cams[name].code_sha256, theirs.cams[name].code_sha256))
-        return found + [_line(*pair) for pair in pairs if pair[1] != pair[2]]
+        found += [_line(*pair) for pair in pairs if pair[1] != pair[2]]
+        return found + [f"code of {what}: its file differs" for what in self.recoded(theirs) if code]
 
     def extended(self, newer: RunManifest) -> RunManifest:
         """This run continued by ``newer`` (same key): union of both, ``newer`` winning where both speak."""

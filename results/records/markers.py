@@ -14,6 +14,9 @@ from ...triple import file_name
 from .manifest import SCHEMA_VERSION, Failure
 from .parts import PartMark
 
+LOST_METRIC = "metric "
+"""How a metric is named among what a shard lost."""
+
 
 class ShardMark(BaseModel):
     """What is on disk of one shard of one backbone."""
@@ -35,6 +38,15 @@ class ShardMark(BaseModel):
     """Stage -> seconds spent on this shard."""
     notes: dict[str, int] = Field(default_factory=dict)
     """What had to be computed otherwise than asked for -> forwards concerned."""
+    not_finite: dict[str, int] = Field(default_factory=dict)
+    """Canonical triple -> its maps that held NaN or infinity, scored as empty maps."""
+    lost: dict[str, str] = Field(default_factory=dict)
+    """Canonical triple, or ``metric NAME``, that failed on this shard -> why; it has no part, or no column, here."""
+
+    @property
+    def lost_metrics(self) -> list[str]:
+        """Names of the metrics whose columns the parts lack."""
+        return [what.removeprefix(LOST_METRIC) for what in self.lost if what.startswith(LOST_METRIC)]
 
 
 def mark_path(out: Path, backbone: str, shard: int) -> Path:
@@ -59,6 +71,16 @@ def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
     """All readable markers of a backbone, by shard."""
     found = (read_mark(out, backbone, int(path.stem)) for path in _files(out, backbone))
     return (mark for mark in found if mark is not None)
+
+
+def said_notes(marks: Iterable[ShardMark]) -> dict[str, str]:
+    """The notes of several shards, those of maps that were not finite included -> how much is concerned."""
+    marks = list(marks)
+    maps = sum((Counter(mark.not_finite) for mark in marks), Counter[str]())
+    return {note: f"{n} forwards" for note, n in counted(marks).items()} | {
+        f"{triple} made maps that hold NaN or infinity, scored as empty maps": f"{n} images"
+        for triple, n in maps.items()
+    }
 
 
 def counted(marks: Iterable[ShardMark]) -> Counter[str]:

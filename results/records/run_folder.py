@@ -71,7 +71,7 @@ def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
         raise RunMismatchError(out, ["it is a file, not a folder"])
     if (out / MANIFEST_NAME).exists():
         stored = read_manifest(out)
-        different = manifest.differences(stored)
+        different = manifest.differences(stored, code=False)
         if different:
             raise RunMismatchError(out, different)
         return stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -11,17 +11,19 @@ from typing import Protocol as TypingProtocol
 
 import numpy as np
 
-from ...atomic import write_text
+from ...atomic import remove_leftovers_under, write_text
 from ...text import plain_text
 from .columns import Array, check_columns
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
-from .markers import ShardMark, counted, read_mark, read_marks, write_mark
+from .markers import LOST_METRIC, ShardMark, read_mark, read_marks, said_notes, write_mark
 from .parts import PartMark, check_part, part_path, write_part
 from .record_errors import RecordError, RunMismatchError
 from .run_folder import MANIFEST_NAME, check_folder, wait_for
 from .timings import BackboneTiming, StageTiming, Timings
 
+NOT_FINITE = 2
+"""The value of ``degenerate`` for a map that held NaN or infinity."""
 WRITERS = 4
 """Threads that write the parts of a shard; compressing and flushing release the interpreter."""
 
@@ -49,17 +51,20 @@ class RunStore:
         out: The folder.
         manifest: What the folder holds now: the stored manifest continued by the given one. ``shard_size`` is the
             stored one; plan with ``manifest.shards`` and ``manifest.rows_of(shard)``.
+        recoded: Methods and metrics of the user whose file was edited since the folder's records were written.
     """
 
     def __init__(self, out: Path, manifest: RunManifest, lock: FolderLock, rank: int, world_size: int) -> None:
         self.out, self.manifest = out, manifest
         self._lock, self.rank, self.world_size = lock, rank, world_size
+        self.recoded: list[str] = []
 
     @classmethod
     def open(cls, out: str | Path, manifest: RunManifest, *, rank: int = 0, world_size: int = 1) -> RunStore:
         """Create ``out``, or continue the run of the same key that it holds.
 
         Backbones and triples may be added to a folder; whatever can change a number of what is there may not differ.
+        The code of a method or metric of the user may: the records that it made count as not done (``recoded``).
 
         Raises:
             RunMismatchError: ``out`` holds another run (the message says what differs), or files that are no run.
@@ -78,6 +83,9 @@ class RunStore:
             store = cls(
                 out, stored.extended(manifest) if stored else manifest.model_copy(deep=True), lock, rank, world_size
             )
+            store.recoded = manifest.recoded(stored) if stored else []
+            if world_size == 1:
+                remove_leftovers_under(out)
             store._save()
         except BaseException:
             lock.release()
@@ -91,21 +99,25 @@ class RunStore:
             RunMismatchError: The folder has records of other weights under this name.
         """
         newer = self.manifest.model_copy(update={"backbones": {name: record}})
-        different = newer.differences(self.manifest)
+        different = newer.differences(self.manifest, code=False)
         if different:
             raise RunMismatchError(self.out, different)
         self.manifest = self.manifest.extended(newer)
         self._save()
 
-    def shard_done(self, backbone: str, shard: int, triples: Iterable[str]) -> bool:
-        """True where whole parts of all ``triples`` (aliases count as their canonical triple) are on disk."""
+    def lacking(self, backbone: str, shard: int, triples: Iterable[str]) -> list[str]:
+        """Those of ``triples`` (aliases count as their canonical triple) without a whole part of a shard on disk."""
+        wanted: list[str] = list(dict.fromkeys(self.manifest.canonical(t) for t in triples))
         mark = read_mark(self.out, backbone, shard)
         rows = self.manifest.rows_of(shard)
-        if mark is None or (mark.start, mark.stop) != (rows.start, rows.stop):
-            return False
-        if not mark.images:
-            return True
-        return all(self._whole(mark, triple) for triple in {self.manifest.canonical(t) for t in triples})
+        # A metric that was lost is a column of every part.
+        if mark is None or (mark.start, mark.stop) != (rows.start, rows.stop) or mark.lost_metrics:
+            return wanted
+        return [t for t in wanted if not self._whole(mark, t)] if mark.images else []
+
+    def shard_done(self, backbone: str, shard: int, triples: Iterable[str]) -> bool:
+        """True where whole parts of all ``triples`` (aliases count as their canonical triple) are on disk."""
+        return not self.lacking(backbone, shard, triples)
 
     def write_shard(
         self,
@@ -115,6 +127,7 @@ class RunStore:
         failures: Iterable[FailedImage] = (),
         stages: Mapping[str, float] | None = None,
         notes: Mapping[str, int] | None = None,
+        lost: Mapping[str, str] | None = None,
     ) -> None:
         """Write one shard: a part per canonical triple, then its marker.
 
@@ -126,6 +139,7 @@ class RunStore:
             failures: Images of the shard that have no row.
             stages: Stage -> seconds spent on this shard.
             notes: What had to be computed otherwise than asked for -> forwards concerned.
+            lost: Canonical triple that failed and has no rows, or ``metric NAME`` whose column is missing -> why.
 
         Raises:
             RecordError: A column is missing or misshapen, a triple is an alias, or the rows and failures together are
@@ -135,7 +149,7 @@ class RunStore:
             Failure(image_id=plain_text(f.image_id), index=f.index, reason=plain_text(f.reason)) for f in failures
         ]
         expected = np.array(sorted(set(self.manifest.rows_of(shard)) - {f.index for f in failed}), dtype=np.int64)
-        if not rows and len(expected):
+        if not rows and not lost and len(expected):
             raise RecordError(
                 f"shard {shard} of {backbone}: {len(expected)} images have neither a record nor a failure"
             )
@@ -160,6 +174,8 @@ class RunStore:
             stages=dict(stages or {}),
             # Parts that stay keep their notes.
             notes=dict(Counter(old.notes if old and parts.keys() - checked.keys() else {}) | Counter(notes or {})),
+            not_finite=_not_finite(old, parts.keys() - checked.keys(), checked),
+            lost=_still_lost(old, parts.keys(), checked.keys()) | dict(lost or {}),
         )
         write_mark(self.out, backbone, mark)
 
@@ -185,7 +201,7 @@ class RunStore:
         for backbone, timing in measured.backbones.items():
             if not timing.stages:
                 measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
-        notes = {f"{b}: {note}": f"{n} forwards" for b, found in marks.items() for note, n in counted(found).items()}
+        notes = {f"{b}: {note}": count for b, found in marks.items() for note, count in said_notes(found).items()}
         self.manifest = self.manifest.model_copy(
             update={
                 "settings": self.manifest.settings | ({"notes": notes} if notes else {}),
@@ -221,6 +237,26 @@ class RunStore:
     def _save(self) -> None:
         if self.rank == 0:
             write_text(self.out / MANIFEST_NAME, self.manifest.model_dump_json(indent=1) + "\n")
+
+
+def _not_finite(
+    old: ShardMark | None, kept: Iterable[str], written: Mapping[str, Mapping[str, Array]]
+) -> dict[str, int]:
+    """Maps that held NaN or infinity, by triple: of the parts that stay, and of those just written."""
+    before = old.not_finite if old else {}
+    counts = {t: before[t] for t in kept if t in before}
+    counts |= {t: int((columns["degenerate"] == NOT_FINITE).sum()) for t, columns in written.items()}
+    return {t: n for t, n in sorted(counts.items()) if n}
+
+
+def _still_lost(old: ShardMark | None, parts: Collection[str], written: Collection[str]) -> dict[str, str]:
+    """What an earlier run lost on a shard and this one did not make good: a triple's part, a metric's column."""
+    stays = set(parts) - set(written)
+    return {
+        what: why
+        for what, why in (old.lost.items() if old else ())
+        if (bool(stays) if what.startswith(LOST_METRIC) else what not in parts)
+    }
 
 
 def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> BackboneTiming:

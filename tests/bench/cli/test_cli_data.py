@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cambench.bench.cli import data as cli_data
 from cambench.bench.cli.ls import show
-from cambench.bench.engine.prepare import tell_warnings
+from cambench.bench.engine.networks import tell_warnings
 from cambench.bench.host.errors import UsageError
 from cambench.datasets.open import open_table
 

@@ -22,8 +22,9 @@ from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.bench.cli.app import app
 from cambench.bench.engine.clock import StageClock
 from cambench.bench.engine.measures import choose_measures
-from cambench.bench.engine.onepass import OnePass
-from cambench.bench.engine.run import run
+from cambench.bench.engine.onepass import OnePass, Scoring
+from cambench.bench.engine.reading import Reading
+from cambench.bench.notebook.api import run
 from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipe_files import load_recipe
 from cambench.bench.training.wide_layer import CachedInputSteps, head_steps
@@ -66,15 +67,17 @@ def batch(size):
 
 
 def score(net, size, triples, device):
-    engine = OnePass(
-        *(copy.deepcopy(net).to(device).freeze(), triples, PAPER.model_copy(update={"size": size})),
-        device=device, autocast=None, channels_last=True, box_threads=1, iou_thresholds=(0.3, 0.5, 0.7),
-        measures=choose_measures(("*",), EVERYTHING), has_boxes=True, map_bytes=float("inf"), clock=StageClock(CPU),
-    )  # fmt: skip
+    network = copy.deepcopy(net).to(device).freeze()
+    reading = Reading(network, PAPER.model_copy(update={"size": size}), channels_last=True)
+    measures = tuple(choose_measures(("*",), EVERYTHING))
+    scoring = Scoring((0.3, 0.5, 0.7), has_boxes=True, measures=measures, map_bytes=float("inf"))
+    engine = OnePass(reading, triples, scoring, StageClock(CPU))
     try:
-        scores = engine(batch(size))
+        begun = engine.begin(batch(size))
         readers = {name: WAITS[name] for name in VALUE_READERS if WAITS[name]}
-        return scores.rows(engine.clock), readers
+        rows = engine.finish(begun)
+        assert not engine.lost
+        return rows, readers
     finally:
         engine.close()
 

@@ -15,8 +15,10 @@ import cambench
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.engine.clock import StageClock
-from cambench.bench.engine.onepass import OnePass
-from cambench.bench.engine.run import run
+from cambench.bench.engine.onepass import OnePass, Scoring
+from cambench.bench.engine.reading import Reading
+from cambench.bench.host.dtypes import Dtype
+from cambench.bench.notebook.api import run
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 from cambench.results.records.load import load_run
@@ -38,7 +40,7 @@ class Watched(SplitNetwork):
         return made
 
 
-def engine(scale: float, cam: str, autocast: torch.dtype | None) -> tuple[OnePass, Watched]:
+def engine(scale: float, cam: str, dtype: Dtype) -> tuple[OnePass, Watched]:
     torch.manual_seed(0)
     body = chain([("conv", nn.Conv2d(3, 4, 8, 8)), ("act", nn.ReLU())])
     with torch.no_grad():
@@ -46,11 +48,10 @@ def engine(scale: float, cam: str, autocast: torch.dtype | None) -> tuple[OnePas
     net = Watched("watched", body, GapLinear(4, 3), "body.act")
     net.seen = []
     net.freeze()
-    made = OnePass(
-        *(net, [Triple("watched", cam, "softmax")], PAPER.model_copy(update={"size": 32})),
-        device=CPU, autocast=autocast, channels_last=True, box_threads=1, iou_thresholds=(0.5,), measures=(),
-        has_boxes=False, map_bytes=float("inf"), clock=StageClock(CPU),
-    )  # fmt: skip
+    protocol = PAPER.model_copy(update={"size": 32})
+    reading = Reading(net, protocol, dtype=dtype, channels_last=True)
+    scoring = Scoring(iou_thresholds=(0.5,), has_boxes=False, map_bytes=float("inf"))
+    made = OnePass(reading, [Triple("watched", cam, "softmax")], scoring, StageClock(CPU))
     return made, net
 
 
@@ -63,20 +64,20 @@ def batch() -> Batch:
 
 
 def test_an_overflow_is_computed_in_float32_and_said() -> None:
-    wide, net = engine(1e6, "gradcam", torch.float16)
-    found = next(iter(wide(batch()).device_columns.values())).wait()
+    wide, net = engine(1e6, "gradcam", "float16")
+    found = next(iter(wide.begin(batch()).columns.values())).wait()
     assert net.seen[:2] == [(True, torch.float16), (True, torch.float32)]
     assert found["map"].isfinite().all()
     assert found["degenerate"].tolist() == [0, 0]
-    assert [("float32" in note, count) for note, count in wide.notes.items()] == [(True, 2)]
-    narrow, _ = engine(1, "gradcam", torch.float16)
-    narrow(batch())
-    assert not narrow.notes
+    assert [("float32" in note, count) for note, count in wide.reading.notes.items()] == [(True, 2)]
+    narrow, _ = engine(1, "gradcam", "float16")
+    narrow.begin(batch())
+    assert not narrow.reading.notes
 
 
 def test_rescoring_takes_the_main_forward() -> None:
-    made, net = engine(1, "scorecam", torch.bfloat16)
-    made(batch())
+    made, net = engine(1, "scorecam", "bfloat16")
+    made.begin(batch())
     # The image, the masked images of four channels in chunks, the masked image of the fidelity scores.
     assert len(net.seen) >= 3
     assert set(net.seen) == {(True, torch.bfloat16)}

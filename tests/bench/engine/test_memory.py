@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cambench.bench.engine.onepass import OnePass
-from cambench.bench.engine.run import run
+from cambench.bench.engine.reading import Reading
 from cambench.bench.host.memory import BatchMemoryError
+from cambench.bench.notebook.api import run
 from cambench.results.records.load import load_run
 
 
@@ -13,7 +13,7 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does(settings, tmp_pat
     whole = {**settings, "out": tmp_path / "whole"}
     run(**whole)
     asked = []
-    clean = OnePass.features
+    clean = Reading.features
 
     def short(self, images):
         asked.append(len(images))
@@ -21,7 +21,7 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does(settings, tmp_pat
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return clean(self, images)
 
-    monkeypatch.setattr(OnePass, "features", short)
+    monkeypatch.setattr(Reading, "features", short)
     with pytest.raises(BatchMemoryError, match=r"slim_resnet, \d maps: cpu .* 4 images .* is 2: give --batch-size 2"):
         run(**settings)
     assert asked[0] == 4, "the batch was not made smaller silently"

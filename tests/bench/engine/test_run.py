@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from cambench.baselines.backbones.opening import open_backbone
-from cambench.bench.engine.run import run
 from cambench.bench.host.errors import RunError, UsageError
+from cambench.bench.notebook.api import run
 from cambench.metrics.functional.localisation import unpack_hits
 from cambench.registry import UnknownNameError
 from cambench.results.records.load import load_run

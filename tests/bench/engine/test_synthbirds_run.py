@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.bench.engine.run import run
+from cambench.bench.notebook.api import run
 from cambench.results.scores.shown import score_run
 
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from cambench.baselines.backbones.opening import head_digest
 from cambench.baselines.weights.weight_files import WeightsError
 from cambench.bench.cli.app import app
-from cambench.bench.engine.run import run
 from cambench.bench.figures.inputs import FigureRequest, chosen_batch, ready_networks
 from cambench.bench.figures.map_grid import draw_maps
 from cambench.bench.host.errors import UsageError
+from cambench.bench.notebook.api import run
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 

@@ -8,10 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from cambench.bench.cli.app import app
+from cambench.bench.engine.config import RunConfig
 from cambench.bench.host.errors import RunError
 from cambench.bench.timing import stage_times as timing
 from cambench.bench.timing.load_times import LOAD_BATCHES
 from cambench.bench.timing.stage_times import show_timings, time_pass
+
+
+def timed(triples, *, stage, batches, **fields):
+    return time_pass(RunConfig.create(triples=triples, out="out", **fields), stage=stage, batches=batches)
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def call(blobs):
 
 
 def test_load_and_forward_are_measured_in_turns(call):
-    report = time_pass(["slim_resnet/gradcam/softmax", "slim_vgg/gradcam/softmax"], **call)
+    report = timed(["slim_resnet/gradcam/softmax", "slim_vgg/gradcam/softmax"], **call)
     assert list(report.load) == ["slim_resnet", "slim_vgg"]
     for name, load in report.load.items():
         assert load.rounds == 2
@@ -46,7 +51,7 @@ def test_every_round_starts_the_pipeline_anew(call, monkeypatch):
 
     monkeypatch.setattr("cambench.bench.timing.stage_times.load_rate", record)
     monkeypatch.setattr("cambench.bench.timing.load_times.load_rate", record)
-    time_pass(["slim_resnet/gradcam/softmax"], **call)
+    timed(["slim_resnet/gradcam/softmax"], **call)
     step = LOAD_BATCHES * 2
     assert seen[2:] == [(0, LOAD_BATCHES), (step, LOAD_BATCHES), (2 * step, LOAD_BATCHES)]
 
@@ -54,7 +59,7 @@ def test_every_round_starts_the_pipeline_anew(call, monkeypatch):
 def test_an_unreadable_image_stops_the_timing_with_its_name(call):
     (call["root"] / "test" / "000.jpg").write_bytes(b"no image")
     with pytest.raises(RunError, match=r"test/000\.jpg cannot be read; time on readable images"):
-        time_pass(["slim_resnet/gradcam/softmax"], **call)
+        timed(["slim_resnet/gradcam/softmax"], **call)
 
 
 def test_command_shows_both_rates_and_their_ratio(blobs, tmp_path, monkeypatch):
@@ -73,7 +78,7 @@ def test_command_shows_both_rates_and_their_ratio(blobs, tmp_path, monkeypatch):
 def test_the_whole_pass_still_names_the_pipelines_rate(call, capsys):
     from rich.console import Console
 
-    report = time_pass(["slim_resnet/gradcam/softmax"], **{**call, "stage": "all"})
+    report = timed(["slim_resnet/gradcam/softmax"], **{**call, "stage": "all"})
     assert report.load == {}
     show_timings(report, Console(width=200))
     assert "input pipeline alone" in capsys.readouterr().out

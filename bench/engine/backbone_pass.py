@@ -1,0 +1,188 @@
+"""The pass of one backbone over the shards that are not on disk, and the records and costs that come of it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...baselines.contracts import Backbone
+from ...datasets.batches.loading import load_batches
+from ...datasets.schema import Batch, ImageFailure, SampleTable
+from ...metrics.spec import MetricSpec
+from ...results.records.columns import empty_columns
+from ...results.records.markers import LOST_METRIC
+from ...results.records.store import RunStore
+from ...results.records.timings import BackboneTiming, Timings
+from ...triple import Triple
+from ..host.device import peak_memory_mib
+from ..host.progress import progress
+from .clock import Sample, StageClock, backbone_timing, triple_timings
+from .config import RunConfig, map_bytes
+from .onepass import Columns, OnePass, Rows, Scoring
+from .plan import BackbonePlan
+from .reading import Reading
+from .record import device_name
+
+
+@dataclass(frozen=True)
+class PassRequest:
+    """What the passes of all backbones of a run share.
+
+    Attributes:
+        config: The request.
+        store: The open run folder.
+        table: Samples of the split.
+        measures: Further metrics.
+        clock: Takes the time of every stage.
+        rank: Number of this process among ``world``, which share the shards.
+    """
+
+    config: RunConfig
+    store: RunStore
+    table: SampleTable
+    measures: tuple[MetricSpec, ...]
+    clock: StageClock
+    rank: int
+    world: int
+
+
+def run_pass(
+    request: PassRequest, network: Backbone, plan: BackbonePlan, timings: Timings
+) -> tuple[float, dict[str, str]]:
+    """Compute what is not on disk of a backbone's shards; shards that lack the same triples go through one engine.
+
+    Returns:
+        Wall seconds (0 where nothing was left to do), and what failed -> why.
+    """
+    groups = _missing(request, plan)
+    begun, lost = time.monotonic(), dict[str, str]()
+    if not groups:
+        return 0.0, lost
+    reading = Reading(
+        network.freeze(),
+        request.store.manifest.protocol,
+        dtype=request.config.dtype,
+        channels_last=request.config.channels_last,
+    )
+    for missing, shards in groups.items():
+        maps = [triple for triple in missing if triple not in lost]
+        if maps:
+            lost |= _Pass(request, reading, plan, maps, lost).run(shards, timings)
+    for note in reading.notes:
+        warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
+    return time.monotonic() - begun, lost
+
+
+def _missing(request: PassRequest, plan: BackbonePlan) -> dict[tuple[Triple, ...], list[int]]:
+    """This process's unfinished shards, by the triples that they lack."""
+    found: dict[tuple[Triple, ...], list[int]] = {}
+    for shard in range(request.rank, request.store.manifest.shards, request.world):
+        lacking = set(request.store.lacking(plan.name, shard, plan.maps))
+        if lacking:
+            found.setdefault(tuple(t for t in plan.maps if t in lacking), []).append(shard)
+    return found
+
+
+class _Pass:
+    """One engine over some shards of one backbone."""
+
+    def __init__(
+        self,
+        request: PassRequest,
+        reading: Reading,
+        plan: BackbonePlan,
+        maps: Sequence[Triple],
+        lost: dict[str, str],
+    ) -> None:
+        config, table = request.config, request.table
+        self.request, self.reading, self.plan = request, reading, plan
+        scoring = Scoring(
+            iou_thresholds=request.store.manifest.hit_thresholds,
+            has_boxes=table.has_boxes,
+            measures=tuple(m for m in request.measures if f"{LOST_METRIC}{m.name}" not in lost),
+            map_bytes=map_bytes(config.keep_maps, len(table)),
+            box_threads=config.box_threads,
+        )
+        self.engine = OnePass(reading, maps, scoring, request.clock)
+        self._before = {what: why for what, why in lost.items() if what.startswith(LOST_METRIC)}
+
+    def run(self, shards: Sequence[int], timings: Timings) -> dict[str, str]:
+        """Write the shards; returns what was lost on the way, after which its records are not made any more."""
+        request, engine, name = self.request, self.engine, self.plan.name
+        begun, samples = time.monotonic(), list[Sample]()
+        images = sum(len(request.store.manifest.rows_of(s)) for s in shards)
+        try:
+            with progress(f"{name}: {len(engine.maps)} maps", images) as bar:
+                for shard in shards:
+                    before = Counter(self.reading.notes)
+                    rows, failures = self._shard(shard, bar.advance)
+                    sample = request.clock.flush()
+                    stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
+                    notes, lost = self.reading.notes - before, {**self._before, **engine.lost}
+                    request.store.write_shard(
+                        name, shard, {str(t): c for t, c in rows.items()}, failures, stages, notes, lost
+                    )
+                    samples.append(sample)
+                    if not engine.alive:
+                        break
+        finally:
+            engine.close()
+        self._time(samples, time.monotonic() - begun, timings)
+        return engine.lost
+
+    def _shard(self, shard: int, advance: Any) -> tuple[Rows, list[ImageFailure]]:
+        """Columns of every triple that is not lost over a shard, and the images that cannot be read."""
+        config, manifest = self.request.config, self.request.store.manifest
+        failures: list[ImageFailure] = []
+
+        def batches() -> Iterator[Batch]:
+            pin = self.reading.device.type == "cuda"
+            rows, size = manifest.rows_of(shard), manifest.protocol.size
+            for batch in load_batches(self.request.table, rows, size, config.batch_size, config.workers, pin=pin):
+                failures.extend(batch.failures)
+                yield batch
+                advance(len(batch) + len(batch.failures))
+
+        pieces = list(self.engine.over(batches()))
+        alive = [triple for triple in self.engine.maps if triple not in self.engine.lost]
+        if not pieces:
+            return {triple: empty_columns(manifest) for triple in alive}, failures
+        return {triple: _joined([piece[triple] for piece in pieces]) for triple in alive}, failures
+
+    def _time(self, samples: Sequence[Sample], seconds: float, timings: Timings) -> None:
+        """Put the measured costs into ``timings``; a pass of some triples alone does not speak for the backbone."""
+        request, maps = self.request, self.engine.maps
+        kept = [t for t in maps if t not in self.engine.lost]
+        timings.triples.update(triple_timings(samples, kept))
+        stored = request.store.manifest.timings.backbones
+        if len(maps) < len(self.plan.maps) and self.plan.name in {**stored, **timings.backbones}:
+            return
+        device, images = self.reading.device, sum(s.images for s in samples)
+        shared = BackboneTiming(
+            device=device_name(device),
+            dtype=request.config.dtype,
+            channels_last=request.config.channels_last,
+            batch_size=request.config.batch_size,
+            threads=torch.get_num_threads(),
+            images=images,
+            images_per_s=images / seconds,
+            map_pairs=len(self.plan.triples),
+            distinct_maps=len(maps),
+            feature_shape=self.engine.feature_shape,
+            peak_memory_mib=peak_memory_mib(device),
+            peak_memory_of="device" if device.type == "cuda" else "host",
+        )
+        timings.backbones[self.plan.name] = backbone_timing(samples, "shard", shared)
+
+
+def _joined(pieces: Sequence[Columns]) -> Columns:
+    """The columns of all pieces below one another; one that a metric lost on the way is in none."""
+    names = [name for name in pieces[0] if all(name in piece for piece in pieces)]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}

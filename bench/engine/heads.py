@@ -1,0 +1,187 @@
+"""The branches of a run's networks: loaded from files, taken from another run, or trained and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...baselines.backbones.opening import features_digest, head_digest
+from ...baselines.contracts import Backbone, Branch
+from ...baselines.weights.weight_files import WeightsError
+from ...datasets.open import open_table
+from ...datasets.schema import DatasetError, SampleTable
+from ...results.records.manifest import BranchRecord
+from ...results.records.run_folder import read_manifest
+from ...triple import file_name
+from ..host.errors import RunError, UsageError
+from ..host.progress import console
+from ..training.features import FeatureSource, feature_source, image_source
+from ..training.head import load_head, save_head, train_head
+from ..training.image_source import ImageSource
+from ..training.recipe import HeadRecipe
+from ..training.recipe_files import auto_recipe, load_recipe
+from .config import RunConfig
+from .given import HeadFiles
+from .networks import check_labels, tell_warnings
+
+
+def head_path(out: Path, name: str, branch: Branch) -> Path:
+    """Where a run keeps a branch that it trained."""
+    return out / "heads" / f"{file_name(name)}.{branch}.safetensors"
+
+
+class HeadKeeper:
+    """Loads or trains the branches that a run needs and keeps what it trained under ``OUT/heads``."""
+
+    def __init__(self, config: RunConfig, table: SampleTable, device: torch.device, files: HeadFiles) -> None:
+        self._config, self._table, self._device, self._files = config, table, device, files
+        self._train_table: SampleTable | None = None
+        self._source: FeatureSource | None = None
+        self._images: ImageSource | None = None
+        self._given: dict[tuple[str, Branch], tuple[str, Mapping[str, Any]]] = {}
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe of the heads trained in this run."""
+        name = self._config.head_recipe
+        return auto_recipe(self._table.name) if name == "auto" else name
+
+    def take(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> set[Branch]:
+        """Put the branches in place that files give, and return them; called for every network before one is trained.
+
+        Where a softmax head that is yet to be trained decides the classes, the other files wait for it (``ensure``).
+
+        Raises:
+            UsageError: As ``load_head``. WeightsError: A file is missing, damaged or does not fit.
+            RunError: The softmax head has no logit for a label.
+        """
+        for branch in branches:
+            waits = backbone.needs_training and not self._table.facts.get("num_classes_known", True)
+            file = self._files.get((name, branch))
+            if (name, branch) in self._given or file is None or (waits and branch != "softmax"):
+                continue
+            training = load_head(file, backbone, branch)
+            check_labels(backbone, self._table, name)
+            self._given[name, branch] = f"file {file.name}", training
+        return {branch for branch in branches if (name, branch) in self._given}
+
+    def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
+        """Put every branch in place, frozen; returns their records.
+
+        Raises:
+            DatasetError: A branch must be trained and the data set has no ``train`` split here.
+            UsageError, WeightsError: As ``take``.
+            RunError: Training diverged.
+        """
+        records: dict[str, BranchRecord] = {}
+        self._source = None
+        for branch in branches:
+            self.take(name, backbone, branches)
+            training: Mapping[str, Any] | None = None
+            if (name, branch) in self._given:
+                source, training = self._given[name, branch]
+            elif branch in backbone.heads and not backbone.needs_training:
+                source = backbone.weights_source
+            else:
+                source, training = self._trained(name, backbone, branch)
+            backbone.needs_training = False
+            backbone.freeze()
+            records[branch] = BranchRecord(
+                sha256=head_digest(backbone.head(branch)),
+                provenance=source,
+                training=dict(training) if training is not None else None,
+            )
+        return records
+
+    def _trained(self, name: str, backbone: Backbone, branch: Branch) -> tuple[str, Mapping[str, Any]]:
+        kept = head_path(self._config.out, name, branch)
+        if kept.is_file():
+            try:
+                return "trained in this run", load_head(kept, backbone, branch)
+            except (WeightsError, UsageError) as error:
+                raise RunError(
+                    f"{error}. Delete {kept} and give the same command: the branch is trained anew"
+                ) from error
+        recipe = load_recipe(HeadRecipe, self.recipe_name)
+        table = self._training_table(name, branch)
+        workers = self._config.workers
+        if self._source is None and branch != "semantic":
+            # Images are decoded once for all backbones, features are computed once for all branches of one.
+            self._images = self._images or image_source(table, recipe, workers)
+            self._source = feature_source(
+                backbone, table, recipe, self._device, [], workers=workers, images=self._images
+            )
+        record = train_head(
+            backbone,
+            table,
+            recipe,
+            branch,
+            self._device,
+            True,
+            seed=self._config.seed,
+            workers=workers,
+            # The token-semantic head reads more of the features than the others, which share what they need.
+            source=self._source if branch != "semantic" else None,
+        ).model_dump(mode="json")
+        save_head(kept, backbone.head(branch), branch, record)
+        if branch == "softmax":
+            _say_if_chance(name, record["train_top1"][branch], table)
+        return "trained in this run", record
+
+    def _training_table(self, name: str, branch: Branch) -> SampleTable:
+        if self._train_table is None:
+            config = self._config
+            try:
+                self._train_table = open_table(config.dataset, config.root, "train", **config.options)
+                tell_warnings(self._train_table)
+            except DatasetError as error:
+                advice = "Give trained heads with --head-weights, or ask for softmax heads only"
+                if branch == "softmax":
+                    classes = self._table.num_classes
+                    advice = (
+                        f"Give one of {classes} classes with --softmax-weights, or a network of them with --weights"
+                    )
+                raise DatasetError(
+                    f"the {branch} branch of {name} must be trained, which needs the train split of "
+                    f"{config.dataset}: {error}. {advice}"
+                ) from error
+        return self._train_table
+
+
+def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
+    """Put the heads that a run trained onto the network.
+
+    Raises:
+        UsageError: The run has no such network or branch, or a network of other weights.
+    """
+    manifest = read_manifest(run)
+    record = manifest.backbones.get(name)
+    if record is None:
+        raise UsageError(f"run {run}: has no {name}; it has {', '.join(manifest.backbones) or 'no network'}")
+    if record.weights_sha256 != features_digest(network):
+        raise UsageError(
+            f"run {run}: its {name} has other weights ({record.weights_source}); give the same weights file"
+        )
+    for branch in branches:
+        file = head_path(run, name, branch)
+        if file.is_file():
+            load_head(file, network, branch)
+        elif branch not in network.heads or (branch == "softmax" and network.needs_training):
+            raise UsageError(
+                f"run {run}: has no {branch} branch of {name}, which it did not need; give a run of a {branch} head"
+            )
+
+
+def _say_if_chance(name: str, right: float, table: SampleTable) -> None:
+    """Warn of a softmax head that learnt next to nothing: what explains its classes explains noise."""
+    chance = 100 / table.num_classes
+    if right < 2 * chance:
+        console.print(
+            f"{name}: the softmax head trained on the {len(table):,} images of {table.name} {table.split} gets "
+            f"{right:.1f} % of them right (chance {chance:.1f} %): its maps and confidences say little. Train the "
+            "network (cambench train backbone), or give --weights",
+            markup=False, soft_wrap=True, style="yellow",
+        )  # fmt: skip

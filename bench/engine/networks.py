@@ -1,0 +1,86 @@
+"""The networks of a run: opened with the classes of the data, described, checked against the labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ...baselines.backbones.opening import features_digest, open_backbone
+from ...baselines.contracts import Backbone
+from ...datasets.schema import SampleTable
+from ...results.records.manifest import BackboneRecord
+from ...text import visible
+from ..host.errors import RunError, UsageError
+from ..host.progress import console
+from .config import RunConfig
+from .given import file_for
+
+
+def tell_warnings(table: SampleTable) -> None:
+    """Print what is odd about a split's data: images left out, a subset, … (the first process of several only)."""
+    if os.environ.get("RANK", "0") == "0":
+        for warning in table.warnings:
+            console.print(visible(f"{table.name} {table.split}: {warning}"), markup=False, soft_wrap=True)
+
+
+def open_network(name: str, table: SampleTable, config: RunConfig, only_one: bool) -> Backbone:
+    """The network of a triple, with its own classes where they are the data set's, else with a fresh softmax head.
+
+    Only weights that a library or package ships get a fresh head (which the run then trains, and records); a file of
+    another class count is refused.
+
+    Raises:
+        UnknownNameError, WeightsError: No such network; weights that do not fit.
+        UsageError: ``--weights FILE`` of another class count, or without a backbone name although the run has several.
+    """
+    file = file_for(name, config.weights, only_one, "--weights")
+    native = open_backbone(name, num_classes=None, weights=file, pretrained=config.pretrained)
+    if classes_fit(native.num_classes, table):
+        return native
+    if file is not None and not native.needs_training:
+        raise UsageError(
+            f"weights {file}: this {name} has {native.num_classes} classes, {table.name} has {table.num_classes}: the "
+            f"file is of another data set. Train one for {table.name} from it with `cambench train backbone --weights "
+            "FILE`, or choose another file"
+        )
+    return open_backbone(name, num_classes=table.num_classes, weights=file, pretrained=config.pretrained)
+
+
+def classes_fit(num_classes: int, table: SampleTable) -> bool:
+    """Whether a head of ``num_classes`` classes can be scored on the table as it is."""
+    if table.facts.get("num_classes_known", True):
+        return num_classes == table.num_classes
+    # Only the labels that occur are known: a subset of a larger label space fits a head that covers them.
+    return num_classes >= table.num_classes
+
+
+def backbone_record(backbone: Backbone) -> BackboneRecord:
+    """What ``run.json`` says of a network before its branches are known."""
+    return BackboneRecord(
+        weights_sha256=features_digest(backbone),
+        weights_source=backbone.weights_source,
+        feature_layer=backbone.feature_layer,
+        head_kind=backbone.head_kind,
+        num_classes=backbone.num_classes,
+        parameters=sum(p.numel() for n, p in backbone.named_parameters() if not n.startswith("heads.sigmoid.")),
+    )
+
+
+def check_labels(backbone: Backbone, table: SampleTable, name: str) -> None:
+    """RunError unless every label of the table has a logit."""
+    if len(table) and (top := max(table.rows["label"][:])) >= backbone.num_classes:
+        raise RunError(f"{table.name} has labels up to {top}, but {name} has {backbone.num_classes} classes")
+
+
+@contextmanager
+def torch_determinism() -> Iterator[None]:
+    """Deterministic convolution algorithms on CUDA while a run lasts; the CPU's are deterministic as they are."""
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

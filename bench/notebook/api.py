@@ -1,0 +1,48 @@
+"""``cambench.run``: a run, and its result in the hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.config import RunConfig
+from ..engine.run import run as run_benchmark
+from ..host.errors import RunError
+from .result import RunResult
+
+
+class IncompleteRunError(RunError):
+    """A run came to its end without some of what was asked for; all else is on disk.
+
+    Attributes:
+        lost: Triple, or ``metric NAME`` -> why, with the image and the line of the file.
+        result: The records that there are.
+    """
+
+    def __init__(self, lost: Mapping[str, str], result: RunResult) -> None:
+        lines = "\n".join(f"  {what}: {why}" for what, why in lost.items())
+        super().__init__(
+            f"{len(lost)} of what was asked for could not be computed; all else is done.\n{lines}\n"
+            "Mend it and give the same command again: only what is missing is computed"
+        )
+        self.lost, self.result = dict(lost), result
+
+
+def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
+    """Benchmark triples on a data set; continue where an earlier run on the same folder stopped.
+
+    Args:
+        config: The configuration; or give its fields as keywords (``dataset=…, triples=…, out=…``).
+        **fields: Fields of ``RunConfig``.
+
+    Raises:
+        UsageError: The request is wrong (unknown field, impossible triple).
+        UnknownNameError: A name that nothing has; the message lists the nearest ones.
+        DatasetError, WeightsError, ResultsError, RunError: Data, weights or folder that cannot be used.
+        IncompleteRunError: A method, metric or network failed; everything else is done, and in the error's ``result``.
+    """
+    done = run_benchmark(config or RunConfig.create(**fields))
+    result = RunResult(done.records, done.paths)
+    if done.lost:
+        raise IncompleteRunError(done.lost, result)
+    return result
