@@ -116,7 +116,7 @@ def check_readme(names):
     (code,) = [body for mark, _, body in fences("README.md") if mark == "file: my_cam.py"]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10, "ten lines, as the README says"
     assert {"slim_vgg/my_cam/softmax", "slim_vgg/my_cam/sigmoid"} <= set(load_run("runs/mine").triples)
-    assert "My-CAM" in Path("runs/mine/scores.md").read_text()
+    assert "My-CAM" in Path("runs/mine/tables/scores.md").read_text()
 
 
 def check_notebook(names):
@@ -133,7 +133,7 @@ def check_own_network(names):
 
 
 def check_plugins(names):
-    assert "Map area" in Path("runs/area/scores.md").read_text()
+    assert "Map area" in Path("runs/area/tables/scores.md").read_text()
 
 
 CHECKS = {

@@ -36,6 +36,11 @@ def compare(
         list[Path] | None,
         typer.Option(help="Run of the val split: adds the threshold transfer. Once, or once per run folder."),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="What the comparison is made for: only this is tested, and corrected for; repeatable."),
+    ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="The answer in words alone.")] = False,
     by: Annotated[str | None, typer.Option(help="Metric of the image and class lists.", metavar="METRIC")] = None,
     fail_if_worse: Annotated[
         list[str] | None,
@@ -55,17 +60,19 @@ def compare(
     level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
     alpha: Annotated[float, typer.Option(help="Significance level, after Holm's correction.")] = 0.05,
 ) -> None:
-    """Is B better than A? Differences with intervals and paired tests, the images and classes behind them.
+    """Is B better than A? The answer in a sentence; differences with intervals and tests, the images behind them.
 
-    One folder and triples: the first triple with each other one. Several folders: each triple that they share, the
-    first folder with each other one. FOLDER:TRIPLE words: any triple of any folder with any other. Differences are the
-    second minus the first.
+    One folder and triples: the first triple with each other one; patterns that name several each are paired by the
+    network and the head that they share. Several folders: each triple that they share, the first folder with each
+    other one. FOLDER:TRIPLE words: any triple of any folder with any other. Differences are the second minus the first.
 
     Exit codes: 0 compared, 1 worse (--fail-if-worse), 2 wrong use, or files that cannot be compared or written.
 
     Examples:
 
         cambench compare runs/first slim_resnet/gradcam/softmax slim_resnet/gradcam/sigmoid
+
+        cambench compare runs/first 'slim_*/gradcam/*' 'slim_*/layercam/*' --metric gt_known_loc --brief
 
         cambench compare runs/main runs/mine --fail-if-worse max_box_acc_v2 --out diff.md
 
@@ -86,10 +93,18 @@ def compare(
         runs, patterns = sorted_out(what)
         pairs = pairs_of(runs, patterns, val or [], all_pairs)
         found = compare_pairs(
-            pairs, by=by, intersect=intersect, images=images, resamples=resamples, seed=seed, level=level, alpha=alpha
+            pairs,
+            by=by,
+            metrics=metric or (),
+            intersect=intersect,
+            images=images,
+            resamples=resamples,
+            seed=seed,
+            level=level,
+            alpha=alpha,
         )
         worse = found.worse(fail_if_worse or [])
-        document = compare_document(found, classes=classes)
+        document = compare_document(found, classes=classes, brief=brief)
         print_document(document, out)
         for file in files:
             write_text(file, compare_csv(found) if file.suffix == ".csv" else to_markdown(document))

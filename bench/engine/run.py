@@ -174,7 +174,7 @@ class _Runner:
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         # A location threshold from val needs a second run; `cambench leaderboard` joins both.
         tables = self.rank == 0 and manifest.protocol.loc_threshold != "val"
-        paths = write_leaderboard([config.out], config.out) if tables else []
+        paths = write_leaderboard([config.out]) if tables else []
         return Done(finished, (config.out / "run.json", *paths), self.lost)
 
     def _say(self, lines: Iterable[str]) -> None:

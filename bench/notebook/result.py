@@ -15,7 +15,7 @@ from ...results.statistics.compare import compare as compare_pairs
 from ...results.statistics.intervals import LEVEL, RESAMPLES
 from ...results.statistics.paired import ALPHA
 from ...results.statistics.standing import standing
-from ...results.tables.leaderboard import write_leaderboard
+from ...results.tables.leaderboard import TABLES_NAME, write_leaderboard
 from ...triple import Triple
 from .pairs import pairs_of, sorted_out
 from .tables import Leaderboard, PairedComparison
@@ -167,7 +167,8 @@ def load(out: str | Path) -> RunResult:
         RecordError: ``out`` is no run folder, or its ``run.json`` is damaged or of another schema version.
     """
     run = load_run(out)
-    files = [Path(out) / name for name in ("run.json", "leaderboard.md", "leaderboard.tex", "scores.csv")]
+    tables = [f"{TABLES_NAME}/{name}" for name in ("leaderboard.md", "leaderboard.tex", "scores.csv")]
+    files = [Path(out) / name for name in ("run.json", *tables)]
     return RunResult(run, tuple(f for f in files if f.is_file()))
 
 

@@ -15,7 +15,8 @@ from ...protocol import PROTOCOLS, MapRule, Protocol
 from ...results.records.load import Run
 from ...results.statistics.bootstrap import Bootstrap, Entry, bootstrap
 from ...results.statistics.intervals import RESAMPLES
-from ...results.tables.grid import Document, to_csv, to_latex_document, to_markdown
+from ...results.tables.grid import Document, to_csv, to_markdown
+from ...results.tables.latex import to_latex_document
 from ...triple import file_name
 from ..engine.config import RunConfig
 from ..host.errors import RunError, UsageError

@@ -18,6 +18,7 @@ from ...datasets.open import open_table
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper.published import TableName, published_table
+from ...results.tables.leaderboard import TABLES_NAME
 from ...triple import Triple
 from ..host.device import pick_device
 from ..host.errors import UsageError
@@ -133,7 +134,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             out = records_folder(request, dataset, protocol)
             # One forward, and one masked forward a map; equal maps are scored once, so this is the upper end.
             seconds = len(test) * sum(costs[n].seconds for n in (*(Triple.parse(t).backbone for t in wanted), *used))
-            done = (out / "leaderboard.md").is_file()
+            done = (out / TABLES_NAME / "leaderboard.md").is_file()
             what = f"{len(wanted)} triples, {protocol}"
             forwards = len(wanted) + len(used)
             steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))

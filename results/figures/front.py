@@ -16,7 +16,7 @@ from ...triple import Triple
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.intervals import Interval
-from ..tables.score_table import backbone_title, cam_title, head_title, is_control
+from ..tables.naming import backbone_title, cam_title, head_title, is_control
 
 PANEL_INCHES = (4.6, 3.8)
 COLUMNS = 3

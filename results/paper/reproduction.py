@@ -14,7 +14,8 @@ from ..records.load import Run
 from ..scores.shown import METRICS
 from ..statistics.bootstrap import Bootstrap, bootstrap_run
 from ..statistics.intervals import RESAMPLES, Interval
-from ..tables.grid import Cell, Document, Grid, to_csv, to_latex_document, to_markdown
+from ..tables.grid import Cell, Document, Grid, to_csv, to_markdown
+from ..tables.latex import to_latex_document
 from .changes import CHANGE_HEAD, ReproducedChange, change_facts, change_grid, entry_changes, points, protocol_grid
 from .published import published_table
 

@@ -18,7 +18,8 @@ from ..statistics.bootstrap import Bootstrap
 from ..statistics.intervals import LEVEL
 from ..statistics.paired import ALPHA
 from ..statistics.ranks import victories
-from ..tables.score_table import LISTED, backbone_title, cam_cost, cam_title, head_title, is_control
+from ..tables.naming import backbone_title, cam_cost, cam_title, head_title, is_control
+from ..tables.notes import LISTED
 
 Json = dict[str, Any]
 RECALLS = 100

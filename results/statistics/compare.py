@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,43 +12,17 @@ import numpy.typing as npt
 from ...triple import Triple
 from ..records.load import Run
 from ..scores.comparable import CompareError, same_images
-from ..scores.per_image import Floats
 from ..scores.shown import Metric
 from .bootstrap import Bootstrap, Entry, bootstrap
-from .image_scores import image_scores
+from .discrimination import Unbeaten, control_entries, unbeaten_among
+from .image_lists import ClassRow, ImageRow, class_name, classes_of, least_shown, listed, order_of
 from .intervals import LEVEL, RESAMPLES
 from .paired import ALPHA, Difference, differences, holm
 from .transfer import Transfer, threshold_transfer
 
-PREFERRED = ("max_box_acc_v2", "pxap", "gt_known_loc", "average_drop", "evidence_precision")
-"""Metric of the image and class lists where the caller names none: the first of these in which an image differs."""
-
 Pair = tuple[Entry, Entry]
 SAME_LISTED = 3
 WHOLE_RUN = "every pair compares records with themselves: there is nothing to tell apart"
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """An image and its two scores, in the unit of the list's metric."""
-
-    image_id: str
-    index: int
-    label: str
-    a: float
-    b: float
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class: images that are scored, mean scores, and images on which ``second`` is better and worse."""
-
-    label: str
-    images: int
-    a: float
-    b: float
-    better: int
-    worse: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +35,7 @@ class PairReport:
         differences: One per metric. by: Metric of the lists below.
         gains, losses: Images on which ``second`` is better, worse; the largest differences first.
         classes: All classes, the largest difference first.
+        unbeaten: Metric -> a control of the runs than which neither of the two is significantly better.
     """
 
     first: str
@@ -70,17 +46,25 @@ class PairReport:
     gains: tuple[ImageRow, ...] = ()
     losses: tuple[ImageRow, ...] = ()
     classes: tuple[ClassRow, ...] = ()
+    unbeaten: dict[str, Unbeaten] = field(default_factory=dict)
+
+    @property
+    def identical(self) -> bool:
+        """No record differs in any metric, or both have the same records."""
+        return bool(self.same) or (bool(self.differences) and all(d.identical for d in self.differences))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pairs of entries over the same images; Holm's correction runs over all their differences.
+    """Pairs of entries over the same images; Holm's correction runs over all their tested differences.
 
     Attributes:
         pairs: Reports, in the order asked for. boot: Scores and resamples.
         entries: All that are compared, over the same images.
         notes: What a reader must know: images left out, the same records compared.
         level: Of the intervals. alpha: Of the verdicts.
+        primary: Names of the metrics that are tested; all where empty. The others have differences and intervals, and
+            no corrected p-value.
         transfers: Loc scores of every entry at the fixed, the val-chosen and the oracle threshold, where val runs are
             given.
     """
@@ -92,6 +76,7 @@ class Comparison:
     level: float
     alpha: float
     transfers: tuple[Transfer, ...] = ()
+    primary: tuple[str, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -102,6 +87,11 @@ class Comparison:
     def differences(self) -> list[Difference]:
         """Those of all pairs."""
         return [d for pair in self.pairs for d in pair.differences]
+
+    @property
+    def tested(self) -> list[Difference]:
+        """The differences that Holm's correction is over."""
+        return [d for d in self.differences if not np.isnan(d.p_holm)]
 
     def worse(self, metrics: Iterable[str]) -> list[Difference]:
         """Differences in ``metrics`` in which ``second`` is significantly worse, tested as a family of their own.
@@ -129,6 +119,7 @@ def compare(
     pairs: Sequence[Pair],
     *,
     by: str | None = None,
+    metrics: Sequence[str] = (),
     intersect: bool = False,
     images: int = 5,
     resamples: int = RESAMPLES,
@@ -141,7 +132,9 @@ def compare(
 
     Args:
         pairs: ``(first, second)``: the reference and what is compared with it.
-        by: Metric of the image and class lists (default: the first of ``PREFERRED`` that differs).
+        by: Metric of the image and class lists (default: the first of ``metrics``, else of ``PREFERRED`` that differs).
+        metrics: The metrics that the comparison was made for: Holm's correction is over these alone, and the others are
+            not tested (default: all).
         intersect: Compare the common images where the runs' image sets differ.
         images: Images listed on either side. resamples, seed, threads: Of the bootstrap.
         level: Of the intervals. alpha: Of the verdicts.
@@ -158,15 +151,19 @@ def compare(
     limited, notes = same_images(list(runs.values()), intersect=intersect)
     restricted = dict(zip(runs, limited, strict=True))
     entries = {n: replace(e, run=restricted[str(e.run.out)]) for n, e in entries.items()}
-    boot = bootstrap(list(entries.values()), resamples=resamples, seed=seed, threads=threads)
+    controls = control_entries(list(entries.values()))
+    boot = bootstrap([*entries.values(), *controls], resamples=resamples, seed=seed, threads=threads)
+    primary = _known_metrics(boot, entries, metrics)
+    by = by or next(iter(primary), None)
     named = [(a.name, b.name, same_records(entries[a.name], entries[b.name])) for a, b in pairs]
-    tested = differences(boot, [(a, b) for a, b, same in named if not same], level=level)
+    tested = _tested(differences(boot, [(a, b) for a, b, same in named if not same], level=level), primary)
     reports = [
         PairReport(a, b, same)
         if same
         else _report(boot, limited[0], [d for d in tested if _of(d, a, b)], a, b, by, images)
         for a, b, same in named
     ]
+    reports = [replace(r, unbeaten=unbeaten_among(boot, r.first, r.second, entries, controls, alpha)) for r in reports]
     notes += _same_notes(reports)
     notes += [
         f"{p.first} and {p.second}: no record differs in any metric"
@@ -183,7 +180,26 @@ def compare(
         level=level,
         alpha=alpha,
         transfers=tuple(threshold_transfer(with_val, resamples=resamples, seed=seed, level=level)),
+        primary=tuple(primary),
     )
+
+
+def _known_metrics(boot: Bootstrap, entries: Iterable[str], metrics: Sequence[str]) -> list[str]:
+    """``metrics`` without repetition; CompareError where no entry has one."""
+    known = [m.name for m in boot.metrics if m.ranked and any(m.name in boot.points[e] for e in entries)]
+    unknown = [name for name in metrics if name not in known]
+    if unknown:
+        raise CompareError(f"no metric {', '.join(unknown)} in these records; they have:", known)
+    return list(dict.fromkeys(metrics))
+
+
+def _tested(found: Sequence[Difference], primary: Sequence[str]) -> list[Difference]:
+    """Differences with Holm's correction over those in ``primary`` alone; all as they are where it is empty."""
+    if not primary:
+        return list(found)
+    family = [d for d in found if d.metric.name in primary]
+    corrected = iter(holm([d.p for d in family]))
+    return [replace(d, p_holm=float(next(corrected)) if d.metric.name in primary else math.nan) for d in found]
 
 
 def _same_notes(reports: Sequence[PairReport]) -> list[str]:
@@ -223,12 +239,12 @@ def _of(difference: Difference, first: str, second: str) -> bool:
 def _report(
     boot: Bootstrap, run: Run, found: list[Difference], first: str, second: str, by: str | None, images: int
 ) -> PairReport:
-    metric, a, b = _listed(boot, first, second, by)
+    metric, a, b = listed(boot, first, second, by)
     gain = (b - a) if metric.higher_is_better else (a - b)
     labels = run.column(run.triples[0], "label")
-    names = [_class_name(run, int(label)) for label in labels]
-    order = _order(boot, first, second, gain)
-    shown = _least_shown(metric)
+    names = [class_name(run, int(label)) for label in labels]
+    order = order_of(boot, first, second, gain)
+    shown = least_shown(metric)
     ids = run.image_ids
 
     def rows(chosen: npt.NDArray[np.int64]) -> tuple[ImageRow, ...]:
@@ -241,55 +257,5 @@ def _report(
         by=metric,
         gains=rows(order[gain[order] > shown][:images]),
         losses=rows(order[gain[order] < -shown][:images]),
-        classes=_classes(run, labels, a, b, gain, shown),
+        classes=classes_of(run, labels, a, b, gain, shown),
     )
-
-
-def _listed(boot: Bootstrap, first: str, second: str, by: str | None) -> tuple[Metric, Floats, Floats]:
-    """The metric of the lists, and the images' scores in it."""
-    both = {m.name: m for m in boot.metrics if all(m.name in boot.points[e] for e in (first, second))}
-    if by is not None and by not in both:
-        raise CompareError(f"{first} and {second} do not both have the metric {by!r}; they have:", list(both))
-    candidates = [by] if by is not None else [name for name in PREFERRED if name in both] or list(both)
-    found = None
-    for name in candidates:
-        a, b = (image_scores(boot, e, both[name]) for e in (first, second))
-        # A saturated metric has no image to show; the next one may.
-        if not np.array_equal(a, b, equal_nan=True):
-            return both[name], a, b
-        found = found or (both[name], a, b)
-    assert found is not None
-    return found
-
-
-def _order(boot: Bootstrap, first: str, second: str, gain: Floats) -> npt.NDArray[np.int64]:
-    """Images by |gain|, those without a score last; ties (hits are 0 or 1) by their difference in the other columns."""
-    names = [n for n in boot.records[first].names if n in boot.records[second].names]
-    apart = np.stack([boot.records[second].column(n) - boot.records[first].column(n) for n in names])
-    spread = apart.std(axis=1, keepdims=True)
-    other = np.abs(np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)).sum(0)
-    size = np.nan_to_num(np.abs(gain), nan=-1.0)
-    return np.lexsort((np.arange(len(gain)), -other, -size))
-
-
-def _least_shown(metric: Metric) -> float:
-    """Half of the last digit that a table shows: another batch size alone changes scores by less."""
-    return 0.5 * 10.0**-metric.digits
-
-
-def _classes(
-    run: Run, labels: npt.NDArray[np.int32], a: Floats, b: Floats, gain: Floats, shown: float
-) -> tuple[ClassRow, ...]:
-    scored = np.isfinite(gain)
-    rows = []
-    for label in np.unique(labels[scored]):
-        own = scored & (labels == label)
-        better, worse = int((gain[own] > shown).sum()), int((gain[own] < -shown).sum())
-        name = _class_name(run, int(label))
-        rows.append(ClassRow(name, int(own.sum()), float(a[own].mean()), float(b[own].mean()), better, worse))
-    return tuple(sorted(rows, key=lambda r: -abs(r.b - r.a)))
-
-
-def _class_name(run: Run, label: int) -> str:
-    names = run.manifest.dataset.class_names
-    return names[label] if 0 <= label < len(names) else f"class {label}"

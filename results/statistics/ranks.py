@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from .bootstrap import Bootstrap
@@ -24,8 +24,13 @@ def ranks(
     Raises:
         KeyError: No such metric, or one that has no best value.
     """
-    beaten = dict.fromkeys(_competing(boot, metric, entries), 0)
-    for _, loser in victories(boot, metric, entries, alpha=alpha):
+    return places(_competing(boot, metric, entries), victories(boot, metric, entries, alpha=alpha))
+
+
+def places(entries: Sequence[str], won: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Rank of each entry, given the pairs (winner, loser) of ``victories``."""
+    beaten = dict.fromkeys(entries, 0)
+    for _, loser in won:
         beaten[loser] += 1
     return {entry: 1 + count for entry, count in beaten.items()}
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from ...triple import Triple
 from ..scores.merge import Merged
 from .bootstrap import Bootstrap, Entry, bootstrap
+from .discrimination import Unbeaten, of_control, unbeaten_control
 from .intervals import LEVEL, RESAMPLES, Interval
 from .paired import ALPHA, Difference, differences
-from .ranks import ranks
+from .ranks import places, victories
 
 BASE_HEAD = "softmax"
 
@@ -31,6 +32,8 @@ class Standing:
         ranks: Triple -> ranked metric -> 1 + number of triples of the backbone that are significantly better; Holm's
             correction is over the pairs of a metric and backbone.
         tests: Backbone -> number of changes tested. resamples, seed, level, alpha: Of the statistics.
+        unbeaten: Backbone -> metric -> the control that no method is significantly better than (in the tests of the
+            ranks): there the metric does not discriminate. Metrics in which every control is beaten are absent.
     """
 
     intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class Standing:
     seed: int = 0
     level: float = LEVEL
     alpha: float = ALPHA
+    unbeaten: dict[str, dict[str, Unbeaten]] = field(default_factory=dict)
 
     def significant(self, triple: str, metric: str) -> bool:
         """The change of a triple to its base head is significant."""
@@ -73,11 +77,18 @@ def standing(
         for triple in triples:
             pair = first.get(base_triple(triple), ""), first[triple]
             found.changes[triple] = by_pair.get(pair, {})
-        for metric in (m.name for m in boot.metrics if m.ranked and not m.per_backbone):
-            ranked = ranks(boot, metric, list(dict.fromkeys(first.values())), alpha=alpha)
+        controls = {first[t] for t in triples if of_control(merged.manifest(t), t)}
+        competing = list(dict.fromkeys(first.values()))
+        methods = [e for e in competing if e not in controls]
+        for metric in (m for m in boot.metrics if m.ranked and not m.per_backbone):
+            won = victories(boot, metric.name, competing, alpha=alpha)
+            ranked = places([e for e in competing if metric.name in boot.points[e]], won)
             for triple in triples:
                 if first[triple] in ranked:
-                    found.ranks.setdefault(triple, {})[metric] = ranked[first[triple]]
+                    found.ranks.setdefault(triple, {})[metric.name] = ranked[first[triple]]
+            unbeaten = unbeaten_control(boot, metric, [e for e in competing if e in controls], methods, won)
+            if unbeaten is not None:
+                found.unbeaten.setdefault(backbone, {})[metric.name] = unbeaten
     return found
 
 

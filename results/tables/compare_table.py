@@ -13,11 +13,14 @@ from rich.text import Text
 
 from ...text import visible
 from ..scores.shown import Metric
-from ..statistics.compare import ClassRow, Comparison, ImageRow, PairReport
+from ..statistics.compare import WHOLE_RUN, Comparison, PairReport
+from ..statistics.image_lists import ClassRow, ImageRow
 from ..statistics.intervals import few_images
 from ..statistics.paired import Difference
 from ..statistics.transfer import TRANSFER_NOTE, CsvRow, Transfer, transfer_grids
+from .compare_words import answers, pair_names, unbeaten_sentences, unmarked_intervals
 from .grid import Cell, Document, Grid, Tone, to_csv
+from .notes import UNBEATEN_MARK
 
 WORD = 12
 """Columns of a terminal for a word of a name that is kept in one piece."""
@@ -33,11 +36,19 @@ CSV_HEAD = [
 ]
 
 
-def compare_document(comparison: Comparison, *, classes: int = CLASSES) -> Document:
-    """Differences, images and classes of every pair, with what they rest on."""
+def compare_document(comparison: Comparison, *, classes: int = CLASSES, brief: bool = False) -> Document:
+    """The answer in a sentence a pair; differences, images and classes of every pair, with what they rest on.
+
+    Args:
+        comparison: From ``compare``. classes: Classes of a table.
+        brief: The sentences alone, and what limits them.
+    """
+    lead = [*answers(comparison), *unbeaten_sentences(comparison)]
+    if brief:
+        return Document("Comparison", [], [], _said(comparison), lead=lead)
     grids = [grid for pair in comparison.pairs if not pair.same for grid in _grids(comparison, pair, classes)]
     grids += transfer_grids(comparison.transfers)
-    return Document("Comparison", grids, _facts(comparison), _notes(comparison))
+    return Document("Comparison", grids, _facts(comparison), _notes(comparison), lead=lead)
 
 
 def compare_csv(comparison: Comparison) -> str:
@@ -60,6 +71,10 @@ def print_document(document: Document, console: Console) -> None:
 
     A narrow terminal wraps names and leaves the columns ``Grid.details`` out; it says so and cuts no number.
     """
+    for sentence in document.lead:
+        console.print(Text(visible(sentence)), soft_wrap=True)
+    if document.lead and document.grids:
+        console.print()
     for name, value in document.facts:
         console.print(Text(f"{name}: {visible(value)}"), soft_wrap=True)
     for grid in document.grids:
@@ -71,7 +86,9 @@ def print_document(document: Document, console: Console) -> None:
             console.print(
                 Text(f"Not shown in {console.width} columns: {', '.join(h for h in grid.head if h in hidden)}")
             )
-    for note in document.notes:
+        for note in grid.notes:
+            console.print(Text(visible(note)), soft_wrap=True)
+    for note in document.below:
         console.print(Text(visible(note)), soft_wrap=True)
 
 
@@ -137,12 +154,13 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    notes = [*comparison.notes, *few_images(comparison.boot.plan.images)]
-    family = len(comparison.differences)
+    notes = _said(comparison)
+    family = len(comparison.tested)
     if family:
         notes.append(
-            f"Differences are second minus first. ▲ ▼: significant at {comparison.alpha:g} after Holm's correction "
-            f"over {family} test(s) of this table; ≈: not significant."
+            f"Differences are the second minus the first. ▲ ▼: significant at {comparison.alpha:g} after Holm's "
+            f"correction over {family} test(s){_asked(comparison)}; ≈: not significant. Effects are sized in words "
+            "(small, medium, large) only where they are significant."
         )
     if any(d.test == "McNemar" for d in comparison.differences):
         notes.append(
@@ -156,43 +174,61 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes + ([TRANSFER_NOTE] if comparison.transfers else [])
 
 
+def _said(comparison: Comparison) -> list[str]:
+    """What the comparison noted and its sentences do not say already."""
+    said = set() if WHOLE_RUN in comparison.notes else {pair.same for pair in comparison.pairs}
+    return [note for note in comparison.notes if note not in said] + few_images(comparison.boot.plan.images)
+
+
+def _asked(comparison: Comparison) -> str:
+    """Which tests the correction is over."""
+    if not comparison.primary:
+        return " of this table"
+    titles = [m.title for m in comparison.boot.metrics if m.name in comparison.primary]
+    return f" of what was asked ({', '.join(titles)}); the other metrics are not tested"
+
+
 def _grids(comparison: Comparison, pair: PairReport, classes: int) -> list[Grid]:
     title = f"{pair.second} against {pair.first}"
-    head = ("Metric", "first", "second", "difference", "p", "p (Holm)", "test", "effect", "")
-    rows = [_difference_cells(comparison, d) for d in pair.differences]
-    grids = [Grid(title, head, rows, details=("test", "p", "effect"))]
+    first, second = pair_names(comparison, pair)
+    head = ("Metric", first, second, "difference", "p", "p (Holm)", "test", "effect", "")
+    rows = [_difference_cells(comparison, d, unbeaten=d.metric.name in pair.unbeaten) for d in pair.differences]
+    notes = unmarked_intervals(pair, len(comparison.tested), comparison.alpha)
+    grids = [Grid(title, head, rows, details=("test", "p", "effect"), notes=tuple(notes))]
     if pair.by is None:
         return grids
     unit = f"{pair.by.title} {pair.by.arrow}" + (f" ({title})" if len(comparison.pairs) > 1 else "")
-    image_head = ("Image", "class", "first", "second", "difference")
+    image_head = ("Image", "class", first, second, "difference")
     for what, found in (("better", pair.gains), ("worse", pair.losses)):
         if found:
             cells = [_image_cells(row, pair.by.digits) for row in found]
-            grids.append(Grid(f"Images on which the second is most {what}: {unit}", image_head, cells, names=2))
+            grids.append(Grid(f"Images on which {second} is most {what}: {unit}", image_head, cells, names=2))
     shown = pair.classes[:classes]
     if shown:
         rest = len(pair.classes) - len(shown)
         more = f" (largest differences; {rest} more in the CSV)" if rest else ""
-        class_head = ("Class", "images", "first", "second", "difference", "better on", "worse on")
+        class_head = ("Class", "images", first, second, "difference", "better on", "worse on")
         grids.append(Grid(f"By class: {unit}{more}", class_head, [_class_cells(r, pair.by.digits) for r in shown]))
     return grids
 
 
-def _difference_cells(comparison: Comparison, d: Difference) -> tuple[Cell, ...]:
+def _difference_cells(comparison: Comparison, d: Difference, *, unbeaten: bool) -> tuple[Cell, ...]:
     digits = d.metric.digits
     boot, verdict = comparison.boot, d.verdict(comparison.alpha)
     a, b = (boot.interval(e, d.metric.name, comparison.level).text(digits) for e in (d.first, d.second))
     test = d.test if d.discordant is None else f"{d.test} {d.discordant[0]} : {d.discordant[1]}"
+    tested = not math.isnan(d.p_holm)
+    mark = "identical" if d.identical else MARKS[verdict] if tested else "not tested"
     return (
-        Cell(f"{d.metric.title} {d.metric.arrow}"),
+        Cell(f"{d.metric.title} {d.metric.arrow}{f' {UNBEATEN_MARK}' if unbeaten else ''}"),
         Cell(f"{d.a:.{digits}f} {a}"),
         Cell(f"{d.b:.{digits}f} {b}"),
         Cell(f"{d.value:+.{digits}f} {d.interval.text(digits)}", bold=bool(verdict), tone=TONES[verdict]),
         Cell(p_text(d.p)),
-        Cell(p_text(d.p_holm)),
+        Cell(p_text(d.p_holm) if tested else "–"),
         Cell(test),
-        Cell(d.effect_size),
-        Cell(MARKS[verdict], tone=TONES[verdict]),
+        Cell(d.effect_size if verdict else d.effect_size.partition(" (")[0]),
+        Cell(mark, tone=TONES[verdict]),
     )
 
 

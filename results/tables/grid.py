@@ -1,26 +1,17 @@
-"""A table as data, and its three renderings: Markdown, LaTeX (booktabs), CSV."""
+"""A table as data, and its renderings as Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
-from textwrap import wrap
+from dataclasses import dataclass, field
 from typing import Literal
 
-import jinja2
 from tabulate import tabulate
 
-from .escape import csv_text, latex, markdown
+from .escape import csv_text, markdown
 
-HEAD_WIDTH = 12
-"""Characters of a line of a column's head in LaTeX."""
-PAGE_ROWS = 45
-"""Rows of a table that fit on a page in LaTeX."""
 Tone = Literal["", "good", "bad"]
 
 
@@ -28,7 +19,8 @@ Tone = Literal["", "good", "bad"]
 class Cell:
     """One cell: text, and how it is shown. ``delta`` follows in parentheses, in the colour of ``tone``.
 
-    ``span``: rows that LaTeX shows as one cell; 0 for a cell that one above it covers. Markdown repeats the text.
+    ``second``: the second best of its column. ``span``: rows that LaTeX shows as one cell; 0 for a cell that one above
+    it covers. Markdown repeats the text.
     """
 
     text: str
@@ -36,6 +28,7 @@ class Cell:
     delta: str = ""
     tone: Tone = ""
     span: int = 1
+    second: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,30 +52,41 @@ class Grid:
     over: tuple[tuple[str, int], ...] = ()
     details: tuple[str, ...] = ()
     """Heads of columns that a narrow terminal leaves out, the first of them first."""
-
-    @property
-    def spans(self) -> list[tuple[str, int, int]]:
-        """The groups of ``over`` as (title, first, last) column, counted from 1."""
-        found, first = [], 1
-        for title, columns in self.over:
-            found.append((title, first, first + columns - 1))
-            first += columns
-        return found
+    heavy: frozenset[int] = frozenset()
+    """Indices of rows with a heavier rule above them: there the controls begin."""
+    notes: tuple[str, ...] = ()
+    """What must be said of this table, right below it."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """Tables of one subject, the facts that hold for all of them, and footnotes."""
+    """Tables of one subject, and what stands around them in every format.
+
+    Attributes:
+        title: Heading. lead: The answer, in sentences before everything else. grids: The tables.
+        facts: What holds for all of them. notes: What their marks mean.
+        remarks: What the reader must know of the data and the run; a table in a paper does without.
+        caption: Of what the numbers are, for captions.
+    """
 
     title: str
     grids: list[Grid]
     facts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    caption: str = ""
+    lead: list[str] = field(default_factory=list)
+
+    @property
+    def below(self) -> list[str]:
+        """Notes and remarks, each once."""
+        return list(dict.fromkeys([*self.notes, *self.remarks]))
 
 
 def to_markdown(document: Document, level: int = 1) -> str:
     """A document as GitHub Markdown; ``level`` is the depth of its heading."""
     blocks = [f"{'#' * level} {markdown(document.title)}"]
+    blocks += [markdown(sentence) for sentence in document.lead]
     if document.facts:
         blocks.append("\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in document.facts))
     for grid in document.grids:
@@ -95,19 +99,10 @@ def to_markdown(document: Document, level: int = 1) -> str:
                 rows, [markdown(h) for h in _flat_head(grid)], tablefmt="pipe", colalign=aligned, disable_numparse=True
             )
         )
-    if document.notes:
-        blocks.append("\n".join(f"- {markdown(note)}" for note in document.notes))
+        blocks += [markdown(note) for note in grid.notes]
+    if document.below:
+        blocks.append("\n".join(f"- {markdown(note)}" for note in document.below))
     return "\n\n".join(blocks) + "\n"
-
-
-def to_latex(document: Document) -> str:
-    """A document as a LaTeX fragment: kernel commands, with booktabs rules and xcolor colours where they are loaded."""
-    return _template("document.tex.j2").render(document=document)
-
-
-def to_latex_document(documents: Iterable[Document]) -> str:
-    """Fragments as one file that compiles as it is, and that another document may ``\\input`` as well."""
-    return _template("leaderboard.tex.j2").render(documents=list(documents))
 
 
 def to_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | int | None]]) -> str:
@@ -127,78 +122,6 @@ def _flat_head(grid: Grid) -> list[str]:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = f"**{markdown(cell.text)}**" if cell.bold and cell.text else markdown(cell.text)
+    mark = ("**" if cell.bold else "_" if cell.second else "") if cell.text else ""
+    text = f"{mark}{markdown(cell.text)}{mark}"
     return f"{text} ({markdown(cell.delta)})" if cell.delta else text
-
-
-def _latex_head(text: str) -> str:
-    """A column head, stacked where it is long: a wide head would shrink the whole table to the page."""
-    # The direction stays with the last word.
-    bound = re.sub(r" (?=[↑↓]$)", "\u00a0", text)
-    lines = [
-        latex(line.replace("\u00a0", " "))
-        for line in wrap(bound, HEAD_WIDTH, break_long_words=False, break_on_hyphens=False)
-    ]
-    stacked = r"\\".join(lines)
-    return rf"\shortstack[r]{{{stacked}}}" if len(lines) > 1 else stacked
-
-
-def _latex_parts(grid: Grid) -> list[Grid]:
-    """The table in parts that fit on a page, cut between groups where it has any."""
-    parts, first = [], 0
-    while first < len(grid.rows):
-        last = min(first + PAGE_ROWS, len(grid.rows))
-        if last < len(grid.rows):
-            # A cell of several rows stays whole.
-            cuts = [i for i in range(first + 1, last + 1) if all(cell.span for cell in grid.rows[i])]
-            last = max([i for i in cuts if i in grid.rules] or cuts or [last])
-        rules = frozenset(i - first for i in grid.rules if first <= i < last)
-        title = grid.title if not first else f"{grid.title} (continued)"
-        parts.append(replace(grid, title=title, rows=grid.rows[first:last], rules=rules))
-        first = last
-    return parts or [grid]
-
-
-def _latex_cell(cell: Cell) -> str:
-    if not cell.span:
-        return ""
-    content = _latex_content(cell)
-    return content if cell.span == 1 else rf"\multirow{{{cell.span}}}{{*}}{{{content}}}"
-
-
-def _latex_content(cell: Cell) -> str:
-    # A minus sign, not a hyphen, before a number.
-    plain = latex(re.sub(r"(?<![\w.-])-(?=\d)", "−", cell.text))
-    text = rf"\textbf{{{plain}}}" if cell.bold else plain
-    if not cell.delta:
-        return text
-    sign = {"+": "$+$", "-": "$-$"}.get(cell.delta[0], "")
-    delta = f"({sign}{latex(cell.delta.lstrip('+-'))})"
-    colour = {"good": "blue", "bad": "red"}.get(cell.tone)
-    return rf"{text} \textcolor{{{colour}}}{{{delta}}}" if colour else f"{text} {delta}"
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    folder = files(__package__) / "templates"
-    # Braces are TeX's own; every value is escaped by the filters, not by HTML rules.
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters.update(latex=latex, latex_cell=_latex_cell, latex_head=_latex_head, latex_parts=_latex_parts)
-    return environment
-
-
-def _template(name: str) -> jinja2.Template:
-    return _environment().get_template(name)

@@ -11,23 +11,29 @@ from ..scores.merge import merge_runs
 from ..statistics.intervals import RESAMPLES
 from ..statistics.standing import standing
 from ..statistics.transfer import TRANSFER_HEAD, transfer_document
-from .grid import to_csv, to_latex, to_latex_document, to_markdown
-from .score_table import score_document, score_rows
+from .grid import Document, to_csv, to_markdown
+from .latex import to_latex, to_latex_document
+from .score_table import long_rows, score_document, score_rows
+from .selection import TableOptions
 from .standing_table import interval_document
 from .throughput import CSV_HEAD, throughput_document, throughput_rows
 
 RunLike = Run | Path | str
+TABLES_NAME = "tables"
+"""Folder of the tables in a run folder."""
+DEFAULT = TableOptions()
 
 
 def write_leaderboard(
     runs: RunLike | Sequence[RunLike],
-    dest: str | Path,
+    dest: str | Path | None = None,
     *,
     benchmarks: str | Path | None = None,
     vals: Sequence[RunLike] = (),
     intervals: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    options: TableOptions = DEFAULT,
 ) -> list[Path]:
     """Write the tables of one run, or of several runs of one protocol and data set.
 
@@ -37,12 +43,13 @@ def write_leaderboard(
 
     Args:
         runs: Run folders, or runs from ``load_run``.
-        dest: Folder of the tables.
+        dest: Folder of the tables (default: ``tables`` in the folder of the first run).
         benchmarks: JSON file of ``pytest-benchmark`` whose figures are set beside the throughput tables.
         vals: Runs of the val split, one, or one per run: they choose the location threshold of a protocol that takes it
             from there, and add the threshold transfer (``transfer.*``).
         intervals: Add intervals, significance marks and ranks, and the threshold transfer.
         resamples: Bootstrap resamples. seed: Of the draws.
+        options: Layout, rows and columns; the CSV files have every row and column.
 
     Returns:
         The files written: leaderboard first.
@@ -50,32 +57,37 @@ def write_leaderboard(
     Raises:
         MergeError: The runs differ in protocol or data set; the message says how.
         RecordError: A folder is no run, or has no image that all its triples share; a val run is missing.
+        UnknownNameError: ``options`` names a metric, method or head that the records do not have.
     """
-    dest = Path(dest)
     loaded, merged_vals = ([_loaded(run) for run in given] for given in (_listed(runs), vals))
     merged = merge_runs(loaded, merged_vals)
+    dest = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
     stats = standing(merged, resamples=resamples, seed=seed) if intervals else None
-    scores, measured = (score_document(merged, stats, measured=m) for m in (False, True))
-    apart = {} if stats is None else {"intervals": interval_document(merged, stats)}
-    tables = {"scores.csv": to_csv(*score_rows(merged, stats))}
+    scores, measured = (score_document(merged, stats, measured=m, options=options) for m in (False, True))
+    apart = {} if stats is None else {"intervals": interval_document(merged, stats, options)}
+    tables = {"scores.csv": to_csv(*(long_rows if options.long else score_rows)(merged, stats))}
     if merged_vals and stats is not None:
         apart["transfer"], rows = transfer_document(merged, resamples=resamples, seed=seed)
         tables["transfer.csv"] = to_csv(TRANSFER_HEAD, rows)
     speed = throughput_document(loaded, None if benchmarks is None else Path(benchmarks))
+
+    def tex(document: Document) -> str:
+        return to_latex_document([document], options.width) if options.standalone else to_latex(document, options.width)
+
     whole = [measured, *apart.values(), speed]
     texts = {
         "leaderboard.md": "# Leaderboard\n\n" + "\n".join(to_markdown(document, 2) for document in whole),
-        "leaderboard.tex": to_latex_document(whole),
+        "leaderboard.tex": to_latex_document(whole, options.width),
         "scores.md": to_markdown(scores),
-        "scores.tex": to_latex(scores),
+        "scores.tex": tex(scores),
         **{
             f"{name}.{suffix}": render(document)
             for name, document in apart.items()
-            for suffix, render in (("md", to_markdown), ("tex", to_latex))
+            for suffix, render in (("md", to_markdown), ("tex", tex))
         },
         **tables,
         "throughput.md": to_markdown(speed),
-        "throughput.tex": to_latex(speed),
+        "throughput.tex": tex(speed),
         "throughput.csv": to_csv(CSV_HEAD, throughput_rows(loaded)),
     }
     for name, text in texts.items():

@@ -2,54 +2,155 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ...text import visible
 from ...triple import Triple
-from ..records.manifest import RunManifest
 from ..scores.merge import Merged
 from ..scores.shown import Metric
-from ..statistics.standing import BASE_HEAD, Standing, base_triple
+from ..statistics.standing import Standing
 from .grid import Cell, Document, Grid, Tone
+from .naming import CONTROL_MARK, backbone_title, base_triple, cam_cost, cam_title, head_title, is_control
+from .notes import SIGNIFICANT, UNBEATEN_MARK, Footnotes, caption, facts, remarks, score_notes
+from .selection import Block, Row, TableOptions, blocks, has_base, map_forwards
 
-__all__ = ["BASE_HEAD", "base_triple"]
-
-CONTROL_MARK = "†"
-SIGNIFICANT = "*"
-LISTED = 10
-"""Images, problems and skipped triples that are named one by one; the rest are counted."""
-
-
-@dataclass(frozen=True)
-class Footnotes:
-    """Identity -> its letter."""
-
-    letters: dict[str, str]
-
-    @classmethod
-    def of(cls, merged: Merged) -> Footnotes:
-        """Letters for the distinct identities of the aliased triples, in table order."""
-        distinct = dict.fromkeys(_identity(merged.manifest(t), t) for t in merged.triples if merged.alias_of(t))
-        return cls({text: _letter(i) for i, text in enumerate(distinct)})
-
-    def mark(self, merged: Merged, triple: str) -> str:
-        """`` (a)`` for an aliased triple, else nothing."""
-        return f" ({self.letters[_identity(merged.manifest(triple), triple)]})" if merged.alias_of(triple) else ""
+CellOf = Callable[[Metric, str], Cell]
+DEFAULT = TableOptions()
 
 
-def score_document(merged: Merged, stats: Standing | None = None, *, measured: bool = False) -> Document:
+def score_document(
+    merged: Merged, stats: Standing | None = None, *, measured: bool = False, options: TableOptions = DEFAULT
+) -> Document:
     """The score tables of merged runs, without a date or a path: the same records give the same bytes.
 
     Args:
         merged: The runs. stats: Which changes are significant; without it none is marked.
         measured: Add what each map was measured to cost, in forwards. Timings differ from run to run.
+        options: Layout, rows and columns.
+
+    Raises:
+        UnknownNameError: ``options`` names a metric, method or head that the records do not have.
     """
-    footnotes = Footnotes.of(merged)
-    groups = backbone_groups(merged)
-    grids = [_grid(merged, footnotes, stats, backbone, cams, measured) for backbone, cams in groups.items()]
-    return Document("Scores", grids, _facts(merged, stats), _notes(merged, footnotes, stats, measured))
+    tables = blocks(merged, options, measured=measured)
+    footnotes = Footnotes.of(merged, tables)
+    grids = [_grid(_Table(merged, footnotes, stats, block, options)) for block in tables]
+    notes = score_notes(merged, tables, footnotes, stats, options)
+    return Document("Scores", grids, facts(merged, stats), notes, remarks=remarks(merged), caption=caption(merged))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What the cells of one table depend on."""
+
+    merged: Merged
+    footnotes: Footnotes
+    stats: Standing | None
+    block: Block
+    options: TableOptions
+
+    def text(self, metric: Metric, triple: str) -> str:
+        value = self.merged.scores[triple].get(metric.name)
+        return "–" if value is None else f"{value:.{self.options.digits(metric)}f}"
+
+    def best(self, metric: Metric) -> list[str]:
+        """Texts of the best and the second-best score of the block's methods, controls aside."""
+        manifest = self.merged.manifest
+        own = {
+            self.merged.scores[r.triple][metric.name]
+            for r in self.block.rows
+            if metric.name in self.merged.scores[r.triple]
+            and not is_control(manifest(r.triple), Triple.parse(r.triple).cam)
+        }
+        # Compared as printed, so that two equal cells are both the best.
+        texts = (f"{v:.{self.options.digits(metric)}f}" for v in sorted(own, reverse=metric.higher_is_better))
+        return list(dict.fromkeys(texts))[:2]
+
+    def _control(self, triple: str) -> bool:
+        return is_control(self.merged.manifest(triple), Triple.parse(triple).cam)
+
+    def cell(self, metric: Metric, triple: str, best: Sequence[str]) -> Cell:
+        text, digits = self.text(metric, triple), self.options.digits(metric)
+        wins = metric.ranked and not self._control(triple)
+        bold, second = wins and text in best[:1], wins and text in best[1:]
+        value = self.merged.scores[triple].get(metric.name)
+        base = self.merged.scores.get(base_triple(triple), {}).get(metric.name)
+        if value is None or base is None or not has_base(self.merged, triple) or not metric.ranked:
+            return Cell(text, bold=bold, second=second)
+        delta = f"{value - base:+.{digits}f}"
+        if float(delta) == 0:
+            delta = delta.replace("-", "+")
+        significant = self.stats is not None and self.stats.significant(triple, metric.name)
+        if (self.stats is not None and not significant) or float(delta) == 0:
+            return Cell(text, bold=bold, second=second, delta=delta)
+        tone: Tone = "good" if (value > base) == metric.higher_is_better else "bad"
+        return Cell(text, bold=bold, second=second, delta=f"{delta}{SIGNIFICANT if significant else ''}", tone=tone)
+
+
+def _grid(table: _Table) -> Grid:
+    if table.options.long:
+        return _long_grid(table)
+    if table.options.transpose:
+        return _transposed(table)
+    merged, block = table.merged, table.block
+    best = {m.name: table.best(m) for m in block.metrics}
+    rows: list[tuple[Cell, ...]] = []
+    for group in block.groups:
+        for row in group:
+            cells = [
+                _spanning(table.text(m, row.triple), row, group)
+                if m.per_backbone
+                else table.cell(m, row.triple, best[m.name])
+                for m in block.metrics
+            ]
+            cost = _cost_cells(merged, block, row, group)
+            rows.append((*name_cells(merged, table.footnotes, row, group), *cells, *cost))
+    heads = [*metric_heads(block.metrics, table.stats, block.backbone)]
+    heads += ["Cost"] * block.cost + ["measured, forwards"] * block.measured
+    return backbone_grid(merged, block, heads, rows)
+
+
+def _cost_cells(merged: Merged, block: Block, row: Row, group: Sequence[Row]) -> list[Cell]:
+    cells = []
+    if block.cost:
+        cells.append(_spanning(cam_cost(merged.manifest(row.triple), Triple.parse(row.triple).cam) or "–", row, group))
+    if block.measured:
+        forwards = map_forwards(merged, row.triple)
+        cells.append(Cell("–" if forwards is None else f"{forwards:.2f}"))
+    return cells
+
+
+def _long_grid(table: _Table) -> Grid:
+    """One row for each triple and metric: score, interval, change to the base head."""
+    rows: list[tuple[Cell, ...]] = []
+    starts = set[int]()
+    for row in table.block.rows:
+        starts.add(len(rows))
+        names = name_cells(table.merged, table.footnotes, row, [row])
+        for metric in table.block.metrics:
+            cell = table.cell(metric, row.triple, table.best(metric))
+            found = table.stats.intervals[row.triple].get(metric.name) if table.stats else None
+            interval = "–" if found is None else found.text(table.options.digits(metric))
+            change = Cell(cell.delta or "–", tone=cell.tone)
+            head = metric_heads([metric], table.stats, table.block.backbone)[0]
+            score = Cell(cell.text, bold=cell.bold, second=cell.second)
+            rows.append((*names, Cell(head), score, Cell(interval), change))
+    grid = backbone_grid(table.merged, table.block, ("Metric", "Score", "Interval", "Change"), rows)
+    return Grid(grid.title, grid.head, rows, grid.code, frozenset(starts), names=3)
+
+
+def _transposed(table: _Table) -> Grid:
+    """A row a metric, a column a triple; the method stands over the columns of its heads."""
+    block, merged = table.block, table.merged
+    heads = metric_heads(block.metrics, table.stats, block.backbone)
+    rows = []
+    for metric, head in zip(block.metrics, heads, strict=True):
+        best = table.best(metric)
+        rows.append((Cell(head), *(table.cell(metric, row.triple, best) for row in block.rows)))
+    names = [name_cells(merged, table.footnotes, row, group) for group in block.groups for row in group]
+    over = [("", 1), *((name_cells(merged, table.footnotes, g[0], g)[0].text, len(g)) for g in block.groups)]
+    title = backbone_title(merged.manifest(block.rows[0].triple), block.backbone)
+    return Grid(title, ("Metric", *(n[1].text for n in names)), rows, code=block.backbone, over=tuple(over))
 
 
 def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str], list[list[str | float | int | None]]]:
@@ -65,16 +166,41 @@ def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str]
     for triple in merged.triples:
         backbone, cam, head_name = Triple.parse(triple).names
         own, base = merged.scores[triple], merged.scores.get(base_triple(triple), {})
-        has_base = base_triple(triple) != triple
+        differs = has_base(merged, triple)
         rows.append(
             [
                 *(backbone, cam, head_name, merged.alias_of(triple), int(is_control(merged.manifest(triple), cam))),
                 *(cam_cost(merged.manifest(triple), cam), merged.images),
                 *(own.get(n) for n in names),
-                *(own[n] - base[n] if has_base and n in own and n in base else None for n in names),
+                *(own[n] - base[n] if differs and n in own and n in base else None for n in names),
                 *([] if stats is None else _statistics(stats, triple, names, ranked)),
             ]
         )
+    return head, rows
+
+
+def long_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str], list[list[str | float | int | None]]]:
+    """``score_rows`` with one row for each triple and metric."""
+    head = ["backbone", "cam", "head", "same_records_as", "control", "images", "metric", "unit", "score", "change"]
+    head += ["low", "high", "rank", "change_p_holm", "unbeaten_control"] if stats is not None else []
+    rows: list[list[str | float | int | None]] = []
+    for triple in merged.triples:
+        backbone, cam, head_name = Triple.parse(triple).names
+        own, base = merged.scores[triple], merged.scores.get(base_triple(triple), {})
+        control = int(is_control(merged.manifest(triple), cam))
+        for metric in (m for m in merged.metrics if m.name in own):
+            name = metric.name
+            change = own[name] - base[name] if has_base(merged, triple) and name in base else None
+            unit = "percent" if metric.unit == "%" else metric.unit
+            row: list[str | float | int | None] = [backbone, cam, head_name, merged.alias_of(triple), control]
+            row += [merged.images, name, unit, own[name], change]
+            if stats is not None:
+                interval, tested = stats.intervals[triple].get(name), stats.changes[triple].get(name)
+                unbeaten = stats.unbeaten.get(backbone, {}).get(name)
+                row += [None, None] if interval is None else [interval.low, interval.high]
+                row += [stats.ranks.get(triple, {}).get(name), None if tested is None else tested.p_holm]
+                row.append("" if unbeaten is None else unbeaten.control)
+            rows.append(row)
     return head, rows
 
 
@@ -91,210 +217,38 @@ def _statistics(
         yield from (None,) * 3 if change is None else (change.interval.low, change.interval.high, change.p_holm)
 
 
-def backbone_groups(merged: Merged) -> dict[str, dict[str, list[str]]]:
-    """Backbone -> CAM method -> triples, the base head first; in table order."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for triple in merged.triples:
-        backbone, cam, _ = Triple.parse(triple).names
-        groups.setdefault(backbone, {}).setdefault(cam, []).append(triple)
-    for cams in groups.values():
-        for triples in cams.values():
-            triples.sort(key=lambda t: t != base_triple(t))
-    return groups
-
-
-def is_control(manifest: RunManifest, cam: str) -> bool:
-    """True for a control (random, center, uniform)."""
-    return cam in manifest.cams and manifest.cams[cam].control
-
-
-def cam_title(manifest: RunManifest, cam: str) -> str:
-    """Name of a method in tables."""
-    return (manifest.cams[cam].title if cam in manifest.cams else "") or cam
-
-
-def head_title(manifest: RunManifest, head: str) -> str:
-    """Name of a head in tables."""
-    return (manifest.heads[head].title if head in manifest.heads else "") or head
-
-
-def backbone_title(manifest: RunManifest, backbone: str) -> str:
-    """Name of a backbone in tables."""
-    return (manifest.backbones[backbone].title if backbone in manifest.backbones else "") or backbone
-
-
-def cam_cost(manifest: RunManifest, cam: str) -> str:
-    """The declared cost of a method's map, without its remark; empty where the records do not say."""
-    return manifest.cams[cam].cost.partition(";")[0].strip() if cam in manifest.cams else ""
-
-
-def name_cells(merged: Merged, footnotes: Footnotes, triple: str, group: Sequence[str]) -> tuple[Cell, Cell]:
+def name_cells(merged: Merged, footnotes: Footnotes, row: Row, group: Sequence[Row]) -> tuple[Cell, Cell]:
     """The cells that name a row: its method, which spans the rows of ``group``, and its head."""
-    manifest, (_, cam, head) = merged.manifest(triple), Triple.parse(triple).names
+    manifest, (_, cam, head) = merged.manifest(row.triple), Triple.parse(row.triple).names
     name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if is_control(manifest, cam) else "")
-    label = head_title(manifest, head) + footnotes.mark(merged, triple)
-    return _spanning(name, triple, group), Cell(label)
+    label = head_title(manifest, head) + footnotes.mark(merged, row)
+    return _spanning(name, row, group), Cell(label)
 
 
-def metric_heads(metrics: Iterable[Metric]) -> tuple[str, ...]:
-    """Column heads: title, direction, unit."""
-    return tuple(f"{m.title} {m.arrow}" + (f" ({m.unit})" if m.unit not in ("", "%") else "") for m in metrics)
+def metric_heads(metrics: Iterable[Metric], stats: Standing | None = None, backbone: str = "") -> tuple[str, ...]:
+    """Column heads: title, direction, unit, and a mark where the metric does not discriminate on a backbone's table."""
+    marked = {} if stats is None else stats.unbeaten.get(backbone, {})
+    return tuple(
+        f"{m.title} {m.arrow}"
+        + (f" ({m.unit})" if m.unit not in ("", "%") else "")
+        + (f" {UNBEATEN_MARK}" if m.name in marked else "")
+        for m in metrics
+    )
 
 
-def backbone_grid(
-    merged: Merged, backbone: str, head: Sequence[str], rows: list[tuple[Cell, ...]], groups: Iterable[Sequence[str]]
-) -> Grid:
+def backbone_grid(merged: Merged, block: Block, head: Sequence[str], rows: list[tuple[Cell, ...]]) -> Grid:
     """A table of one backbone whose rows come in groups, two columns of which name them."""
-    starts = accumulate((len(group) for group in groups), initial=0)
-    rules = frozenset(start for start in starts if start < len(rows))
-    triple = next(t for t in merged.triples if Triple.parse(t).backbone == backbone)
-    title = backbone_title(merged.manifest(triple), backbone)
-    return Grid(title, ("Method", "Head", *head), rows, code=backbone, rules=rules, names=2)
+    groups = block.groups
+    starts = list(accumulate((len(group) for group in groups), initial=0))[: len(groups)]
+    controls = [is_control(merged.manifest(g[0].triple), Triple.parse(g[0].triple).cam) for g in groups]
+    first = next((start for start, control in zip(starts, controls, strict=True) if control), None)
+    # Single rows need no rule between them.
+    grouped = {s for i, s in enumerate(starts) if any(len(g) > 1 for g in groups[max(i - 1, 0) : i + 1])}
+    rules = frozenset(grouped | {0} | ({first} if first is not None else set()))
+    title = backbone_title(merged.manifest(block.rows[0].triple), block.backbone)
+    heavy = frozenset({first} if first else set())
+    return Grid(title, ("Method", "Head", *head), rows, code=block.backbone, rules=rules, names=2, heavy=heavy)
 
 
-def _grid(
-    merged: Merged,
-    footnotes: Footnotes,
-    stats: Standing | None,
-    backbone: str,
-    cams: dict[str, list[str]],
-    measured: bool,
-) -> Grid:
-    members = [t for triples in cams.values() for t in triples]
-    metrics = [m for m in merged.metrics if any(m.name in merged.scores[t] for t in members)]
-    best = {m.name: _best(merged, m, members) for m in metrics}
-    forwards = {t: _measured(merged, t) for t in members} if measured else {}
-    rows: list[tuple[Cell, ...]] = []
-    for cam, triples in cams.items():
-        for triple in triples:
-            cells = [
-                _spanning(_number(merged, m, triple), triple, triples)
-                if m.per_backbone
-                else _cell(merged, stats, m, triple, best[m.name])
-                for m in metrics
-            ]
-            cost = [_spanning(cam_cost(merged.manifest(triple), cam) or "–", triple, triples)]
-            if any(forwards.values()):
-                cost.append(Cell("–" if forwards[triple] is None else f"{forwards[triple]:.2f}"))
-            rows.append((*name_cells(merged, footnotes, triple, triples), *cells, *cost))
-    head = (*metric_heads(metrics), "Cost", *(["measured, forwards"] if any(forwards.values()) else []))
-    return backbone_grid(merged, backbone, head, rows, cams.values())
-
-
-def _spanning(text: str, triple: str, group: Sequence[str]) -> Cell:
-    return Cell(text, span=len(group) if triple == group[0] else 0)
-
-
-def _measured(merged: Merged, triple: str) -> float | None:
-    manifest = merged.manifest(triple)
-    timing = manifest.timings.triples.get(manifest.canonical(triple))
-    return None if timing is None else timing.map_forwards
-
-
-def _number(merged: Merged, metric: Metric, triple: str) -> str:
-    value = merged.scores[triple].get(metric.name)
-    return "–" if value is None else f"{value:.{metric.digits}f}"
-
-
-def _cell(merged: Merged, stats: Standing | None, metric: Metric, triple: str, best: str | None) -> Cell:
-    text = _number(merged, metric, triple)
-    value = merged.scores[triple].get(metric.name)
-    base = merged.scores.get(base_triple(triple), {}).get(metric.name)
-    bold = metric.ranked and text == best
-    if value is None or base is None or base_triple(triple) == triple or not metric.ranked:
-        return Cell(text, bold=bold)
-    delta = f"{value - base:+.{metric.digits}f}"
-    if float(delta) == 0:
-        delta = delta.replace("-", "+")
-    significant = stats is not None and stats.significant(triple, metric.name)
-    if (stats is not None and not significant) or float(delta) == 0:
-        return Cell(text, bold=bold, delta=delta)
-    tone: Tone = "good" if (value > base) == metric.higher_is_better else "bad"
-    return Cell(text, bold=bold, delta=f"{delta}{SIGNIFICANT if significant else ''}", tone=tone)
-
-
-def _best(merged: Merged, metric: Metric, triples: Sequence[str]) -> str | None:
-    values = [merged.scores[t][metric.name] for t in triples if metric.name in merged.scores[t]]
-    if not values:
-        return None
-    # Compared as printed, so that two equal cells are both bold.
-    return f"{max(values) if metric.higher_is_better else min(values):.{metric.digits}f}"
-
-
-def _facts(merged: Merged, stats: Standing | None) -> list[tuple[str, str]]:
-    manifest = merged.runs[0].manifest
-    data, protocol = manifest.dataset, manifest.protocol
-    versions = ", ".join(dict.fromkeys(r.manifest.code_version for r in merged.runs))
-    left_out = data.rows - merged.images
-    counted = f"{merged.images} of {data.rows}" + (
-        f" ({left_out} left out of every row, see below)" if left_out else ""
-    )
-    # A run with --limit N has the fingerprint "<of the data>:N".
-    if limit := data.fingerprint.partition(":")[2]:
-        counted += f", the first {limit} of the split only"
-    facts = [
-        ("Data set", f"{data.title or data.name}, split {data.split}, {data.num_classes} classes"),
-        ("Images", counted),
-        ("Data fingerprint", data.fingerprint),
-        ("Protocol", f"{protocol.name} (version {protocol.version}, digest {protocol.digest})"),
-        ("Records", f"cambench {versions}"),
-    ]
-    options = list(dict.fromkeys(_options(r.manifest) for r in merged.runs))
-    facts += [("Options", text) for text in options if text]
-    if stats is not None:
-        drawn = f"image bootstrap, {stats.resamples} resamples, seed {stats.seed}"
-        facts.append(("Statistics", f"{stats.level:.0%} intervals, {drawn}; significance level {stats.alpha:g}"))
-    return facts
-
-
-def _options(manifest: RunManifest) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(manifest.options.items()))
-
-
-def _notes(merged: Merged, footnotes: Footnotes, stats: Standing | None, measured: bool) -> list[str]:
-    notes = [
-        "Best of a backbone in bold; in parentheses the change to the same method with the softmax head, in points.",
-    ]
-    if stats is not None and any(stats.tests.values()):
-        counts = ", ".join(f"{count} ({name})" for name, count in stats.tests.items() if count)
-        notes.append(
-            f"{SIGNIFICANT} and colour: a change that is significant after Holm's correction over the changes of its "
-            f"backbone: {counts}. McNemar's test for GT-known and Top-1 Loc, a paired bootstrap otherwise. Rows of the "
-            "same records are tested once."
-        )
-    plain = [m.title for m in merged.metrics if m.unit != "%"]
-    notes.append("Scores in %" + (f", except {', '.join(plain)}." if plain else "."))
-    notes.append(
-        "Cost: declared, of one map alone; N, P, Q: channels, rows and columns of the target feature map. Rows of one "
-        "run share the forward and the head's backward." + (" Measured: without any score." if measured else "")
-    )
-    if any(is_control(merged.manifest(t), Triple.parse(t).cam) for t in merged.triples):
-        notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
-    notes += [f"({letter}) computed once: {text}." for text, letter in footnotes.letters.items()]
-    failures = {f.index: f for r in merged.runs for f in r.failures}
-    notes += _some("image left out", [f"{f.image_id} (row {i}): {f.reason}" for i, f in sorted(failures.items())])
-    for run in merged.runs:
-        notes += _some("problem", [line.replace(f"{run.out}/", "") for line in run.problems])
-        notes += [visible(note) for note in run.notes]
-        notes += _some("no records", run.pending)
-        # Many triples are skipped for one reason; say each reason once.
-        reasons: dict[str, list[str]] = {}
-        for triple, why in run.manifest.skipped.items():
-            reasons.setdefault(why, []).append(triple)
-        notes += _some("not run", [f"{', '.join(triples)}: {why}" for why, triples in reasons.items()])
-        notes += [f"data: {note}" for note in run.manifest.dataset.notes[:LISTED]]
-    return list(dict.fromkeys(notes))
-
-
-def _some(what: str, lines: Sequence[str]) -> list[str]:
-    shown = [f"{what}: {visible(line)}" for line in lines[:LISTED]]
-    return shown + ([f"{what}: {len(lines) - LISTED} more, see run.json"] if len(lines) > LISTED else [])
-
-
-def _identity(manifest: RunManifest, triple: str) -> str:
-    return manifest.identities.get(Triple.parse(triple)) or f"{triple} has the maps of {manifest.canonical(triple)}"
-
-
-def _letter(number: int) -> str:
-    prefix = _letter(number // 26 - 1) if number >= 26 else ""
-    return prefix + "abcdefghijklmnopqrstuvwxyz"[number % 26]
+def _spanning(text: str, row: Row, group: Sequence[Row]) -> Cell:
+    return Cell(text, span=len(group) if row is group[0] else 0)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.intervals import few_images
 from ..statistics.standing import Standing
 from .grid import Cell, Document, Grid
-from .score_table import Footnotes, backbone_grid, backbone_groups, metric_heads, name_cells
+from .notes import Footnotes, caption, unbeaten_notes
+from .score_table import CellOf, backbone_grid, metric_heads, name_cells
+from .selection import Block, TableOptions, blocks
 
-CellOf = Callable[[Metric, str], Cell]
+DEFAULT = TableOptions()
 
 
-def interval_document(merged: Merged, stats: Standing) -> Document:
-    """Intervals of every score, then ranks, a table per backbone each."""
-    footnotes = Footnotes.of(merged)
+def interval_document(merged: Merged, stats: Standing, options: TableOptions = DEFAULT) -> Document:
+    """Intervals of every score, then ranks, a table per backbone each; rows and columns as in the score tables."""
+    tables = blocks(merged, options)
+    footnotes = Footnotes.of(merged, tables)
     grids: list[Grid] = []
-    for backbone, cams in backbone_groups(merged).items():
-        members = [t for triples in cams.values() for t in triples]
-        present = [m for m in merged.metrics if m.ranked and any(m.name in merged.scores[t] for t in members)]
+    for block in tables:
+        present = [m for m in block.metrics if m.ranked]
 
         def cell(metric: Metric, triple: str) -> Cell:
             interval = stats.intervals[triple].get(metric.name)
-            return Cell("–" if interval is None else interval.text(metric.digits))
+            return Cell("–" if interval is None else interval.text(options.digits(metric)))
 
         def rank(metric: Metric, triple: str) -> Cell:
             found = stats.ranks.get(triple, {}).get(metric.name)
@@ -32,28 +32,31 @@ def interval_document(merged: Merged, stats: Standing) -> Document:
 
         competing = [m for m in present if not m.per_backbone]
         grids += [
-            _table(merged, footnotes, backbone, cams, present, cell, "intervals"),
-            _table(merged, footnotes, backbone, cams, competing, rank, "ranks"),
+            _table(merged, footnotes, stats, block, present, cell, "intervals"),
+            _table(merged, footnotes, stats, block, competing, rank, "ranks"),
         ]
-    return Document("Intervals and ranks", grids, [], [*few_images(merged.images), *_notes(stats)])
+    shown = {m.name: m for block in tables for m in block.metrics}
+    notes = [*few_images(merged.images), *_notes(stats)]
+    notes += unbeaten_notes(merged, stats, [b.backbone for b in tables], shown)
+    return Document("Intervals and ranks", grids, [], notes + footnotes.notes, caption=caption(merged))
 
 
 def _table(
     merged: Merged,
     footnotes: Footnotes,
-    backbone: str,
-    cams: dict[str, list[str]],
+    stats: Standing,
+    block: Block,
     metrics: list[Metric],
     cell: CellOf,
     what: str,
 ) -> Grid:
     rows = [
-        (*name_cells(merged, footnotes, triple, triples), *(cell(m, triple) for m in metrics))
-        for triples in cams.values()
-        for triple in triples
+        (*name_cells(merged, footnotes, row, group), *(cell(m, row.triple) for m in metrics))
+        for group in block.groups
+        for row in group
     ]
-    grid = backbone_grid(merged, backbone, metric_heads(metrics), rows, cams.values())
-    return Grid(f"{grid.title}: {what}", grid.head, grid.rows, grid.code, grid.rules, grid.names)
+    grid = backbone_grid(merged, block, metric_heads(metrics, stats, block.backbone), rows)
+    return Grid(f"{grid.title}: {what}", grid.head, grid.rows, grid.code, grid.rules, grid.names, heavy=grid.heavy)
 
 
 def _notes(stats: Standing) -> list[str]:

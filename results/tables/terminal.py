@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ...text import visible
-from ...triple import Triple
 from ..records.load import Run
 from ..scores.merge import Merged, merge_runs
-from .score_table import BASE_HEAD, CONTROL_MARK, backbone_title, cam_title, head_title, is_control
+from .naming import CONTROL_MARK, backbone_title, row_title
+from .notes import Footnotes
+from .selection import TableOptions, blocks
 
 SHORT = {
     "top1_cls": "Top-1",
@@ -23,7 +24,7 @@ SHORT = {
     "average_drop": "Drop",
     "increase_in_confidence": "Inc",
 }
-"""Metrics of the closing table and their short names; ``leaderboard.md`` has all."""
+"""Metrics of the closing table and their short names; ``scores.csv`` has all."""
 NAME_WIDTH, CELL_WIDTH = 20, 8
 """Columns of a terminal for a row's name, at least, and for a number; metrics that do not fit are left out."""
 LISTED = 5
@@ -41,7 +42,10 @@ def closing_table(run: Run, console: Console | None = None) -> None:
         for line in _val_advice(run):
             console.print(Text(visible(line)), soft_wrap=True)
     else:
-        console.print(_table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH)))
+        table, notes = _table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH))
+        console.print(table)
+        for note in notes:
+            console.print(Text(visible(note)), soft_wrap=True)
     rows = run.manifest.dataset.rows
     console.print(
         f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
@@ -69,27 +73,26 @@ def _val_advice(run: Run) -> tuple[str, str]:
     )
 
 
-def _table(merged: Merged, most: int) -> Table:
+def _table(merged: Merged, most: int) -> tuple[Table, list[str]]:
+    """The table, rows of the same records as one, and the footnotes that say so."""
     metrics = [m for m in merged.metrics if m.name in SHORT][:most]
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     # A narrow terminal wraps names, never numbers.
     table.add_column("backbone / method / head", min_width=NAME_WIDTH)
     for metric in metrics:
         table.add_column(f"{SHORT[metric.name]}\n{metric.arrow}", justify="right", no_wrap=True)
-    last = ""
-    for triple in merged.triples:
-        manifest, (backbone, cam, head) = merged.manifest(triple), Triple.parse(triple).names
-        if backbone != last:
-            if last:
-                table.add_section()
-            table.add_row(Text(visible(backbone_title(manifest, backbone)), style="bold"))
-            last = backbone
-        mark = f" {CONTROL_MARK}" if is_control(manifest, cam) else ""
-        name = f"  {cam_title(manifest, cam)}{mark}" + ("" if head == BASE_HEAD else f" + {head_title(manifest, head)}")
-        values = merged.scores[triple]
-        cells = (f"{values[m.name]:.{m.digits}f}" if m.name in values else "–" for m in metrics)
-        table.add_row(Text(visible(name), style="dim" if mark else ""), *cells)
-    return table
+    tables = blocks(merged, TableOptions())
+    footnotes = Footnotes.of(merged, tables)
+    for block in tables:
+        table.add_section()
+        manifest = merged.manifest(block.rows[0].triple)
+        table.add_row(Text(visible(backbone_title(manifest, block.backbone)), style="bold"))
+        for row in block.rows:
+            name = f"  {row_title(merged.manifest(row.triple), row.triple)}{footnotes.mark(merged, row)}"
+            values = merged.scores[row.triple]
+            cells = (f"{values[m.name]:.{m.digits}f}" if m.name in values else "–" for m in metrics)
+            table.add_row(Text(visible(name), style="dim" if CONTROL_MARK in name else ""), *cells)
+    return table, footnotes.notes
 
 
 def _line(console: Console, text: str) -> None:

@@ -13,7 +13,7 @@ from ..records.manifest import RunManifest
 from ..records.record_errors import RecordError
 from ..records.timings import BackboneTiming, StageTiming
 from .grid import Cell, Document, Grid
-from .score_table import backbone_title, cam_title, head_title
+from .naming import backbone_title, cam_title, head_title
 
 CsvRow = list[str | float | int | None]
 CSV_HEAD = [

@@ -100,7 +100,7 @@ def test_run_then_leaderboard(cambench, blobs, tmp_path):
     code, out, err = cambench(*on_blobs(blobs, tmp_path / "out", "slim_resnet/{cam,center}/softmax"))
     assert code == 0, err
     assert "scores.md" in out
-    before = (tmp_path / "out" / "scores.tex").read_bytes()
+    before = (tmp_path / "out" / "tables" / "scores.tex").read_bytes()
     code, out, err = cambench("leaderboard", tmp_path / "out", "--dest", tmp_path / "again")
     assert code == 0, err
     assert (tmp_path / "again" / "scores.tex").read_bytes() == before

@@ -142,7 +142,7 @@ def test_a_whole_run_writes_the_same_scores(settings, simulated):
     there = settings["out"].with_name("sim")
     run(**{**settings, "device": "sim", "out": there})
     assert sum(WAITS.values()) > 0
-    assert (there / "scores.csv").read_bytes() == (settings["out"] / "scores.csv").read_bytes()
+    assert (there / "tables" / "scores.csv").read_bytes() == (settings["out"] / "tables" / "scores.csv").read_bytes()
 
 
 def test_the_metric_classes_stay_on_their_device(simulated):

@@ -116,8 +116,8 @@ def test_a_runs_note_of_an_overflow_outlives_an_interruption(settings: dict[str,
     assert note == f"overflowing: {NOTE}"
     assert int(forwards.split()[0]) >= 3
     for name in ("scores.md", "leaderboard.tex", "leaderboard.md"):
-        assert "float16 overflows in the network" in (cut["out"] / name).read_text()
-    assert (cut["out"] / "scores.md").read_bytes() == (fields["out"] / "scores.md").read_bytes()
+        assert "float16 overflows in the network" in (cut["out"] / "tables" / name).read_text()
+    assert (cut["out"] / "tables" / "scores.md").read_bytes() == (fields["out"] / "tables" / "scores.md").read_bytes()
     said = io.StringIO()
     closing_table(load_run(cut["out"]), Console(file=said, width=200))
     assert f"note: overflowing: {NOTE}" in said.getvalue()

@@ -29,7 +29,7 @@ run(**{**fields, "root": Path(fields["root"]), "out": Path(fields["out"])})
 
 
 def tables(out):
-    return {name: (out / name).read_bytes() for name in SCORES}
+    return {name: (out / "tables" / name).read_bytes() for name in SCORES}
 
 
 def start(fields):
@@ -55,7 +55,7 @@ def test_a_killed_run_continues_and_ends_with_identical_tables(settings, tmp_pat
     wait_for(cut["out"] / "shards" / "slim_resnet" / "00000.json", process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (cut["out"] / "scores.md").exists(), "it was killed before its end"
+    assert not (cut["out"] / "tables" / "scores.md").exists(), "it was killed before its end"
     run(**cut)
     assert tables(cut["out"]) == tables(whole["out"])
 

@@ -32,7 +32,7 @@ def test_a_metric_of_ones_own(settings, register):
         brightness = result.column(triple, "extra:brightness")
         assert ((brightness >= 0) & (brightness <= 1)).all()
         assert result.column(triple, "extra:rescored") == pytest.approx(result.column(triple, "y"), rel=1e-4)
-    text = (settings["out"] / "scores.md").read_text()
+    text = (settings["out"] / "tables" / "scores.md").read_text()
     assert "Brightness" in text
     mean = 100 * result.column("slim_resnet/cam/softmax", "extra:brightness").mean()
     assert f"{mean:.2f}" in text
@@ -76,6 +76,6 @@ def test_pointing_games_and_curves(settings, blobs):
 
 
 def test_the_cheap_pointing_games_are_always_there(settings):
-    text = (run(**settings).run.out / "scores.md").read_text()
+    text = (run(**settings).run.out / "tables" / "scores.md").read_text()
     assert "Pointing game" in text
     assert "Deletion" not in text

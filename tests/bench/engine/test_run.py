@@ -21,7 +21,7 @@ SCORES = ("scores.md", "scores.csv", "scores.tex")
 
 
 def tables(out):
-    return {name: (out / name).read_bytes() for name in SCORES}
+    return {name: (out / "tables" / name).read_bytes() for name in SCORES}
 
 
 def tree(out):
@@ -89,7 +89,7 @@ def test_equal_maps_are_scored_once_and_shown_everywhere(settings, monkeypatch):
     assert len(manifest.triples) == 5
     assert len(distinct) == 4
     assert sum(batches) == 10 * (1 + len(distinct)), "one plain and one masked forward per distinct map"
-    assert "slim_resnet" in (settings["out"] / "scores.csv").read_text()
+    assert "slim_resnet" in (settings["out"] / "tables" / "scores.csv").read_text()
 
 
 def test_a_second_run_computes_nothing_and_changes_no_table(settings, monkeypatch):
@@ -142,8 +142,8 @@ def test_lost_images_are_named_and_left_out_of_every_triple(settings, blobs):
     for triple in records.triples:
         assert len(records.column(triple, "y")) == 8
     assert (
-        "test/003.jpg" in (settings["out"] / "scores.md").read_text()
-        or "2 image" in (settings["out"] / "scores.md").read_text()
+        "test/003.jpg" in (settings["out"] / "tables" / "scores.md").read_text()
+        or "2 image" in (settings["out"] / "tables" / "scores.md").read_text()
     )
 
 

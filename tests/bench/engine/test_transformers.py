@@ -55,7 +55,7 @@ def test_a_vision_transformer_from_training_to_tables(settings: dict[str, Any], 
     losses = {b: network.branches[b].training["losses"] for b in network.branches}  # type: ignore[index]
     assert all(len(values) == 2 and values[1] < values[0] for values in losses.values()), losses
     assert records.manifest.cams["tscam"].cost == "2 forwards + 1 head forward"
-    text = (settings["out"] / "scores.md").read_text()
+    text = (settings["out"] / "tables" / "scores.md").read_text()
     assert "TS-CAM" in text
     assert "Attention Rollout" in text
     assert len(finished.run.index) == 5

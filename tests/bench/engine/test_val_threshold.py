@@ -39,10 +39,10 @@ def test_both_runs_end_well_and_say_the_commands_that_make_the_tables(settings: 
     assert "takes the location threshold from val" in said
     assert "10 of 10 images" in said
     assert load_run(out).manifest.finished
-    assert not (out / "scores.md").exists()
+    assert not (out / "tables" / "scores.md").exists()
     found = re.search(r"with (--split val --out .*); then, for the tables: cambench (leaderboard .*)", said)
     assert found is not None, said
     again = call(*words, *shlex.split(found[1]))
     assert f"cambench leaderboard TEST_RUN --val '{out}-val'" in again
     call(*shlex.split(found[2]))
-    assert "GT-known Loc" in (out / "scores.md").read_text(encoding="utf-8")
+    assert "GT-known Loc" in (out / "tables" / "scores.md").read_text(encoding="utf-8")

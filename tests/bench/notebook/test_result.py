@@ -25,11 +25,11 @@ def test_frames_hold_the_files_numbers(result, settings):
     assert loaded.triples == result.triples
     assert {p.name for p in loaded.paths} <= {p.name for p in result.paths}
     board = loaded.leaderboard()
-    assert board.to_csv() == (Path(settings["out"]) / "scores.csv").read_text()
-    assert board.to_markdown() == (Path(settings["out"]) / "scores.md").read_text()
-    assert board.to_latex() == (Path(settings["out"]) / "scores.tex").read_text()
+    assert board.to_csv() == (Path(settings["out"]) / "tables" / "scores.csv").read_text()
+    assert board.to_markdown() == (Path(settings["out"]) / "tables" / "scores.md").read_text()
+    assert board.to_latex() == (Path(settings["out"]) / "tables" / "scores.tex").read_text()
     assert list(board.frame.index) == result.triples
-    from_csv = pd.read_csv(settings["out"] / "scores.csv")
+    from_csv = pd.read_csv(settings["out"] / "tables" / "scores.csv")
     np.testing.assert_array_equal(board.frame["max_box_acc_v2"], from_csv["max_box_acc_v2"])
     assert board.frame.loc[A, "average_drop"] == score_run(result.run).scores[A]["average_drop"]
     plain = loaded.leaderboard(intervals=False)

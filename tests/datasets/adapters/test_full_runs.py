@@ -28,14 +28,14 @@ def check(tmp_path, dataset, root, images, scores, **options):
     )
     assert len(result.run.index) == images
     assert not result.run.manifest.failures
-    with (tmp_path / "out" / "scores.csv").open() as file:
+    with (tmp_path / "out" / "tables" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [r["cam"] for r in rows] == ["gradcam", "center"]
     for row in rows:
         assert int(row["images"]) == images
         assert all(0 <= float(row[s]) <= 100 for s in scores)
-    assert (tmp_path / "out" / "scores.md").read_text().count("Grad-CAM") >= 1
-    assert (tmp_path / "out" / "scores.tex").stat().st_size > 0
+    assert (tmp_path / "out" / "tables" / "scores.md").read_text().count("Grad-CAM") >= 1
+    assert (tmp_path / "out" / "tables" / "scores.tex").stat().st_size > 0
 
 
 def test_cub(cub_replica, cub_masks, tmp_path):

@@ -20,7 +20,8 @@ from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.compare import compare_triples
 from cambench.results.tables.compare_table import compare_csv, compare_document, print_document
-from cambench.results.tables.grid import to_latex_document, to_markdown
+from cambench.results.tables.grid import to_markdown
+from cambench.results.tables.latex import to_latex_document
 from cambench.results.tables.leaderboard import write_leaderboard
 from cambench.results.tables.terminal import closing_table
 

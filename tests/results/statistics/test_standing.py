@@ -17,8 +17,10 @@ from cambench.results.statistics.bootstrap import bootstrap_run
 from cambench.results.statistics.paired import differences
 from cambench.results.statistics.standing import standing
 from cambench.results.tables.leaderboard import write_leaderboard
+from cambench.results.tables.selection import TableOptions
 
 ROWS = 160
+FULL = TableOptions(layout="full")
 BASE, OURS = "net/cam/softmax", "net/cam/sigmoid"
 
 
@@ -54,7 +56,8 @@ def table(text, title, names=2):
     """Rows of the Markdown table under a heading, by the cells that name them (method and head)."""
     part = text[text.index(title) :].split("\n\n")[1]
     lines = [[c.strip().replace("\\", "") for c in line.strip("|").split(" | ")] for line in part.splitlines()]
-    return {tuple(line[:names]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    heads = [head.removesuffix(" ‡") for head in lines[0]]
+    return {tuple(line[:names]): dict(zip(heads, line, strict=True)) for line in lines[2:]}
 
 
 def test_changes_are_paired_tests_with_holms_correction(run, stats):
@@ -93,7 +96,7 @@ def test_ranks_tie_where_the_difference_is_not_significant(stats):
 
 def test_marks_in_the_tables_are_the_significant_changes(run, tmp_path):
     stats = standing(merge_runs([run]))
-    write_leaderboard(run, tmp_path)
+    write_leaderboard(run, tmp_path, options=FULL)
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     cells = table(text, "## Net")[("CAM", "sigmoid")]
     columns = {"gt_known_loc": "GT-known Loc ↑", "average_drop": "Avg Drop ↓", "pxap": "PxAP ↑"}
@@ -138,7 +141,7 @@ def test_a_threshold_from_val_needs_the_val_run(toy, tmp_path):
     with pytest.raises(RecordError, match="val"):
         write_leaderboard(test, tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
-    write_leaderboard(test, tmp_path / "tables", vals=[val], resamples=50)
+    write_leaderboard(test, tmp_path / "tables", vals=[val], resamples=50, options=FULL)
     text = (tmp_path / "tables" / "scores.md").read_text(encoding="utf-8")
     point = bootstrap_run(test, [BASE], val=val, resamples=2).points[BASE]["gt_known_loc"]
     assert table(text, "## Net")[("CAM", "softmax")]["GT-known Loc ↑"] == f"{point:.2f}"

@@ -180,9 +180,10 @@ def test_interval_of_a_mean_is_scipys_bootstrap_interval(runs):
 
 def test_interval_holds_both_sides_of_a_known_bias():
     samples = np.random.default_rng(0).normal(0.5, 1, 200_000)
-    # Samples centred half a deviation above the point: percentiles −1.46 … 2.46, bias-corrected −2.46 … 1.46.
+    # Samples centred half a deviation above the point: percentiles −1.46 … 2.46, bias-corrected −2.46 … 1.46, and twice
+    # the bias below the point −2.96.
     interval = bootstrap_interval(samples, 0.0)
-    assert (interval.low, interval.high) == pytest.approx((-2.46, 2.46), abs=0.05)
+    assert (interval.low, interval.high) == pytest.approx((-2.96, 2.46), abs=0.05)
     centred = bootstrap_interval(samples, 0.5)
     np.testing.assert_allclose((centred.low, centred.high), np.quantile(samples, [0.025, 0.975]), atol=0.02)
     constant = bootstrap_interval(np.full(50, 7.0), 7.0)

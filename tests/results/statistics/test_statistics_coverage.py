@@ -22,10 +22,12 @@ METRICS = (
 class Population:
     """Images of two methods; a sample of it has a known expectation of every score: that of the whole.
 
-    The hit curves have a broad maximum, so that the best threshold of a sample wanders.
+    The hit curves have a broad maximum, so that the best threshold of a sample wanders; ``flat`` ones hardly depend on
+    the threshold, which makes the bias of a maximum as large as it gets.
     """
 
-    def __init__(self, protocol, seed):
+    def __init__(self, protocol, seed, *, flat=False):
+        self.flat = flat
         self.protocol = PROTOCOLS.get(protocol)
         rng = np.random.default_rng(seed)
         hard = rng.random(POPULATION)
@@ -35,9 +37,9 @@ class Population:
 
     def _method(self, rng, hard, shift):
         levels = np.arange(256)[None, None]
-        start = rng.integers(0, 120, (POPULATION, 1, 1))
+        start = rng.integers(0, 220 if self.flat else 120, (POPULATION, 1, 1))
         quality = np.clip(1.2 + shift - hard + 0.2 * rng.normal(size=POPULATION), 0, 1)[:, None, None]
-        width = (quality * np.array([220, 150, 80])[None, :, None]).astype(int)
+        width = (quality * np.array([120, 80, 40] if self.flat else [220, 150, 80])[None, :, None]).astype(int)
         hits = np.packbits((levels >= start) & (levels < start + width), axis=-1)
         score = np.clip(0.5 + 0.25 * rng.normal(size=POPULATION) + shift, 0.05, 0.95)
         masked = np.clip(score - 0.2 + 0.3 * rng.normal(size=POPULATION), 0.01, 0.99)
@@ -75,9 +77,9 @@ class Population:
         return PerImage(run, f"m{method}", tuple(columns), values, reader.curves(rows), 0.2 if fixed else None, True)
 
 
-def coverage(protocol, simulations, images, resamples):
+def coverage(protocol, simulations, images, resamples, *, flat=False):
     """Share of simulations whose interval holds the truth: per metric, and for the difference of the two methods."""
-    population = Population(protocol, 0)
+    population = Population(protocol, 0, flat=flat)
     everyone = [population.draw(m, np.arange(POPULATION)).point() for m in (0, 1)]
     held = {name: 0 for m in METRICS for name in (m, f"difference of {m}") if name != "difference of top1_cls"}
     for simulation in range(simulations):
@@ -104,8 +106,26 @@ def test_intervals_cover_quick():
     assert 0.925 <= np.mean(list(found.values())) <= 0.98
 
 
+def test_intervals_of_maxima_cover_quick():
+    """With the percentile interval and its bias-corrected one alone: 0 to 30 % on flat curves."""
+    found = coverage("paper", simulations=40, images=60, resamples=200, flat=True)
+    assert min(found[name] for name in ("max_box_acc", "max_box_acc_v2")) >= 0.85
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "wsoleval"])
-def test_intervals_cover_93_to_97_percent_of_1000_simulations(protocol):
+def test_intervals_cover_93_to_98_percent_of_1000_simulations(protocol):
+    """A maximum may be covered more often: what its bias costs is bounded, not known."""
     found = coverage(protocol, simulations=1000, images=400, resamples=1000)
-    assert {name: share for name, share in found.items() if not 0.93 <= share <= 0.97} == {}
+    most = {name: 0.99 if name.startswith("max_box_acc") else 0.975 for name in found}
+    assert {name: share for name, share in found.items() if not 0.93 <= share <= most[name]} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [50, 100, 300, 1000])
+@pytest.mark.parametrize("flat", [False, True], ids=["broad", "flat"])
+def test_intervals_of_maxima_cover_small_and_large_sets(images, flat):
+    found = coverage("paper", simulations=400, images=images, resamples=1000, flat=flat)
+    # Binomial(400, 0.95) has a standard deviation of 1.1 %.
+    shares = {name: found[name] for name in ("max_box_acc", "max_box_acc_v2")}
+    assert {name: share for name, share in shares.items() if share < 0.92} == {}, shares
