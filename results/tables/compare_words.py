@@ -64,7 +64,7 @@ def _answer(comparison: Comparison, pair: PairReport) -> str:
     if pair.identical:
         return f"{where}{second} and {first} are identical: no record differs in any metric ({images} images)."
     tested = [d for d in pair.differences if not math.isnan(d.p_holm)]
-    clauses = []
+    clauses: list[str] = []
     for verdict in ("better", "worse"):
         found = [d for d in tested if d.verdict(comparison.alpha) == verdict]
         if found:
@@ -123,8 +123,8 @@ def unbeaten_sentences(comparison: Comparison) -> list[str]:
             control = one.control.removeprefix(CONTROL).partition(" in ")[0]
             network = Triple.parse(control).backbone
             best = next(e.triple for e in comparison.entries if e.name == one.best)
-            titles = (row_title(manifest, triple) for triple in (control, best))
-            text = f"{UNBEATEN_MARK} {one.sentence(*titles, of='the better of the two')}"
+            titles = [row_title(manifest, triple) for triple in (control, best)]
+            text = f"{UNBEATEN_MARK} {one.sentence(titles[0], titles[1], of='the better of the two')}"
             found.setdefault((name, network), text)
     return list(found.values())
 

@@ -46,7 +46,7 @@ def cam_cost(manifest: RunManifest, cam: str) -> str:
 
 def identity(manifest: RunManifest, triple: str) -> str:
     """Why an aliased triple has the records of another, in words."""
-    return manifest.identities.get(triple) or f"{triple} has the maps of {manifest.canonical(triple)}"
+    return manifest.identities.get(Triple.parse(triple)) or f"{triple} has the maps of {manifest.canonical(triple)}"
 
 
 def backbone_groups(merged: Merged) -> dict[str, dict[str, list[str]]]:
