@@ -17,7 +17,7 @@ from ..host.progress import progress
 from .options import Metadata, Options, Root, dataset_options
 
 if TYPE_CHECKING:
-    from ...datasets.doctor.examine import DoctorReport, SplitReport
+    from ...datasets.doctor.reports import DoctorReport, SplitReport
     from ...datasets.findings import Finding
 
 out = Console(highlight=False)

@@ -13,6 +13,8 @@ from ..disk.locate import Expected, find_base
 from ..disk.textfiles import id_columns
 from ..disk.trees import FolderTree, TarTree, Tree
 from ..findings import Findings, some
+from ..formats.wsol_reader import build as build_wsol
+from ..formats.wsol_reader import find_metadata, nearby_metadata
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, Built, Plan
 from ..tables.checks import check_listed, check_masks
@@ -20,7 +22,6 @@ from ..tables.headers import add_sizes
 from ..tables.rows import Chunk, Ints
 from ..tables.sizes import Published
 from ..tables.splits import HOLDOUT_OPTIONS, HoldOut
-from . import wsol
 
 CLASSES = 200
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt")
@@ -101,15 +102,15 @@ def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
     above = root if root.is_dir() else root.parent
     images = next((p for p in (above / "CUBV2", above.parent / "CUBV2") if p.is_dir()), None)
     if "metadata" in options:
-        folder = wsol.find_metadata(root, "val", options["metadata"])
-    elif images is not None and (found := wsol.nearby_metadata(images.parent, "CUB", "val")):
+        folder = find_metadata(root, "val", options["metadata"])
+    elif images is not None and (found := nearby_metadata(images.parent, "CUB", "val")):
         folder = found
     else:
         return None
     files = tuple(sorted(folder.glob("*.txt")))
 
     def build_val() -> Built:
-        built = wsol.build(images or above, folder, "val", {"num_classes": CLASSES})
+        built = build_wsol(images or above, folder, "val", {"num_classes": CLASSES})
         lists = [p for p in (above, *(above / n for n in EXPECTED.nested)) if (p / "classes.txt").is_file()]
         if lists:
             built.class_names = _class_names(FolderTree(lists[0]), np.zeros(0, np.int64), built.findings)

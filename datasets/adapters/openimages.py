@@ -13,11 +13,12 @@ from ...opener import is_picture, suffix_of
 from ..disk.files import FileIndex
 from ..disk.locate import Expected, find_base, inventory
 from ..findings import Findings, MissingSplitError, some
+from ..formats.wsol_reader import build as build_wsol
+from ..formats.wsol_reader import find_metadata
 from ..schema import DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, Built, Plan
 from ..tables.checks import LeftOut, check_masks
 from ..tables.rows import Chunk
-from . import wsol
 
 CLASSES = 100
 COUNTS = {"train": 29_819, "val": 2_500, "test": 5_000}
@@ -41,10 +42,10 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     places = (base / "metadata", base / "metadata/OpenImages", base.parent / "metadata/OpenImages")
     found = named or next((p for p in places if (p / split / "image_ids.txt").is_file()), None)
     if found is not None:
-        folder = wsol.find_metadata(base, split, found)
+        folder = find_metadata(base, split, found)
         settings = {"num_classes": CLASSES}
         files = tuple(sorted(folder.glob("*.txt")))
-        return Plan("wsolevaluation metadata", lambda: wsol.build(base, folder, split, settings), files)
+        return Plan("wsolevaluation metadata", lambda: build_wsol(base, folder, split, settings), files)
     if not (base / split).is_dir():
         raise MissingSplitError(f"openimages30k: no {split}/ in {base}; {inventory(base)}")
     return Plan("folders without metadata", lambda: build_folders(base, split))

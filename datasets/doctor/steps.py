@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..fetch.sources import HUB, SOURCES, SourceFile
 from ..schema import SPLITS, DatasetSpec
-
-if TYPE_CHECKING:
-    from .examine import SplitReport
+from .reports import SplitReport
 
 
 def lacking(spec: DatasetSpec, splits: Sequence[SplitReport]) -> set[str]:

@@ -14,6 +14,8 @@ from ...disk.locate import find_base, inventory
 from ...disk.shards import read_index as read_shards
 from ...findings import Findings, MissingSplitError, some
 from ...formats.wnids import imagenet_class_names
+from ...formats.wsol_reader import build as build_wsol
+from ...formats.wsol_reader import find_metadata, nearby_metadata
 from ...schema import DatasetSpec, Split, register_dataset
 from ...tables.build import Adapter, Built, Plan
 from ...tables.checks import LeftOut
@@ -21,7 +23,6 @@ from ...tables.headers import add_sizes
 from ...tables.rows import Chunk
 from ...tables.sizes import Published
 from ...tables.splits import HOLDOUT_OPTIONS
-from .. import wsol
 from .distribution import EXPECTED, TRAIN, TRAIN_TAR, Sources, find_shards, find_train_boxes, find_validation
 from .image_files import class_folders, published_name, scan
 from .label_sources import GROUND_TRUTH, VAL_IMAGES, label_of, read_devkit, read_solution
@@ -41,11 +42,11 @@ OPTIONS = {
 def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     """Find what the split is made of."""
     if split == "val" and "metadata" in options:
-        return _imagenetv2(root, wsol.find_metadata(root, "val", options["metadata"]))
+        return _imagenetv2(root, find_metadata(root, "val", options["metadata"]))
     base = find_base(root, EXPECTED)
     if base.is_file():
         base = base.parent
-    found = wsol.nearby_metadata(base, "ILSVRC", "val") if split == "val" and (base / "val2").is_dir() else None
+    found = nearby_metadata(base, "ILSVRC", "val") if split == "val" and (base / "val2").is_dir() else None
     if found is not None:
         return _imagenetv2(base, found)
     return _plan_test(base, options) if split == "test" else _plan_train(base, split, options)
@@ -101,7 +102,7 @@ def _imagenetv2(root: Path, folder: Path) -> Plan:
     files = tuple(sorted(folder.glob("*.txt")))
 
     def build() -> Built:
-        built = wsol.build(root, folder, "val", {"num_classes": 1000})
+        built = build_wsol(root, folder, "val", {"num_classes": 1000})
         built.class_names = imagenet_class_names()
         return built
 

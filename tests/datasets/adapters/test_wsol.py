@@ -247,7 +247,7 @@ def test_masks_per_instance_with_ignore_from_metadata(wsol_replica, png_mask):
 def test_rows_in_pieces_are_the_rows(wsol_replica, monkeypatch):
     root, metadata = wsol_replica
     whole = open_table("wsol", root, metadata=metadata)
-    monkeypatch.setattr("cambench.datasets.adapters.wsol.CHUNK", 4)
+    monkeypatch.setattr("cambench.datasets.formats.wsol_reader.CHUNK", 4)
     pieces = open_table("wsol", root, metadata=metadata, refresh=True)
     for column in ("image_id", "label", "width", "height", "boxes", "image"):
         assert pieces.rows[column] == whole.rows[column]
