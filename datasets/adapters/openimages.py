@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,11 @@ def _class_rows(
     # Masks are PNG.
     images = sorted(n for n in sizes if is_picture(n) and suffix_of(n) != ".png")
     left_out.add(sizes)
+    repeated = sorted(i for i, n in Counter(name.rpartition(".")[0] for name in images).items() if n > 1)
+    if repeated:
+        what = f"{len(repeated)} images are there in two formats: {some(repeated)}"
+        findings.error(what, folder, "masks belong to one of them: remove the other", len(repeated))
+        images = [n for n in images if n.rpartition(".")[0] not in repeated]
     chunk = Chunk(
         ids=[f"{split}/{name}/{n}" for n in images],
         paths=[f"{folder}/{n}" for n in images],

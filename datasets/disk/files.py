@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,16 @@ class FileIndex:
         if size is not None:
             return size
         return UNREADABLE if head in self.denied else MISSING
+
+    def spelled(self, base: str, name: str) -> str:
+        """The path of ``name`` below ``base``, its accents composed or decomposed as on disk.
+
+        macOS decomposes names, lists that are written elsewhere compose them: they look alike and are different bytes.
+        """
+        if name.isascii() or self.size(base + name) != MISSING:
+            return base + name
+        others = (base + unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+        return next((path for path in others if self.size(path) >= 0), base + name)
 
     def sizes(self, paths: Sequence[str]) -> npt.NDArray[np.int64]:
         """Bytes of each file, with ``MISSING`` and ``UNREADABLE`` as in ``size``."""

@@ -57,7 +57,7 @@ class FolderTree:
     def paths(self, names: Sequence[str]) -> list[str]:
         """Absolute paths."""
         base = f"{self.base}/"
-        return [base + n for n in names]
+        return [self.index.spelled(base, n) for n in names]
 
     def sizes(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """Bytes of each file; negative where it is missing."""

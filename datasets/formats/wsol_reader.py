@@ -161,14 +161,14 @@ def find_images(root: Path, ids: Sequence[str], split: str, index: FileIndex) ->
     best, best_rule = -1, (0, "")
     for drop in range(depth + 1):
         for folder in folders:
-            hits = sum(_found(f"{base}/{folder}{_drop(i, drop)}", index)[1] for i in sample)
+            hits = sum(_found(index.spelled(f"{base}/{folder}", _drop(i, drop)), index)[1] for i in sample)
             if hits > best:
                 best, best_rule = hits, (drop, folder)
             if hits == len(sample):
                 break
     drop, folder = best_rule if best > 0 else (0, "")
     text = f"{base}/{folder}<id{f' without its first {drop} folders' if drop else ''}>"
-    return lambda image_id: _found(f"{base}/{folder}{_drop(image_id, drop)}", index)[0], text
+    return lambda image_id: _found(index.spelled(f"{base}/{folder}", _drop(image_id, drop)), index)[0], text
 
 
 def _drop(image_id: str, folders: int) -> str:

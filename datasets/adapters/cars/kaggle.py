@@ -73,6 +73,8 @@ def build_folders(
     findings, index = Findings(), FileIndex()
     names = _names(names_file) if names_file.suffix == ".csv" else class_names(names_file)
     label_of = {_letters(name): label for label, name in enumerate(names)}
+    if len(label_of) < len(names):
+        findings.error("class names that differ in punctuation only cannot be told apart by folders", names_file)
     folders = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     strange = [f for f in folders if _letters(f) not in label_of]
     if strange:

@@ -204,11 +204,15 @@ def _validation_files(sources: Sources, findings: Findings, watched: list[Path])
             findings.error(what, sources.images, "half-extracted?", len(empty))
     labels = label_of()
     files: dict[str, tuple[str, int, int]] = {}
+    first: dict[str, str] = {}
     twice = []
     for listed_name, address, size, label in listed:
         name, wnid = published_name(listed_name.rpartition("/")[2])
-        if name in files:
-            twice.append(f"{files[name][0]} and {address}")
+        # Labels and boxes are of the name without its suffix.
+        stem = name.rpartition(".")[0]
+        if stem in first:
+            twice.append(f"{first[stem]} and {address}")
+        first[stem] = address
         files[name] = (address, size, label if label >= 0 else labels.get(wnid, -1))
     if twice:
         what = f"{len(twice):,} images are there twice: {some(twice)}"
@@ -219,12 +223,16 @@ def _validation_files(sources: Sources, findings: Findings, watched: list[Path])
 def _shard_files(places: tuple[Path, ...], findings: Findings) -> dict[str, tuple[str, int, int]]:
     """The hub's shards: the label of a row and the wnid in its name must agree."""
     shards, labels = read_shards(places), label_of()
-    files, wrong = {}, []
+    files, wrong, twice = {}, [], []
     for row, label in enumerate(shards.labels.tolist()):
         name, wnid = published_name(str(shards.names[row]))
+        twice += [name] if name in files else []
         files[name] = (shards.path(row), 0, label)
         if wnid and labels.get(wnid) != label:
             wrong.append(name)
+    if twice:
+        what = f"{len(twice):,} images are in the shards twice: {some(twice)}"
+        findings.error(what, places[0].parent, "are shards of two downloads mixed?", len(twice))
     if wrong:
         fix = "are these the shards of ILSVRC/imagenet-1k?"
         findings.error(f"{len(wrong):,} names are not of their row's class: {some(wrong)}", places[0].parent, fix)

@@ -61,7 +61,10 @@ def from_tar(archive: Path) -> Classes:
 
     def classes(findings: Findings) -> Iterator[Chunk]:
         labels = label_of()
-        inner = {Path(n).stem: place for n, place in index_tar(archive).items() if n.endswith(".tar")}
+        tars = [(Path(n).stem, place) for n, place in index_tar(archive).items() if n.endswith(".tar")]
+        inner = dict(tars)
+        if len(inner) < len(tars):
+            findings.error(f"{len(tars) - len(inner)} class archives are in it twice", archive, "pack each once")
         strange = sorted(set(inner) - set(labels))
         if strange or not inner:
             what = f"{len(strange)} tars are no wnids: {some(strange)}" if strange else "no class archive in it"

@@ -43,8 +43,10 @@ def read_xml(place: Path, labels: dict[str, int], findings: Findings) -> Annotat
     """All XML files of a folder, or of an archive that is read in place; damaged ones are findings."""
     result = Annotations()
     bad: list[str] = []
+    twice: list[str] = []
     for path in _xml_files(place):
         stem = _stem(path)
+        twice += [stem] if stem in result.boxes else []
         try:
             wnid, boxes, size = parse_xml(_read(path))
         except (ElementTree.ParseError, ValueError, OSError) as error:
@@ -54,6 +56,9 @@ def read_xml(place: Path, labels: dict[str, int], findings: Findings) -> Annotat
         if wnid in labels:
             result.labels[stem] = labels[wnid]
     _report_bad(bad, place, "ILSVRC2012_bbox_val_v3.tgz", findings)
+    if twice:
+        what = f"{len(twice):,} images have two XML files in different folders: {some(twice)}"
+        findings.error(what, place, "keep the right one of the two", len(twice))
     return result
 
 
