@@ -6,9 +6,12 @@ import difflib
 import importlib
 import importlib.util
 import itertools
+import os
 import re
 import sys
 import threading
+import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -16,6 +19,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+PLUGIN = "cambench_plugin_"
+"""How the modules of plug-in files are named."""
 
 
 class RegistryError(ValueError):
@@ -65,10 +70,17 @@ class Registry(Generic[T]):
         if self._check is not None:
             self._check(name, entry)
         source = origin or getattr(entry, "__module__", None) or "?"
+        if source.partition(".")[0] != __package__:
+            # The built-in names are taken whether or not they were looked up before.
+            self._import_builtin()
         taken = self._origin.get(name)
         if taken is not None and taken != source:
-            raise RegistryError(f"{self.kind} {name!r} is already registered by {taken}; choose another name")
+            raise RegistryError(
+                f"{self.kind} {name!r} of {_owner(source)} is already registered by {_owner(taken)}; "
+                "choose another name"
+            )
         self._entries[name], self._origin[name] = entry, source
+        _additions.append(name)
         return entry
 
     def get(self, name: str) -> T:
@@ -126,6 +138,18 @@ class Registry(Generic[T]):
                 raise
             self._state = "ready"
 
+    def _import_builtin(self) -> None:
+        with self._lock:
+            if self._state != "new":
+                return
+            # Not "ready": the entry points of other packages are loaded at the first look-up.
+            self._state = "loading"
+            try:
+                for module in self._builtin:
+                    importlib.import_module(module)
+            finally:
+                self._state = "new"
+
     def _import_all(self) -> None:
         for module in self._builtin:
             importlib.import_module(module)
@@ -140,6 +164,17 @@ class Registry(Generic[T]):
             # An entry point may name a module that registers by decorator, or the entry itself.
             if point.name not in self._entries and not hasattr(loaded, "__path__") and not _is_module(loaded):
                 self.add(point.name, loaded, origin=point.value)
+
+
+_additions: list[str] = []
+"""Every name that was registered in this process, so that a plug-in which registers nothing is seen."""
+
+
+def _owner(module: str) -> str:
+    """A plug-in by its file, other modules by their name."""
+    if not module.startswith(PLUGIN):
+        return module
+    return str(getattr(sys.modules.get(module), "__file__", None) or module)
 
 
 def _is_module(thing: object) -> bool:
@@ -179,21 +214,36 @@ def load_plugin(path: str | Path) -> None:
     """Import a Python file so that its ``@register_…`` decorators run.
 
     Raises:
-        RegistryError: The file is missing, is not Python, or fails to import (the reason is in the message).
+        RegistryError: The file is missing, is not Python, fails to import (the reason is in the message), or registers
+            nothing.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise RegistryError(f"plugin {file}: no such file")
-    name = f"cambench_plugin_{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}"
+    # Two files of one name in different folders are two modules.
+    place = zlib.crc32(os.fsencode(file.resolve()))
+    name = f"{PLUGIN}{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}_{place:08x}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise RegistryError(f"plugin {file}: not a Python file (expected a name ending in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    before = len(_additions)
     try:
         spec.loader.exec_module(module)
     except RegistryError:
         raise
     except Exception as error:
         del sys.modules[name]
-        raise RegistryError(f"plugin {file}: {type(error).__name__}: {error}") from error
+        raise RegistryError(f"plugin {file}{_line_in(file, error)}: {type(error).__name__}: {error}") from error
+    if len(_additions) == before:
+        raise RegistryError(
+            f'plugin {file}: registers nothing. Put @register_cam("NAME") above the method\'s function (or call '
+            "register_metric, register_backbone, register_head, register_dataset or cambench.wrap)"
+        )
+
+
+def _line_in(file: Path, error: BaseException) -> str:
+    """``, line N`` of a file that an error went through; empty where it did not."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ""

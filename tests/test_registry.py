@@ -1,5 +1,7 @@
 """Registry: registration, collisions, globs, nearest names, entry points, plugins."""
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -91,5 +93,47 @@ def test_plugin_errors_are_readable(tmp_path):
         load_plugin(tmp_path / "absent.py")
     broken = tmp_path / "broken.py"
     broken.write_text("1 / 0")
-    with pytest.raises(RegistryError, match=r"broken\.py: ZeroDivisionError"):
+    with pytest.raises(RegistryError, match=r"broken\.py, line 1: ZeroDivisionError"):
         load_plugin(broken)
+
+
+def test_a_plugin_that_registers_nothing_is_said_with_its_file(tmp_path):
+    file = tmp_path / "forgot.py"
+    file.write_text("def my_cam(e):\n    return e.gradients\n")
+    with pytest.raises(RegistryError, match=r"forgot\.py: registers nothing\. Put @register_cam"):
+        load_plugin(file)
+
+
+def test_an_error_of_a_plugin_has_its_line(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("import math\n\nmath.nothing\n")
+    with pytest.raises(RegistryError, match=r"broken\.py, line 3: AttributeError"):
+        load_plugin(file)
+
+
+def test_a_decorator_without_brackets_takes_the_functions_name(tmp_path):
+    from cambench.baselines.cams.method import CAMS
+
+    file = tmp_path / "bare.py"
+    file.write_text("from cambench import register_cam\n\n@register_cam\ndef bare_cam(e):\n    return e.gradients\n")
+    try:
+        load_plugin(file)
+        assert CAMS.get("bare_cam").title == "bare_cam"
+        load_plugin(file)  # the same file again is no collision
+        twin = tmp_path / "other" / "bare.py"
+        twin.parent.mkdir()
+        twin.write_text(file.read_text())
+        with pytest.raises(RegistryError, match=rf"'bare_cam' of {twin} is already registered by {file};"):
+            load_plugin(twin)
+    finally:
+        CAMS._entries.pop("bare_cam")
+        CAMS._origin.pop("bare_cam")
+
+
+def test_a_builtin_name_is_owned_by_its_module_even_before_the_first_look_up(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from cambench import register_cam\n@register_cam('gradcam')\ndef f(e):\n    return e.gradients\n")
+    code = "import sys\nfrom cambench.registry import load_plugin\nload_plugin(sys.argv[1])"
+    said = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False).stderr
+    owner = "cambench.baselines.cams.gradient.grad_cam"
+    assert f"CAM method 'gradcam' of {file} is already registered by {owner}; choose another name" in said

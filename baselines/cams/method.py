@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from torch import Tensor
 
@@ -101,6 +101,14 @@ def _check_cam(name: str, method: CamMethod) -> None:
 CAMS: Registry[CamMethod] = Registry("CAM method", "cambench.cams", ("cambench.baselines.cams",), _check_cam)
 
 
+MethodFunction = Callable[["Evidence"], Tensor]
+
+
+@overload
+def register_cam(name: MethodFunction) -> MethodFunction: ...
+
+
+@overload
 def register_cam(
     name: str,
     *,
@@ -109,11 +117,24 @@ def register_cam(
     needs: Iterable[Need] = ("features", "gradients"),
     returns: Returns = "weights",
     **facts: Any,
-) -> Callable[[Callable[[Evidence], Tensor]], Callable[[Evidence], Tensor]]:
+) -> Callable[[MethodFunction], MethodFunction]: ...
+
+
+def register_cam(
+    name: str | MethodFunction,
+    *,
+    title: str | None = None,
+    source: str = "",
+    needs: Iterable[Need] = ("features", "gradients"),
+    returns: Returns = "weights",
+    **facts: Any,
+) -> MethodFunction | Callable[[MethodFunction], MethodFunction]:
     """Decorator: register a function ``Evidence -> Tensor`` as the CAM method ``name``.
 
+    Written without brackets, ``@register_cam``, it registers the function under its own name.
+
     Args:
-        name: Name in triples.
+        name: Name in triples; or the function, where the decorator has no brackets.
         title: Name in tables (default: ``name``).
         source: Paper and equation; the first line of the docstring where empty.
         needs: What the function reads beyond the target class.
@@ -124,7 +145,10 @@ def register_cam(
         RegistryError: The name is taken by another module, or the function is not callable.
     """
 
-    def decorate(fn: Callable[[Evidence], Tensor]) -> Callable[[Evidence], Tensor]:
+    if not isinstance(name, str):
+        return register_cam(name.__name__)(name)
+
+    def decorate(fn: MethodFunction) -> MethodFunction:
         doc = (fn.__doc__ or "").strip().splitlines()
         method = CamMethod(
             name, fn, title or name, source or (doc[0] if doc else ""), frozenset(needs), returns, **facts

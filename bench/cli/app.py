@@ -122,10 +122,8 @@ def run(
 
         cambench run --dataset wsol --root images/ --metadata we/ --triples 'efficientnet_lite0/*/softmax' --out runs/x
     """
-    from ...results.tables.terminal import closing_table
+    from ..engine.again import finished_before
     from ..engine.config import RunConfig, read_config
-    from ..notebook.api import IncompleteRunError
-    from ..notebook.api import run as run_benchmark
 
     given: dict[str, Any] = {
         "dataset": dataset,
@@ -160,6 +158,16 @@ def run(
         settings = RunConfig.create(**given)
     else:
         settings = read_config(config, given)
+    finished = finished_before(settings)
+    if finished is not None:
+        out.print(f"{settings.out} holds this run, finished; nothing was computed. Its files:", soft_wrap=True)
+        for path in finished:
+            out.print(f"  {path}", soft_wrap=True)
+        return
+    from ...results.tables.terminal import closing_table
+    from ..notebook.api import IncompleteRunError
+    from ..notebook.api import run as run_benchmark
+
     try:
         result, failed = run_benchmark(settings), None
     except IncompleteRunError as error:

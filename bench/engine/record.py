@@ -17,6 +17,7 @@ from ...datasets.schema import DATASETS, SampleTable
 from ...metrics.spec import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ...version import __version__
+from .again import REQUEST, request_of
 from .config import RunConfig
 from .measures import foreign_code, measure_record, measures_key
 from .plan import BackbonePlan
@@ -83,6 +84,7 @@ def run_manifest(
             "workers": config.workers,
             "box_threads": config.box_threads,
             "world_size": world_size,
+            REQUEST: request_of(config),
             "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),

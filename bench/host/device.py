@@ -16,7 +16,7 @@ def pick_device(name: str) -> str:
     """``auto`` is CUDA where there is one, else the CPU; another name is checked.
 
     Raises:
-        UsageError: The device does not exist here.
+        UsageError: The device does not exist here, or cannot compute maps.
     """
     import torch
 
@@ -25,9 +25,19 @@ def pick_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise UsageError(f"device {name!r}: expected auto, cpu, cuda, cuda:N, xpu or xpu:N") from None
+    if device.type == "cpu":
+        return name
+    if device.type == "mps":
+        raise UsageError(
+            f"device {name!r}: has no float64, in which maps are resized and quantised to the published numbers; "
+            "give --device cpu"
+        )
+    if device.type not in ("cuda", "xpu"):
+        raise UsageError(f"device {name!r}: no map can be computed there; expected auto, cpu, cuda[:N] or xpu[:N]")
+    count = torch.cuda.device_count() if device.type == "cuda" else torch.xpu.device_count()
+    if (device.index or 0) >= count:
+        raise UsageError(f"device {name!r}: this machine has {count} {device.type.upper()} device(s)")
     return name
 
 

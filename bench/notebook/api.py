@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...registry import load_plugin
+from ...results.records.load import load_run
+from ..engine.again import finished_before
 from ..engine.config import RunConfig
 from ..engine.run import run as run_benchmark
 from ..host.errors import RunError
@@ -31,6 +34,8 @@ class IncompleteRunError(RunError):
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
     """Benchmark triples on a data set; continue where an earlier run on the same folder stopped.
 
+    A finished run given again is read, not computed.
+
     Args:
         config: The configuration; or give its fields as keywords (``dataset=…, triples=…, out=…``).
         **fields: Fields of ``RunConfig``.
@@ -41,7 +46,13 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folder that cannot be used.
         IncompleteRunError: A method, metric or network failed; everything else is done, and in the error's ``result``.
     """
-    done = run_benchmark(config or RunConfig.create(**fields))
+    config = config or RunConfig.create(**fields)
+    finished = finished_before(config)
+    if finished is not None:
+        for file in config.plugins:
+            load_plugin(file)
+        return RunResult(load_run(config.out), tuple(finished))
+    done = run_benchmark(config)
     result = RunResult(done.records, done.paths)
     if done.lost:
         raise IncompleteRunError(done.lost, result)

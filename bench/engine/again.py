@@ -1,0 +1,73 @@
+"""A finished run given again: recognised from its folder alone, in a moment, without writing there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...results.records.record_errors import RecordError
+from ...results.records.run_folder import MANIFEST_NAME, read_manifest
+from ...version import __version__
+from .config import RunConfig
+
+REQUEST = "request"
+"""Where ``run.json`` keeps, among its settings, what was asked for."""
+TABLES = ("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "scores.csv", "throughput.csv")
+_NO_MATTER = {"out", "workers", "box_threads"}
+
+
+def request_of(config: RunConfig) -> dict[str, Any]:
+    """What a run is asked for, with size and time of every file that is given for it; comparable by equality."""
+    files = [*config.plugins, *config.weights.values(), *config.head_weights.values(), *config.softmax_weights.values()]
+    return {
+        "fields": config.model_dump(mode="json", exclude=_NO_MATTER),
+        "files": [[str(file), *_stamp(Path(file).expanduser())] for file in files],
+        "root": [] if config.root is None else _stamp(config.root.expanduser()),
+    }
+
+
+def finished_before(config: RunConfig) -> list[Path] | None:
+    """``run.json`` and the tables of a folder that holds this very run, finished; None where anything is to be done.
+
+    The request, its files and this version must be the same, every part must be there, and nothing in the folder may
+    be younger than its ``run.json`` but the tables. The data are not read again, nor are the records.
+    """
+    out = config.out
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return None
+    try:
+        manifest = read_manifest(out)
+        if not manifest.finished or manifest.code_version != __version__:
+            return None
+        if manifest.settings.get(REQUEST) != request_of(config):
+            return None
+        written = (out / MANIFEST_NAME).stat().st_mtime_ns
+        expected = manifest.shards * len({manifest.canonical(t) for t in manifest.triples})
+        times = list(_times(out / "records"))
+        if len(times) != expected or max([0, *times, *_times(out / "shards")]) > written:
+            return None
+        tables = [out / name for name in TABLES if manifest.protocol.loc_threshold != "val"]
+        if any(table.stat().st_mtime_ns < written for table in tables):
+            return None
+    except (RecordError, OSError):
+        return None
+    return [out / MANIFEST_NAME, *tables]
+
+
+def _times(folder: Path) -> Iterator[int]:
+    """Times of change of all files below a folder, temporaries apart."""
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _times(Path(entry.path))
+        elif not entry.name.startswith("."):
+            yield entry.stat().st_mtime_ns
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
