@@ -58,10 +58,17 @@ class SampleTable:
     """A verified, memory-mapped split: ``rows`` follows ``sample_features``.
 
     Attributes:
-        name: Data-set name. split: ``train``, ``val`` or ``test``. class_names: by label.
+        name: Data-set name.
+        split: ``train``, ``val`` or ``test``.
+        rows: The samples.
+        class_names: Names by label.
         fingerprint: SHA-256 hex over everything that can change a number (annotations, ids, seed, library versions
-            where they change pixels). notes: what a user should be told (counts that differ, boxes outside images …).
-        has_boxes, has_masks, has_evidence: which metrics the split supports.
+            where they change pixels).
+        has_boxes: Whether box metrics can be computed.
+        has_masks: Whether mask metrics can be computed.
+        has_evidence: Whether the metrics of the parts that tell the class can be computed.
+        notes: What a user should be told (counts that differ, boxes outside images …).
+        facts: The same and more for machines: ``findings``, ``variant``, ``num_classes_known``, ``exif`` ….
     """
 
     name: str

@@ -26,7 +26,8 @@ from .cache import (
     shared_with_others,
     watch,
 )
-from .checks import IdCheck, RowChecks, check_names
+from .checks import RowChecks, check_names
+from .ids import IdCheck
 from .rows import Chunk, record_batch, update_digest
 from .sizes import SIZE_OPTION, BoxSizes, Published, sizes_file
 

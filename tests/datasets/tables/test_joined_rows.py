@@ -12,7 +12,7 @@ from cambench.datasets.disk.files import FileIndex
 from cambench.datasets.findings import Findings
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
-from cambench.datasets.tables.checks import IdCheck
+from cambench.datasets.tables.ids import IdCheck
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
