@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...results.records.record_errors import RecordError
-from ...results.records.run_folder import MANIFEST_NAME, read_manifest
+from ...results.records.run_folder import MANIFEST_NAME, TABLES_NAME, read_manifest
 from ...version import __version__
 from .config import RunConfig
 
@@ -48,7 +48,7 @@ def finished_before(config: RunConfig) -> list[Path] | None:
         times = list(_times(out / "records"))
         if len(times) != expected or max([0, *times, *_times(out / "shards")]) > written:
             return None
-        tables = [out / name for name in TABLES if manifest.protocol.loc_threshold != "val"]
+        tables = [out / TABLES_NAME / name for name in TABLES if manifest.protocol.loc_threshold != "val"]
         if any(table.stat().st_mtime_ns < written for table in tables):
             return None
     except (RecordError, OSError):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...results.records.load import Run, load_run
+from ...results.records.run_folder import TABLES_NAME
 from ...results.scores.merge import merge_runs
 from ...results.statistics.compare import compare as compare_pairs
 from ...results.statistics.intervals import LEVEL, RESAMPLES
 from ...results.statistics.paired import ALPHA
 from ...results.statistics.standing import standing
-from ...results.tables.leaderboard import TABLES_NAME, write_leaderboard
+from ...results.tables.leaderboard import write_leaderboard
 from ...triple import Triple
 from .pairs import pairs_of, sorted_out
 from .tables import Leaderboard, PairedComparison

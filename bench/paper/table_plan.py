@@ -18,7 +18,7 @@ from ...datasets.open import open_table
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper.published import TableName, published_table
-from ...results.tables.leaderboard import TABLES_NAME
+from ...results.records.run_folder import TABLES_NAME
 from ...triple import Triple
 from ..host.device import pick_device
 from ..host.errors import UsageError

@@ -15,6 +15,8 @@ from .manifest import SCHEMA_VERSION, RunManifest
 from .record_errors import RecordError, ResultsError, RunMismatchError
 
 MANIFEST_NAME = "run.json"
+TABLES_NAME = "tables"
+"""Folder of a run's tables, inside the run's own."""
 WAIT_FOR_RANK0_S = 120.0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...atomic import write_text
 from ..records.load import Run, load_run
+from ..records.run_folder import TABLES_NAME
 from ..scores.merge import merge_runs
 from ..statistics.intervals import RESAMPLES
 from ..statistics.standing import standing
@@ -19,8 +20,6 @@ from .standing_table import interval_document
 from .throughput import CSV_HEAD, throughput_document, throughput_rows
 
 RunLike = Run | Path | str
-TABLES_NAME = "tables"
-"""Folder of the tables in a run folder."""
 DEFAULT = TableOptions()
 
 

@@ -45,7 +45,7 @@ def test_what_is_missing_or_was_touched_is_done_again(settings: dict[str, Any]) 
     part.unlink()
     assert finished_before(config) is None
     run(**fields)
-    (out / "scores.md").unlink()
+    (out / "tables" / "scores.md").unlink()
     assert finished_before(config) is None
 
 

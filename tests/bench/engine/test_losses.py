@@ -80,7 +80,9 @@ def test_a_method_that_fails_at_an_image_loses_itself_alone(settings: Any, tmp_p
     assert (found.triples, found.pending, len(found.index)) == (list(GOOD), [MINE], 10)
     assert list(found.lost) == [MINE]
     assert parts(settings["out"]) == parts(whole["out"])
-    assert (settings["out"] / "scores.csv").read_bytes() == (whole["out"] / "scores.csv").read_bytes()
+    assert (settings["out"] / "tables" / "scores.csv").read_bytes() == (
+        whole["out"] / "tables" / "scores.csv"
+    ).read_bytes()
     assert not json.loads((settings["out"] / "run.json").read_text())["finished"]
 
 
@@ -126,7 +128,7 @@ def test_one_cell_that_is_not_finite_is_an_empty_map(settings: Any, tmp_path: Pa
     assert note == f"slim_resnet: {MINE} made maps that hold NaN or infinity, scored as empty maps (1 images)"
     settings_said = json.loads((settings["out"] / "run.json").read_text())["settings"]["notes"]
     assert any("my_cam" in note for note in settings_said)
-    assert "softmax made maps that hold NaN or infinity" in (settings["out"] / "leaderboard.md").read_text()
+    assert "softmax made maps that hold NaN or infinity" in (settings["out"] / "tables" / "leaderboard.md").read_text()
     assert parts(settings["out"]) == parts(whole["out"])
 
 
@@ -150,12 +152,12 @@ def test_a_metric_that_fails_loses_its_column_alone(settings: Any, tmp_path: Pat
     found = caught.value.result.run
     assert found.triples == list(GOOD)
     assert "extra:my_metric" not in found.columns(GOOD[0])
-    assert "my_metric" not in (settings["out"] / "scores.csv").read_text()
-    assert "GT-known" in (settings["out"] / "scores.md").read_text()
+    assert "my_metric" not in (settings["out"] / "tables" / "scores.csv").read_text()
+    assert "GT-known" in (settings["out"] / "tables" / "scores.md").read_text()
     metric("pass")
     found = run(**fields).run
     assert len(found.column(GOOD[0], "extra:my_metric")) == 10
-    assert "my_metric" in (settings["out"] / "scores.csv").read_text()
+    assert "my_metric" in (settings["out"] / "tables" / "scores.csv").read_text()
 
 
 def test_a_network_that_fails_loses_itself_alone(settings: Any, tmp_path: Path) -> None:
