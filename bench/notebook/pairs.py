@@ -53,7 +53,7 @@ def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
 def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], all_pairs: bool) -> list[Pair]:
     """Pairs of entries, in the order of the request; a pattern names triples that the runs have.
 
-    One run: its triples. Several: triples that all share, else each triple in the run that has it. The first of a
+    One run: its triples; patterns that name several each are paired by what they share (``_matched``). Several: triples that all share, else each triple in the run that has it. The first of a
     group is paired with each other one, or (``all_pairs``) any two. Patterns ``FOLDER:TRIPLE`` name the triples of that
     run alone, and then all patterns do.
 
@@ -78,7 +78,12 @@ def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], al
     if named:
         return _among([entry(i, t) for i, t in named], all_pairs)
     if len(runs) == 1:
-        return _among([entry(0, t) for t in _one_run(runs[0], patterns)], all_pairs)
+        chosen = _one_run(runs[0], patterns)
+        matched = [] if all_pairs else _matched(runs[0], patterns, chosen)
+        if matched:
+            entries = {t: entry(0, t) for t in dict.fromkeys(t for pair in matched for t in pair)}
+            return [(entries[a], entries[b]) for a, b in matched]
+        return _among([entry(0, t) for t in chosen], all_pairs)
     shared = _shared(runs, patterns)
     if shared:
         columns = [[entry(i, t) for i in range(len(runs))] for t in shared]
@@ -124,6 +129,35 @@ def _one_run(run: Run, patterns: list[str]) -> list[Triple]:
     if len(chosen) < 2:
         raise UsageError(f"name at least two triples of {run.out} (or a second run folder); it has {_some(run)}")
     return chosen
+
+
+def _matched(run: Run, patterns: list[str], chosen: list[str]) -> list[tuple[str, str]]:
+    """Pairs that share as much as they can, where patterns name several triples each; none where nothing is to match.
+
+    Several patterns: each triple of the others with that of the first pattern with which it has most in common. One
+    pattern: methods are compared with its first method under the same network and head; heads, where it has one method.
+    """
+    groups = [list(dict.fromkeys(_matching(p, [run]))) for p in patterns]
+    triples = [Triple.parse(t) for t in dict.fromkeys(chosen)]
+    if len(groups) == 1:
+        names = [{t.names[i] for t in triples} for i in range(3)]
+        if sum(len(n) > 1 for n in names) < 2:
+            return []
+        kind = "cam" if len(names[1]) > 1 else "head"
+        first = getattr(triples[0], kind)
+        pairs = [(t.but(**{kind: first}), t) for t in triples if getattr(t, kind) != first]
+        return [(a, b) for a, b in pairs if a in triples]
+    firsts = [Triple.parse(t) for t in groups[0]]
+    if len(firsts) < 2:
+        return []
+    found: list[tuple[str, str]] = []
+    for other in (Triple.parse(t) for group in groups[1:] for t in group):
+        alike = {a: sum(x == y for x, y in zip(a.names, other.names, strict=True)) for a in firsts if a != other}
+        best = [a for a, count in alike.items() if count == max(alike.values())]
+        # Where several are equally near, nothing says which is meant.
+        if len(best) == 1 and alike[best[0]]:
+            found.append((best[0], other))
+    return list(dict.fromkeys(found))
 
 
 def _shared(runs: list[Run], patterns: list[str]) -> list[Triple]:

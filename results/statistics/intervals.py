@@ -51,8 +51,8 @@ def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> I
     hits depend little on the threshold. The hull of it and the bias-corrected percentile interval (BC) mends what is
     small (92 to 96 %). Where the bias is larger than chance (``MATERIAL`` standard errors of the mean of the samples),
     the hull also reaches to point - 2·b - z·sd(samples): once b for the data's own bias, and once more because b of a
-    few images is itself too small. With it the interval of MaxBoxAcc and MaxBoxAccV2 covers 94 to 98 % at 50, 100 and
-    300 images, flat curves included (``tests/results/statistics/test_statistics_coverage.py``). Without a bias it is
+    few images is itself too small. With it the interval of MaxBoxAcc and MaxBoxAccV2 covers 93 to 99 % at 50 to
+    1,000 images, flat curves included (``tests/results/statistics/test_statistics_coverage.py``). Without a bias it is
     the percentile interval.
 
     Bias-corrected ends: quantiles of the samples at Φ(2·z0 ± z), z0 = Φ⁻¹(share of samples below the point, ties half).

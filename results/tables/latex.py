@@ -29,6 +29,8 @@ PAGE_ROWS = 45
 NOTED_ROWS = 40
 """Rows of a table below which its notes still fit on the page."""
 _NUMBER = re.compile(r"[+-]?(\d+)(?:\.(\d+))?")
+_ASIDE = re.compile(r"|–|\([+-]?\d+(?:\.\d+)?\)")
+"""What may stand in a column of numbers beside them."""
 _EM = {
     **dict.fromkeys("0123456789*", 0.57),
     **dict.fromkeys(".,:;'!|iljI ", 0.36),
@@ -190,7 +192,7 @@ def _columns(grid: Grid) -> list[_Column]:
         cells = tuple(row[i] for row in grid.rows)
         numbers = [m for c in cells if (m := _NUMBER.fullmatch(c.text))]
         name = i < grid.names
-        alike = not name and bool(numbers) and all(_NUMBER.fullmatch(c.text) or c.text in ("", "–") for c in cells)
+        alike = not name and bool(numbers) and all(_NUMBER.fullmatch(c.text) or _ASIDE.fullmatch(c.text) for c in cells)
         digits = (max(len(m[1]) for m in numbers), max(len(m[2] or "") for m in numbers)) if alike else None
         # A name is one line; the direction of a metric stays with the last word of its head.
         bound = re.sub(r" (?=[↑↓‡])", "\u00a0", head)

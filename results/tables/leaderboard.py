@@ -14,6 +14,8 @@ from ..statistics.standing import standing
 from ..statistics.transfer import TRANSFER_HEAD, transfer_document
 from .grid import Document, to_csv, to_markdown
 from .latex import to_latex, to_latex_document
+from .paper_table import METHODS as PAPER_LAYOUTS
+from .paper_table import write_paper_table
 from .score_table import long_rows, score_document, score_rows
 from .selection import TableOptions
 from .standing_table import interval_document
@@ -35,6 +37,8 @@ def write_leaderboard(
     options: TableOptions = DEFAULT,
 ) -> list[Path]:
     """Write the tables of one run, or of several runs of one protocol and data set.
+
+    The layouts ``paper1`` and ``paper2`` write that one table, of one run or of runs over several data sets.
 
     ``scores.*``, ``intervals.*`` and ``throughput.*`` (md, tex; csv of scores and throughput) are apart, so that the
     scores of an interrupted run and of an uninterrupted one are the same bytes; ``leaderboard.md`` and
@@ -59,6 +63,9 @@ def write_leaderboard(
         UnknownNameError: ``options`` names a metric, method or head that the records do not have.
     """
     loaded, merged_vals = ([_loaded(run) for run in given] for given in (_listed(runs), vals))
+    if options.layout in PAPER_LAYOUTS and loaded:
+        folder = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
+        return write_paper_table(loaded, folder, options, merged_vals)
     merged = merge_runs(loaded, merged_vals)
     dest = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
     stats = standing(merged, resamples=resamples, seed=seed) if intervals else None
