@@ -53,9 +53,9 @@ def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
 def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], all_pairs: bool) -> list[Pair]:
     """Pairs of entries, in the order of the request; a pattern names triples that the runs have.
 
-    One run: its triples; patterns that name several each are paired by what they share (``_matched``). Several: triples that all share, else each triple in the run that has it. The first of a
-    group is paired with each other one, or (``all_pairs``) any two. Patterns ``FOLDER:TRIPLE`` name the triples of that
-    run alone, and then all patterns do.
+    One run: its triples; patterns that name several each are paired by what they share (``_matched``). Several:
+    triples that all share, else each triple in the run that has it. The first of a group is paired with each other
+    one, or (``all_pairs``) any two. Patterns ``FOLDER:TRIPLE`` name the triples of that run alone, and then all do.
 
     Raises:
         UsageError, UnknownNameError: Fewer than two triples; a pattern that no triple fits; val runs that do not match.

@@ -195,8 +195,13 @@ def write_paper_table(runs: Sequence[Run], dest: Path, options: TableOptions, va
     over = [title for title, count in grid.over for _ in range(count)]
     head = [f"{title}: {name}" if title else name for title, name in zip(over, grid.head, strict=True)]
     tex = to_latex_document([document], options.width) if options.standalone else to_latex(document, options.width)
-    rows = [[f"{cell.text} ({cell.delta})" if cell.delta else cell.text for cell in row] for row in grid.rows]
+    # A spreadsheet would take "+ Ours" for a formula.
+    rows = [[_plain(cell).removeprefix("+ ") for cell in row] for row in grid.rows]
     texts = {"md": to_markdown(document), "tex": tex, "csv": to_csv(head, rows)}
     for suffix, text in texts.items():
         write_text(dest / f"{options.layout}.{suffix}", text)
     return [dest / f"{options.layout}.{suffix}" for suffix in texts]
+
+
+def _plain(cell: Cell) -> str:
+    return f"{cell.text} ({cell.delta})" if cell.delta else cell.text
