@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..disk.archives import index_tar
-from ..disk.locate import Expected, find_base
+from ..disk.locate import Expected, find_base, known
 from ..disk.textfiles import id_columns
 from ..disk.trees import FolderTree, TarTree, Tree
 from ..findings import Findings, some
@@ -25,13 +25,15 @@ from ..tables.splits import HOLDOUT_OPTIONS, HoldOut
 
 CLASSES = 200
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt", "classes.txt")
-EXPECTED = Expected(
-    name="cub",
-    markers=("images.txt",),
-    nested=("CUB_200_2011", "CUB_200_2011/CUB_200_2011", "CUB-200-2011", "cub"),
-    archives=("CUB_200_2011.tgz", "CUB_200_2011.tar.gz", "CUB_200_2011.tar"),
-    what="CUB-200-2011 (the folder CUB_200_2011 with images.txt and images/, or CUB_200_2011.tgz)",
-    signs=("train_test_split.txt", "images/[0-2][0-9][0-9].*"),
+EXPECTED = known(
+    Expected(
+        name="cub",
+        markers=("images.txt",),
+        nested=("CUB_200_2011", "CUB_200_2011/CUB_200_2011", "CUB-200-2011", "cub"),
+        archives=("CUB_200_2011.tgz", "CUB_200_2011.tar.gz", "CUB_200_2011.tar"),
+        what="CUB-200-2011 (the folder CUB_200_2011 with images.txt and images/, or CUB_200_2011.tgz)",
+        signs=("train_test_split.txt", "images/[0-2][0-9][0-9].*"),
+    )
 )
 COUNTS = {"train": 5994, "test": 5794}
 OPTIONS = {

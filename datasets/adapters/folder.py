@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...opener import is_picture
-from ..disk.locate import resembling
+from ..disk.locate import resembling_set
 from ..disk.trees import FolderTree
 from ..findings import Findings, MissingSplitError, OptionError, some
 from ..formats.box_forms import BOX_OPTION
@@ -131,15 +131,10 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
 
 def _hint(root: Path) -> str:
     """Which data set's adapter would know more of this folder; empty where it looks like the user's own."""
-    from . import cub, openimages, tiny_imagenet
-    from .cars import cars
-    from .imagenet import distribution as imagenet_layout
-
-    for known in (cub, cars, tiny_imagenet, openimages, imagenet_layout):
-        base = resembling(root, known.EXPECTED)
-        if base is not None:
-            return f"take {known.EXPECTED.name} with --root {base}, which knows labels, splits and annotations"
-    return ""
+    found = resembling_set(root)
+    return (
+        "" if found is None else f"take {found[0]} with --root {found[1]}, which knows labels, splits and annotations"
+    )
 
 
 ADAPTER = Adapter("folder", 2, plan, OPTIONS)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...opener import is_picture, suffix_of
 from ..disk.files import FileIndex
-from ..disk.locate import Expected, find_base, inventory
+from ..disk.locate import Expected, find_base, inventory, known
 from ..findings import Findings, MissingSplitError, some
 from ..formats.wsol_reader import build as build_wsol
 from ..formats.wsol_reader import find_metadata
@@ -23,14 +23,16 @@ from ..tables.rows import Chunk
 
 CLASSES = 100
 COUNTS = {"train": 29_819, "val": 2_500, "test": 5_000}
-EXPECTED = Expected(
-    name="openimages30k",
-    markers=("train", "val", "test"),
-    nested=("OpenImages", "OpenImages30k", "openimages"),
-    what="OpenImages-30K (train/, val/, test/, each with one folder a class)",
-    contents=("train/0*", "val/0*", "test/0*"),
-    strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
-    signs=("test/0*/*_m0*.png", "val/0*/*_m0*.png"),
+EXPECTED = known(
+    Expected(
+        name="openimages30k",
+        markers=("train", "val", "test"),
+        nested=("OpenImages", "OpenImages30k", "openimages"),
+        what="OpenImages-30K (train/, val/, test/, each with one folder a class)",
+        contents=("train/0*", "val/0*", "test/0*"),
+        strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
+        signs=("test/0*/*_m0*.png", "val/0*/*_m0*.png"),
+    )
 )
 OPTIONS = {"metadata": "wsolevaluation's metadata/OpenImages (default: found below the root, else from the file names)"}
 _MASK = re.compile(r"^([0-9a-f]+)_m[0-9a-z_]+_[0-9a-f]+\.png$")

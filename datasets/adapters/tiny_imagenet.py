@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..disk.locate import Expected, find_base
+from ..disk.locate import Expected, find_base, known
 from ..disk.textfiles import read_lines, shorten
 from ..disk.trees import FolderTree
 from ..findings import Findings, some
@@ -19,12 +19,14 @@ from ..tables.rows import Chunk
 
 SIZE = 64
 COUNTS = {"train": 100_000, "val": 10_000, "test": 10_000}
-EXPECTED = Expected(
-    name="tiny_imagenet",
-    markers=("wnids.txt",),
-    nested=("tiny-imagenet-200", "tiny_imagenet"),
-    what="tiny-imagenet-200 (wnids.txt, train/, val/)",
-    signs=("wnids.txt", "train/n[0-9]*/n[0-9]*_boxes.txt", "val/val_annotations.txt"),
+EXPECTED = known(
+    Expected(
+        name="tiny_imagenet",
+        markers=("wnids.txt",),
+        nested=("tiny-imagenet-200", "tiny_imagenet"),
+        what="tiny-imagenet-200 (wnids.txt, train/, val/)",
+        signs=("wnids.txt", "train/n[0-9]*/n[0-9]*_boxes.txt", "val/val_annotations.txt"),
+    )
 )
 
 

@@ -34,6 +34,22 @@ class Expected:
     signs: tuple[str, ...] = ()
 
 
+KNOWN: dict[str, Expected] = {}
+"""The published sets, by name, as their adapters made them known."""
+
+
+def known(expected: Expected) -> Expected:
+    """Make a published set known to ``resembling_set``."""
+    KNOWN[expected.name] = expected
+    return expected
+
+
+def resembling_set(root: Path) -> tuple[str, Path] | None:
+    """The published set whose signs a folder bears, and that set's own folder; None where it looks like no one's."""
+    found = ((name, resembling(root, expected)) for name, expected in KNOWN.items())
+    return next(((name, base) for name, base in found if base is not None), None)
+
+
 def find_base(root: Path, expected: Expected) -> Path:
     """The right folder, or the archive to read in place.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...disk.locate import Expected, find_base
+from ...disk.locate import Expected, find_base, known
 from ...schema import DatasetError, DatasetSpec, Split, register_dataset
 from ...tables.build import Adapter, Plan
 from ...tables.splits import HOLDOUT_OPTIONS
@@ -15,15 +15,18 @@ from .entries import CLASSES
 from .kaggle import build_csv, build_folders, class_folders
 
 COUNTS = {"train": 8144, "test": 8041}
-EXPECTED = Expected(
-    name="stanford_cars",
-    markers=(
-        *("devkit", "car_devkit", "car_devkit/devkit", "cars_train", "cars_test"),
-        *("anno_train.csv", "cars_meta.mat", "cars_annos.mat", "car_ims", "car_data"),
-    ),
-    nested=("stanford_cars", "stanford-cars", "cars"),
-    what="Stanford Cars (cars_train/, cars_test/, devkit/; car_ims/, cars_annos.mat; Kaggle's car_data/, anno_*.csv)",
-    signs=("cars_train", "cars_test", "car_devkit", "anno_train.csv", "cars_meta.mat", "cars_annos.mat"),
+EXPECTED = known(
+    Expected(
+        name="stanford_cars",
+        markers=(
+            *("devkit", "car_devkit", "car_devkit/devkit", "cars_train", "cars_test"),
+            *("anno_train.csv", "cars_meta.mat", "cars_annos.mat", "car_ims", "car_data"),
+        ),
+        nested=("stanford_cars", "stanford-cars", "cars"),
+        what="Stanford Cars (cars_train/, cars_test/, devkit/; car_ims/, cars_annos.mat; Kaggle's car_data/, "
+        "anno_*.csv)",
+        signs=("cars_train", "cars_test", "car_devkit", "anno_train.csv", "cars_meta.mat", "cars_annos.mat"),
+    )
 )
 _OFFICIAL = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
 

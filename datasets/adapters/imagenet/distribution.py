@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...disk.locate import Expected, inventory
+from ...disk.locate import Expected, inventory, known
 from ...findings import MissingSplitError
 from ...schema import DatasetError
 from .image_files import published_name
@@ -49,19 +49,30 @@ _DEVKIT = (
 )
 _PARTS = ("validation", "train")
 _WNID = "n" + "[0-9]" * 8 + "*"
-EXPECTED = Expected(
-    name="imagenet",
-    markers=(*_VAL, _TAR, *TRAIN, TRAIN_TAR, *(f"{d}{s}-00000-of-*.parquet" for d in ("data/", "") for s in _PARTS)),
-    nested=("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k"),
-    what="ImageNet-1K (train/ and val/, the Kaggle tree ILSVRC/, the published tars, or the hub's Parquet shards)",
-    contents=(
-        *(f"{folder}/n[0-9]*" for folder in (*_VAL, *TRAIN)),
-        *(f"{folder}/ILSVRC2012_val_*" for folder in _VAL),
-        *(_TAR, TRAIN_TAR),
-        *(f"{folder}{part}-00000-of-*.parquet" for folder in ("data/", "") for part in _PARTS),
-    ),
-    strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
-    signs=(*(f"{folder}/{_WNID}" for folder in (*_VAL, *TRAIN)), *(f"{folder}/ILSVRC2012_val_*" for folder in _VAL)),
+EXPECTED = known(
+    Expected(
+        name="imagenet",
+        markers=(
+            *_VAL,
+            _TAR,
+            *TRAIN,
+            TRAIN_TAR,
+            *(f"{d}{s}-00000-of-*.parquet" for d in ("data/", "") for s in _PARTS),
+        ),
+        nested=("imagenet", "ImageNet", "ILSVRC2012", "imagenet-1k"),
+        what="ImageNet-1K (train/ and val/, the Kaggle tree ILSVRC/, the published tars, or the hub's Parquet shards)",
+        contents=(
+            *(f"{folder}/n[0-9]*" for folder in (*_VAL, *TRAIN)),
+            *(f"{folder}/ILSVRC2012_val_*" for folder in _VAL),
+            *(_TAR, TRAIN_TAR),
+            *(f"{folder}{part}-00000-of-*.parquet" for folder in ("data/", "") for part in _PARTS),
+        ),
+        strangers=(("wnids.txt", "Tiny ImageNet (tiny_imagenet)"),),
+        signs=(
+            *(f"{folder}/{_WNID}" for folder in (*_VAL, *TRAIN)),
+            *(f"{folder}/ILSVRC2012_val_*" for folder in _VAL),
+        ),
+    )
 )
 
 
