@@ -26,7 +26,8 @@ def pick_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda, cuda:N, xpu or xpu:N") from None
-    if device.type == "cpu":
+    # An accelerator that a package adds to torch has the one name that is kept for that.
+    if device.type in ("cpu", torch._C._get_privateuse1_backend_name()):
         return name
     if device.type == "mps":
         raise UsageError(
