@@ -131,7 +131,7 @@ def _one_run(run: Run, patterns: list[str]) -> list[Triple]:
     return chosen
 
 
-def _matched(run: Run, patterns: list[str], chosen: list[str]) -> list[tuple[str, str]]:
+def _matched(run: Run, patterns: list[str], chosen: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs that share as much as they can, where patterns name several triples each; none where nothing is to match.
 
     Several patterns: each triple of the others with that of the first pattern with which it has most in common. One

@@ -177,6 +177,7 @@ def compare(
     *what: RunResult | str | Path,
     val: Sequence[RunResult | str | Path] = (),
     by: str | None = None,
+    metrics: Sequence[str] = (),
     intersect: bool = False,
     all_pairs: bool = False,
     images: int = 5,
@@ -192,6 +193,7 @@ def compare(
             triple with each other one. Several runs: each triple that they share, the first run with each other one.
         val: Runs of the val split, one or one for each run: they choose the location threshold of a protocol that takes
             it from there, and add the threshold transfer.
+        metrics: What the comparison is made for: these alone are tested, and corrected for (default: all).
         by: Metric of the image and class lists. intersect: Compare the common images of the runs.
         all_pairs: Any two, not only the first with each other. images: Images listed on either side.
         resamples: Bootstrap resamples. seed: Of the draws.
@@ -206,7 +208,15 @@ def compare(
     pairs = pairs_of(runs, patterns, [_run(v) for v in val], all_pairs)
     return PairedComparison(
         compare_pairs(
-            pairs, by=by, intersect=intersect, images=images, resamples=resamples, seed=seed, level=level, alpha=alpha
+            pairs,
+            by=by,
+            metrics=metrics,
+            intersect=intersect,
+            images=images,
+            resamples=resamples,
+            seed=seed,
+            level=level,
+            alpha=alpha,
         )
     )
 
