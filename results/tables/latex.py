@@ -168,7 +168,8 @@ class _Column:
         """Its columns of the table, with siunitx."""
         if self.name:
             return "l"
-        first = "r" if self.digits is None else f"S[table-format={self.digits[0]}.{self.digits[1]}]"
+        sign = "-" if any(cell.text[:1] in ("+", "-") for cell in self.cells) else ""
+        first = "r" if self.digits is None else f"S[table-format={sign}{self.digits[0]}.{self.digits[1]}]"
         return first + (rf"@{{\hspace{{{DELTA_PT}pt}}}}l" if self.delta else "")
 
     @property
@@ -267,9 +268,12 @@ def _tabular(grid: Grid, points: float, limit: float) -> str:
     columns = _columns(grid)
     specs = [c.spec for c in columns]
     over = _width(columns, points) - limit
-    if over > 0:
-        # One column of numbers beside a long name: the name takes several lines.
-        specs[0] = rf"p{{{max(columns[0].em * points - over, limit / 4):.0f}pt}}"
+    # Numbers beside long names: the names take several lines, the longest first.
+    for i in sorted((i for i, c in enumerate(columns) if c.name), key=lambda i: -columns[i].em):
+        if over > 0:
+            kept = max(columns[i].em * points - over, limit / 5)
+            specs[i] = rf"p{{{kept:.0f}pt}}"
+            over -= columns[i].em * points - kept
     spec = "@{}" + "".join(specs) + "@{}"
     plain = re.sub(r"S\[[^\]]*\]", "r", spec)
     lines = [
@@ -296,7 +300,11 @@ def _over(grid: Grid, columns: Sequence[_Column]) -> list[str]:
     cells, rules, first, at = [], [], 0, 1
     for title, count in grid.over:
         spanned = sum(1 + c.delta for c in columns[first : first + count])
-        cells.append(rf"\multicolumn{{{spanned}}}{{c}}{{{latex(title)}}}")
+        # A title wider than its columns would widen the table.
+        room = max(HEAD_WIDTH, int(sum(c.em for c in columns[first : first + count]) / _NARROW))
+        text = r"\\".join(latex(line) for line in wrap(title, room, break_on_hyphens=False))
+        text = rf"\shortstack{{{text}}}" if r"\\" in text else text
+        cells.append(rf"\multicolumn{{{spanned}}}{{c}}{{{text}}}")
         if title:
             rules.append(rf"\cmidrule(lr){{{at}-{at + spanned - 1}}}")
         first, at = first + count, at + spanned
