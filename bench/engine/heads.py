@@ -144,6 +144,8 @@ class HeadKeeper:
                     advice = (
                         f"Give one of {classes} classes with --softmax-weights, or a network of them with --weights"
                     )
+                    if config.dataset == "folder" and "labels" not in config.options:
+                        advice += "; if the labels are ImageNet's classes, pass --option labels=network"
                 raise DatasetError(
                     f"the {branch} branch of {name} must be trained, which needs the train split of "
                     f"{config.dataset}: {error}. {advice}"

@@ -191,6 +191,23 @@ def test_class_folders(tmp_path, jpeg):
         open_table("folder", tmp_path / "test" / "a")
 
 
+def test_classes_of_an_imagenet_network(tmp_path, jpeg):
+    for name in ("n02123045", "gold_fish", "n02124075_Egyptian", "tusker", "389"):
+        jpeg(tmp_path / "own" / name / "x.jpg")
+    with pytest.raises(DatasetError, match=r"1 of 5 labels are no class of ImageNet: 'gold_fish' \(did you mean 'gold"):
+        open_table("folder", tmp_path / "own", labels="network")
+    (tmp_path / "own" / "gold_fish").rename(tmp_path / "own" / "goldfish")
+    table = open_table("folder", tmp_path / "own", labels="network")
+    found = dict(zip(table.rows["image_id"], table.rows["label"], strict=True))
+    assert table.num_classes == 1000
+    assert found == {
+        **{"n02123045/x.jpg": 281, "goldfish/x.jpg": 1, "n02124075_Egyptian/x.jpg": 285},
+        **{"tusker/x.jpg": 101, "389/x.jpg": 389},
+    }
+    (tmp_path / "own" / "b.csv").write_text("image,label\ngoldfish/x.jpg,Goldfish\n")
+    assert open_table("folder", tmp_path / "own", annotations="b.csv", labels="network").rows["label"][:] == [1]
+
+
 def coco_file(pictures, **changes):
     data = {
         "images": [{"id": i, "file_name": f"pics/{i}.jpg", "width": 40, "height": 30} for i in range(3)],
