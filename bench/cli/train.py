@@ -82,9 +82,9 @@ def backbone(
     """
     from ..training.backbone import open_for_training, train_backbone
     from ..training.checkpoint import save_network
+    from ..training.fabric import open_fabric
     from ..training.guard import TrainingDivergedError
     from ..training.log import TrainingLog
-    from ..training.processes import joined_ranks
     from ..training.recipe import BackboneRecipe
     from ..training.recipe_files import backbone_recipe_name, load_recipe
 
@@ -99,34 +99,34 @@ def backbone(
             raise UsageError(f"recipe {recipe} is for any {flag.strip('-')}: give {flag}")
     request = TrainingRequest(output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, device)
     load_plugins(plugin)
-    with joined_ranks(request.device) as (ranks, where):
-        log = TrainingLog(tensorboard if ranks.first else None)
-        tables = request.tables()
-        network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
-        if ranks.first:
-            _say_weights(network, weights)
-        state_file = output.with_suffix(".training")
-        try:
-            record = train_backbone(
-                network,
-                tables[0],
-                chosen,
-                where,
-                True,
-                seed=seed,
-                state_file=state_file,
-                save_seconds=60 * save_minutes,
-                evaluate=tables[1:],
-                cache_bytes=cache_mb << 20,
-                workers=workers,
-                epoch_done=_say_epoch,
-                ranks=ranks,
-                log=log,
-            )
-        except TrainingDivergedError as error:
-            raise _with_note(error, f"the last good state is in {state_file}" if state_file.exists() else "") from None
-        if not ranks.first:
-            return
+    tables = request.tables()
+    fabric = open_fabric(request.device, chosen.dtype)
+    log = TrainingLog(tensorboard if fabric.is_global_zero else None)
+    network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
+    if fabric.is_global_zero:
+        _say_weights(network, weights)
+    state_file = output.with_suffix(".training")
+    try:
+        record = train_backbone(
+            network,
+            tables[0],
+            chosen,
+            request.device,
+            True,
+            seed=seed,
+            state_file=state_file,
+            save_seconds=60 * save_minutes,
+            evaluate=tables[1:],
+            cache_bytes=cache_mb << 20,
+            workers=workers,
+            epoch_done=_say_epoch,
+            fabric=fabric,
+            log=log,
+        )
+    except TrainingDivergedError as error:
+        raise _with_note(error, f"the last good state is in {state_file}" if state_file.exists() else "") from None
+    if not fabric.is_global_zero:
+        return
     command = command_line(
         "backbone",
         backbone=backbone,

@@ -1,63 +1,56 @@
-"""Augmentation of whole batches on their device."""
+"""Augmentation by torchvision's transforms, one image at a time, each by a seed of its own.
+
+An image's crop depends on the training's seed, the epoch and its row alone: not on the batch, the part or the process
+that it falls into, nor on where a training was interrupted.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from .optim import seed_generators
 from .recipe import Augment
 
-_GREY = (0.299, 0.587, 0.114)
 
+def augment_images(images: Tensor, seeds: Sequence[int], spec: Augment | None, crop: int) -> Tensor:
+    """Random windows (B,3,crop,crop) uint8 of images (B,3,L,L) uint8 on the CPU, flipped and jittered by ``spec``.
 
-def draw(count: int, device: torch.device) -> Tensor:
-    """Uniform numbers (6,count) for the augmentation of ``count`` images, from the device's global generator.
-
-    One column an image: row, column and flip of the crop; brightness, contrast, saturation.
+    ``seeds``: one an image (``image_seeds``). The global generators are left as the last image left them; call it
+    inside ``torch.random.fork_rng``. Without ``spec`` the images are given back.
     """
-    place = torch.rand(3, count, 1, device=device)
-    colour = [torch.rand(count, 1, 1, 1, device=device) for _ in range(3)]
-    return torch.cat([place[..., 0], torch.stack(colour)[..., 0, 0, 0]])
+    if spec is None or not len(images):
+        return images
+    transform = _transform(spec, crop)
+    augmented = []
+    for image, seed in zip(images, seeds, strict=True):
+        seed_generators(seed)
+        augmented.append(transform(image))
+    return torch.stack(augmented)
 
 
-def augment_batch(images: Tensor, draws: Tensor, spec: Augment | None, crop: int, side: int) -> Tensor:
-    """Pixels (B,3,side,side) float in [0, 1] of images (B,3,L,L) uint8, by the numbers (6,B) of ``draw``.
+def to_pixels(images: Tensor, side: int) -> Tensor:
+    """Pixels (B,3,side,side) float32 in [0, 1] of images (B,3,L,L) uint8, by an anti-aliased resize where L differs."""
+    pixels = images.float().div_(255)
+    if pixels.shape[-1] == side:
+        return pixels
+    from torchvision.transforms.v2 import functional
 
-    A random ``crop`` × ``crop`` window, a flip and colour jitter per image (none for ``spec=None``), then an
-    anti-aliased resize where ``side`` differs.
-    """
-    if spec is None:
-        pixels = images.float().div_(255)
-    else:
-        pixels = _crop_and_flip(images, draws[:3, :, None], spec.flip, crop).float().div_(255)
-        if spec.brightness or spec.contrast or spec.saturation:
-            pixels = _jitter(pixels, draws[3:, :, None, None, None], spec)
-    if pixels.shape[-1] != side:
-        pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-    return pixels
+    resized: Tensor = functional.resize(pixels, [side, side], antialias=True)
+    return resized
 
 
-def _crop_and_flip(images: Tensor, draws: Tensor, flip: bool, crop: int) -> Tensor:
-    batch, _, height, width = images.shape
-    if min(height, width) < crop:
-        raise ValueError(f"cannot crop {crop}×{crop} from images of {height}×{width}")
-    steps = torch.arange(crop, device=images.device)
-    rows = (draws[0] * (height - crop + 1)).long() + steps
-    columns = (draws[1] * (width - crop + 1)).long() + steps
-    if flip:
-        columns = torch.where(draws[2] < 0.5, columns.flip(1), columns)
-    index = torch.arange(batch, device=images.device)[:, None, None]
-    # Advanced indices around the channel slice put channels last: (B,crop,crop,3).
-    return images[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+@cache
+def _transform(spec: Augment, crop: int) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
 
-
-def _jitter(pixels: Tensor, draws: Tensor, spec: Augment) -> Tensor:
-    widths = (spec.brightness, spec.contrast, spec.saturation)
-    brightness, contrast, saturation = (1 + w * (2 * d - 1) for w, d in zip(widths, draws, strict=True))
-    pixels = pixels * brightness
-    weights = torch.tensor(_GREY, device=pixels.device, dtype=pixels.dtype).view(1, 3, 1, 1)
-    grey = (pixels * weights).sum(1, keepdim=True)
-    pixels = torch.lerp(grey, pixels, saturation)
-    mean = grey.mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, pixels, contrast).clamp_(0, 1)
+    steps: list[Callable[[Tensor], Tensor]] = [v2.RandomCrop(crop)]
+    if spec.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if spec.brightness or spec.contrast or spec.saturation:
+        steps.append(v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation))
+    composed: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return composed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -22,15 +23,19 @@ from ..host.errors import UsageError
 from ..host.progress import console
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
+from .fabric import open_fabric
 from .guard import TrainingDivergedError, snapshot
 from .image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
 from .log import TrainingLog
 from .loop import BackboneTrainer
+from .method import Method
 from .optim import rng_devices
-from .processes import Ranks
 from .recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
 from .top1 import top1
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 EpochDone = Callable[[int, float, float], None]
 SAVE_SECONDS = 600.0
@@ -51,8 +56,9 @@ def train_backbone(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     workers: int = 2,
     epoch_done: EpochDone | None = None,
-    ranks: Ranks | None = None,
+    fabric: Fabric | None = None,
     log: TrainingLog | None = None,
+    method: Method | None = None,
 ) -> BackboneTrainingRecord:
     """Train every parameter of the softmax network (cross entropy); the sigmoid branch, if any, is dropped.
 
@@ -73,8 +79,9 @@ def train_backbone(
         cache_bytes: Budget in bytes for decoded images in memory; beyond it they are decoded each epoch.
         workers: Decoding threads.
         epoch_done: Called with (epoch from 0, mean loss, top-1 percent) after the state of an epoch is written.
-        ranks: The processes that train together (``joined_ranks``).
+        fabric: Device, precision and processes (``open_fabric``); in its place, ``device`` and the recipe's dtype.
         log: Where curves go.
+        method: What is minimised and changed; plain cross entropy if left out.
 
     Raises:
         TrainingDivergedError: The loss or a parameter is NaN or infinite; ``backbone`` holds the last good parameters.
@@ -84,9 +91,10 @@ def train_backbone(
         RunError: The table is empty, no image could be decoded, or a state cannot be written.
     """
     keep_freed_memory()
-    device, ranks, log = torch.device(device), ranks or Ranks(), log or TrainingLog()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    fabric, log = fabric or open_fabric(device, recipe.dtype), log or TrainingLog()
+    method, where, first = method or Method(recipe.label_smoothing), fabric.device, fabric.is_global_zero
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
     if table.num_classes != backbone.num_classes:
         raise UsageError(
             f"{backbone.name} was built for {backbone.num_classes} classes, {table.name} has {table.num_classes}"
@@ -97,34 +105,33 @@ def train_backbone(
             f"without weights for the {table.num_classes} classes of {table.name}; choose a recipe that trains, or "
             "other weights"
         )
-    labels = checked_labels(table, backbone.num_classes).to(device)
-    for branch in [b for b in backbone.heads if b != "softmax"]:
-        del backbone.heads[branch]
-    backbone.to(device).requires_grad_(True)
+    labels = checked_labels(table, backbone.num_classes).to(where)
+    method.change_network(backbone)
+    backbone.to(where).requires_grad_(True)
     if recipe.channels_last:
         _channels_last(backbone)
     images = ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
-    trainer = BackboneTrainer(backbone, images, labels, recipe, seed, device, ranks, log)
+    trainer = BackboneTrainer(backbone, images, labels, recipe, seed, method, fabric, log)
     key = _key(backbone, table, recipe, seed, trainer.parts.count)
-    facts = common_facts(backbone, table, recipe, seed, {}, str(device))
+    facts = common_facts(backbone, table, recipe, seed, {}, str(where))
     state = load_training(state_file, key) if state_file is not None else None
-    ranks.wait()
+    fabric.barrier()
     if state is not None:
         trainer.restore(state)
-        if progress and ranks.first:
+        if progress and first:
             done = f"{len(trainer.losses)} of {recipe.epochs} epochs" + (
                 f" and {trainer.offset} of {trainer.steps} steps" if trainer.offset else ""
             )
             console.print(f"{trainer.title}: goes on after {done} ({state_file})", markup=False, soft_wrap=True)
-    keeper = _Keeper(trainer, state_file if ranks.first else None, key, json.dumps(facts), save_seconds)
+    keeper = _Keeper(trainer, state_file if first else None, key, json.dumps(facts), save_seconds)
     log.begin(len(trainer.losses) * trainer.steps + trainer.offset, recipe.model_dump_json())
-    bar = progress_bar(trainer.title, trainer.images_left) if progress and ranks.first else nullcontext()
+    bar = progress_bar(trainer.title, trainer.images_left) if progress and first else nullcontext()
     try:
-        with torch.random.fork_rng(devices=rng_devices(device)), bar as shown:
+        with torch.random.fork_rng(devices=rng_devices(where)), bar as shown:
             for epoch in range(len(trainer.losses), recipe.epochs):
                 trainer.epoch(shown, keeper.after_step)
                 keeper.save()
-                if epoch_done is not None and ranks.first:
+                if epoch_done is not None and first:
                     epoch_done(epoch, trainer.losses[-1], trainer.accuracies[-1])
     except TrainingDivergedError as error:
         backbone.load_state_dict(keeper.good)
@@ -133,20 +140,23 @@ def train_backbone(
         raise
     finally:
         log.close()
-    memory = peak_memory_mib(device)
+    memory = peak_memory_mib(where)
     backbone.needs_training = False
     backbone.freeze()
-    failures = {row: image for found in ranks.gather(images.failures) for row, image in found.items()}
+    everyone = [fabric.broadcast(images.failures, src=rank) for rank in range(fabric.world_size)]
+    failures = {row: image for found in everyone for row, image in found.items()}
     return BackboneTrainingRecord(
-        **common_facts(backbone, table, recipe, seed, failures, str(device)),
+        **common_facts(backbone, table, recipe, seed, failures, str(where)),
         losses=tuple(trainer.losses),
         train_top1=tuple(trainer.accuracies),
-        eval_top1={t.split: top1(backbone, t, recipe.size, device, workers, ranks)["softmax"] for t in evaluate},
+        eval_top1={t.split: top1(backbone, t, recipe.size, where, workers, fabric)["softmax"] for t in evaluate},
         eval_fingerprints={t.split: t.fingerprint for t in evaluate},
         seconds=trainer.seconds,
         parts=trainer.parts.count,
-        processes=ranks.world,
+        processes=fabric.world_size,
         weights=backbone.weights_source,
+        method=method.name,
+        cam=method.cam,
         images_per_second=len(trainer.losses) * trainer.steps * trainer.batch / max(trainer.seconds, 1e-9),
         peak_memory_mib=memory,
     )

@@ -19,7 +19,7 @@ from ...baselines.contracts import Backbone, Branch, Head
 from ...baselines.weights.weight_files import apply_state, load_metadata, load_state, save_state
 from ..host.errors import RunError, UsageError
 
-HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-2"
+HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-3"
 
 
 def versions() -> dict[str, str]:
@@ -149,7 +149,9 @@ def load_training(file: Path, key: str) -> dict[str, Any] | None:
     except Exception as error:
         raise UsageError(f"training state {file}: cannot be read ({type(error).__name__}); delete it") from None
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-        raise UsageError(f"training state {file}: not written by `cambench train`; delete it or choose another --out")
+        raise UsageError(
+            f"training state {file}: not written by this version of `cambench train`; delete it or choose another --out"
+        )
     if state["key"] != key:
         raise UsageError(
             f"training state {file} belongs to another training (network, first weights, recipe, seed, data or torch "

@@ -18,8 +18,9 @@ from torch import Tensor
 from ...baselines.contracts import Backbone, Head
 from ...datasets.schema import SampleTable
 from ..host.memory import is_out_of_memory, memory_error
-from .augment import augment_batch, draw
+from .augment import augment_images, to_pixels
 from .image_source import DEFAULT_CACHE_BYTES, ImageSource
+from .optim import image_seeds
 from .recipe import Augment, HeadRecipe
 
 Reduction = Callable[[Tensor], Tensor]
@@ -72,10 +73,13 @@ class FeatureSource:
         self._reduce: Reduction = _as_it_is
         self._cache: Tensor | None = None
 
-    def epoch(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, order: Sequence[int], batch_size: int, seed: int = 0, epoch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """(features on ``device``, row numbers (B,) int64 on the CPU) over ``order``, in batches of ``batch_size``.
 
-        Raises BatchMemoryError where a batch does not fit.
+        The augmentation, where there is one, depends on ``seed``, ``epoch`` and row. Raises BatchMemoryError where a
+        batch does not fit.
 
         Cached or streamed, the batches hold the same images; the features are equal up to float rounding (a
         convolution may choose another algorithm for another batch).
@@ -86,7 +90,7 @@ class FeatureSource:
             self.passes += 1
             for pixels, rows in self.images.batches(order, batch_size):
                 if len(rows):
-                    yield self._features(pixels), rows
+                    yield self._features(self._augmented(pixels, rows, seed, epoch)), rows
             return
         failures = self.images.failures
         for start in range(0, len(order), batch_size):
@@ -108,7 +112,7 @@ class FeatureSource:
         self.cached = False
         if first is None:
             return
-        whole = self._features(first[0])
+        whole = self._features(self._augmented(*first, 0, 0))
         self._reduce = exact_reduction(self.heads, whole[:VERIFIED])
         self.pooled = self._reduce is not _as_it_is
         features = self._reduce(whole)
@@ -122,6 +126,10 @@ class FeatureSource:
         for pixels, rows in itertools.chain([first], batches):
             part = features if pixels is first[0] else self._reduce(self._features(pixels))
             self._cache[rows.to(self.device)] = part
+
+    def _augmented(self, images: Tensor, rows: Tensor, seed: int, epoch: int) -> Tensor:
+        seeds = image_seeds(seed, epoch, rows.tolist(), len(self.images.table)) if self.augment else ()
+        return augment_images(images, seeds, self.augment, self.size)
 
     def _features(self, images: Tensor) -> Tensor:
         try:
@@ -140,8 +148,7 @@ class FeatureSource:
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, non_blocking=True)
-        pixels = augment_batch(images, draw(len(images), self.device), self.augment, self.size, self.size)
+        pixels = to_pixels(images.to(self.device, non_blocking=True), self.size)
         return self.backbone.features(self.backbone.normalise(pixels))
 
 

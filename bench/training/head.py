@@ -153,7 +153,7 @@ def train_head(
                 # A frozen head answers alike in every epoch, and only the last one's accuracy is recorded.
                 beside = observed if epoch == recipe.epochs - 1 else {}
                 for offset, (features, rows) in enumerate(
-                    source.epoch(epoch_order(len(table), seed, epoch), recipe.batch_size)
+                    source.epoch(epoch_order(len(table), seed, epoch), recipe.batch_size, seed, epoch)
                 ):
                     step = epoch * steps + offset
                     factor = rate_factor(recipe.schedule, step, steps, recipe.epochs)

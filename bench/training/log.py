@@ -1,12 +1,15 @@
-"""Curves of a training for TensorBoard, an extra of the package."""
+"""Curves of a training for TensorBoard (an extra of the package), through Fabric's logger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..host.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_fabric.loggers import TensorBoardLogger
 
 
 class TrainingLog:
@@ -21,34 +24,30 @@ class TrainingLog:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._writer: Any = None
+        self._logger: TensorBoardLogger | None = None
         if folder is not None:
-            self._summary_writer()
+            try:
+                import torch.utils.tensorboard  # noqa: F401
+            except ModuleNotFoundError as error:
+                raise UsageError(
+                    "TensorBoard is not installed: pip install 'cambench[tensorboard]', or leave out --tensorboard"
+                ) from error
 
     def begin(self, step: int, facts: str) -> None:
         """Start at a step (later events of an interrupted training are dropped) with a text of what is trained."""
         if self._folder is not None:
-            self._writer = self._summary_writer()(str(self._folder), purge_step=step)
-            self._writer.add_text("recipe", f"```json\n{facts}\n```", step)
+            from lightning_fabric.loggers import TensorBoardLogger
+
+            self._logger = TensorBoardLogger(self._folder, name="", version="", purge_step=step)
+            self._logger.experiment.add_text("recipe", f"```json\n{facts}\n```", step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Values under their names at a step."""
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+        if self._logger is not None:
+            self._logger.log_metrics(values, step)
 
     def close(self) -> None:
         """Flush and close the files."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    @staticmethod
-    def _summary_writer() -> Any:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                "TensorBoard is not installed: pip install 'cambench[tensorboard]', or leave out --tensorboard"
-            ) from error
-        return SummaryWriter
+        if self._logger is not None:
+            self._logger.finalize("done")
+            self._logger = None

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...baselines.contracts import Backbone
 from ..host.errors import RunError
 from ..host.memory import BatchMemoryError, is_out_of_memory, memory_error
 from ..host.progress import Bar
-from .augment import augment_batch, draw
-from .checkpoint import network_tensors
+from .augment import augment_images, to_pixels
 from .guard import TrainingDivergedError, all_finite
 from .image_source import ImageSource
 from .log import TrainingLog
+from .method import Method, Objective
 from .microbatches import Parts, RunningStatistics
-from .optim import build_optimiser, epoch_order, rate_factor, seed_part, seed_step, set_rate
-from .processes import Ranks
+from .optim import build_optimiser, epoch_order, image_seeds, rate_factor, seed_part, set_rate
 from .recipe import BackboneRecipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CHECK_EVERY = 25
 """Steps between looks at the loss (each waits for the device)."""
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class BackboneTrainer:
@@ -38,8 +38,8 @@ class BackboneTrainer:
         labels: (len(table),) int64 on ``device``.
         recipe: Everything that shapes the training.
         seed: Seed of the order of the images, dropout and augmentation.
-        device: Where to compute.
-        ranks: The processes that share each batch.
+        method: What is minimised, and what else the way of training changes.
+        fabric: Device, precision, and the processes that share each batch.
         log: Where curves go.
     """
 
@@ -50,16 +50,18 @@ class BackboneTrainer:
         labels: Tensor,
         recipe: BackboneRecipe,
         seed: int,
-        device: torch.device,
-        ranks: Ranks,
+        method: Method,
+        fabric: Fabric,
         log: TrainingLog,
     ) -> None:
         self.backbone, self.images, self.labels, self.recipe = backbone, images, labels, recipe
-        self.seed, self.device, self.ranks, self.log = seed, device, ranks, log
+        self.seed, self.method, self.fabric, self.log = seed, method, fabric, log
         self.batch = min(recipe.batch_size, len(images.table))
-        self.parts = Parts.of(self.batch, recipe.accumulate, ranks)
+        self.parts = Parts.of(self.batch, recipe.accumulate, fabric.global_rank, fabric.world_size)
         self.optimiser = build_optimiser(recipe.optimiser, _groups(backbone, recipe))
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.dtype == "float16")
+        # The network is on its device already; Fabric's own move knows CPU and numbered CUDA devices only.
+        self._objective = fabric.setup_module(Objective(backbone, method), move_to_device=False)
+        self._stepper = fabric.setup_optimizers(self.optimiser)
         self._statistics = RunningStatistics(backbone) if self.parts.count > 1 else None
         self.losses: list[float] = []
         self.accuracies: list[float] = []
@@ -70,7 +72,7 @@ class BackboneTrainer:
     def _begin_epoch(self) -> None:
         self.offset, self._epoch_losses, self._unread = 0, list[float](), list[Tensor]()
         # Correct images, and images.
-        self._hits = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._hits = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
 
     @property
     def title(self) -> str:
@@ -92,9 +94,9 @@ class BackboneTrainer:
         now = time.perf_counter()
         self.seconds, self._resumed = self.seconds + now - self._resumed, now
         return {
-            "network": network_tensors(self.backbone),
+            "network": self.backbone.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
             "losses": self.losses,
             "accuracies": self.accuracies,
             "seconds": self.seconds,
@@ -106,12 +108,12 @@ class BackboneTrainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a ``state``."""
-        self.backbone.load_state_dict(state["network"], strict=False)
+        self.backbone.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self.losses, self.accuracies, self.seconds = state["losses"], state["accuracies"], state["seconds"]
         self.offset, self._epoch_losses = state["offset"], state["epoch_losses"]
-        self._hits = state["hits"].to(self.device)
+        self._hits = state["hits"].to(self.fabric.device)
         self.images.failures.update(state["failures"])
 
     def epoch(self, bar: Bar | None, after_step: Callable[[], None]) -> None:
@@ -132,8 +134,10 @@ class BackboneTrainer:
         for images, rows in self.images.batches(mine, self.parts.span[1] - first):
             step = number * self.steps + self.offset
             set_rate(self.optimiser, rate_factor(self.recipe.schedule, step, self.steps, self.recipe.epochs))
-            nominal = order[self.offset * self.batch :][first : self.parts.span[1]]
-            self._step(step, images, self._positions(nominal, rows), rows)
+            seeds = image_seeds(self.seed, number, rows.tolist(), len(self.images.table))
+            crops = augment_images(images, seeds, self.recipe.augment, self.recipe.size)
+            place = {row: i for i, row in enumerate(order[self.offset * self.batch :][: self.batch])}
+            self._step(step, crops, torch.tensor([place[row] for row in rows.tolist()]), rows)
             self.offset += 1
             if bar is not None:
                 bar.advance(self.batch, f"epoch {number + 1}/{self.recipe.epochs}")
@@ -152,82 +156,76 @@ class BackboneTrainer:
         self.log.scalars((number + 1) * self.steps, facts)
         self._begin_epoch()
 
-    def _positions(self, nominal: list[int], rows: Tensor) -> Tensor:
-        """Positions in the whole batch of the images that could be decoded."""
-        if len(rows) == len(nominal):
-            return torch.arange(len(rows)) + self.parts.span[0]
-        place = {row: i for i, row in enumerate(nominal)}
-        return torch.tensor([place[r] for r in rows.tolist()], dtype=torch.int64) + self.parts.span[0]
-
     def _step(self, step: int, images: Tensor, positions: Tensor, rows: Tensor) -> None:
         """One step of the whole batch, of which this process has ``images`` at ``positions``."""
-        seed_step(self.seed, step)
-        draws = draw(self.batch, self.device)
-        images, labels = images.to(self.device, non_blocking=True), self.labels[rows.to(self.device)]
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self.optimiser.zero_grad(set_to_none=True)
+        device = self.fabric.device
+        images, labels = images.to(device, non_blocking=True), self.labels[rows.to(device)]
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._stepper.zero_grad(set_to_none=True)
         if self._statistics is not None:
             self._statistics.begin()
-        for part in self.parts.mine:
-            low, high = self.parts.bounds(part)
-            chosen = ((positions >= low) & (positions < high)).nonzero().flatten()
-            if not len(chosen):
-                continue
-            if part:
-                seed_part(self.seed, step, part)
-            here = chosen.to(self.device)
-            sums += self._part(images[here], labels[here], draws[:, positions[chosen].to(self.device)])
+        bounds = {part: self.parts.bounds(part) for part in self.parts.mine}
+        chosen = {part: ((positions >= low) & (positions < high)).nonzero() for part, (low, high) in bounds.items()}
+        parts = [part for part in chosen if len(chosen[part])]
+        for part in parts:
+            seed_part(self.seed, step, part)
+            here = chosen[part].flatten().to(device)
+            sums += self._part(images[here], labels[here], part == parts[-1])
             if self._statistics is not None:
-                self._statistics.add(len(chosen) / self.batch)
-        if not len(rows) and self.ranks.world == 1:
+                self._statistics.add(len(here) / self.batch)
+        if not parts and self.parts.world == 1:
             return
+        if not parts:
+            self._take_part()
         self._share(sums)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        self._stepper.step()
         self._unread.append(sums[0] / sums[2].clamp_min(1))
         self._hits += sums[1:]
 
-    def _part(self, images: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+    def _take_part(self) -> None:
+        """Answer the others, who wait for this process's gradients, where none of its images could be decoded."""
+        device, side = self.fabric.device, self.recipe.size
+        images = torch.zeros((2, 3, side, side), dtype=torch.uint8, device=device)
+        self._forward_and_back(images, torch.zeros(2, dtype=torch.int64, device=device), True, weight=0.0)
+        if self._statistics is not None:
+            self._statistics.add(0.0)
+
+    def _part(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
         """Add the gradients of one part; float64 (summed loss, correct images, images)."""
         done: Tensor | None = None
         try:
-            done = self._forward_and_back(images, labels, draws)
+            done = self._forward_and_back(images, labels, last)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         if done is None:
-            raise self._too_little_memory(images, labels, draws)
+            raise self._too_little_memory(images, labels)
         return done
 
-    def _forward_and_back(self, images: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
-        recipe = self.recipe
-        pixels = augment_batch(images, draws, recipe.augment, recipe.size, recipe.side(len(self.losses)))
-        inputs = self.backbone.normalise(pixels)
-        # A crop leaves channels last in memory, whatever is wanted.
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    def _forward_and_back(self, images: Tensor, labels: Tensor, last: bool, weight: float = 1.0) -> Tensor:
+        """Gradients of a part; with those of the ``last`` one, the processes' are summed."""
+        pixels = to_pixels(images, self.recipe.side(len(self.losses)))
+        inputs, targets = self.method.change_batch(self.backbone.normalise(pixels), labels)
+        layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         inputs = inputs.contiguous(memory_format=layout)
-        with torch.autocast(self.device.type, _DTYPES[recipe.dtype], enabled=recipe.dtype != "float32"):
-            logits = self.backbone(inputs)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        self.scaler.scale(loss * (len(labels) / self.batch)).backward()
+        with self.fabric.no_backward_sync(self._objective, enabled=not last):
+            loss, logits = self._objective(inputs, targets)
+            # Fabric takes the mean over the processes; the batch's gradient is their sum.
+            share = weight * len(labels) * self.parts.world / self.batch
+            self.fabric.backward(loss * share)
         correct = (logits.detach().argmax(1) == labels).sum().double()
         count = torch.full_like(correct, len(labels))
         return torch.stack([loss.detach().double() * len(labels), correct, count])
 
     def _share(self, sums: Tensor) -> None:
-        """Sum gradients and statistics over the processes; images that could not be decoded count for nobody."""
-        self.ranks.sum_([sums])
+        """Sum the counts and statistics over the processes; images that could not be decoded count for nobody."""
         statistics = self._statistics.sums if self._statistics is not None else []
-        if self.ranks.world > 1:
-            for parameter in self.backbone.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
-        self.ranks.sum_([*gradients, *statistics])
+        self.fabric.all_reduce([sums, *statistics], reduce_op="sum")
         weight = (sums[2] / self.batch).float()
-        if self.ranks.world > 1 or self.images.failures:
-            for gradient in gradients:
-                gradient.div_(weight.clamp_min(1e-12))
+        if self.parts.world > 1 or self.images.failures:
+            for parameter in self.backbone.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.div_(weight.clamp_min(1e-12))
         if self._statistics is not None:
             self._statistics.finish(weight)
 
@@ -247,21 +245,21 @@ class BackboneTrainer:
         if parameters and not all_finite(self.backbone):
             raise TrainingDivergedError(self.title, number, self.offset - 1, {}, number, "network")
 
-    def _too_little_memory(self, images: Tensor, labels: Tensor, draws: Tensor) -> BatchMemoryError:
+    def _too_little_memory(self, images: Tensor, labels: Tensor) -> BatchMemoryError:
         """After looking for the largest part that fits, beside the optimiser's state, which the first step makes."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self._stepper.zero_grad(set_to_none=True)
         copies = 0 if self.optimiser.state else 1 if self.recipe.optimiser.name == "sgd" else 2
 
         def attempt(count: int) -> None:
             held = [torch.zeros_like(p) for p in self.backbone.parameters() for _ in range(copies)]
-            self._forward_and_back(images[:count], labels[:count], draws[:, :count])
-            self.optimiser.zero_grad(set_to_none=True)
+            self._forward_and_back(images[:count], labels[:count], last=False)
+            self._stepper.zero_grad(set_to_none=True)
             held.clear()
 
         return memory_error(
             f"{self.title}, batch of {self.batch}",
             len(images),
-            self.device,
+            self.fabric.device,
             attempt,
             lambda fits: (
                 f"give --accumulate {self.parts.smaller(fits)} (the same batch in parts, each with its own BatchNorm "

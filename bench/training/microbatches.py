@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..host.errors import UsageError
-from .processes import Ranks
 
 
 @dataclass(frozen=True)
@@ -23,24 +22,25 @@ class Parts:
 
     batch: int
     count: int
-    ranks: Ranks
+    rank: int = 0
+    world: int = 1
 
     @classmethod
-    def of(cls, batch: int, accumulate: int, ranks: Ranks) -> Parts:
-        """``accumulate`` parts, and at least one a process.
+    def of(cls, batch: int, accumulate: int, rank: int = 0, world: int = 1) -> Parts:
+        """``accumulate`` parts, and at least one for each of ``world`` processes.
 
         Raises:
             UsageError: The parts cannot be shared equally by the processes, or there are more parts than images.
         """
-        count = max(accumulate, ranks.world)
-        if count % ranks.world:
+        count = max(accumulate, world)
+        if count % world:
             raise UsageError(
-                f"a batch in {count} parts cannot be shared by {ranks.world} processes: choose --accumulate as a "
-                f"multiple of {ranks.world}"
+                f"a batch in {count} parts cannot be shared by {world} processes: choose --accumulate as a "
+                f"multiple of {world}"
             )
         if count > batch:
             raise UsageError(f"a batch of {batch} images cannot be cut into {count} parts")
-        return cls(batch, count, ranks)
+        return cls(batch, count, rank, world)
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First position of a part, and the one after its last."""
@@ -50,23 +50,18 @@ class Parts:
     @property
     def mine(self) -> range:
         """The parts of this process."""
-        each = self.count // self.ranks.world
-        return range(self.ranks.rank * each, (self.ranks.rank + 1) * each)
+        each = self.count // self.world
+        return range(self.rank * each, (self.rank + 1) * each)
 
     @property
     def span(self) -> tuple[int, int]:
         """First position of this process in a batch, and the one after its last."""
         return self.bounds(self.mine[0])[0], self.bounds(self.mine[-1])[1]
 
-    @property
-    def largest(self) -> int:
-        """Images of the largest part."""
-        return -(-self.batch // self.count)
-
     def smaller(self, largest: int) -> int:
         """The fewest parts, a multiple of the processes, none of which has more than ``largest`` images."""
         count = -(-self.batch // largest)
-        return -(-count // self.ranks.world) * self.ranks.world
+        return -(-count // self.world) * self.world
 
 
 class RunningStatistics:

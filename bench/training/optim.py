@@ -6,7 +6,7 @@ Nothing here keeps state of its own, so a training resumes exactly from paramete
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -59,16 +59,22 @@ def epoch_order(length: int, seed: int, epoch: int) -> list[int]:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed the global generators (dropout, augmentation) for one step; call inside ``torch.random.fork_rng``."""
-    _seed(mix(seed, step, 1))
+    """Seed the global generators (a head's dropout) for one step; call inside ``torch.random.fork_rng``."""
+    seed_generators(mix(seed, step, 1))
 
 
 def seed_part(seed: int, step: int, part: int) -> None:
-    """Seed the global generators (dropout) for a later part of a step's batch; parts are counted from 1, to 4095."""
-    _seed(mix(seed, step * 4096 + part, 2))
+    """Seed the global generators (dropout) for a part of a step's batch; parts are counted from 0, to 4095."""
+    seed_generators(mix(seed, step * 4096 + part, 2))
 
 
-def _seed(value: int) -> None:
+def image_seeds(seed: int, epoch: int, rows: Sequence[int], length: int) -> list[int]:
+    """Seeds of the augmentation of a table's ``rows`` in an epoch; ``length`` is the table's."""
+    # Item 0 of this stream makes a head's first parameters.
+    return [mix(seed, epoch * length + row + 1, 3) for row in rows]
+
+
+def seed_generators(value: int) -> None:
     """``torch.manual_seed`` without the record of the call stack that it keeps where CUDA was never used (0.5 ms)."""
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():

@@ -13,8 +13,9 @@ from cambench.baselines.contracts import Backbone
 from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.host.errors import UsageError
 from cambench.bench.training.backbone import train_backbone
+from cambench.bench.training.fabric import open_fabric
 from cambench.bench.training.microbatches import Parts, RunningStatistics
-from cambench.bench.training.processes import Ranks, joined_ranks
+from cambench.bench.training.optim import epoch_order
 
 
 class PlainNet(Backbone):
@@ -78,17 +79,20 @@ def test_running_statistics_are_the_mean_over_the_parts(network):
 
 def test_parts_cover_a_batch_once():
     for batch, count, world in ((32, 1, 1), (33, 8, 4), (5, 5, 5), (32, 3, 3)):
-        mine = [Parts.of(batch, count, Ranks(r, world)) for r in range(world)]
+        mine = [Parts.of(batch, count, r, world) for r in range(world)]
         spans = [p.bounds(k) for p in mine for k in p.mine]
         assert [i for low, high in spans for i in range(low, high)] == list(range(batch))
-        assert max(high - low for low, high in spans) == mine[0].largest
-    assert Parts.of(32, 1, Ranks(0, 2)).count == 2
-    assert Parts.of(32, 1, Ranks(0, 2)).smaller(5) == 8
+        assert max(high - low for low, high in spans) == -(-batch // count)
+    assert Parts.of(32, 1, 0, 2).count == 2
+    assert Parts.of(32, 1, 0, 2).smaller(5) == 8
     with pytest.raises(UsageError, match="multiple of 2"):
-        Parts.of(32, 3, Ranks(0, 2))
+        Parts.of(32, 3, 0, 2)
     with pytest.raises(UsageError, match="4 images cannot be cut into 8"):
-        Parts.of(4, 8, Ranks())
+        Parts.of(4, 8)
 
+
+BROKEN = tuple({4, *epoch_order(30, 3, 0)[8:12]})
+"""One image, and all that the first of two processes would read in the second step."""
 
 OTHER_PROCESS = """
 import sys
@@ -106,10 +110,14 @@ def train_together(build, tables, recipe, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build("mlp")
-    with joined_ranks("cpu") as (ranks, device):
-        test = tables(21, seed=9, split="test")
-        table = tables(30, broken=(4,))
-        return net, train_backbone(net, table, recipe, device, seed=3, evaluate=(test,), ranks=ranks, **options)
+    test = tables(21, seed=9, split="test")
+    table = tables(30, broken=BROKEN)
+    fabric = open_fabric("cpu", recipe.dtype)
+    try:
+        return net, train_backbone(net, table, recipe, seed=3, evaluate=(test,), fabric=fabric, **options)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def test_two_processes_equal_two_parts(tmp_path, monkeypatch, network, tables, sgd_recipe):
@@ -120,20 +128,22 @@ def test_two_processes_equal_two_parts(tmp_path, monkeypatch, network, tables, s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "1"}.items():
+    together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**together, "MASTER_PORT": str(port), "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-c", OTHER_PROCESS, str(Path(__file__).parent), str(tmp_path / "recipe.json")]
     other = subprocess.Popen(command)
     try:
         monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0")
         net, record = train_together(build, tables, sgd_recipe, state_file=tmp_path / "run.training")
-        assert other.wait(60) == 0
+        assert other.wait(200) == 0
     finally:
         other.kill()
     assert (record.processes, record.parts, expected.processes, expected.parts) == (2, 2, 1, 2)
     assert record.losses == pytest.approx(expected.losses, rel=1e-5)
     assert (record.train_top1, record.eval_top1) == (expected.train_top1, expected.eval_top1)
-    assert record.failures == expected.failures == ("train/4",)
+    assert record.failures == expected.failures == tuple(f"train/{i}" for i in sorted(BROKEN))
     for key, value in alone.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             torch.testing.assert_close(net.state_dict()[key], value, rtol=1e-4, atol=1e-6, msg=key)

@@ -3,8 +3,8 @@ import torch
 import yaml
 
 from cambench.bench.host.errors import UsageError
-from cambench.bench.training.augment import augment_batch, draw
-from cambench.bench.training.optim import build_optimiser, epoch_order, mix, rate_factor, set_rate
+from cambench.bench.training.augment import augment_images, to_pixels
+from cambench.bench.training.optim import build_optimiser, epoch_order, image_seeds, mix, rate_factor, set_rate
 from cambench.bench.training.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
 from cambench.bench.training.recipe_files import auto_recipe, load_recipe, recipe_names
 
@@ -87,14 +87,14 @@ def test_order_is_a_new_permutation_each_epoch_and_seed():
     assert len({mix(s, c, k) for s in range(5) for c in range(50) for k in range(4)}) == 1000
 
 
-def augmented(images, spec, crop, side):
-    return augment_batch(images, draw(len(images), images.device), spec, crop, side)
+def augmented(images, spec, crop, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        return augment_images(images, image_seeds(seed, 0, range(len(images)), len(images)), spec, crop)
 
 
 def test_crops_are_windows_of_the_image_and_flips_mirror_them():
     ramp = torch.arange(8 * 8, dtype=torch.uint8).view(1, 1, 8, 8).expand(64, 3, 8, 8)
-    torch.manual_seed(0)
-    crops = (augmented(ramp, Augment(load_size=8), 6, 6) * 255).round().to(torch.int64)
+    crops = augmented(ramp, Augment(load_size=8), 6)
     windows = {
         tuple(w.flatten().tolist()): flipped
         for y in range(3)
@@ -108,18 +108,30 @@ def test_crops_are_windows_of_the_image_and_flips_mirror_them():
     assert torch.equal(crops[:, 0], crops[:, 2])
 
 
-def test_jitter_stays_in_range_and_changes_colours_only_when_asked():
+def test_an_image_is_augmented_alike_in_whatever_batch():
+    images = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8)
+    spec = Augment(load_size=12, brightness=0.3, contrast=0.3, saturation=0.3)
+
+    def chosen(rows, epoch=2):
+        with torch.random.fork_rng(devices=[]):
+            return augment_images(images[rows], image_seeds(1, epoch, rows, 6), spec, 8)
+
+    whole = chosen([0, 1, 2, 3, 4, 5])
+    assert torch.equal(torch.cat([chosen([5, 0]), chosen([3]), chosen([1, 2, 4])]), whole[[5, 0, 3, 1, 2, 4]])
+    assert not torch.equal(chosen([0, 1, 2, 3, 4, 5], epoch=3), whole)
+
+
+def test_colours_change_only_when_asked():
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    plain = augmented(images, None, 8, 8)
-    assert torch.equal(plain, images.float() / 255)
-    assert torch.equal(augmented(images, Augment(load_size=8, flip=False), 8, 8), plain)
-    jittered = augmented(images, Augment(load_size=8, flip=False, brightness=0.5, contrast=0.5, saturation=0.5), 8, 8)
-    assert float(jittered.min()) >= 0
-    assert float(jittered.max()) <= 1
-    assert not torch.equal(jittered, plain)
+    assert augmented(images, None, 8) is images
+    assert torch.equal(augmented(images, Augment(load_size=8, flip=False), 8), images)
+    jittered = augmented(images, Augment(load_size=8, flip=False, brightness=0.5, contrast=0.5, saturation=0.5), 8)
+    assert jittered.dtype == torch.uint8
+    assert not torch.equal(jittered, images)
 
 
 def test_smaller_input_is_the_antialiased_resize():
     images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    assert torch.equal(to_pixels(images, 16), images.float() / 255)
     expected = torch.nn.functional.interpolate(images / 255, (8, 8), mode="bilinear", antialias=True)
-    torch.testing.assert_close(augmented(images, None, 16, 8), expected)
+    torch.testing.assert_close(to_pixels(images, 8), expected)

@@ -1,0 +1,57 @@
+"""The seam between the training loop and a way of training: each hook is asked, and interruptions change nothing."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cambench.bench.training.backbone import train_backbone
+from cambench.bench.training.method import Method
+
+
+class Mixing(Method):
+    """Mixes the images of a batch and has a second head, as CutMix and ACoL do."""
+
+    name, cam = "mixing", "gradcam"
+
+    def change_network(self, network):
+        super().change_network(network)
+        network.heads["second"] = network.head("softmax").fresh(torch.Generator().manual_seed(1))
+
+    def change_batch(self, images, labels):
+        order, share = torch.randperm(len(images)), torch.rand(())
+        targets = F.one_hot(labels, 3).float()
+        return torch.lerp(images, images[order], share), torch.lerp(targets, targets[order], share)
+
+    def loss(self, network, images, targets):
+        features = network.features(images)
+        logits, second = network.heads["softmax"](features), network.heads["second"](features)
+        return F.cross_entropy(logits, targets) + F.cross_entropy(second, targets), logits
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_method_changes_network_batch_and_loss_and_is_recorded(tmp_path, network, table, backbone_recipe, parts):
+    recipe = backbone_recipe.model_copy(update={"accumulate": parts})
+    whole, plain = network(), network()
+    record = train_backbone(whole, table, recipe, seed=2, method=Mixing())
+    assert (record.method, record.cam) == ("mixing", "gradcam")
+    usual = train_backbone(plain, table, recipe, seed=2)
+    assert (usual.method, usual.cam) == ("cross_entropy", "cam")
+    assert record.losses[0] > usual.losses[0] + 0.5, "two heads"
+    start = network().head("softmax").fresh(torch.Generator().manual_seed(1)).state_dict()
+    trained = whole.heads["second"].state_dict()
+    assert all(not torch.equal(start[key], trained[key]) for key in start)
+
+    def stop(epoch, loss, top1):
+        if epoch == 1:
+            raise StopError
+
+    state = tmp_path / "run.training"
+    with pytest.raises(StopError):
+        train_backbone(network(), table, recipe, seed=2, method=Mixing(), state_file=state, epoch_done=stop)
+    resumed = network()
+    assert train_backbone(resumed, table, recipe, seed=2, method=Mixing(), state_file=state).losses == record.losses
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
