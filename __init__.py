@@ -12,8 +12,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
-    from .baselines.backbones.wrapped import wrap
-    from .baselines.cams.method import register_cam
+    from .baselines.backbones import wrap
+    from .baselines.cams import register_cam
     from .baselines.contracts import register_backbone, register_head
     from .bench.notebook.api import run
     from .bench.notebook.explain import explain
@@ -35,12 +35,12 @@ _HOMES = {
     "list_protocols": ".api",
     "load": ".bench.notebook.result",
     "register_backbone": ".baselines.contracts",
-    "register_cam": ".baselines.cams.method",
+    "register_cam": ".baselines.cams",
     "register_dataset": ".datasets.schema",
     "register_head": ".baselines.contracts",
     "register_metric": ".metrics",
     "run": ".bench.notebook.api",
-    "wrap": ".baselines.backbones.wrapped",
+    "wrap": ".baselines.backbones",
 }
 
 __all__ = [

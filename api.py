@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .baselines.cams.method import CAMS
+from .baselines.cams import CAMS
 from .baselines.contracts import BACKBONES, HEADS
 from .datasets.schema import DATASETS
 from .metrics import METRICS
@@ -12,7 +12,7 @@ from .protocol import PROTOCOLS
 def list_backbones(pattern: str = "*") -> list[str]:
     """Registered backbones that match a glob; ``timm:`` patterns list timm's networks that can be used."""
     if pattern.startswith("timm:"):
-        from .baselines.backbones.timm.families import timm_models
+        from .baselines.backbones import timm_models
 
         return [f"timm:{m.name}" for m in timm_models(pattern.removeprefix("timm:")) if not m.refused]
     return BACKBONES.names(pattern)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .spec import METRICS, MetricSpec, register_metric
+from .spec import METRICS, MapBatch, MetricSpec, register_metric
 
 if TYPE_CHECKING:
     from .classes.box_metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
@@ -31,6 +31,7 @@ __all__ = [
     "GTKnownLoc",
     "IncreaseInConfidence",
     "Insertion",
+    "MapBatch",
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "MetricSpec",

@@ -1,5 +1,28 @@
 """Backbones, each with its target layer and heads."""
 
 from . import efficientnet_lite, inception, resnet, slim, vgg
+from .checkpoint_layouts import layout_of
+from .checkpoints import account_of
+from .opening import TIMM, features_digest, head_digest, open_backbone
+from .plain import backbone_of
+from .surgery import TorchvisionWeights
+from .timm.families import timm_models
+from .wrapped import wrap
 
-__all__ = ["efficientnet_lite", "inception", "resnet", "slim", "vgg"]
+__all__ = [
+    "TIMM",
+    "TorchvisionWeights",
+    "account_of",
+    "backbone_of",
+    "efficientnet_lite",
+    "features_digest",
+    "head_digest",
+    "inception",
+    "layout_of",
+    "open_backbone",
+    "resnet",
+    "slim",
+    "timm_models",
+    "vgg",
+    "wrap",
+]

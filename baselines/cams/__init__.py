@@ -32,11 +32,28 @@ from .attention.ts_cam import ts_cam
 from .controls.random_map import random_map
 from .controls.center import center
 from .controls.uniform import uniform
+from .cards import Card, built_in_cards, method_card
+from .cost import Cost, CostError
+from .evidence import Evidence
+from .identities import MapKey, canonical, supports
+from .method import CAMS, CamMethod, register_cam
+from .score_map import apply_sign, clamps, raw_map
 
 __all__ = [
+    "CAMS",
+    "CamMethod",
+    "Card",
+    "Cost",
+    "CostError",
+    "Evidence",
+    "MapKey",
     "ablation_cam",
+    "apply_sign",
+    "built_in_cards",
     "cam",
+    "canonical",
     "center",
+    "clamps",
     "deep_lift",
     "eigen_cam",
     "eigen_grad_cam",
@@ -52,8 +69,11 @@ __all__ = [
     "layer_cam",
     "layer_cam_fused",
     "lrp",
+    "method_card",
     "occlusion",
     "random_map",
+    "raw_map",
+    "register_cam",
     "rise",
     "rollout",
     "saliency",
@@ -62,6 +82,7 @@ __all__ = [
     "smooth_grad_cam_pp",
     "smoothgrad",
     "ss_cam",
+    "supports",
     "ts_cam",
     "uniform",
     "x_grad_cam",

@@ -230,7 +230,7 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, UsageError | UnknownNameError | RegistryError):
         return 2
     # Imported only once something failed: these rooms load torch and pandas.
-    from ...baselines.weights.weight_files import WeightsError
+    from ...baselines.weights import WeightsError
     from ...datasets.schema import DatasetError
     from ...results.records.record_errors import ResultsError
     from ..host.errors import RunError

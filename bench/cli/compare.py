@@ -13,7 +13,7 @@ from rich.console import Console
 from ..host.errors import UsageError
 
 if TYPE_CHECKING:
-    from ...results.statistics.paired import Difference
+    from ...results.statistics import Difference
 
 
 class _Verdict(Console):
@@ -80,7 +80,7 @@ def compare(
     """
     from ...atomic import write_text
     from ...results.records.record_errors import ResultsError
-    from ...results.statistics.compare import compare as compare_pairs
+    from ...results.statistics import compare as compare_pairs
     from ...results.tables.compare_table import compare_csv, compare_document, print_document
     from ...results.tables.grid import to_markdown
     from ..notebook.pairs import pairs_of, sorted_out

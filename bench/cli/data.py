@@ -17,8 +17,7 @@ from ..host.progress import progress
 from .options import Metadata, Options, Root, dataset_options
 
 if TYPE_CHECKING:
-    from ...datasets.doctor.reports import DoctorReport, SplitReport
-    from ...datasets.findings import Finding
+    from ...datasets.doctor import DoctorReport, Finding, SplitReport
 
 out = Console(highlight=False)
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -41,7 +40,7 @@ def doctor(
 
         cambench doctor cub --root ~/data/CUB_200_2011 --deep
     """
-    from ...datasets.doctor.examine import doctor as examine
+    from ...datasets.doctor import doctor as examine
     from ...datasets.schema import SPLITS, DatasetError
 
     options = dataset_options(option, metadata)
@@ -126,7 +125,7 @@ def download(
 
         cambench download cub --root ~/data --all
     """
-    from ...datasets.fetch.download import download as fetch
+    from ...datasets.fetch import download as fetch
 
     report = fetch(name, root, extract=extract, optional=optional, base_url=mirror, track=_track_bytes)
     for file in report.files:

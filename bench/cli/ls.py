@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ...baselines.cams.cards import method_card
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS, method_card
 from ...baselines.contracts import BACKBONES, HEADS
 from ...datasets.schema import DATASETS
 from ...metrics import METRICS
@@ -29,7 +28,7 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
     if pattern.startswith("timm:"):
-        from ...baselines.backbones.timm.families import timm_models
+        from ...baselines.backbones import timm_models
 
         refused = []
         for model in timm_models(pattern.removeprefix("timm:")):

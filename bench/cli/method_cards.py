@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ...atomic import write_text
-from ...baselines.cams.cards import Card, built_in_cards
+from ...baselines.cams import Card, built_in_cards
 
 INTRODUCTION = """\
 # CAM methods

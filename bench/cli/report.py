@@ -15,7 +15,7 @@ from .options import Metadata, Options, dataset_options, load_plugins
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
     from ...results.records.manifest import RunManifest
-    from ...results.report.samples import Picture, Pictures
+    from ...results.report import Picture, Pictures
 
 out = Console(highlight=False)
 BATCH = 16
@@ -46,7 +46,7 @@ def report(
         cambench report runs/first
     """
     from ...results.records.load import load_run
-    from ...results.report.page import write_report
+    from ...results.report import write_report
     from ...text import visible
 
     load_plugins(plugin)
@@ -103,8 +103,8 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
 
 
 def _reader(table: SampleTable, size: int) -> Pictures:
-    from ...datasets.batches.loading import load_batches
-    from ...results.report.samples import Picture
+    from ...datasets.batches import load_batches
+    from ...results.report import Picture
 
     def read(rows: Sequence[int]) -> Mapping[int, Picture]:
         found: dict[int, Picture] = {}

@@ -203,7 +203,7 @@ def head(
         cambench run --dataset cub --root DIR --triples 'NET/gradcam/*' --softmax-weights a.safetensors
         --head-weights b.safetensors --out runs/cub
     """
-    from ...baselines.backbones.opening import open_backbone
+    from ...baselines.backbones import open_backbone
     from ..training.checkpoint import save_tensors
     from ..training.guard import TrainingDivergedError
     from ..training.head import load_head, save_head, train_head
@@ -277,7 +277,7 @@ def keys(
 
         cambench train keys last_checkpoint.pth.tar --backbone vgg16_gap --all
     """
-    from ...baselines.backbones.checkpoints import account_of
+    from ...baselines.backbones import account_of
 
     account = account_of(backbone, file)
     out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
@@ -287,8 +287,7 @@ def keys(
 
 def _say_weights(network: Backbone, file: Path | None) -> None:
     """Where the parameters come from, whether the head is new; of a published layout, what became of its keys."""
-    from ...baselines.backbones.checkpoint_layouts import layout_of
-    from ...baselines.backbones.checkpoints import account_of
+    from ...baselines.backbones import account_of, layout_of
 
     new = f"; the softmax head of {network.num_classes} classes is new" if network.needs_training else ""
     source = "fresh parameters" if network.weights_source == "untrained" else f"weights from {network.weights_source}"

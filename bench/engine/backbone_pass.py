@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ...baselines.contracts import Backbone
-from ...datasets.batches.loading import load_batches
+from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, ImageFailure, SampleTable
-from ...metrics.spec import MetricSpec
+from ...metrics import MetricSpec
 from ...results.records.columns import empty_columns
 from ...results.records.markers import LOST_METRIC
 from ...results.records.store import RunStore

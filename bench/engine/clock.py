@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...results.records.timings import BackboneTiming, StageTiming, TripleTiming
 from ...triple import Triple

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ...baselines.backbones.opening import features_digest, head_digest
+from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
-from ...baselines.weights.weight_files import WeightsError
+from ...baselines.weights import WeightsError
 from ...datasets.open import open_table
 from ...datasets.schema import DatasetError, SampleTable
 from ...results.records.manifest import BranchRecord

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...baselines.weights.weight_files import WeightsError
+from ...baselines.weights import WeightsError
 from ...datasets.schema import DatasetError
 from ...registry import RegistryError, UnknownNameError
 from ...results.records.record_errors import ResultsError

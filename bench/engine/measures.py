@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...datasets.schema import SampleTable
-from ...metrics.spec import METRICS, MapBatch, MetricSpec
+from ...metrics import METRICS, MapBatch, MetricSpec
 from ...registry import expand_braces
 from ...results.records.manifest import MetricRecord
 from ..host.errors import UsageError

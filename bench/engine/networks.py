@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ...baselines.backbones.opening import features_digest, open_backbone
+from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...datasets.schema import SampleTable
 from ...results.records.manifest import BackboneRecord

@@ -16,9 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...datasets.schema import Batch
+from ...metrics import MapBatch, MetricSpec
 from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ...metrics.functional.fidelity import evidence_precision
 from ...metrics.functional.host_copies import HostCopies
@@ -26,7 +27,6 @@ from ...metrics.functional.localisation import pack_hits
 from ...metrics.functional.pixels import pixel_histograms
 from ...metrics.functional.pointing import box_regions
 from ...metrics.functional.pool import BoxPool
-from ...metrics.spec import MapBatch, MetricSpec
 from ...results.records.columns import EXTRA
 from ...results.records.markers import LOST_METRIC
 from ...triple import Triple

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ...baselines.cams.identities import MapKey, canonical, supports
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS, MapKey, canonical, supports
 from ...baselines.contracts import HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...triple import Triple

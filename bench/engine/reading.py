@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...baselines.cams.evidence import Evidence
-from ...baselines.cams.method import CamMethod
-from ...baselines.cams.score_map import apply_sign, clamps, raw_map
+from ...baselines.cams import CamMethod, Evidence, apply_sign, clamps, raw_map
 from ...baselines.contracts import Backbone, Branch, HeadSpec
 from ...metrics.functional.maps import locate
 from ...protocol import MapRule, Protocol

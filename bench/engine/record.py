@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...datasets.schema import DATASETS, SampleTable
-from ...metrics.spec import MetricSpec
+from ...metrics import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ...version import __version__
 from .again import REQUEST, request_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
 from ...registry import expand_braces
 from ...triple import Triple

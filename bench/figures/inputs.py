@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...baselines.contracts import Backbone, Branch
-from ...datasets.batches.loading import load_batches
+from ...datasets.batches import load_batches
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...protocol import PROTOCOLS, Protocol

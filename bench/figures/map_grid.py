@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...metrics.functional.boxes import level_ious, quantize
 from ...metrics.functional.single_box import threshold_boxes
-from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
-from ...results.figures.overlay import overlay, save_figure, targets_of
+from ...results.figures import MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
 from ...text import visible
 from ...triple import Triple
 from ..engine.given import check_names

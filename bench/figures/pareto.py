@@ -13,7 +13,7 @@ from ...registry import UnknownNameError
 from ..host.errors import UsageError
 
 if TYPE_CHECKING:
-    from ...results.scores.merge import Merged
+    from ...results.scores import Merged
 
 out = Console(highlight=False)
 DEFAULTS = ("max_box_acc_v2", "pxap", "evidence_precision", "average_drop")
@@ -65,11 +65,10 @@ def draw_pareto(
         UsageError: A file format that cannot be written, or records without costs.
         UnknownNameError: The records have no such ranked metric.
     """
-    from ...results.figures.front import pareto_figure, pareto_points
-    from ...results.figures.overlay import save_figure, targets_of
+    from ...results.figures import pareto_figure, pareto_points, save_figure, targets_of
     from ...results.records.load import load_run
-    from ...results.scores.merge import merge_runs
-    from ...results.statistics.standing import standing
+    from ...results.scores import merge_runs
+    from ...results.statistics import standing
     from ...text import visible
 
     try:
@@ -103,7 +102,7 @@ def measured_costs(merged: Merged) -> dict[str, float]:
 
 def declared_costs(merged: Merged) -> dict[str, float]:
     """Triple -> the formula of its method on its network, in forwards; those without a formula are left out."""
-    from ...baselines.cams.cost import Cost, CostError
+    from ...baselines.cams import Cost, CostError
 
     found: dict[str, float] = {}
     for triple in merged.triples:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...datasets.batches.loading import load_batches
+from ...datasets.batches import load_batches
 from ...datasets.open import open_table
 from ...datasets.schema import SampleTable
-from ...results.figures.contact_sheet import Column, Tile, contact_sheet
-from ...results.figures.overlay import save_figure, targets_of
+from ...results.figures import Column, Tile, contact_sheet, save_figure, targets_of
 from ..host.errors import RunError, UsageError
 
 COLUMNS = 12

@@ -11,9 +11,8 @@ from typing import Any, TypedDict, Unpack, get_args, overload
 import torch
 from torch import Tensor, nn
 
-from ...baselines.backbones.opening import open_backbone
-from ...baselines.cams.identities import supports
-from ...baselines.cams.method import CAMS, CamMethod
+from ...baselines.backbones import open_backbone
+from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
@@ -256,7 +255,7 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
 
 
 def _given(model: nn.Module, request: _Request) -> Backbone:
-    from ...baselines.backbones.plain import backbone_of
+    from ...baselines.backbones import backbone_of
 
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")

@@ -18,14 +18,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...metrics.functional.boxes import quantize
 from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
-from ...results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
-from ...results.figures.overlay import OPACITY, overlay, save_figure, targets_of
+from ...results.figures import OPACITY, MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
 from ...text import visible
 from ...triple import Triple
 from ..host.errors import UsageError

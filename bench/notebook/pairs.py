@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ...registry import UnknownNameError, expand_braces
 from ...results.records.load import Run, load_run
-from ...results.scores.comparable import same_images
-from ...results.statistics.bootstrap import Entry
-from ...results.statistics.compare import Pair
+from ...results.scores import same_images
+from ...results.statistics import Entry, Pair
 from ...triple import Triple
 from ..host.errors import UsageError
 

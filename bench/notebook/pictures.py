@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...datasets.batches.images import BILINEAR, UnreadableImageError, open_picture, to_rgb
+from ...datasets.batches import BILINEAR, UnreadableImageError, open_picture, to_rgb
 from ..host.errors import UsageError
 
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor

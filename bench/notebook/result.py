@@ -11,11 +11,9 @@ import pandas as pd
 
 from ...results.records.load import Run, load_run
 from ...results.records.run_folder import TABLES_NAME
-from ...results.scores.merge import merge_runs
-from ...results.statistics.compare import compare as compare_pairs
-from ...results.statistics.intervals import LEVEL, RESAMPLES
-from ...results.statistics.paired import ALPHA
-from ...results.statistics.standing import standing
+from ...results.scores import merge_runs
+from ...results.statistics import ALPHA, LEVEL, RESAMPLES, standing
+from ...results.statistics import compare as compare_pairs
 from ...results.tables.leaderboard import write_leaderboard
 from ...triple import Triple
 from .pairs import pairs_of, sorted_out

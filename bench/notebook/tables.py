@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...results.scores.merge import Merged
-from ...results.statistics.compare import Comparison
-from ...results.statistics.standing import Standing
-from ...results.statistics.transfer import TRANSFER_HEAD, transfer_rows
+from ...results.scores import Merged
+from ...results.statistics import Comparison, Standing
 from ...results.tables.compare_table import CLASSES, compare_csv, compare_document
 from ...results.tables.grid import Document, to_csv, to_markdown
 from ...results.tables.html import to_html
 from ...results.tables.latex import to_latex
 from ...results.tables.score_table import score_document, score_rows
+from ...results.tables.transfer_table import TRANSFER_HEAD, transfer_rows
 
 _TEXTS = ["first", "second", "metric", "unit", "name", "class", "test", "effect_size", "verdict"]
 _TESTED = (

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...baselines.cams.evidence import Evidence
-from ...baselines.cams.method import CamMethod
+from ...baselines.cams import CamMethod, Evidence
 from ...baselines.contracts import Backbone, Branch, Head, HeadSpec
-from ...baselines.heads.heads import GapLinear
+from ...baselines.heads import GapLinear
 from ...protocol import Protocol
 from ..engine.reading import score_map_of
 from ..host.errors import UsageError

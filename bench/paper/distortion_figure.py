@@ -9,13 +9,20 @@ import torch
 from torch import Tensor
 
 from ...atomic import write_text
-from ...baselines.cams.identities import supports
-from ...baselines.cams.method import CAMS, CamMethod
+from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import HEADS, Backbone, Branch
 from ...datasets.schema import Batch
 from ...protocol import Protocol
-from ...results.figures.overlay import overlay, save_figure, targets_of
-from ...results.figures.shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
+from ...results.figures import (
+    ShiftBlock,
+    ShiftChart,
+    ShiftLine,
+    ShiftRow,
+    overlay,
+    save_figure,
+    shift_figure,
+    targets_of,
+)
 from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
 from ...text import visible
 from ..figures.inputs import FigureRequest, chosen_batch, ready_networks

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...protocol import Protocol
-from ...results.scores.shown import Metric
-from ...results.statistics.bootstrap import Bootstrap
-from ...results.statistics.intervals import bootstrap_interval
+from ...results.scores import Metric
+from ...results.statistics import Bootstrap, bootstrap_interval
 from ...results.tables.grid import Cell, Document, Grid
 
 FACTORS: dict[str, tuple[str, ...]] = {

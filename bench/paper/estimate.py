@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...baselines.backbones.checkpoint_layouts import layout_of
-from ...baselines.backbones.opening import open_backbone
+from ...baselines.backbones import layout_of, open_backbone
 from ..training.features import exact_reduction
 from ..training.recipe import HeadRecipe
 

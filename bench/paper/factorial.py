@@ -13,8 +13,7 @@ from typing import Any
 from ...atomic import write_text
 from ...protocol import PROTOCOLS, MapRule, Protocol
 from ...results.records.load import Run
-from ...results.statistics.bootstrap import Bootstrap, Entry, bootstrap
-from ...results.statistics.intervals import RESAMPLES
+from ...results.statistics import RESAMPLES, Bootstrap, Entry, bootstrap
 from ...results.tables.grid import Document, to_csv, to_markdown
 from ...results.tables.latex import to_latex_document
 from ...triple import file_name

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...baselines.weights.weight_files import load_metadata
+from ...baselines.weights import load_metadata
 from ...datasets.schema import SampleTable
 from ..host.errors import UsageError
 from ..training.recipe import BackboneRecipe, HeadRecipe

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...atomic import write_text
-from ...baselines.backbones.opening import features_digest, open_backbone
-from ...baselines.weights.weight_files import load_metadata
-from ...results.paper.reproduction import Entry, write_reproduction
+from ...baselines.backbones import features_digest, open_backbone
+from ...baselines.weights import load_metadata
+from ...results.paper import Entry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.config import RunConfig

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...baselines.cams.method import CamMethod
+from ...baselines.cams import CamMethod
 from ...baselines.contracts import HEADS, Backbone, Branch, Head, HeadSpec
 from ...protocol import Protocol
-from ...results.statistics.intervals import RESAMPLES, Interval, bootstrap_interval
+from ...results.statistics import RESAMPLES, Interval, bootstrap_interval
 from ..host.errors import RunError
 from ..host.progress import progress
 from .distortion import all_channels, classifier_inputs, classifier_of, distort, one_channel, weight_unit

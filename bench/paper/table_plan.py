@@ -10,14 +10,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ...baselines.backbones.opening import TIMM, open_backbone
-from ...baselines.backbones.surgery import TorchvisionWeights
+from ...baselines.backbones import TIMM, TorchvisionWeights, open_backbone
 from ...baselines.contracts import BACKBONES
-from ...baselines.weights.weight_files import load_metadata
+from ...baselines.weights import load_metadata
 from ...datasets.open import open_table
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
-from ...results.paper.published import TableName, published_table
+from ...results.paper import TableName, published_table
 from ...results.records.run_folder import TABLES_NAME
 from ...triple import Triple
 from ..host.device import pick_device

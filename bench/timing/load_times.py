@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...datasets.batches.loading import load_batches
+from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, SampleTable
 from ..engine.config import RunConfig
 from ..engine.onepass import OnePass

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from ...baselines.cams.cost import Cost, CostError
-from ...baselines.cams.method import CAMS
+from ...baselines.cams import CAMS, Cost, CostError
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable

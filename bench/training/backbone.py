@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...baselines.backbones.opening import open_backbone
+from ...baselines.backbones import open_backbone
 from ...baselines.contracts import Backbone
-from ...baselines.weights.weight_files import weights_digest
+from ...baselines.weights import weights_digest
 from ...datasets.schema import SampleTable
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...atomic import atomic_path, remove_leftovers
 from ...baselines.contracts import Backbone, Branch, Head
-from ...baselines.weights.weight_files import apply_state, load_metadata, load_state, save_state
+from ...baselines.weights import apply_state, load_metadata, load_state, save_state
 from ..host.errors import RunError, UsageError
 
 HEAD_FORMAT, NETWORK_FORMAT, STATE_FORMAT = "cambench-head-1", "cambench-network-1", "cambench-training-3"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...datasets.batches.loading import load_batches
+from ...datasets.batches import load_batches
 from ...datasets.schema import SampleTable
 from ..host.errors import RunError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ...baselines.backbones.opening import features_digest, head_digest
+from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import SampleTable
 from ..host.progress import console

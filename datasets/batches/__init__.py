@@ -1,1 +1,6 @@
 """Decoded batches of samples."""
+
+from .images import BILINEAR, UnreadableImageError, open_picture, to_rgb
+from .loading import load_batches
+
+__all__ = ["BILINEAR", "UnreadableImageError", "load_batches", "open_picture", "to_rgb"]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...metrics import METRICS as REGISTERED
 from ...metrics.functional import localisation
-from ...metrics.spec import METRICS as REGISTERED
 from ...protocol import Protocol
 from ..records.columns import EXTRA
 from ..records.load import Run, require_images

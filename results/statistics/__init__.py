@@ -1,1 +1,24 @@
 """Intervals, paired tests, ranks."""
+
+from .bootstrap import Bootstrap, Entry, bootstrap
+from .compare import Comparison, Pair, compare
+from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
+from .paired import ALPHA, Difference
+from .standing import Standing, standing
+
+__all__ = [
+    "ALPHA",
+    "LEVEL",
+    "RESAMPLES",
+    "Bootstrap",
+    "Comparison",
+    "Difference",
+    "Entry",
+    "Interval",
+    "Pair",
+    "Standing",
+    "bootstrap",
+    "bootstrap_interval",
+    "compare",
+    "standing",
+]

@@ -13,23 +13,15 @@ import torch
 from ...metrics.functional.localisation import best_tau
 from ..records.record_errors import RecordError
 from ..scores.curves import Curves
-from ..scores.merge import Merged
 from ..scores.per_image import LOC, TOP1, Floats, PerImage, located_at, read_per_image
 from ..scores.shown import METRICS, Metric
 from ..scores.val_run import val_mismatch, val_triple
-from ..tables.grid import Cell, Document, Grid
 from .bootstrap import Entry
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .resample import BLOCK, Plan, usable_cores
 
 LOC_METRICS = {"gt_known_loc": LOC, "top1_loc": TOP1}
-TRANSFER_HEAD = ("entry", "metric", "choice", "tau", "score", "gap", "gap_low", "gap_high")
-TRANSFER_NOTE = (
-    "Threshold transfer: τ fixed by the protocol, τ best for GT-known Loc on val, and the oracle's, best on the "
-    "evaluated images themselves: an upper bound, no result. Gap: what the oracle gains, in points."
-)
 Samples = dict[str, dict[str, Floats]]
-CsvRow = list[str | float | int | None]
 
 
 @dataclass(frozen=True)
@@ -84,38 +76,6 @@ def threshold_transfer(
         for key, entry in zip(keys, entries, strict=True)
         for transfer in _transfers(entry, hits[key], samples[key], level)
     ]
-
-
-def transfer_grids(transfers: Sequence[Transfer]) -> list[Grid]:
-    """A table a metric: a row an entry, scores at τ, gaps to the oracle with intervals."""
-    head = ("Entry", "fixed τ", "val τ", "oracle τ", "gap of fixed", "gap of val")
-    tables: dict[str, list[tuple[Cell, ...]]] = {}
-    for t in transfers:
-        scores = [_score_cell(c) for c in (t.fixed, t.val, t.oracle)]
-        gaps = [_gap_cell(c) for c in (t.fixed, t.val)]
-        tables.setdefault(f"{t.metric.title} {t.metric.arrow}", []).append((Cell(t.entry), *scores, *gaps))
-    return [Grid(f"Threshold transfer: {title}", head, rows) for title, rows in tables.items()]
-
-
-def transfer_document(merged: Merged, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Document, list[CsvRow]]:
-    """Tables, and rows of ``TRANSFER_HEAD``, of the triples of a leaderboard that have boxes and a val run."""
-    entries = [Entry(t, merged.run(t), t, merged.val(t)) for t in merged.triples if "gt_known_loc" in merged.scores[t]]
-    found = threshold_transfer([e for e in entries if e.val is not None], resamples=resamples, seed=seed)
-    note = f"Intervals: {LEVEL:.0%}, image bootstrap, {resamples} resamples, seed {seed}."
-    return Document("Threshold transfer", transfer_grids(found), [], [TRANSFER_NOTE, note]), transfer_rows(found)
-
-
-def transfer_rows(transfers: Sequence[Transfer]) -> list[CsvRow]:
-    """Rows of ``TRANSFER_HEAD``: entry, metric and choice of τ, unrounded."""
-    rows: list[CsvRow] = []
-    for t in transfers:
-        for name, choice in (("fixed", t.fixed), ("val", t.val), ("oracle", t.oracle)):
-            if choice is None:
-                continue
-            ends = choice.gap_interval
-            low_high = (None, None) if ends is None else (ends.low, ends.high)
-            rows.append([t.entry, t.metric.name, name, choice.tau, choice.score, choice.gap, *low_high])
-    return rows
 
 
 @dataclass(frozen=True)
@@ -201,13 +161,3 @@ def _transfers(entry: Entry, hits: _Hits, samples: Samples, level: float) -> Ite
             choices[name] = Choice(tau, point[name], gap, interval)
         oracle = Choice(_oracle_tau(hits.record.curves), point["oracle"])
         yield Transfer(entry.name, metric, choices["fixed"], choices.get("val"), oracle)
-
-
-def _score_cell(choice: Choice | None) -> Cell:
-    return Cell("–") if choice is None else Cell(f"{choice.score:.2f} (τ {choice.tau:.3f})")
-
-
-def _gap_cell(choice: Choice | None) -> Cell:
-    if choice is None or choice.gap_interval is None:
-        return Cell("–")
-    return Cell(f"{choice.gap:.2f} {choice.gap_interval.text()}")

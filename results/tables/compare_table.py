@@ -17,10 +17,11 @@ from ..statistics.compare import WHOLE_RUN, Comparison, PairReport
 from ..statistics.image_lists import ClassRow, ImageRow
 from ..statistics.intervals import few_images
 from ..statistics.paired import Difference
-from ..statistics.transfer import TRANSFER_NOTE, CsvRow, Transfer, transfer_grids
+from ..statistics.transfer import Transfer
 from .compare_words import answers, pair_names, unbeaten_sentences, unmarked_intervals
 from .grid import Cell, Document, Grid, Tone, to_csv
 from .notes import UNBEATEN_MARK
+from .transfer_table import TRANSFER_NOTE, CsvRow, transfer_grids
 
 WORD = 12
 """Columns of a terminal for a word of a name that is kept in one piece."""

@@ -11,7 +11,6 @@ from ..records.run_folder import TABLES_NAME
 from ..scores.merge import merge_runs
 from ..statistics.intervals import RESAMPLES
 from ..statistics.standing import standing
-from ..statistics.transfer import TRANSFER_HEAD, transfer_document
 from .grid import Document, to_csv, to_markdown
 from .latex import to_latex, to_latex_document
 from .paper_table import METHODS as PAPER_LAYOUTS
@@ -20,6 +19,7 @@ from .score_table import long_rows, score_document, score_rows
 from .selection import TableOptions
 from .standing_table import interval_document
 from .throughput import CSV_HEAD, throughput_document, throughput_rows
+from .transfer_table import TRANSFER_HEAD, transfer_document
 
 RunLike = Run | Path | str
 DEFAULT = TableOptions()

@@ -17,9 +17,10 @@ from cambench.results.scores.shown import score_run
 from cambench.results.statistics.bootstrap import Entry, bootstrap_run
 from cambench.results.statistics.compare import compare, compare_triples
 from cambench.results.statistics.image_scores import image_scores
-from cambench.results.statistics.transfer import threshold_transfer, transfer_grids
+from cambench.results.statistics.transfer import threshold_transfer
 from cambench.results.tables.compare_table import compare_csv, compare_document, print_document
 from cambench.results.tables.grid import Cell, Document, Grid, to_markdown
+from cambench.results.tables.transfer_table import transfer_grids
 
 A, B = "net/cam/softmax", "net/cam/sigmoid"
 ROWS = 80
