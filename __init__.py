@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from .baselines.backbones import wrap
     from .baselines.cams import register_cam
     from .baselines.contracts import register_backbone, register_head
-    from .bench.notebook.api import run
     from .bench.notebook.explain import explain
     from .bench.notebook.result import RunResult, compare, load
+    from .bench.notebook.runs import run
     from .datasets.schema import register_dataset
     from .metrics import register_metric
     from .protocol import Protocol
@@ -39,7 +39,7 @@ _HOMES = {
     "register_dataset": ".datasets.schema",
     "register_head": ".baselines.contracts",
     "register_metric": ".metrics",
-    "run": ".bench.notebook.api",
+    "run": ".bench.notebook.runs",
     "wrap": ".baselines.backbones",
 }
 

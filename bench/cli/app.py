@@ -165,8 +165,8 @@ def run(
             out.print(f"  {path}", soft_wrap=True)
         return
     from ...results.tables.terminal import closing_table
-    from ..notebook.api import IncompleteRunError
-    from ..notebook.api import run as run_benchmark
+    from ..notebook.runs import IncompleteRunError
+    from ..notebook.runs import run as run_benchmark
 
     try:
         result, failed = run_benchmark(settings), None

@@ -28,7 +28,7 @@ from .config import RunConfig, map_bytes
 from .onepass import Columns, OnePass, Rows, Scoring
 from .plan import BackbonePlan
 from .reading import Reading
-from .record import device_name
+from .run_record import device_name
 
 
 @dataclass(frozen=True)

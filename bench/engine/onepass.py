@@ -33,8 +33,8 @@ from ...triple import Triple
 from ..host.errors import RunError
 from ..host.memory import with_memory
 from .clock import StageClock
-from .fidelity import Fidelity
 from .losses import BadReturnError, Culprit, first_failing, is_loss
+from .masked_scores import Fidelity
 from .measures import measure
 from .reading import Reading, Seen
 

@@ -28,12 +28,12 @@ from .backbone_pass import PassRequest, run_pass
 from .clock import StageClock
 from .config import RunConfig
 from .given import HEAD_BRANCHES, check_names, resolve_heads
-from .heads import HeadKeeper
+from .head_keeper import HeadKeeper
 from .losses import Culprit, is_loss
 from .measures import choose_measures
 from .networks import backbone_record, check_labels, open_network, tell_warnings, torch_determinism
 from .plan import BackbonePlan, left_out, needs_branch, plan_backbone
-from .record import run_manifest
+from .run_record import run_manifest
 from .triples import expand_patterns
 
 

@@ -19,7 +19,7 @@ from ...protocol import PROTOCOLS, Protocol
 from ...results.records.run_folder import read_manifest
 from ..engine.config import RunConfig
 from ..engine.given import HEAD_BRANCHES, resolve_heads
-from ..engine.heads import HeadKeeper, take_heads
+from ..engine.head_keeper import HeadKeeper, take_heads
 from ..engine.networks import check_labels, open_network
 from ..engine.reading import Reading
 from ..host.device import pick_device

@@ -61,7 +61,7 @@ def draw_maps(
 
     for name, network in ready_networks(request, names, table, branches):
         group = (BACKBONES.get(name).title if name in BACKBONES else name) if len(names) > 1 else ""
-        picture = _Picture(request.reading(network), batch, table, threshold)
+        picture = _GridPicture(request.reading(network), batch, table, threshold)
         rows += picture.rows(plans[name], columns, group)
     if not rows:
         raise UsageError(f"no triple of {' '.join(patterns)} is possible on its network")
@@ -81,7 +81,7 @@ def _head_title(cam: str, head: str) -> str:
     return "" if CAMS.get(cam).headless else HEADS.get(head).title
 
 
-class _Picture:
+class _GridPicture:
     """The rows of one network: its maps of the chosen images, a column a method and head."""
 
     def __init__(self, reading: Reading, batch: Batch, table: SampleTable, tau: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ...datasets.batches import load_batches
 from ...datasets.open import open_table
 from ...datasets.schema import SampleTable
-from ...results.figures import Column, Tile, contact_sheet, save_figure, targets_of
+from ...results.figures import SheetColumn, Tile, contact_sheet, save_figure, targets_of
 from ..host.errors import RunError, UsageError
 
 COLUMNS = 12
@@ -33,7 +33,7 @@ def draw_contact_sheet(
     return save_figure(contact_sheet(columns, outlined=1), targets, DPI)
 
 
-def sheet_columns(table: SampleTable, samples: int) -> list[Column]:
+def sheet_columns(table: SampleTable, samples: int) -> list[SheetColumn]:
     """One column a class, ``samples`` readable images each, as the networks see them (squashed to 224×224).
 
     Raises:
@@ -53,7 +53,7 @@ def sheet_columns(table: SampleTable, samples: int) -> list[Column]:
             tiles[label].append(Tile(batch.images[i].permute(1, 2, 0).numpy(), batch.gt_boxes[i].tolist(), evidence))
     families = table.facts.get("families", {})
     names = table.class_names
-    columns = [Column(names[k], found, families.get(names[k], "")) for k, found in tiles.items() if found]
+    columns = [SheetColumn(names[k], found, families.get(names[k], "")) for k, found in tiles.items() if found]
     if not columns:
         raise RunError(f"{table.name} {table.split}: none of the chosen images can be read")
     return columns

@@ -18,7 +18,7 @@ from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
 from ...triple import Triple
-from ..engine.heads import take_heads
+from ..engine.head_keeper import take_heads
 from ..engine.networks import torch_determinism
 from ..engine.reading import Reading
 from ..host.device import pick_device

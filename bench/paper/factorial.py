@@ -19,7 +19,7 @@ from ...results.tables.latex import to_latex_document
 from ...triple import file_name
 from ..engine.config import RunConfig
 from ..host.errors import RunError, UsageError
-from ..notebook.api import run
+from ..notebook.runs import run
 from .effects import FACTORS, HEADS, factorial_document, factorial_rows
 
 BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}

@@ -16,14 +16,14 @@ from pathlib import Path
 from ...atomic import write_text
 from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.weights import load_metadata
-from ...results.paper import Entry, write_reproduction
+from ...results.paper import ReproductionEntry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.config import RunConfig
 from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..host.memory import BatchMemoryError
-from ..notebook.api import run
+from ..notebook.runs import run
 from ..training.backbone import open_for_training, train_backbone
 from ..training.checkpoint import save_network
 from ..training.head import save_head, train_head
@@ -60,7 +60,7 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
         with clock.part(step):
             _DO[step.kind](plan, step, say)
     entries = [
-        Entry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
+        ReproductionEntry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
         for dataset in plan.triples
         for protocol in request.protocols
     ]

@@ -26,7 +26,7 @@ from ..engine.networks import open_network, torch_determinism
 from ..engine.onepass import OnePass, Scoring
 from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.reading import Reading
-from ..engine.record import LIBRARIES, device_name, library_versions
+from ..engine.run_record import LIBRARIES, device_name, library_versions
 from ..engine.triples import expand_patterns
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device

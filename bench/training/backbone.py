@@ -28,11 +28,11 @@ from .guard import TrainingDivergedError, snapshot
 from .image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
 from .log import TrainingLog
 from .loop import BackboneTrainer
-from .method import Method
 from .optim import rng_devices
 from .recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
 from .top1 import top1
+from .training_method import Method
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

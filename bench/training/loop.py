@@ -17,10 +17,10 @@ from .augment import augment_images, to_pixels
 from .guard import TrainingDivergedError, all_finite
 from .image_source import ImageSource
 from .log import TrainingLog
-from .method import Method, Objective
 from .microbatches import Parts, RunningStatistics
 from .optim import build_optimiser, epoch_order, image_seeds, rate_factor, seed_part, set_rate
 from .recipe import BackboneRecipe
+from .training_method import Method, Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -16,7 +16,7 @@ from ..findings import Findings, some
 from ..formats.wsol_reader import build as build_wsol
 from ..formats.wsol_reader import find_metadata, nearby_metadata
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
-from ..tables.build import Adapter, Built, Plan
+from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import check_listed, check_masks
 from ..tables.headers import add_sizes
 from ..tables.rows import Chunk, Ints
@@ -48,7 +48,7 @@ PAPER_COUNTS = (
 )
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find the lists, in a folder or an archive."""
     if split == "val":
         cubv2 = _cubv2(root, options)
@@ -58,7 +58,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     masks = _segmentations(root, base, options)
     mask_archive = (masks,) if masks is not None and masks.is_file() else ()
     if base.is_file():
-        return Plan(
+        return BuildPlan(
             "archive read in place",
             lambda: build(TarTree(base, _prefix(base)), masks, split, options),
             stamps=(base, *mask_archive),
@@ -68,7 +68,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         raise DatasetError(f"cub: {base} lacks {', '.join(absent)}: half-extracted? Extract CUB_200_2011.tgz again")
     variant = "official folder" + (", segmentations" if masks else "")
     files = tuple(base / n for n in LISTS)
-    return Plan(variant, lambda: build(FolderTree(base), masks, split, options), files, mask_archive)
+    return BuildPlan(variant, lambda: build(FolderTree(base), masks, split, options), files, mask_archive)
 
 
 def _prefix(archive: Path) -> str:
@@ -99,7 +99,7 @@ def _segmentations(root: Path, base: Path, options: Mapping[str, Any]) -> Path |
     return None
 
 
-def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
+def _cubv2(root: Path, options: Mapping[str, Any]) -> BuildPlan | None:
     """val from CUBV2, where its metadata was named or lies beside its images; None otherwise."""
     above = root if root.is_dir() else root.parent
     images = next((p for p in (above / "CUBV2", above.parent / "CUBV2") if p.is_dir()), None)
@@ -118,7 +118,7 @@ def _cubv2(root: Path, options: Mapping[str, Any]) -> Plan | None:
             built.class_names = _class_names(FolderTree(lists[0]), np.zeros(0, np.int64), built.findings)
         return built
 
-    return Plan("CUBV2", build_val, files)
+    return BuildPlan("CUBV2", build_val, files)
 
 
 def build(tree: Tree, masks: Path | None, split: Split, options: Mapping[str, Any]) -> Built:

@@ -21,7 +21,7 @@ from ..formats.instances import RULE_OPTIONS
 from ..formats.label_words import LABEL_OPTION, check_kind, class_indices, cleaned
 from ..formats.own_table import OwnOptions
 from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
-from ..tables.build import Adapter, Built, Plan
+from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut
 from ..tables.headers import read_headers
 from ..tables.rows import Chunk
@@ -39,7 +39,7 @@ OPTIONS = {
 }
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Choose the reader by the annotation file's suffix."""
     if not root.is_dir():
         raise DatasetError(f"folder: {root} is not a folder")
@@ -50,7 +50,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     chosen = OwnOptions.of(options, READING)
     named = options.get("annotations")
     if named is None:
-        return Plan("class folders", lambda: build_folders(root, split, labels, chosen.exif))
+        return BuildPlan("class folders", lambda: build_folders(root, split, labels, chosen.exif))
     by_split = "{split}" in str(named)
     path = Path(str(named).replace("{split}", split)).expanduser()
     path = path if path.is_file() or path.is_absolute() else root / path
@@ -64,7 +64,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
                 "annotations='instances_{split}.json'"
             )
         images = root / str(options.get("images", "")).replace("{split}", split)
-        return Plan("COCO JSON", lambda: build_coco(images, path, chosen, labels, masks), (path,))
+        return BuildPlan("COCO JSON", lambda: build_coco(images, path, chosen, labels, masks), (path,))
     if by_split:
         raise OptionError("folder: {split} is for COCO JSON, which lists every category; a CSV has a column `split`")
 
@@ -72,7 +72,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         columns = find_columns(path, options.get("columns"))
         return build_csv(root, path, split, columns, OwnOptions.of(options, columns.reading), labels)
 
-    return Plan("CSV of boxes", build, (path,))
+    return BuildPlan("CSV of boxes", build, (path,))
 
 
 def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None = None) -> Built:

@@ -17,7 +17,7 @@ from ..findings import Findings, MissingSplitError, some
 from ..formats.wsol_reader import build as build_wsol
 from ..formats.wsol_reader import find_metadata
 from ..schema import DatasetSpec, Split, register_dataset
-from ..tables.build import Adapter, Built, Plan
+from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut, check_masks
 from ..tables.rows import Chunk
 
@@ -38,7 +38,7 @@ OPTIONS = {"metadata": "wsolevaluation's metadata/OpenImages (default: found bel
 _MASK = re.compile(r"^([0-9a-f]+)_m[0-9a-z_]+_[0-9a-f]+\.png$")
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """With the metadata where there is one; else from folder and file names."""
     base = find_base(root, EXPECTED)
     named = options.get("metadata")
@@ -48,10 +48,10 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         folder = find_metadata(base, split, found)
         settings = {"num_classes": CLASSES}
         files = tuple(sorted(folder.glob("*.txt")))
-        return Plan("wsolevaluation metadata", lambda: build_wsol(base, folder, split, settings), files)
+        return BuildPlan("wsolevaluation metadata", lambda: build_wsol(base, folder, split, settings), files)
     if not (base / split).is_dir():
         raise MissingSplitError(f"openimages30k: no {split}/ in {base}; {inventory(base)}")
-    return Plan("folders without metadata", lambda: build_folders(base, split))
+    return BuildPlan("folders without metadata", lambda: build_folders(base, split))
 
 
 def build_folders(base: Path, split: Split) -> Built:

@@ -13,7 +13,7 @@ from ..disk.textfiles import read_lines, shorten
 from ..disk.trees import FolderTree
 from ..findings import Findings, some
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
-from ..tables.build import Adapter, Built, Plan
+from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import check_listed
 from ..tables.rows import Chunk
 
@@ -30,7 +30,7 @@ EXPECTED = known(
 )
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find the lists."""
     del options
     base = find_base(root, EXPECTED)
@@ -49,7 +49,9 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     if absent:
         raise DatasetError(f"tiny_imagenet: {len(absent)} box lists missing, first {absent[0]}: half-extracted?")
     words = [base / "words.txt"] if (base / "words.txt").is_file() else []
-    return Plan("tiny-imagenet-200", lambda: build(base, split, wnids, lists), (base / "wnids.txt", *words, *lists))
+    return BuildPlan(
+        "tiny-imagenet-200", lambda: build(base, split, wnids, lists), (base / "wnids.txt", *words, *lists)
+    )
 
 
 def build(base: Path, split: Split, wnids: list[str], lists: tuple[Path, ...]) -> Built:

@@ -10,7 +10,7 @@ from ..formats.wsol_columns import IDS
 from ..formats.wsol_metadata import LABELS, PLACES, SIZES
 from ..formats.wsol_reader import build, find_metadata
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
-from ..tables.build import Adapter, Plan
+from ..tables.build import Adapter, BuildPlan
 
 OPTIONS = {
     "metadata": "folder with train/, val/, test/, each of image_ids.txt, class_labels.txt … (default: ROOT/metadata)",
@@ -20,7 +20,7 @@ OPTIONS = {
 }
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find the split's metadata folder; ``DatasetError`` says what was expected where."""
     folder = find_metadata(root, split, options.get("metadata"))
     names = options.get("class_names")
@@ -29,7 +29,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
         files.append(Path(names).expanduser())
         if not files[-1].is_file():
             raise DatasetError(f"wsol: class_names={names}: no such file; expected one class name per line")
-    return Plan("wsol metadata", lambda: build(root, folder, split, options), tuple(files))
+    return BuildPlan("wsol metadata", lambda: build(root, folder, split, options), tuple(files))
 
 
 ADAPTER = Adapter("wsol", 2, plan, OPTIONS)

@@ -58,7 +58,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """What an adapter will read; cheap to make. Keyed by contents: ``files``; by size and
     time: ``stamps`` (archives); by names, sizes and times of their files: ``folders``."""
 
@@ -78,7 +78,7 @@ class Adapter:
 
     name: str
     version: int
-    plan: Callable[[Path, Split, Mapping[str, Any]], Plan]
+    plan: Callable[[Path, Split, Mapping[str, Any]], BuildPlan]
     options: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -127,7 +127,7 @@ class Adapter:
         )
 
     def build(
-        self, plan: Plan, split: Split, options: Mapping[str, Any], entry: Path
+        self, plan: BuildPlan, split: Split, options: Mapping[str, Any], entry: Path
     ) -> tuple[Built, dict[str, Any], Writer]:
         """Read, check and write all rows into an uncommitted cache entry (aborted where there are errors)."""
         writer = Writer(entry)
@@ -189,7 +189,7 @@ class Adapter:
             raise OptionError(f"{self.name}: missing={chosen['missing']!r}; choose error or skip")
         return chosen
 
-    def _key(self, plan: Plan, root: Path, split: Split, options: Mapping[str, Any]) -> str:
+    def _key(self, plan: BuildPlan, root: Path, split: Split, options: Mapping[str, Any]) -> str:
         given = sizes_file(options)
         files = (*plan.files, given) if given is not None else plan.files
         return key_of(

@@ -1,6 +1,6 @@
 """Figures drawn with matplotlib."""
 
-from .contact_sheet import Column, Tile, contact_sheet
+from .contact_sheet import SheetColumn, Tile, contact_sheet
 from .front import pareto_figure, pareto_points
 from .map_panels import MapColumn, MapRow, MapTile, map_figure
 from .overlay import OPACITY, overlay, save_figure, targets_of
@@ -8,10 +8,10 @@ from .shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
 
 __all__ = [
     "OPACITY",
-    "Column",
     "MapColumn",
     "MapRow",
     "MapTile",
+    "SheetColumn",
     "ShiftBlock",
     "ShiftChart",
     "ShiftLine",

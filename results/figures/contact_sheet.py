@@ -29,7 +29,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Column:
+class SheetColumn:
     """The samples of one class; neighbouring columns of one ``group`` stand under one heading."""
 
     title: str
@@ -53,17 +53,17 @@ def tile_of(row: Mapping[str, Any]) -> Tile:
 
 def columns_of(
     rows: Sequence[Mapping[str, Any]], class_names: Sequence[str], families: Mapping[str, str], samples: int
-) -> list[Column]:
+) -> list[SheetColumn]:
     """Columns with the first ``samples`` rows of each class, in the order of ``class_names``."""
     chosen: dict[int, list[Tile]] = {k: [] for k in range(len(class_names))}
     for row in rows:
         tiles = chosen[int(row["label"])]
         if len(tiles) < samples:
             tiles.append(tile_of(row))
-    return [Column(name, chosen[k], families.get(name, "")) for k, name in enumerate(class_names) if chosen[k]]
+    return [SheetColumn(name, chosen[k], families.get(name, "")) for k, name in enumerate(class_names) if chosen[k]]
 
 
-def contact_sheet(columns: Sequence[Column], *, outlined: int | None = None) -> Figure:
+def contact_sheet(columns: Sequence[SheetColumn], *, outlined: int | None = None) -> Figure:
     """Figure of the columns; the last ``outlined`` rows (all for None) show boxes and evidence.
 
     Raises:
@@ -127,7 +127,7 @@ def _show(axis: Any, tile: Tile, *, outline: bool) -> None:
         axis.contour(tile.evidence.astype(float), levels=[0.5], colors=[EVIDENCE_COLOR], linewidths=0.9)
 
 
-def _headings(figure: Figure, columns: Sequence[Column], axes: Any, top: float) -> None:
+def _headings(figure: Figure, columns: Sequence[SheetColumn], axes: Any, top: float) -> None:
     """Family names over a line that spans their columns."""
     start = 0
     for stop in range(1, len(columns) + 1):

@@ -46,7 +46,7 @@ NO_CHECKPOINTS = "The authors released no checkpoints: the networks here are not
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReproductionEntry:
     """Records of one data set under one protocol, and which network stands where the paper's did."""
 
     dataset: str
@@ -82,7 +82,9 @@ class ReproducedCell:
         return None if self.ours is None else self.ours - self.published
 
 
-def reproduced_cells(table: str, entries: Sequence[Entry], resamples: int = RESAMPLES) -> list[ReproducedCell]:
+def reproduced_cells(
+    table: str, entries: Sequence[ReproductionEntry], resamples: int = RESAMPLES
+) -> list[ReproducedCell]:
     """Every printed number of a table under every protocol, in the order of the published table.
 
     Args:
@@ -96,7 +98,7 @@ def reproduced_cells(table: str, entries: Sequence[Entry], resamples: int = RESA
     return [cell for entry in entries for cell in entry_cells(published, entry, resampled(published, entry, resamples))]
 
 
-def resampled(published: pd.DataFrame, entry: Entry, resamples: int) -> Bootstrap | None:
+def resampled(published: pd.DataFrame, entry: ReproductionEntry, resamples: int) -> Bootstrap | None:
     """Scores and resamples of the entry's triples that the published table has; None where it has none of them."""
     rows = published[published["dataset"] == entry.dataset]
     wanted = dict.fromkeys(entry.triple(row) for _, row in rows.iterrows())
@@ -104,7 +106,7 @@ def resampled(published: pd.DataFrame, entry: Entry, resamples: int) -> Bootstra
     return bootstrap_run(entry.run, present, resamples=resamples) if present else None
 
 
-def entry_cells(published: pd.DataFrame, entry: Entry, boot: Bootstrap | None) -> list[ReproducedCell]:
+def entry_cells(published: pd.DataFrame, entry: ReproductionEntry, boot: Bootstrap | None) -> list[ReproducedCell]:
     """Every printed number of one data set under one protocol."""
     cells = []
     rows = published[published["dataset"] == entry.dataset]
@@ -130,7 +132,10 @@ def entry_cells(published: pd.DataFrame, entry: Entry, boot: Bootstrap | None) -
 
 
 def reproduction_document(
-    table: str, entries: Sequence[Entry], cells: Sequence[ReproducedCell], changes: Sequence[ReproducedChange] = ()
+    table: str,
+    entries: Sequence[ReproductionEntry],
+    cells: Sequence[ReproducedCell],
+    changes: Sequence[ReproducedChange] = (),
 ) -> Document:
     """Per data set and metric: published beside ours under every protocol, then the change by the sigmoid branch."""
     grids = []
@@ -169,7 +174,12 @@ def _metric_title(name: str) -> str:
 
 
 def write_reproduction(
-    table: str, entries: Sequence[Entry], out: Path, *, resamples: int = RESAMPLES, notes: Sequence[str] = ()
+    table: str,
+    entries: Sequence[ReproductionEntry],
+    out: Path,
+    *,
+    resamples: int = RESAMPLES,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Write ``{table}.md``, ``.tex``, ``.csv`` and ``{table}_changes.csv`` to ``out``; returns their paths.
 
@@ -212,7 +222,7 @@ def _csv_row(table: str, cell: ReproducedCell) -> tuple[str | float | int | None
     )
 
 
-def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+def _facts(entries: Sequence[ReproductionEntry]) -> list[tuple[str, str]]:
     facts = [("Published", "Oh and Noh, Beyond Softmax, BMVC 2025"), ("Difference", "ours minus published, in points")]
     for entry in entries:
         manifest = entry.run.manifest
@@ -227,7 +237,7 @@ def _facts(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     return facts
 
 
-def _notes(table: str, entries: Sequence[Entry]) -> list[str]:
+def _notes(table: str, entries: Sequence[ReproductionEntry]) -> list[str]:
     notes = [*FOOTNOTES[table], NO_CHECKPOINTS]
     replaced = {theirs: ours for e in entries for theirs, ours in e.networks.items() if theirs != ours}
     if replaced:

@@ -1,7 +1,7 @@
 """Intervals, paired tests, ranks."""
 
 from .bootstrap import Bootstrap, Entry, bootstrap
-from .compare import Comparison, Pair, compare
+from .comparison import Comparison, Pair, compare
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .paired import ALPHA, Difference
 from .standing import Standing, standing

@@ -14,7 +14,7 @@ from ..scores.per_image import Floats, PerImage, read_per_image
 from ..scores.shown import METRICS, Metric, extra_metrics
 from ..scores.val_run import val_mismatch
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
-from .resample import Plan, resampled_scores, usable_cores
+from .resample import ResamplePlan, resampled_scores, usable_cores
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Bootstrap:
     records: dict[str, PerImage]
     points: dict[str, dict[str, float]]
     samples: dict[str, dict[str, Floats]]
-    plan: Plan
+    plan: ResamplePlan
 
     def interval(self, entry: str, metric: str, level: float = LEVEL) -> Interval:
         """Confidence interval of an entry's score."""
@@ -91,7 +91,7 @@ def bootstrap(
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
         parts = pool.map(lambda item: read_per_image(item[1].run, item[0][1], item[1].val), first.items())
         read = dict(zip(first, parts, strict=True))
-    plan = Plan(len(index), resamples, seed)
+    plan = ResamplePlan(len(index), resamples, seed)
     sampled = dict(zip(read, resampled_scores(list(read.values()), plan, threads), strict=True))
     points = {key: one.point() for key, one in read.items()}
     metrics = {m.name: m for m in METRICS}

@@ -26,7 +26,7 @@ GROUP = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResamplePlan:
     """Resamples of n images with replacement: n draws each, the same for every triple.
 
     Attributes:
@@ -54,7 +54,9 @@ class Plan:
             yield range(start, min(start + step, blocks))
 
 
-def resampled_scores(triples: Sequence[PerImage], plan: Plan, threads: int | None = None) -> list[dict[str, Floats]]:
+def resampled_scores(
+    triples: Sequence[PerImage], plan: ResamplePlan, threads: int | None = None
+) -> list[dict[str, Floats]]:
     """Every metric of every triple in every resample: per triple, metric -> float64 (S,).
 
     The threshold of MaxBoxAcc and MaxBoxAccV2 (and of the Loc scores under an ``oracle`` protocol) is chosen anew in
@@ -101,7 +103,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _count(plan: Plan, triples: Sequence[PerImage], block: int) -> tuple[Weights, list[Counts | None]]:
+def _count(plan: ResamplePlan, triples: Sequence[PerImage], block: int) -> tuple[Weights, list[Counts | None]]:
     weights = plan.weights(block)
     return weights, [_best_counts(t, weights) for t in triples]
 

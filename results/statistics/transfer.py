@@ -18,7 +18,7 @@ from ..scores.shown import METRICS, Metric
 from ..scores.val_run import val_mismatch, val_triple
 from .bootstrap import Entry
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
-from .resample import BLOCK, Plan, usable_cores
+from .resample import BLOCK, ResamplePlan, usable_cores
 
 LOC_METRICS = {"gt_known_loc": LOC, "top1_loc": TOP1}
 Samples = dict[str, dict[str, Floats]]
@@ -124,7 +124,7 @@ def _resampled(hits: Sequence[_Hits], resamples: int, seed: int) -> list[Samples
     with ThreadPoolExecutor(usable_cores()) as pool:
         for images in dict.fromkeys(h.record.images for h in hits):
             same = [i for i, h in enumerate(hits) if h.record.images == images]
-            plan = Plan(images, resamples, seed)
+            plan = ResamplePlan(images, resamples, seed)
             for block in range(-(-plan.count // BLOCK)):
                 weights = plan.weights(block)
                 for i, scores in zip(same, pool.map(lambda i, w=weights: _scores(hits[i], w), same), strict=True):

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ...text import visible
 from ..scores.shown import Metric
-from ..statistics.compare import WHOLE_RUN, Comparison, PairReport
+from ..statistics.comparison import WHOLE_RUN, Comparison, PairReport
 from ..statistics.image_lists import ClassRow, ImageRow
 from ..statistics.intervals import few_images
 from ..statistics.paired import Difference

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...triple import Triple
 from ..records.load import Run
 from ..statistics.bootstrap import Entry
-from ..statistics.compare import WHOLE_RUN, Comparison, PairReport
+from ..statistics.comparison import WHOLE_RUN, Comparison, PairReport
 from ..statistics.discrimination import CONTROL
 from ..statistics.paired import Difference
 from .naming import backbone_title, cam_title, head_title, row_title

@@ -35,7 +35,7 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class _Column:
+class _PaperColumn:
     """A metric on a data set."""
 
     merged: Merged
@@ -66,7 +66,7 @@ def paper_document(runs: Sequence[Run], options: TableOptions, vals: Sequence[Ru
         MergeError: Runs over one data set cannot share a table.
     """
     merged = _by_data(runs, vals)
-    columns = [_Column(m, metric) for m in merged for metric in _metrics(m, options)]
+    columns = [_PaperColumn(m, metric) for m in merged for metric in _metrics(m, options)]
     manifests = [run.manifest for run in runs]
     triples = list(dict.fromkeys(Triple.parse(t) for m in merged for t in m.triples))
     known = [t.cam for t in triples]
@@ -144,7 +144,7 @@ def _reported(data: DatasetRecord, layout: str) -> list[str]:
 
 
 def _method_rows(
-    columns: Sequence[_Column],
+    columns: Sequence[_PaperColumn],
     triples: Sequence[Triple],
     family: str,
     cam: str,
@@ -171,11 +171,11 @@ def _method_rows(
     return [*rows, (Cell("+ Ours"), *values), (Cell("Δ"), *delta)]
 
 
-def _value(column: _Column, value: float | None, options: TableOptions) -> Cell:
+def _value(column: _PaperColumn, value: float | None, options: TableOptions) -> Cell:
     return Cell("–" if value is None else f"{value:.{options.digits(column.metric)}f}")
 
 
-def _change(column: _Column, base: float | None, ours: float | None, options: TableOptions) -> tuple[str, Tone]:
+def _change(column: _PaperColumn, base: float | None, ours: float | None, options: TableOptions) -> tuple[str, Tone]:
     if base is None or ours is None:
         return "", ""
     text = f"{ours - base:+.{options.digits(column.metric)}f}"

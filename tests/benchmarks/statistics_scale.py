@@ -18,7 +18,7 @@ import numpy as np
 from cambench.protocol import PAPER
 from cambench.results.scores.curves import HitReader
 from cambench.results.scores.per_image import PIXELS, SINGLE, V2, PerImage
-from cambench.results.statistics.resample import Plan, resampled_scores
+from cambench.results.statistics.resample import ResamplePlan, resampled_scores
 
 COLUMNS = (
     *("correct", "degenerate", "boxed", "located", "top1"),
@@ -66,9 +66,9 @@ def main() -> None:
     given = parser.parse_args()
     images, resamples, triples = given.images, given.resamples, given.triples
     made = records(images, triples)
-    resampled_scores(made[:1], Plan(images, 256, 1))
+    resampled_scores(made[:1], ResamplePlan(images, 256, 1))
     wall, cpu = time.perf_counter(), time.process_time()
-    found = resampled_scores(made, Plan(images, resamples, 0))
+    found = resampled_scores(made, ResamplePlan(images, resamples, 0))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

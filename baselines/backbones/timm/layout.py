@@ -24,7 +24,7 @@ def unsupported(name: str, reason: str) -> UnsupportedNetworkError:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TimmLayout:
     """How the output of ``forward_features`` maps to (B,N,P,Q).
 
     ``prefix`` counts class and register tokens; ``restore`` puts zeros in their place.
@@ -53,7 +53,7 @@ class Layout:
         return nn.functional.pad(patches, (0, 0, self.prefix, 0))
 
 
-def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
+def find_layout(model: nn.Module, raw: Tensor, name: str) -> TimmLayout:
     """Layout of the output ``raw`` of ``forward_features``; a prefix of all its tokens where no patch is among them.
 
     Raises:
@@ -64,7 +64,7 @@ def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
         stated = str(getattr(stated, "value", stated)).lower() if stated is not None else None
         channels = getattr(model, "num_features", None)
         last = raw.shape[1] == raw.shape[2] != raw.shape[3] == channels != raw.shape[1]
-        return Layout("nhwc" if stated == "nhwc" or (stated is None and last) else "nchw")
+        return TimmLayout("nhwc" if stated == "nhwc" or (stated is None and last) else "nchw")
     if raw.ndim != 3:
         raise unsupported(name, f"forward_features returns a tensor of shape {tuple(raw.shape)}, not a feature map")
     prefix = getattr(model, "num_prefix_tokens", None)
@@ -74,10 +74,10 @@ def find_layout(model: nn.Module, raw: Tensor, name: str) -> Layout:
     count = raw.shape[1] - int(prefix)
     if count == 1:
         # PiT returns its class tokens and no patches; the map is what its last block attends to.
-        return Layout("tokens", raw.shape[1])
+        return TimmLayout("tokens", raw.shape[1])
     if math.isqrt(count) ** 2 != count:
         raise unsupported(name, f"its {count} tokens form no square map")
-    return Layout("tokens", int(prefix))
+    return TimmLayout("tokens", int(prefix))
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,16 @@ from ...heads.context import rows_of
 from ...heads.heads import ModuleHead, gap_linear_of, reset
 from ...probes.attention import attention_layers, read_attention
 from .create import PROBE_SIZE, classifier_names, create, create_from_state, lacks_classifier
-from .layout import Call, Layout, UnsupportedNetworkError, calls, close, find_layout, last_layer, unsupported
+from .layout import Call, TimmLayout, UnsupportedNetworkError, calls, close, find_layout, last_layer, unsupported
 from .tokens import SemanticHead, Tail, Tap, TokenHead, last_block, packed_features
 
-__all__ = ["Layout", "TimmBackbone", "UnsupportedNetworkError", "create", "create_from_state", "lacks_classifier"]
+__all__ = ["TimmBackbone", "TimmLayout", "UnsupportedNetworkError", "create", "create_from_state", "lacks_classifier"]
 
 
 class ForwardHead(nn.Module):
     """``forward_head`` of a timm network on a feature map, without the network's body."""
 
-    def __init__(self, net: nn.Module, layout: Layout) -> None:
+    def __init__(self, net: nn.Module, layout: TimmLayout) -> None:
         super().__init__()
         self.net, self.layout = net, layout
 
@@ -266,7 +266,7 @@ def _pre_logits(model: nn.Module, raw: Tensor) -> Tensor:
     return out
 
 
-def _reads_prefix(model: nn.Module, raw: Tensor, layout: Layout) -> bool:
+def _reads_prefix(model: nn.Module, raw: Tensor, layout: TimmLayout) -> bool:
     """Whether the head reads more than the map: a class token."""
     if layout.prefix == 0:
         return False

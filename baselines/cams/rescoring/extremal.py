@@ -20,7 +20,7 @@ CACHE = 2**20
 
 
 @dataclass(frozen=True)
-class Schedule:
+class AreaSchedule:
     """The schedule of TorchRay, the authors' code; lengths in pixels.
 
     Attributes:
@@ -43,7 +43,7 @@ class Schedule:
     blur: float = 20.0
 
 
-SCHEDULE = Schedule()
+SCHEDULE = AreaSchedule()
 
 
 @register_cam(
@@ -96,7 +96,7 @@ def _optimise(e: Evidence, rows: slice) -> Tensor:
     return smooth_mask(parameters.detach(), size, schedule)
 
 
-def smooth_mask(parameters: Tensor, size: tuple[int, int], schedule: Schedule) -> Tensor:
+def smooth_mask(parameters: Tensor, size: tuple[int, int], schedule: AreaSchedule) -> Tensor:
     """Mask (B,H,W) in [0, 1]: smooth maximum over cells c of k(|u − c|/σ)·p_c, k(z) = exp(−2·relu(z − ½)²).
 
     The smooth maximum of f is Σ f·exp(f/T) / Σ exp(f/T). ``parameters`` are (B,1,⌈H/cell⌉,⌈W/cell⌉).
@@ -158,7 +158,7 @@ def _pieces(total: Tensor, count: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-def pyramid(images: Tensor, schedule: Schedule) -> Tensor:
+def pyramid(images: Tensor, schedule: AreaSchedule) -> Tensor:
     """Images (B,L,3,H,W) from the strongest Gaussian blur to none, σ = blur·(1 − l/(L − 1))."""
     made = []
     for level in range(schedule.levels):
@@ -178,7 +178,7 @@ def perturb(blurred: Tensor, mask: Tensor) -> Tensor:
     return (1 - share) * blurred.gather(1, index)[:, 0] + share * blurred.gather(1, index + 1)[:, 0]
 
 
-def _window(schedule: Schedule) -> int:
+def _window(schedule: AreaSchedule) -> int:
     """Side, in cells, of the neighbourhood that a pixel reads."""
     return 2 * (1 + math.ceil(schedule.width / schedule.cell)) + 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...disk.locate import Expected, find_base, known
 from ...schema import DatasetError, DatasetSpec, Split, register_dataset
-from ...tables.build import Adapter, Plan
+from ...tables.build import Adapter, BuildPlan
 from ...tables.splits import HOLDOUT_OPTIONS
 from .devkit import build_combined, build_devkit
 from .entries import CLASSES
@@ -34,27 +34,27 @@ _OFFICIAL = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabel
 _DEVKIT = ("devkit/", "car_devkit/devkit/", "car_devkit/", "")
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find the annotations: Kaggle's CSV files, the devkit's .mat files, cars_annos.mat, else class folders alone."""
     base = find_base(root, EXPECTED)
     part = "test" if split == "test" else "train"
     if (base / f"anno_{part}.csv").is_file():
         files = tuple(base / n for n in (f"anno_{part}.csv", "names.csv") if (base / n).is_file())
-        return Plan("Kaggle folders", lambda: build_csv(base, part, split, options), files)
+        return BuildPlan("Kaggle folders", lambda: build_csv(base, part, split, options), files)
     annotations = _first(base, [f"{d}{_OFFICIAL[part]}" for d in _DEVKIT])
     meta = _first(base, [f"{d}cars_meta.mat" for d in _DEVKIT])
     if annotations is not None and meta is not None:
         files = (annotations, meta)
-        return Plan("torchvision layout", lambda: build_devkit(base, *files, part, split, options), files)
+        return BuildPlan("torchvision layout", lambda: build_devkit(base, *files, part, split, options), files)
     combined = _first(base, [f"{d}cars_annos.mat" for d in ("", *_DEVKIT[:-1])])
     if combined is not None and (base / "car_ims").is_dir():
-        return Plan(
+        return BuildPlan(
             "car_ims, cars_annos.mat", lambda: build_combined(base, combined, part, split, options), (combined,)
         )
     folders = class_folders(base, part)
     if folders is not None:
         names = _first(base, ["names.csv"]) or meta
-        return Plan(
+        return BuildPlan(
             "Kaggle folders without boxes",
             lambda: build_folders(base, folders, names, part, split, options),
             (names,) if names else (),

@@ -17,7 +17,7 @@ from ...formats.wnids import imagenet_class_names
 from ...formats.wsol_reader import build as build_wsol
 from ...formats.wsol_reader import find_metadata, nearby_metadata
 from ...schema import DatasetSpec, Split, register_dataset
-from ...tables.build import Adapter, Built, Plan
+from ...tables.build import Adapter, BuildPlan, Built
 from ...tables.checks import LeftOut
 from ...tables.headers import add_sizes
 from ...tables.rows import Chunk
@@ -39,7 +39,7 @@ OPTIONS = {
 }
 
 
-def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find what the split is made of."""
     if split == "val" and "metadata" in options:
         return _imagenetv2(root, find_metadata(root, "val", options["metadata"]))
@@ -52,13 +52,13 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     return _plan_test(base, options) if split == "test" else _plan_train(base, split, options)
 
 
-def _plan_test(base: Path, options: Mapping[str, Any]) -> Plan:
+def _plan_test(base: Path, options: Mapping[str, Any]) -> BuildPlan:
     sources = find_validation(base, options)
     files = [p for p in (sources.solution, sources.devkit) if p is not None and p.is_file()]
     if sources.devkit is not None and sources.devkit.is_dir():
         files += [sources.devkit / GROUND_TRUTH, sources.devkit / "meta.mat"]
     archives = [p for p in (sources.images, sources.xml, *sources.shards) if p is not None and p.is_file()]
-    return Plan(
+    return BuildPlan(
         sources.variant,
         lambda: build_validation(sources),
         tuple(f for f in files if f.is_file()),
@@ -67,7 +67,7 @@ def _plan_test(base: Path, options: Mapping[str, Any]) -> Plan:
     )
 
 
-def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> Plan:
+def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Class folders, else the tar of tars, else the hub's shards; train has boxes only where the option asks."""
     place = find_train_boxes(base, options)
     boxes = TrainBoxes(place) if place else None
@@ -78,17 +78,17 @@ def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     folder = next((base / n for n in TRAIN if (base / n).is_dir()), None)
     if folder is not None:
         classes = from_folders(folder, watched)
-        return Plan(
+        return BuildPlan(
             f"wnid folders{told}", lambda: build_train(classes, boxes, split, options, watched), (), stamps, listed
         )
     if (base / TRAIN_TAR).is_file():
         tar = base / TRAIN_TAR
-        return Plan(
+        return BuildPlan(
             f"training tar read in place{told}",
             lambda: build_train(from_tar(tar), boxes, split, options, watched), (), (tar, *stamps), listed,
         )  # fmt: skip
     if shards := find_shards(base, "train"):
-        return Plan(
+        return BuildPlan(
             f"Hugging Face hub's shards read in place{told}",
             lambda: build_train(from_shards(shards), boxes, split, options, watched), (), (*shards, *stamps), listed,
         )  # fmt: skip
@@ -98,7 +98,7 @@ def _plan_train(base: Path, split: Split, options: Mapping[str, Any]) -> Plan:
     raise MissingSplitError(f"imagenet: no {split} split in {base}: {why}; {inventory(base)}")
 
 
-def _imagenetv2(root: Path, folder: Path) -> Plan:
+def _imagenetv2(root: Path, folder: Path) -> BuildPlan:
     files = tuple(sorted(folder.glob("*.txt")))
 
     def build() -> Built:
@@ -106,7 +106,7 @@ def _imagenetv2(root: Path, folder: Path) -> Plan:
         built.class_names = imagenet_class_names()
         return built
 
-    return Plan("ImageNetV2, wsolevaluation metadata", build, files)
+    return BuildPlan("ImageNetV2, wsolevaluation metadata", build, files)
 
 
 def build_validation(sources: Sources) -> Built:

@@ -22,7 +22,7 @@ SPLIT_STREAM = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
-class Picture:
+class BirdPicture:
     """``image`` (S,S,3) uint8; ``mask``, ``evidence`` (S,S) bool; ``box`` x0,y0,x1,y1 in pixels, tight on the mask."""
 
     label: int
@@ -37,7 +37,7 @@ def stream(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPLIT_STREAM[split], index)))
 
 
-def draw(seed: int, split: str, index: int, side: int) -> Picture:
+def draw(seed: int, split: str, index: int, side: int) -> BirdPicture:
     """Image ``index`` of a split; labels go round, so every prefix of a split is balanced."""
     rng = stream(seed, split, index)
     label = index % len(SPECIES)
@@ -66,7 +66,7 @@ def _place(
     return placed, (float(x0), float(y0), float(x1), float(y1))
 
 
-def _compose(rng: np.random.Generator, label: int, side: int) -> Picture | None:
+def _compose(rng: np.random.Generator, label: int, side: int) -> BirdPicture | None:
     species = SPECIES[label]
     pose = draw_pose(rng)
     shapes, (x0, y0, x1, y1) = _place(rng, Painter(species, pose).paint(), side)
@@ -86,7 +86,7 @@ def _compose(rng: np.random.Generator, label: int, side: int) -> Picture | None:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Picture(label, np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, evidence, box)
+    return BirdPicture(label, np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, evidence, box)
 
 
 def _paste(

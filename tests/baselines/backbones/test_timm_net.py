@@ -13,7 +13,7 @@ from torch import Tensor
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.timm.create import create
 from cambench.baselines.backbones.timm.families import refusal
-from cambench.baselines.backbones.timm.net import Layout, TimmBackbone, UnsupportedNetworkError
+from cambench.baselines.backbones.timm.net import TimmBackbone, TimmLayout, UnsupportedNetworkError
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
@@ -143,8 +143,10 @@ def test_pretrained_weights_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Non
         open_backbone("timm:resnet18")
 
 
-@pytest.mark.parametrize("layout", [Layout("nchw"), Layout("nhwc"), Layout("tokens"), Layout("tokens", 2)])
-def test_layouts_are_inverted(layout: Layout) -> None:
+@pytest.mark.parametrize(
+    "layout", [TimmLayout("nchw"), TimmLayout("nhwc"), TimmLayout("tokens"), TimmLayout("tokens", 2)]
+)
+def test_layouts_are_inverted(layout: TimmLayout) -> None:
     features = torch.randn(2, 5, 3, 3)
     raw = layout.restore(features)
     assert torch.equal(layout.feature_map(raw), features)

@@ -20,7 +20,7 @@ from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring import rise
-from cambench.baselines.cams.rescoring.extremal import Schedule
+from cambench.baselines.cams.rescoring.extremal import AreaSchedule
 from cambench.baselines.cams.score_map import raw_map, score_map
 from cambench.baselines.contracts import BACKBONES, HEADS, Branch
 from cambench.baselines.heads.heads import GapLinear, ModuleHead
@@ -260,7 +260,7 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
     for noisy in ("sscam", "smoothgrad"):
         monkeypatch.setattr(sys.modules[CAMS.get(noisy).fn.__module__], "SAMPLES", 2)
     monkeypatch.setattr(sys.modules[CAMS.get("ig").fn.__module__], "STEPS", 4)
-    monkeypatch.setattr(sys.modules[CAMS.get("extremal").fn.__module__], "SCHEDULE", Schedule(steps=3))
+    monkeypatch.setattr(sys.modules[CAMS.get("extremal").fn.__module__], "SCHEDULE", AreaSchedule(steps=3))
     torch.manual_seed(3)
     net = BACKBONES.get(name).build(None)
     net.heads["sigmoid"] = net.head().fresh(torch.Generator().manual_seed(4))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cambench.bench.cli.report import report
 from cambench.bench.engine.config import map_bytes
 from cambench.bench.host.errors import UsageError
-from cambench.bench.notebook.api import run as run_benchmark
+from cambench.bench.notebook.runs import run as run_benchmark
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError

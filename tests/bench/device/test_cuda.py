@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 
 
 @pytest.mark.gpu

@@ -24,7 +24,7 @@ from cambench.bench.engine.clock import StageClock
 from cambench.bench.engine.measures import choose_measures
 from cambench.bench.engine.onepass import OnePass, Scoring
 from cambench.bench.engine.reading import Reading
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipe_files import load_recipe
 from cambench.bench.training.wide_layer import CachedInputSteps, head_steps

@@ -10,7 +10,7 @@ from cambench.atomic import remove_leftovers_under
 from cambench.bench.engine import run as engine
 from cambench.bench.engine.again import finished_before
 from cambench.bench.engine.config import RunConfig
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 
 FIELDS = {"triples": ("slim_resnet/{gradcam,center}/softmax",), "limit": 4}
 

@@ -18,7 +18,7 @@ from cambench.bench.engine.clock import StageClock
 from cambench.bench.engine.onepass import OnePass, Scoring
 from cambench.bench.engine.reading import Reading
 from cambench.bench.host.dtypes import Dtype
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 from cambench.results.records.load import load_run

@@ -9,7 +9,7 @@ from cambench.bench.cli.app import app
 from cambench.bench.engine.config import RunConfig
 from cambench.bench.engine.given import head_files
 from cambench.bench.host.errors import RunError, UsageError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import save_head, train_head
 
 RECIPE = """name: tiny

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.results.records.manifest import RunManifest
 from cambench.results.records.record_errors import RunLockedError
 from cambench.results.records.store import RunStore
@@ -19,7 +19,7 @@ SLOW_RUN = """
 import json, sys, time
 from pathlib import Path
 from cambench.baselines.backbones.opening import open_backbone
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 kind = type(open_backbone("slim_resnet"))
 plain = kind.features
 kind.features = lambda self, x: (time.sleep(0.05), plain(self, x))[1]

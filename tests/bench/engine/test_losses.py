@@ -17,7 +17,7 @@ import cambench
 from cambench.baselines.cams.method import CAMS
 from cambench.bench.cli.app import app, main
 from cambench.bench.host.errors import RunError
-from cambench.bench.notebook.api import IncompleteRunError, run
+from cambench.bench.notebook.runs import IncompleteRunError, run
 from cambench.metrics.spec import METRICS
 from cambench.results.records.load import load_run
 

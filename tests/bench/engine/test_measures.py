@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cambench.bench.host.errors import UsageError
-from cambench.bench.notebook.api import IncompleteRunError, run
+from cambench.bench.notebook.runs import IncompleteRunError, run
 from cambench.metrics.spec import METRICS, MetricSpec, register_metric
 from cambench.registry import UnknownNameError
 from cambench.results.records.record_errors import RunMismatchError

@@ -5,7 +5,7 @@ import torch
 
 from cambench.bench.engine.reading import Reading
 from cambench.bench.host.memory import BatchMemoryError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.results.records.load import load_run
 
 

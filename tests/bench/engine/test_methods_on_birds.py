@@ -3,7 +3,7 @@
 import pytest
 
 from cambench.baselines.cams.method import CAMS
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 
 pytest.importorskip("captum")
 CHEAP = (

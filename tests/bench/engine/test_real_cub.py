@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cambench.baselines.backbones.opening import head_digest, open_backbone
 from cambench.bench.cli.app import app
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.bench.training.checkpoint import load_head
 from cambench.results.scores.shown import score_run
 

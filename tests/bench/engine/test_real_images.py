@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.results.scores.shown import score_run
 
 IMAGES = Path(__file__).parents[3].parent / "shared" / "data" / "imagenet_val"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.bench.host.errors import RunError, UsageError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.metrics.functional.localisation import unpack_hits
 from cambench.registry import UnknownNameError
 from cambench.results.records.load import load_run

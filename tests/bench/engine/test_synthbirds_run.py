@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.results.scores.shown import score_run
 
 

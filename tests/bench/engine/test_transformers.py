@@ -15,7 +15,7 @@ import cambench
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.contracts import BACKBONES, Branch
 from cambench.bench.host.errors import UsageError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import load_head, train_head
 from cambench.bench.training.recipe import HeadRecipe
 from cambench.bench.training.recipe_files import load_recipe

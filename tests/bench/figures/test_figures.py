@@ -13,7 +13,7 @@ from cambench.bench.cli.app import app
 from cambench.bench.figures.inputs import FigureRequest, chosen_batch, ready_networks
 from cambench.bench.figures.map_grid import draw_maps
 from cambench.bench.host.errors import UsageError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 
 TRIPLE = "slim_resnet/scorecam/softmax"
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cambench.bench.cli.paper import factorial as command
 from cambench.bench.host.errors import UsageError
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.bench.paper.effects import FACTORS, Contrast, verdict
 from cambench.bench.paper.factorial import factorial
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from cambench.bench.training.backbone import train_backbone
-from cambench.bench.training.method import Method
+from cambench.bench.training.training_method import Method
 
 
 class Mixing(Method):

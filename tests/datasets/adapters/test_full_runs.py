@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 
 BOXES = ("top1_loc", "gt_known_loc", "max_box_acc_v2")
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -9,14 +9,14 @@ from sklearn.linear_model import LogisticRegression
 
 from cambench.datasets.adapters.synthbirds.draw import Painter, draw_pose
 from cambench.datasets.adapters.synthbirds.pen import Shape, rasterise
-from cambench.datasets.adapters.synthbirds.render import Picture, draw, stream
+from cambench.datasets.adapters.synthbirds.render import BirdPicture, draw, stream
 from cambench.datasets.adapters.synthbirds.species import FAMILIES, SPECIES, evidence_parts, relatives
 
 COUNT = 240
 
 
 @pytest.fixture(scope="module")
-def birds() -> list[Picture]:
+def birds() -> list[BirdPicture]:
     return [draw(0, "test", i, 96) for i in range(COUNT)]
 
 
@@ -72,11 +72,11 @@ def test_coverage_is_anti_aliased_and_evidence_is_what_stays_visible() -> None:
     assert rasterise([Shape(square + 0.5, (9, 9, 9))], (16, 12), frozenset())[1][5, 2] == pytest.approx(0.5, abs=0.26)
 
 
-def test_labels_are_balanced_in_every_prefix(birds: list[Picture]) -> None:
+def test_labels_are_balanced_in_every_prefix(birds: list[BirdPicture]) -> None:
     assert Counter(b.label for b in birds[:24]) == dict.fromkeys(range(12), 2)
 
 
-def test_the_box_is_tight_and_the_evidence_is_on_the_bird(birds: list[Picture]) -> None:
+def test_the_box_is_tight_and_the_evidence_is_on_the_bird(birds: list[BirdPicture]) -> None:
     for bird in birds:
         ys, xs = np.nonzero(bird.mask)
         assert bird.box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
@@ -85,7 +85,7 @@ def test_the_box_is_tight_and_the_evidence_is_on_the_bird(birds: list[Picture]) 
         assert bird.evidence.sum() < 0.6 * bird.mask.sum()
 
 
-def test_scale_covers_its_range_and_favours_birds_that_can_be_told(birds: list[Picture]) -> None:
+def test_scale_covers_its_range_and_favours_birds_that_can_be_told(birds: list[BirdPicture]) -> None:
     sides = np.array([max(b.box[2] - b.box[0], b.box[3] - b.box[1]) / 96 for b in birds])
     assert sides.min() > 0.13
     assert sides.max() < 0.82
@@ -104,7 +104,7 @@ def test_birds_face_both_ways() -> None:
     assert 15 < sum(facing) < 45
 
 
-def _iou_with(birds: list[Picture], box: tuple[float, float, float, float]) -> np.ndarray:
+def _iou_with(birds: list[BirdPicture], box: tuple[float, float, float, float]) -> np.ndarray:
     b = np.array([bird.box for bird in birds])
     wide = np.clip(np.minimum(b[:, 2], box[2]) - np.maximum(b[:, 0], box[0]), 0, None)
     tall = np.clip(np.minimum(b[:, 3], box[3]) - np.maximum(b[:, 1], box[1]), 0, None)
@@ -112,7 +112,7 @@ def _iou_with(birds: list[Picture], box: tuple[float, float, float, float]) -> n
     return wide * tall / (area - wide * tall)
 
 
-def test_neither_the_whole_image_nor_any_centred_box_finds_the_bird(birds: list[Picture]) -> None:
+def test_neither_the_whole_image_nor_any_centred_box_finds_the_bird(birds: list[BirdPicture]) -> None:
     assert (_iou_with(birds, (0, 0, 96, 96)) >= 0.5).mean() < 0.05
     best = max(
         (_iou_with(birds, (48 - w / 2, 48 - h / 2, 48 + w / 2, 48 + h / 2)) >= 0.5).mean()
@@ -122,13 +122,13 @@ def test_neither_the_whole_image_nor_any_centred_box_finds_the_bird(birds: list[
     assert best < 0.38
 
 
-def _histogram(bird: Picture) -> np.ndarray:
+def _histogram(bird: BirdPicture) -> np.ndarray:
     """Colours of the background, 4 levels a channel."""
     levels = bird.image[~bird.mask] // 64
     return np.bincount(levels @ np.array([16, 4, 1], dtype=np.uint8), minlength=64) / len(levels)
 
 
-def test_the_background_does_not_tell_the_label(birds: list[Picture]) -> None:
+def test_the_background_does_not_tell_the_label(birds: list[BirdPicture]) -> None:
     train = [draw(0, "train", i, 96) for i in range(COUNT)]
     model = LogisticRegression(C=100, max_iter=1000)
     model.fit(np.stack([_histogram(b) for b in train]) * 10, [b.label for b in train])
@@ -137,7 +137,7 @@ def test_the_background_does_not_tell_the_label(birds: list[Picture]) -> None:
     assert accuracy < 1 / 12 + 4 * np.sqrt(1 / 12 * 11 / 12 / COUNT)
 
 
-def test_pictures_of_one_species_are_varied(birds: list[Picture]) -> None:
+def test_pictures_of_one_species_are_varied(birds: list[BirdPicture]) -> None:
     means = np.array([b.image.mean((0, 1)) for b in birds])
     assert means.std(0).min() > 15
     colours = np.array([b.image[b.mask].mean(0) for b in birds if b.label == 4])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cambench.bench.cli import app as cli
-from cambench.bench.notebook.api import run
+from cambench.bench.notebook.runs import run
 from cambench.datasets.doctor.examine import doctor
 from cambench.datasets.schema import DatasetError
 

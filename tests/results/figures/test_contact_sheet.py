@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cambench.results.figures.contact_sheet import Column, Tile, columns_of, contact_sheet, save_contact_sheet
+from cambench.results.figures.contact_sheet import SheetColumn, Tile, columns_of, contact_sheet, save_contact_sheet
 
 
 def encoded(array: np.ndarray) -> dict[str, object]:
@@ -52,9 +52,9 @@ def test_the_sheet_is_written(sheet_rows: list[dict[str, object]], tmp_path: Pat
 
 def test_nothing_to_show_is_said() -> None:
     with pytest.raises(ValueError, match="no images to show"):
-        contact_sheet([Column("a", ())])
+        contact_sheet([SheetColumn("a", ())])
 
 
 def test_tiles_without_boxes_or_evidence_are_fine() -> None:
-    figure = contact_sheet([Column("a", [Tile(np.zeros((4, 4, 3), np.uint8))])])
+    figure = contact_sheet([SheetColumn("a", [Tile(np.zeros((4, 4, 3), np.uint8))])])
     assert len(figure.axes) == 1

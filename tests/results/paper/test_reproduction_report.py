@@ -11,7 +11,7 @@ import pytest
 from cambench.protocol import PROTOCOLS
 from cambench.results.paper.changes import ReproducedChange, change_grid
 from cambench.results.paper.published import published_table
-from cambench.results.paper.reproduction import Entry, write_reproduction
+from cambench.results.paper.reproduction import ReproductionEntry, write_reproduction
 from cambench.results.records.load import load_run
 from cambench.results.records.record_errors import ResultsError
 from cambench.results.statistics.intervals import Interval
@@ -27,7 +27,7 @@ def entries(tmp_path, toy):
     found = []
     for protocol, rows in zip(BOTH, (11, 9), strict=True):
         out = toy.fill(tmp_path / protocol, toy.manifest(rows=rows, protocol=PROTOCOLS.get(protocol)))
-        found.append(Entry("cub", protocol, load_run(out), {"resnet50": "net"}))
+        found.append(ReproductionEntry("cub", protocol, load_run(out), {"resnet50": "net"}))
     return found
 
 
@@ -127,7 +127,9 @@ def test_other_tables_are_refused(entries, tmp_path):
 
 @pytest.mark.skipif(LATEX is None, reason="pdflatex is not installed")
 def test_latex_compiles_with_hostile_names_alone_and_inside_a_document(entries, tmp_path):
-    entries = [Entry(e.dataset, HOSTILE, e.run, {"vgg16": HOSTILE, **e.networks}) for e in entries[:1]] + entries
+    entries = [
+        ReproductionEntry(e.dataset, HOSTILE, e.run, {"vgg16": HOSTILE, **e.networks}) for e in entries[:1]
+    ] + entries
     write_reproduction("table1", entries, tmp_path, resamples=20, notes=[HOSTILE])
     inside = "\\documentclass{article}\\begin{document}\\input{table1}\\end{document}\n"
     (tmp_path / "inside.tex").write_text(inside)

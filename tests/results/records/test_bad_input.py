@@ -18,7 +18,7 @@ from cambench.results.records.store import RunStore
 from cambench.results.report.page import report_data
 from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
-from cambench.results.statistics.compare import compare_triples
+from cambench.results.statistics.comparison import compare_triples
 from cambench.results.tables.compare_table import compare_csv, compare_document, print_document
 from cambench.results.tables.grid import to_markdown
 from cambench.results.tables.latex import to_latex_document

@@ -15,7 +15,7 @@ from cambench.results.records.store import RunStore
 from cambench.results.scores.comparable import CompareError, same_images
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.bootstrap import Entry, bootstrap_run
-from cambench.results.statistics.compare import compare, compare_triples
+from cambench.results.statistics.comparison import compare, compare_triples
 from cambench.results.statistics.image_scores import image_scores
 from cambench.results.statistics.transfer import threshold_transfer
 from cambench.results.tables.compare_table import compare_csv, compare_document, print_document

@@ -11,7 +11,7 @@ from cambench.results.scores.shown import score_run
 from cambench.results.statistics import resample
 from cambench.results.statistics.bootstrap import Entry, bootstrap, bootstrap_run
 from cambench.results.statistics.intervals import bootstrap_interval
-from cambench.results.statistics.resample import BLOCK, Plan
+from cambench.results.statistics.resample import BLOCK, ResamplePlan
 
 ROWS, SHARD = 60, 17
 TAUS = {"arange1000": np.arange(0, 1, 0.001), "linspace1001": np.arange(1001) / 1000}
@@ -157,7 +157,7 @@ def test_an_alias_has_the_samples_of_its_records(runs):
 
 
 def test_draws_are_uniform_with_replacement():
-    weights = Plan(images=400, count=BLOCK, seed=5).weights(0).astype(float)
+    weights = ResamplePlan(images=400, count=BLOCK, seed=5).weights(0).astype(float)
     # An image is drawn Binomial(400, 1/400) times: mean 1, variance 399/400, absent with probability (399/400)^400.
     assert weights.mean() == 1
     assert weights.var() == pytest.approx(399 / 400, rel=0.03)

@@ -10,7 +10,7 @@ from cambench.protocol import PROTOCOLS
 from cambench.results.scores.curves import HitReader
 from cambench.results.scores.per_image import PIXELS, PerImage
 from cambench.results.statistics.intervals import bootstrap_interval
-from cambench.results.statistics.resample import Plan, resampled_scores
+from cambench.results.statistics.resample import ResamplePlan, resampled_scores
 
 POPULATION = 2000
 METRICS = (
@@ -85,7 +85,7 @@ def coverage(protocol, simulations, images, resamples, *, flat=False):
     for simulation in range(simulations):
         chosen = np.random.default_rng([1, simulation]).integers(0, POPULATION, images)
         pair = [population.draw(m, chosen) for m in (0, 1)]
-        samples = resampled_scores(pair, Plan(images, resamples, simulation), threads=1)
+        samples = resampled_scores(pair, ResamplePlan(images, resamples, simulation), threads=1)
         points = [one.point() for one in pair]
         for metric in METRICS:
             one = bootstrap_interval(samples[0][metric], points[0][metric])

@@ -7,7 +7,7 @@ from scipy.stats import binomtest, ttest_rel
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.statistics.bootstrap import bootstrap_run
-from cambench.results.statistics.compare import compare_triples
+from cambench.results.statistics.comparison import compare_triples
 from cambench.results.statistics.intervals import few_images
 from cambench.results.statistics.paired import differences, holm, mcnemar, paired_bootstrap_p
 from cambench.results.statistics.ranks import ranks

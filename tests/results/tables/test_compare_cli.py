@@ -16,7 +16,7 @@ from cambench.bench.host.errors import UsageError
 from cambench.registry import UnknownNameError
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
-from cambench.results.statistics.compare import compare_triples
+from cambench.results.statistics.comparison import compare_triples
 
 A, B, C = "net/cam/softmax", "net/cam/sigmoid", "net/gradcam/sigmoid"
 ROWS = 60

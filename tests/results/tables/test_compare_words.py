@@ -11,7 +11,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.scores.comparable import CompareError
 from cambench.results.statistics.bootstrap import Entry
-from cambench.results.statistics.compare import compare, compare_triples
+from cambench.results.statistics.comparison import compare, compare_triples
 from cambench.results.statistics.intervals import Interval
 from cambench.results.statistics.paired import holm
 from cambench.results.tables.compare_table import compare_document
