@@ -44,7 +44,8 @@ MAY_ENTER = {"bench": set(ROOMS), "results": {"results", "metrics"}}
 """Rooms that a room may import from, where it is more than itself."""
 
 FRONT_DOOR = {"cambench", "cambench.api", "cambench.__main__"}
-"""Files of the hall that hand names of the rooms on; the other files of the hall know no room."""
+"""Files of the hall that hand names of the rooms on, each from its own file, so that a name imports no more than it
+needs; the other files of the hall know no room."""
 
 
 def _modules() -> dict[str, Path]:
@@ -120,7 +121,7 @@ def test_another_room_is_entered_by_a_face_or_an_open_module():
     wrong = []
     for module, arrows in ARROWS.items():
         for target, name in arrows:
-            if not _room(target) or _room(target) == _room(module):
+            if not _room(target) or _room(target) == _room(module) or module in FRONT_DOOR:
                 continue
             face = MODULES[target].name == "__init__.py" and target.count(".") <= 2
             if not face and not target.startswith(OPEN):
