@@ -27,6 +27,9 @@ class MapRule(BaseModel):
     """Kernel of the resize to R×R."""
     low_res_min_max: bool = False
     """Min-max normalise before the resize as well as after it."""
+    normalisation: str = Field(default="min_max", pattern=r"^(min_max|max|pas|ivr\(\d{1,2}(\.\d+)?\))$")
+    """How the resized map is brought to [0, 1] before thresholds and pixels are read: ``min_max``, ``max``, ``pas`` or
+    ``ivr(p)`` with the percentile p in percent (Kim et al., ICCV 2021)."""
 
 
 class Protocol(BaseModel):
@@ -57,9 +60,16 @@ class Protocol(BaseModel):
     loc_iou: float = 0.5
     """IoU threshold of MaxBoxAcc, GT-known Loc and Top-1 Loc."""
     loc_threshold: Literal["fixed", "oracle", "val"] = "fixed"
-    """Threshold of the Loc scores: fixed at ``loc_tau``, the best on the evaluated split, or the best on val."""
+    """Threshold of both Loc scores: fixed at ``loc_tau``, or the best one for GT-known Loc on the evaluated split
+    (``oracle``) or on val. Top-1 Loc takes the same one, so that it speaks of the same boxes."""
     loc_tau: float = Field(default=0.2, ge=0, le=1)
-    """The fixed threshold τ, a fraction of the map's highest level."""
+    """The fixed threshold τ, a fraction of ``loc_reference``."""
+    loc_reference: Literal["max", "percentile"] = "max"
+    """What every box threshold τ is a fraction of: the map's highest level, or a percentile of its levels."""
+    loc_percentile: float = Field(default=90, ge=0, le=100)
+    """That percentile, in percent."""
+    no_contour: Literal["zero", "whole"] = "zero"
+    """Box where nothing is above the threshold: [0, 0, 0, 0] (wsolevaluation), or the whole map (Rethinking CAM)."""
     gt_boxes: Literal["any", "first"] = "any"
     """Ground-truth boxes that count for the Loc scores."""
     fidelity_score: Literal["softmax", "sigmoid", "logit"] = "softmax"
@@ -92,8 +102,11 @@ class Protocol(BaseModel):
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of every field except the name and unset ones, as canonical JSON."""
-        fields = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        """First 16 hex digits of the SHA-256 of the fields, as canonical JSON.
+
+        The name, unset fields, and fields added later that have the value of what was done before them do not enter.
+        """
+        fields = _without_later(self.model_dump(mode="json", exclude={"name"}, exclude_none=True))
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
     def with_channels(self, count: int | None) -> Protocol:
@@ -111,6 +124,15 @@ class Protocol(BaseModel):
         """Fields (name aside) in which two protocols differ: field -> (ours, theirs)."""
         ours, theirs = self.model_dump(exclude={"name"}), other.model_dump(exclude={"name"})
         return {k: (ours[k], theirs[k]) for k in ours if ours[k] != theirs[k]}
+
+
+LATER = {"normalisation": "min_max", "loc_reference": "max", "loc_percentile": 90.0, "no_contour": "zero"}
+"""Fields that came after the first release -> the value that stands for what was done before."""
+
+
+def _without_later(fields: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+    return {name: _without_later(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "cambench.protocols")
@@ -150,3 +172,30 @@ TORCHCAM = PROTOCOLS.add(
     ),
 )
 """torch-cam's ClassificationMetric defaults: raw logits, masked normalised tensor."""
+
+IVR = PROTOCOLS.add(
+    "ivr",
+    Protocol(
+        name="ivr",
+        target="label",
+        map_rule=MapRule(sign="signed", kernel="bicubic", normalisation="ivr(45)"),
+        loc_threshold="oracle",
+    ),
+)
+"""wsolevaluation's rules after IVR's normalisation (Kim et al., ICCV 2021), p = 45 %."""
+
+RETHINKING_CAM = PROTOCOLS.add(
+    "rethinking-cam",
+    Protocol(
+        name="rethinking-cam",
+        target="label",
+        map_rule=MapRule(sign="signed", kernel="bicubic"),
+        gt_boxes="first",
+        loc_tau=0.35,
+        loc_reference="percentile",
+        no_contour="whole",
+    ),
+)
+"""Box rule of Rethinking CAM's code (Bae et al., ECCV 2020): τ = .35 of the 90th percentile, the whole image where
+nothing is above it. Its weight clamping is the head ``softmax_clamped``; its pooling is a training; its images are
+cropped, ours are squashed; its boxes are not clipped to the map, ours are."""

@@ -8,13 +8,36 @@ from pydantic import ValidationError
 from cambench.protocol import PROTOCOLS, Protocol
 
 paper = PROTOCOLS.get("paper")
+DIGESTS = {
+    "paper": "0f1274575c93980d",
+    "beyond-softmax-code": "d928ec43459f5c88",
+    "wsoleval": "dd85b413a54a8f73",
+    "torchcam": "1ea920e8e3d7bf56",
+}
+"""As of release 0.1, in the manifests of the runs of that time."""
 
 
 def test_the_named_protocols():
     # A factorial registers its cells' protocols behind them.
-    named = list(PROTOCOLS)[:4]
-    assert named == ["paper", "beyond-softmax-code", "wsoleval", "torchcam"]
-    assert len({PROTOCOLS.get(n).digest for n in named}) == 4
+    named = list(PROTOCOLS)[:6]
+    assert named == ["paper", "beyond-softmax-code", "wsoleval", "torchcam", "ivr", "rethinking-cam"]
+    assert len({PROTOCOLS.get(n).digest for n in named}) == 6
+
+
+def test_fields_that_came_later_leave_the_digests_as_they_were():
+    digests = {n: PROTOCOLS.get(n).digest for n in ("paper", "beyond-softmax-code", "wsoleval", "torchcam")}
+    assert digests == DIGESTS
+    later = {"loc_reference": "percentile", "no_contour": "whole"}
+    changed = [paper.model_copy(update={name: value}).digest for name, value in later.items()]
+    rule = paper.map_rule.model_copy(update={"normalisation": "pas"})
+    changed += [paper.model_copy(update={"map_rule": rule}).digest]
+    assert len({paper.digest, *changed}) == 4
+
+
+@pytest.mark.parametrize("how", ["minmax", "ivr", "ivr(100)", "ivr(-3)", "max "])
+def test_an_unknown_normalisation_is_refused(how):
+    with pytest.raises(ValidationError, match="normalisation"):
+        Protocol(name="x", map_rule={"normalisation": how})
 
 
 def test_frozen_and_closed():

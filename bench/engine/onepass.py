@@ -24,6 +24,7 @@ from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ...metrics.functional.fidelity import evidence_precision
 from ...metrics.functional.host_copies import HostCopies
 from ...metrics.functional.localisation import pack_hits
+from ...metrics.functional.no_contour import reference_levels
 from ...metrics.functional.pixels import pixel_histograms
 from ...metrics.functional.pointing import box_regions
 from ...metrics.functional.pool import BoxPool
@@ -91,7 +92,7 @@ class OnePass:
     def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
         self.reading, self.maps, self.clock = reading, tuple(maps), clock
         self._scoring = scoring
-        self._pool = BoxPool(scoring.box_threads) if scoring.has_boxes else None
+        self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if scoring.has_boxes else None
         self.feature_shape: tuple[int, int, int] | None = None
         self.lost: dict[str, str] = {}
 
@@ -207,6 +208,8 @@ class OnePass:
             self._lose(triple, work.batch, error)
             return
         column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": work.y}
+        if protocol.loc_reference == "percentile":
+            column["reference"] = reference_levels(levels, protocol)
         boxes = self._pool.submit_timed(levels, work.batch.gt_boxes) if self._pool is not None else None
         with clock.stage("pixels", triple):
             if work.masks is not None:

@@ -13,7 +13,10 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...metrics.functional.boxes import level_ious, quantize
+from ...metrics.functional.localisation import levels_at
+from ...metrics.functional.no_contour import reference_levels
 from ...metrics.functional.single_box import threshold_boxes
+from ...protocol import Protocol
 from ...results.figures import MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
 from ...text import visible
 from ...triple import Triple
@@ -85,14 +88,14 @@ class _GridPicture:
     """The rows of one network: its maps of the chosen images, a column a method and head."""
 
     def __init__(self, reading: Reading, batch: Batch, table: SampleTable, tau: float) -> None:
-        self.batch, self.table, self.tau = batch, table, tau
+        self.batch, self.table, self.tau, self.protocol = batch, table, tau, reading.protocol
         with torch.no_grad():
             self.seen = reading.see(batch.images, batch.image_ids, reading.drawn_class(batch.labels))
 
     def rows(self, plan: BackbonePlan, columns: Sequence[Column], group: str) -> list[MapRow]:
         """A row an image; ``group`` is the network's title, empty where there is one network."""
         batch, pictures = self.batch, [image.permute(1, 2, 0).numpy() for image in self.batch.images]
-        tiles = {triple: _tiles(self._norm(triple), batch, pictures, self.tau) for triple in plan.maps}
+        tiles = {triple: _tiles(self._norm(triple), batch, pictures, self.tau, self.protocol) for triple in plan.maps}
         rows = []
         for i, image in enumerate(pictures):
             row: list[MapTile | None] = []
@@ -110,12 +113,12 @@ class _GridPicture:
         return norm.cpu()
 
 
-def _tiles(norm: Tensor, batch: Batch, pictures: Sequence[np.ndarray], tau: float) -> list[MapTile]:
+def _tiles(norm: Tensor, batch: Batch, pictures: Sequence[np.ndarray], tau: float, protocol: Protocol) -> list[MapTile]:
     levels = quantize(norm)
-    boxes = threshold_boxes(levels, tau).tolist()
-    curves = level_ious(levels, batch.gt_boxes, batch.image_ids)
-    at = (tau * curves.peak.double()).long()
-    ious = curves.single.gather(1, at[:, None])[:, 0].tolist()
+    boxes = threshold_boxes(levels, tau, protocol).tolist()
+    curves = level_ious(levels, batch.gt_boxes, batch.image_ids, no_contour=protocol.no_contour)
+    at = levels_at(torch.tensor([tau], dtype=torch.float64), reference_levels(levels, protocol))
+    ious = curves.single.gather(1, at)[:, 0].tolist()
     return [
         MapTile(
             overlay(picture, norm[i].numpy()),

@@ -126,7 +126,7 @@ class Explanation(_Picture):
         [0, 0, 0, 0] where nothing is above it. ``tau``: as a fraction of the map's highest level; ``self.tau`` where
         None. ValueError outside [0, 1].
         """
-        return threshold_boxes(quantize(self.maps), self.tau if tau is None else tau)
+        return threshold_boxes(quantize(self.maps), self.tau if tau is None else tau, self.protocol)
 
     def original_boxes(self, tau: float | None = None) -> Tensor:
         """``boxes`` in pixels of the original images, (B,4) float64."""

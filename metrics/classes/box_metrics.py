@@ -17,7 +17,8 @@ from ...protocol import PROTOCOLS, Protocol
 from ..functional import localisation
 from ..functional.boxes import level_ious, quantize
 from ..functional.localisation import hit_counts, percent, tau_grid
-from ..functional.maps import min_max, resize_maps
+from ..functional.maps import locate
+from ..functional.no_contour import reference_levels
 
 RULES = ("multi", "single", "single_first")
 
@@ -82,6 +83,7 @@ class BoxMetric(Metric):
             rule=self.protocol.map_rule.model_dump(),
             grid=self.protocol.tau_grid,
             tau=self.tau,
+            reference=(self.protocol.loc_reference, self.protocol.loc_percentile, self.protocol.no_contour),
             thresholds=self.thresholds,
         )
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
@@ -119,7 +121,8 @@ class BoxMetric(Metric):
         if (predicted is None) != (labels is None):
             raise ValueError("give both predicted and labels, or neither")
         levels = self._levels(maps)
-        ious = level_ious(levels, gt_boxes, image_ids=image_ids)
+        ious = level_ious(levels, gt_boxes, image_ids=image_ids, no_contour=self.protocol.no_contour)
+        reference = reference_levels(levels, self.protocol).cpu()
         limits = torch.tensor(self.thresholds, dtype=torch.float64)
         table = torch.stack([ious.multi, ious.single, ious.single_first], 1)
         hits = table[:, None] >= limits[None, :, None, None]
@@ -128,7 +131,7 @@ class BoxMetric(Metric):
             right = (predicted == labels).cpu()
             self.judged += len(hits)
         both = torch.stack([hits, hits & right[:, None, None, None]], 3)
-        self.counts += hit_counts(both, ious.peak, self.taus).to(self.counts.device)
+        self.counts += hit_counts(both, reference, self.taus).to(self.counts.device)
         self.total += len(hits)
 
     def _levels(self, maps: Tensor) -> Tensor:
@@ -136,8 +139,7 @@ class BoxMetric(Metric):
             self.degenerate[0] += (maps.flatten(1).amax(1) == 0).sum().to(self.degenerate.device)
             return maps
         rule = self.protocol.map_rule
-        low = min_max(maps)[0] if rule.low_res_min_max else maps
-        norm, flags = min_max(resize_maps(low, self.protocol.size, rule.kernel))
+        _, norm, flags = locate(maps, rule, self.protocol.size)
         for kind in (1, 2):
             self.degenerate[kind - 1] += (flags == kind).sum().to(self.degenerate.device)
         return quantize(norm)

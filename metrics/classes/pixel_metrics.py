@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ...protocol import Protocol
-from ..functional.maps import min_max, resize_maps
+from ..functional.maps import locate
 from ..functional.pixels import bin_count, pixel_histograms, pxap
 from .box_metrics import digest_state, resolve_protocol
 
@@ -51,8 +51,7 @@ class PxAP(Metric):
             ValueError: Wrong shapes, or (on the CPU; else in ``compute``) other mask values, naming the image.
         """
         rule = self.protocol.map_rule
-        low = min_max(maps)[0] if rule.low_res_min_max else maps
-        norm, flags = min_max(resize_maps(low.detach(), self.protocol.size, rule.kernel))
+        _, norm, flags = locate(maps.detach(), rule, self.protocol.size)
         for kind in (1, 2):
             self.degenerate[kind - 1] += (flags == kind).sum()
         histograms = pixel_histograms(norm, masks, self.protocol.tau_grid, image_ids)

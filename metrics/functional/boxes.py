@@ -17,6 +17,7 @@ from torch import Tensor
 from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
 from .kernels.maps_cpu import to_levels
 from .maps import min_max, resize_maps
+from .no_contour import whole_where_empty
 from .pool import BoxPool
 
 __all__ = ["BoxPool", "LevelIoUs", "join_boxes", "level_ious", "quantize", "quantize_levels"]
@@ -62,7 +63,11 @@ def quantize_levels(low_res_maps: Tensor, size: int = 224) -> Tensor:
 
 
 def level_ious(
-    levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], image_ids: Sequence[str] | None = None
+    levels: Tensor,
+    gt_boxes: Sequence[npt.NDArray[np.integer[Any]]],
+    image_ids: Sequence[str] | None = None,
+    *,
+    no_contour: str = "zero",
 ) -> LevelIoUs:
     """IoU with the ground truth at every level of every map of a batch.
 
@@ -74,6 +79,7 @@ def level_ious(
         gt_boxes: B integer arrays (K,4) of x0, y0, x1, y1 in pixels of the map; K may be 0 (IoU 0). A box that ends
             beyond the image is kept as published.
         image_ids: Names for messages.
+        no_contour: ``zero``, or ``whole`` (``whole_where_empty``).
 
     Raises:
         TypeError: Levels that are not uint8, or boxes that are not integers.
@@ -83,4 +89,5 @@ def level_ious(
     """
     check_levels(levels)
     boxes, offsets = join_boxes(gt_boxes, len(levels), image_ids)
-    return run(levels, boxes, offsets)
+    ious = run(levels, boxes, offsets)
+    return whole_where_empty(ious, *levels.shape[1:], boxes, offsets) if no_contour == "whole" else ious

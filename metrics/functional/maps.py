@@ -6,6 +6,8 @@ constant map leaves the resize slightly uneven, min-max blows that up to noise, 
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +17,9 @@ from .kernels.maps_cpu import ranges, rescale
 from .kernels.resize import bicubic, on_host
 
 OK, CONSTANT, NOT_FINITE = 0, 1, 2
-"""Flags of ``min_max``: contrast, no contrast, NaN or infinity."""
+"""Flags of ``min_max`` and ``normalise``: contrast, no contrast, NaN or infinity."""
+PAS_PERCENT = 90.0
+"""Percentile of the normalisation ``pas``."""
 
 
 def resize_maps(low: Tensor, size: int, kernel: str) -> Tensor:
@@ -118,5 +122,60 @@ def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> 
         if rule.low_res_min_max:
             low, _ = min_max(low.double())
         up = resize_maps(low, size, rule.kernel)
-        norm, degenerate = min_max(up)
+        norm, degenerate = normalise(up, rule.normalisation)
     return up, norm, torch.where(finite, degenerate, degenerate.new_tensor(NOT_FINITE))
+
+
+def normalise(maps: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """Bring every map x to [0, 1], in float64.
+
+    ``min_max``: (x − min) / (max − min). ``max``: relu(x) / max. ``pas``: (x − min) / P₉₀ of that, at most 1; where
+    P₉₀ is 0, 1 above the minimum. ``ivr(p)``: relu(x − P_p) / max of that. P_p is the value of rank int(p/100·R²).
+
+    Args:
+        maps: Maps (B,R,R), any real dtype and device.
+        how: ``min_max``, ``max``, ``pas`` or ``ivr(p)``, p in percent.
+
+    Returns:
+        Normalised maps float64 (B,R,R), all zero where degenerate; flags uint8 (B,) as of ``min_max``: 1 also where
+        nothing is above what is subtracted.
+
+    Raises:
+        ValueError: Wrong shape or an unknown normalisation.
+
+    Source: Kim et al., Normalization Matters in Weakly Supervised Object Localization, ICCV 2021, and its code.
+
+    Examples:
+        >>> maps = torch.tensor([[[-1.0, 0.0], [1.0, 3.0]]])
+        >>> normalise(maps, "min_max")[0].tolist()
+        [[[0.0, 0.25], [0.5, 1.0]]]
+        >>> normalise(maps, "ivr(50)")[0].tolist()
+        [[[0.0, 0.0], [0.0, 1.0]]]
+    """
+    if how == "min_max":
+        return min_max(maps)
+    percentile = re.fullmatch(r"ivr\((\d+(?:\.\d+)?)\)", how)
+    if how not in ("max", "pas") and percentile is None:
+        raise ValueError(f"unknown normalisation {how!r}; known: 'min_max', 'max', 'pas', 'ivr(p)' such as 'ivr(45)'")
+    _, flags = min_max(maps)
+    # A map that is not finite is zero in the end; zeros keep its NaN out of what is computed on the way.
+    flat = torch.where((flags == NOT_FINITE)[:, None, None], 0.0, maps.double()).flatten(1)
+    if flat.numel() == 0:
+        return maps.double(), flags
+    if how == "pas":
+        flat = flat - flat.amin(1, keepdim=True)
+        scale = _ranked(flat, PAS_PERCENT)
+        norm = torch.where(scale > 0, flat / scale, (flat > 0).double()).clamp_max(1)
+    else:
+        subtracted = flat if percentile is None else flat - _ranked(flat, float(percentile[1]))
+        flat = subtracted.clamp_min(0)
+        scale = flat.amax(1, keepdim=True)
+        norm = flat / scale
+        flags = torch.where((flags == OK) & (scale[:, 0] == 0), CONSTANT, flags).to(torch.uint8)
+    return torch.where((flags == OK)[:, None], norm, 0.0).view(maps.shape), flags
+
+
+def _ranked(flat: Tensor, percent: float) -> Tensor:
+    """Values (B,1) of rank int(percent/100·n) of rows (B,n), counted from 0 upwards."""
+    rank = min(int(flat.shape[1] * (percent / 100)), flat.shape[1] - 1)
+    return flat.kthvalue(rank + 1, dim=1, keepdim=True).values

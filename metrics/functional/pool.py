@@ -19,6 +19,7 @@ from torch import Tensor
 from .host_copies import HostCopies
 from .kernels.engine import warm_up
 from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
+from .no_contour import whole_where_empty
 
 NICENESS = 10
 """Steps by which a box thread's scheduling priority is lower than its process's."""
@@ -34,26 +35,28 @@ class BoxPool:
 
     Args:
         threads: Number of worker threads, at least 1.
+        no_contour: As of ``level_ious``.
 
     Raises:
         ValueError: No thread.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, no_contour: str = "zero") -> None:
         if threads < 1:
             raise ValueError(f"BoxPool: expected at least one thread, got {threads}")
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="boxes", initializer=_step_back)
+        self._no_contour = no_contour
         self._executor.submit(warm_up)
 
     def submit(self, levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> Future[LevelIoUs]:
         """``level_ious`` of a batch, later; input errors are raised here, not in the worker."""
-        return self._executor.submit(_work, *_prepare(levels, gt_boxes))
+        return self._executor.submit(_work, *_prepare(levels, gt_boxes), self._no_contour)
 
     def submit_timed(
         self, levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]
     ) -> Future[tuple[LevelIoUs, float]]:
         """Like ``submit``; the result comes with the CPU milliseconds that its worker spent."""
-        return self._executor.submit(_timed, *_prepare(levels, gt_boxes))
+        return self._executor.submit(_timed, *_prepare(levels, gt_boxes), self._no_contour)
 
     def close(self) -> None:
         """Stop the threads; work that has not begun is dropped."""
@@ -82,11 +85,17 @@ def _prepare(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -
     return HostCopies({"levels": levels}), boxes, offsets
 
 
-def _work(levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> LevelIoUs:
-    return run(levels.wait()["levels"], boxes, offsets)
+def _work(
+    levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+) -> LevelIoUs:
+    array = levels.wait()["levels"]
+    ious = run(array, boxes, offsets)
+    return whole_where_empty(ious, *array.shape[1:], boxes, offsets) if no_contour == "whole" else ious
 
 
-def _timed(levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> tuple[LevelIoUs, float]:
+def _timed(
+    levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+) -> tuple[LevelIoUs, float]:
     start = time.thread_time()
-    ious = _work(levels, boxes, offsets)
+    ious = _work(levels, boxes, offsets, no_contour)
     return ious, 1e3 * (time.thread_time() - start)

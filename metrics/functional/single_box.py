@@ -8,36 +8,53 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ...protocol import Protocol
 from .kernels.levels import check_levels
+from .localisation import levels_at
+from .no_contour import reference_levels
 
 EIGHT = np.ones((3, 3), dtype=bool)
 
 
-def threshold_boxes(levels: Tensor, tau: float) -> Tensor:
+def threshold_boxes(levels: Tensor, tau: float, protocol: Protocol | None = None) -> Tensor:
     """Box x0, y0, x1, y1 (B,4) int64 of the largest contour of every map at a threshold, in pixels of the map.
 
     The mask is {level > int(τ·peak)}; the contour is the one of largest polygon area (the first component in reading
     order wins a tie); right and bottom edges are exclusive, then clipped; [0, 0, 0, 0] where nothing is above.
 
     Args:
-        levels: uint8 (B,H,W), see ``quantize``. tau: Threshold τ in [0, 1].
+        levels: uint8 (B,H,W), see ``quantize``.
+        tau: Threshold τ in [0, 1].
+        protocol: Another one's ``loc_reference`` and ``no_contour`` in place of the peak and [0, 0, 0, 0].
 
     Raises:
         TypeError, ValueError: Levels of another dtype or shape; τ outside [0, 1].
+
+    Examples:
+        >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        >>> levels[0, 2:5, 1:6] = 255
+        >>> threshold_boxes(levels, 0.2).tolist()
+        [[1, 2, 6, 5]]
 
     Source: wsolevaluation, ``compute_bboxes_from_scoremaps`` without ``multi_contour_eval``; SEMANTICS §3.
     """
     check_levels(levels)
     if not 0 <= tau <= 1:
         raise ValueError(f"threshold_boxes: expected a threshold in [0, 1], got {tau}")
-    found = [_box(image > int(tau * int(image.max()))) for image in levels.detach().cpu().numpy()]
-    return torch.tensor(found, dtype=torch.int64).reshape(-1, 4)
+    if not len(levels):
+        return torch.zeros((0, 4), dtype=torch.int64)
+    protocol = protocol or Protocol(name="paper")
+    limits = levels_at(torch.tensor([tau], dtype=torch.float64), reference_levels(levels, protocol).cpu())[:, 0]
+    height, width = levels.shape[1:]
+    empty = (0, 0, width - 1, height - 1) if protocol.no_contour == "whole" else (0, 0, 0, 0)
+    masks = (levels.detach().cpu() > limits[:, None, None]).numpy()
+    return torch.tensor([_box(mask) or empty for mask in masks], dtype=torch.int64)
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     labels, count = ndimage.label(mask, EIGHT)
     if not count:
-        return (0, 0, 0, 0)
+        return None
     places = ndimage.find_objects(labels)
     areas = [_polygon_area(ndimage.binary_fill_holes(labels[place] == k + 1)) for k, place in enumerate(places)]
     rows, columns = places[int(np.argmax(areas))]

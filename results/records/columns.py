@@ -41,6 +41,9 @@ COLUMNS: dict[str, Column] = {
     "target": Column("<i4", 0, "class whose evidence is drawn and scored"),
     "degenerate": Column("|u1", 0, "0: map has contrast; 1: constant or empty; 2: held NaN or infinity"),
     "peak": Column("|u1", 0, "highest quantised level of the map, 0 to 255"),
+    "reference": Column(
+        "<f8", 0, "percentile of the map's levels, of which τ is a fraction; absent where that is the peak"
+    ),
     "hits_multi": Column(
         "|u1", 2, "(T,32): bit l of row t says IoU >= threshold t of {levels > l}; all contours, any box"
     ),
@@ -69,6 +72,8 @@ def expected_columns(manifest: RunManifest) -> tuple[str, ...]:
         names += ("pixel_histogram",)
     if data.has_evidence:
         names += ("evidence_precision",)
+    if manifest.protocol.loc_reference == "percentile":
+        names += ("reference",)
     return names
 
 

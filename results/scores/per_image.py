@@ -18,7 +18,7 @@ from ..records.columns import EXTRA, HITS, Array
 from ..records.load import Run, require_images
 from ..records.record_errors import RecordError
 from .curves import Counts, Curves, HitReader
-from .reduce import SCALARS, loc_curve_column
+from .reduce import SCALARS, loc_curve_column, reference_of
 from .val_run import val_triple
 
 Floats = npt.NDArray[np.float64]
@@ -176,8 +176,8 @@ def read_per_image(run: Run, triple: str, val: Run | None = None, *, loc_curves:
 
 def located_at(run: Run, triple: str, tau: float) -> npt.NDArray[np.bool_]:
     """Images bool (n,) that the protocol's box rule locates at a threshold τ; False for an image without a box."""
-    data = {n: run.column(triple, n) for n in run.columns(triple) if n in (*HITS, "peak", "n_boxes")}
-    return _boxed(data) & _hits_at(_located(run, data), data["peak"], tau)
+    data = {n: run.column(triple, n) for n in run.columns(triple) if n in (*HITS, "peak", "reference", "n_boxes")}
+    return _boxed(data) & _hits_at(_located(run, data), reference_of(data), tau)
 
 
 def _fixed_tau(run: Run, triple: str, val: Run | None) -> float | None:
@@ -202,7 +202,7 @@ def _boxes(
     if not boxed.any():
         raise RecordError(f"{run.out}: no image has a ground-truth box")
     located = _located(run, data)
-    reader = HitReader(data["peak"], tau_grid(protocol.tau_grid).numpy())
+    reader = HitReader(reference_of(data), tau_grid(protocol.tau_grid).numpy())
     rows: dict[str, tuple[Array, npt.NDArray[np.bool_]]] = {
         f"{V2}{d}": (data["hits_multi"][:, thresholds.index(d)], boxed) for d in protocol.iou_thresholds
     }
@@ -211,7 +211,7 @@ def _boxes(
         rows |= {LOC: (located, boxed), TOP1: (located, boxed & correct)}
     columns: dict[str, Array] = {"boxed": boxed}
     if tau is not None:
-        hit = boxed & _hits_at(located, data["peak"], tau)
+        hit = boxed & _hits_at(located, reference_of(data), tau)
         columns |= {LOC: hit, TOP1: hit & correct}
     return columns, reader.curves(rows)
 

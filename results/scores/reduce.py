@@ -18,7 +18,7 @@ from ..records.load import Run, require_images
 from ..records.record_errors import RecordError
 
 SCALARS: tuple[str, ...] = (
-    *("label", "predicted", "degenerate", "peak", "n_boxes"),
+    *("label", "predicted", "degenerate", "peak", "reference", "n_boxes"),
     *("y", "o", "evidence_precision"),
 )
 
@@ -117,6 +117,11 @@ def _loc_index(protocol: Protocol, val_counts: Counts | None) -> int | None:
     return None if val_counts is None else int(best_threshold(torch.from_numpy(val_counts)))
 
 
+def reference_of(columns: dict[str, Array]) -> Array:
+    """What a threshold is a fraction of, (n,): a percentile of a map's levels where one is recorded, else its peak."""
+    return columns["reference"] if "reference" in columns else columns["peak"]
+
+
 def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.bool_], protocol: Protocol) -> None:
     grid = tau_grid(protocol.tau_grid)
     fixed = torch.tensor([protocol.loc_tau], dtype=torch.float64)
@@ -124,11 +129,12 @@ def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.boo
     row = sums.thresholds.index(protocol.loc_iou)
     located = batch["hits_single" if protocol.gt_boxes == "any" else "hits_single_first"][:, row]
     loc_grid = fixed if protocol.loc_threshold == "fixed" else grid
+    reference = reference_of(batch)
     counts = (
-        _counts(batch["hits_multi"], batch["peak"], grid, boxed),
-        _counts(batch["hits_single"][:, row], batch["peak"], grid, boxed),
-        _counts(located, batch["peak"], loc_grid, boxed),
-        _counts(located, batch["peak"], loc_grid, boxed & correct),
+        _counts(batch["hits_multi"], reference, grid, boxed),
+        _counts(batch["hits_single"][:, row], reference, grid, boxed),
+        _counts(located, reference, loc_grid, boxed),
+        _counts(located, reference, loc_grid, boxed & correct),
     )
     first = not sums.single_counts.size
     before = (sums.multi_counts, sums.single_counts, sums.loc_counts, sums.top1_counts)
