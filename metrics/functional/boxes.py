@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
+from .kernels.levels import LevelIoUs, check_levels, join_boxes
 from .kernels.maps_cpu import to_levels
 from .maps import min_max, resize_maps
-from .no_contour import whole_where_empty
+from .no_contour import run_rule
 from .pool import BoxPool
 
 __all__ = ["BoxPool", "LevelIoUs", "join_boxes", "level_ious", "quantize", "quantize_levels"]
@@ -89,5 +89,4 @@ def level_ious(
     """
     check_levels(levels)
     boxes, offsets = join_boxes(gt_boxes, len(levels), image_ids)
-    ious = run(levels, boxes, offsets)
-    return whole_where_empty(ious, *levels.shape[1:], boxes, offsets) if no_contour == "whole" else ious
+    return run_rule(levels, boxes, offsets, no_contour)

@@ -8,7 +8,24 @@ import torch
 from torch import Tensor
 
 from ...protocol import Protocol
-from .kernels.levels import LEVELS, LevelIoUs
+from .kernels.levels import LEVELS, LevelIoUs, run
+
+
+def run_rule(
+    levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+) -> LevelIoUs:
+    """Level curves of checked levels (B,H,W) and joined boxes under a protocol's ``no_contour``.
+
+    Examples:
+        >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        >>> curves = run_rule(levels, np.array([[0, 0, 7, 7]]), np.array([0, 1]), "whole")
+        >>> float(curves.multi[0, 0])
+        1.0
+    """
+    ious = run(levels, boxes, offsets)
+    if no_contour == "zero":
+        return ious
+    return whole_where_empty(ious, levels.shape[1], levels.shape[2], boxes, offsets)
 
 
 def whole_where_empty(

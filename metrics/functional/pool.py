@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .host_copies import HostCopies
 from .kernels.engine import warm_up
-from .kernels.levels import LevelIoUs, check_levels, join_boxes, run
-from .no_contour import whole_where_empty
+from .kernels.levels import LevelIoUs, check_levels, join_boxes
+from .no_contour import run_rule
 
 NICENESS = 10
 """Steps by which a box thread's scheduling priority is lower than its process's."""
@@ -88,9 +88,7 @@ def _prepare(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -
 def _work(
     levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
 ) -> LevelIoUs:
-    array = levels.wait()["levels"]
-    ious = run(array, boxes, offsets)
-    return whole_where_empty(ious, *array.shape[1:], boxes, offsets) if no_contour == "whole" else ious
+    return run_rule(levels.wait()["levels"], boxes, offsets, no_contour)
 
 
 def _timed(

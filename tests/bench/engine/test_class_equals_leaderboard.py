@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cambench.bench.engine.run import run
+from cambench.bench.notebook.runs import run
 from cambench.metrics import (
     AverageDrop,
     AverageGain,
