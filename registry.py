@@ -51,12 +51,19 @@ class Registry(Generic[T]):
         group: Entry-point group of third-party packages (``"cambench.cams"``).
         builtin: Modules that register the built-in entries when imported.
         check: Called with ``(name, entry)``; raises ``RegistryError`` if the entry is not of the right shape.
+        shipped: Names that the built-in modules register; where given, a mistyped name is answered without importing
+            them.
     """
 
     def __init__(
-        self, kind: str, group: str, builtin: tuple[str, ...] = (), check: Callable[[str, T], None] | None = None
+        self,
+        kind: str,
+        group: str,
+        builtin: tuple[str, ...] = (),
+        check: Callable[[str, T], None] | None = None,
+        shipped: tuple[str, ...] = (),
     ) -> None:
-        self.kind, self.group = kind, group
+        self.kind, self.group, self._shipped = kind, group, shipped
         self._builtin, self._check = builtin, check
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}
@@ -83,8 +90,15 @@ class Registry(Generic[T]):
         _additions.append(name)
         return entry
 
+    def refuse_unknown(self, name: str) -> None:
+        """Raise ``UnknownNameError`` where it is certain, before any built-in module is imported, that none has it."""
+        known = {*self._entries, *self._shipped}
+        if self._shipped and self._state == "new" and name not in known and not entry_points(group=self.group):
+            raise UnknownNameError(self.kind, name, known)
+
     def get(self, name: str) -> T:
         """The entry called ``name``; raises ``UnknownNameError`` with the nearest names."""
+        self.refuse_unknown(name)
         self._load()
         try:
             return self._entries[name]

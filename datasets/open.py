@@ -33,18 +33,23 @@ def check_root(spec: DatasetSpec, root: str | Path | None) -> Path | None:
         if spec.needs_root:
             raise DatasetError(f"{spec.name}: --root is needed: the folder that holds {spec.title}")
         return None
+    return existing_root(spec.name, root)
+
+
+def existing_root(name: str, root: str | Path) -> Path:
+    """The absolute root of the data set ``name``; ``DatasetError`` where it is missing. Needs no adapter."""
     path = Path(root).expanduser()
     try:
         exists = path.exists()
     except OSError as error:
-        raise DatasetError(f"{spec.name}: root {path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{name}: root {path} cannot be read: {error.strerror}") from error
     if not exists:
-        raise DatasetError(f"{spec.name}: root {path} does not exist{_nearest(path)}")
+        raise DatasetError(f"{name}: root {path} does not exist{_nearest(path)}")
     path = path.resolve()
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise DatasetError(f"{spec.name}: the name of root {str(path)!r} is not UTF-8; rename the folder") from None
+        raise DatasetError(f"{name}: the name of root {str(path)!r} is not UTF-8; rename the folder") from None
     return path
 
 

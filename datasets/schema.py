@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import datasets as hf
-import numpy as np
-import numpy.typing as npt
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..opener import Exif
 from ..registry import Registry
+
+if TYPE_CHECKING:
+    import datasets as hf
+    import numpy as np
+    import numpy.typing as npt
+    import torch
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -37,6 +38,8 @@ def sample_features(class_names: list[str]) -> hf.Features:
     ``width`` × ``height`` original, as published; ``masks``: one PNG an instance (non-zero = object);
     ``ignore``: PNG of pixels that never count; ``evidence``: PNG of the parts that tell the class (synthbirds only).
     """
+    import datasets as hf
+
     picture = hf.Image(decode=False)
     return hf.Features(
         {
@@ -174,7 +177,12 @@ class DatasetSpec:
     """What ``--option key=value`` may set, and what it means."""
 
 
-DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.adapters",))
+_SHIPPED = (
+    "cub", "folder", "openimages30k", "tiny_imagenet", "wsol", "stanford_cars", "imagenet", "synthbirds",
+)  # fmt: skip
+DATASETS: Registry[DatasetSpec] = Registry(
+    "data set", "cambench.datasets", ("cambench.datasets.adapters",), shipped=_SHIPPED
+)
 
 
 def register_dataset(spec: DatasetSpec) -> DatasetSpec:

@@ -124,6 +124,7 @@ def run(
     """
     from ..engine.again import finished_before
     from ..engine.config import RunConfig, read_config
+    from ..engine.patterns import check_request
 
     given: dict[str, Any] = {
         "dataset": dataset,
@@ -159,7 +160,9 @@ def run(
     else:
         settings = read_config(config, given)
     finished = finished_before(settings)
-    if finished is not None:
+    if finished is None:
+        check_request(settings)
+    else:
         out.print(f"{settings.out} holds this run, finished; nothing was computed. Its files:", soft_wrap=True)
         for path in finished:
             out.print(f"  {path}", soft_wrap=True)
@@ -229,13 +232,16 @@ def _exit_code(error: Exception) -> int | None:
     """2 for wrong use, 1 for data, weights or folders that cannot be used, None for a defect of ours."""
     if isinstance(error, UsageError | UnknownNameError | RegistryError):
         return 2
-    # Imported only once something failed: these rooms load torch and pandas.
-    from ...baselines.weights import WeightsError
     from ...datasets.schema import DatasetError
     from ...results.records.record_errors import ResultsError
     from ..host.errors import RunError
 
-    return 1 if isinstance(error, DatasetError | WeightsError | ResultsError | RunError | OSError) else None
+    if isinstance(error, DatasetError | ResultsError | RunError | OSError):
+        return 1
+    # Imported last, since it loads torch.
+    from ...baselines.weights import WeightsError
+
+    return 1 if isinstance(error, WeightsError) else None
 
 
 def _fail(error: BaseException, code: int) -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
-from ...registry import expand_braces
 from ...triple import Triple
 from ..host.errors import UsageError
+from .patterns import Parts, split_pattern
 
 _PATTERN = re.compile(r"[*?\[{]")
 
@@ -36,8 +36,9 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     found: dict[Triple, bool] = {}
     for pattern in patterns:
         explicit = not _PATTERN.search(pattern)
-        for plain in _alternatives(pattern):
-            for triple in _matches(plain):
+        for parts in split_pattern(pattern):
+            plain = "/".join(parts)
+            for triple in _matches(parts):
                 # A glob must not start thousands of forwards an image by accident.
                 if CAMS.get(triple.cam).expensive and _PATTERN.search(plain.rsplit("/", 2)[1]):
                     continue
@@ -68,20 +69,9 @@ def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
     return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(plain.rsplit("/", 1)[1]))
 
 
-def _matches(plain: str) -> Iterator[Triple]:
-    # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
-    parts = plain.rsplit("/", 2)
-    if len(parts) != 3 or not all(parts):
-        raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
+def _matches(parts: Parts) -> Iterator[Triple]:
     for names in product(_backbones(parts[0]), CAMS.match(parts[1]), HEADS.match(parts[2])):
         yield Triple(*names)
-
-
-def _alternatives(pattern: str) -> list[str]:
-    try:
-        return expand_braces(pattern)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def _backbones(pattern: str) -> list[str]:
