@@ -183,6 +183,9 @@ class Registry(Generic[T]):
 _additions: list[str] = []
 """Every name that was registered in this process, so that a plug-in which registers nothing is seen."""
 
+_registered: set[str] = set()
+"""Modules of plug-in files that have registered something in this process."""
+
 
 def _owner(module: str) -> str:
     """A plug-in by its file, other modules by their name."""
@@ -250,7 +253,10 @@ def load_plugin(path: str | Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise RegistryError(f"plugin {file}{_line_in(file, error)}: {type(error).__name__}: {error}") from error
-    if len(_additions) == before:
+    if len(_additions) > before:
+        _registered.add(name)
+    # A file that asks whether its names are there already adds nothing when it is loaded again.
+    elif name not in _registered:
         raise RegistryError(
             f'plugin {file}: registers nothing. Put @register_cam("NAME") above the method\'s function (or call '
             "register_metric, register_backbone, register_head, register_dataset or cambench.wrap)"

@@ -40,7 +40,7 @@ def on_startup(**_: Any) -> None:
 
 
 def _children(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if p.suffix == ".py" or p.name in ROOMS]
+    return [p for p in folder.iterdir() if p.suffix == ".py" or p.name in ROOMS or (folder != ROOT and p.is_dir())]
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

@@ -36,8 +36,8 @@ NEW = [
 @pytest.fixture(autouse=True)
 def few_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bank of a few masks: the sums are the same, 4,000 of them cost a minute."""
-    monkeypatch.setattr(sys.modules[rise.__module__], "MASKS", 24)
-    monkeypatch.setattr(sys.modules[finer_cam.__module__], "SIMILAR", 2)
+    monkeypatch.setattr(rise, "MASKS", 24)
+    monkeypatch.setattr(finer_cam, "SIMILAR", 2)
 
 
 def made(name: str, e: Evidence) -> Tensor:

@@ -50,7 +50,7 @@ def test_both_heads_from_files(seven, settings, tmp_path, monkeypatch):
     done = train("--softmax-weights", str(first), "--out", str(second))
     assert done.exit_code == 0, done.output
 
-    monkeypatch.setattr("cambench.bench.engine.prepare.train_head", None)
+    monkeypatch.setattr("cambench.bench.engine.head_keeper.train_head", None)
     triples = ("slim_vgg_gap/gradcam/{softmax,sigmoid}",)
     fields = {**settings, "triples": triples, "softmax_weights": first, "head_weights": second}
     manifest = run(**fields).run.manifest
@@ -131,7 +131,7 @@ def test_an_ambiguous_head_file_is_refused_before_the_run_starts(settings, tmp_p
 
 def test_every_given_head_file_is_read_before_anything_is_trained(seven, settings, tmp_path, monkeypatch):
     """Of the second network, and of the branch behind one that must be trained."""
-    monkeypatch.setattr("cambench.bench.engine.prepare.train_head", None)
+    monkeypatch.setattr("cambench.bench.engine.head_keeper.train_head", None)
     network = open_backbone("slim_resnet", num_classes=7)
     branch = network.head("softmax").fresh()
     (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
@@ -176,7 +176,8 @@ def test_a_damaged_head_of_a_run_is_to_be_deleted(settings):
     with pytest.raises(
         RunError, match=r"not a safetensors file.*Delete .*sigmoid.safetensors and give the same command"
     ):
-        run(**fields)
+        # A finished run given again reads no head; one more triple does.
+        run(**{**fields, "triples": (*fields["triples"], "slim_resnet/layercam/sigmoid")})
 
 
 def test_a_softmax_head_that_learnt_nothing_is_said(seven, settings, tmp_path, capsys, monkeypatch):
@@ -189,7 +190,7 @@ def test_a_softmax_head_that_learnt_nothing_is_said(seven, settings, tmp_path, c
         def train(*given, right=right, **options):
             return train_head(*given, **options).model_copy(update={"train_top1": {"softmax": right}})
 
-        monkeypatch.setattr("cambench.bench.engine.prepare.train_head", train)
+        monkeypatch.setattr("cambench.bench.engine.head_keeper.train_head", train)
         run(**{**fields, "out": tmp_path / f"out{right}"})
         told = " ".join(capsys.readouterr().err.split())
         assert ("slim_vgg_gap: the softmax head trained on the 12 images of" in told) == said

@@ -76,6 +76,6 @@ def test_pointing_games_and_curves(settings, blobs):
 
 
 def test_the_cheap_pointing_games_are_always_there(settings):
-    text = (run(**settings).run.out / "tables" / "scores.md").read_text()
-    assert "Pointing game" in text
+    text = (run(**settings).run.out / "tables" / "scores.csv").read_text()
+    assert "pointing_game" in text
     assert "Deletion" not in text

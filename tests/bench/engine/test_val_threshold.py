@@ -16,8 +16,7 @@ from cambench.results.records.load import load_run
 PROTOCOL = """
 from cambench.protocol import PAPER, PROTOCOLS
 
-if "from_val" not in PROTOCOLS:
-    PROTOCOLS.add("from_val", PAPER.model_copy(update={"name": "from_val", "loc_threshold": "val"}))
+PROTOCOLS.add("from_val", PAPER.model_copy(update={"name": "from_val", "loc_threshold": "val"}))
 """
 
 

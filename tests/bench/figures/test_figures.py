@@ -87,7 +87,7 @@ def test_the_class_is_a_trained_head_s_whatever_heads_are_drawn(request_of, reci
 
 
 def test_what_a_figure_lacks_is_said_before_anything_is_trained(request_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("cambench.bench.engine.prepare.train_head", None)
+    monkeypatch.setattr("cambench.bench.engine.head_keeper.train_head", None)
     two = ("slim_{resnet,vgg}/gradcam/sigmoid",)
     with pytest.raises(WeightsError, match="h.safetensors: no such file"):
         draw_maps(request_of(head_weights={"slim_vgg": tmp_path / "h.safetensors"}), two, tmp_path / "x.png")
