@@ -1,8 +1,5 @@
 """Registers the built-in data sets when imported."""
 
-from . import cub, folder, openimages, tiny_imagenet, wsol
-from .cars import cars
-from .imagenet import imagenet
-from .synthbirds import synthbirds
+from . import cars, cub, folder, imagenet, openimages, synthbirds, tiny_imagenet, wsol
 
 __all__ = ["cars", "cub", "folder", "imagenet", "openimages", "synthbirds", "tiny_imagenet", "wsol"]

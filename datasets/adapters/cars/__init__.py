@@ -1,1 +1,5 @@
-"""Stanford Cars."""
+"""Stanford Cars: registered when imported."""
+
+from . import cars
+
+__all__ = ["cars"]

@@ -1,1 +1,5 @@
-"""ImageNet-1K."""
+"""ImageNet-1K: registered when imported."""
+
+from . import imagenet
+
+__all__ = ["imagenet"]

@@ -1,1 +1,5 @@
-"""synthbirds, the embedded benchmark: drawn on first use."""
+"""synthbirds, the embedded benchmark, drawn on first use: registered when imported."""
+
+from . import synthbirds
+
+__all__ = ["synthbirds"]
