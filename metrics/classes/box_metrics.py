@@ -24,12 +24,22 @@ RULES = ("multi", "single", "single_first")
 
 
 def resolve_protocol(protocol: Protocol | str) -> Protocol:
-    """A protocol object, or the registered one of that name."""
+    """A protocol object, or the registered one of that name.
+
+    Examples:
+        >>> resolve_protocol("wsoleval").loc_threshold
+        'oracle'
+    """
     return PROTOCOLS.get(protocol) if isinstance(protocol, str) else protocol
 
 
 def digest_state(**fields: Any) -> Tensor:
-    """Eight numbers, int64, that differ wherever a field differs: keeps compute groups of unlike metrics apart."""
+    """Eight numbers, int64, that differ wherever a field differs: keeps compute groups of unlike metrics apart.
+
+    Examples:
+        >>> bool((digest_state(tau=0.2) == digest_state(tau=0.3)).all())
+        False
+    """
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).digest()
     return torch.from_numpy(np.frombuffer(digest[:16], np.uint16).astype(np.int64))
 
@@ -48,6 +58,12 @@ class BoxMetric(Metric):
 
     Raises:
         ValueError: ``tau`` missing where the protocol takes it from the validation split, or out of [0, 1].
+
+    Examples:
+        >>> metric = GTKnownLoc(tau=0.3)
+        >>> metric.update(torch.rand(2, 7, 7), [np.array([[0, 0, 100, 100]])] * 2)
+        >>> int(metric.total), metric.curve(0.5, "multi").shape
+        (2, torch.Size([1000]))
     """
 
     is_differentiable = False
@@ -178,7 +194,7 @@ class MaxBoxAcc(BoxMetric):
 
     Source: Choe et al., CVPR 2020, §3.2.
 
-    Example:
+    Examples:
         >>> metric = MaxBoxAcc()
         >>> blob = torch.zeros(1, 7, 7)
         >>> blob[0, 2:5, 2:5] = 1
@@ -196,6 +212,14 @@ class MaxBoxAccV2(BoxMetric):
     """MaxBoxAccV2 in percent: mean over δ of (max over τ of the share of images with IoU >= δ); all contours, any box.
 
     Source: wsolevaluation, ``--multi_contour_eval``; δ = .3, .5, .7 as published.
+
+    Examples:
+        >>> metric = MaxBoxAccV2()
+        >>> blob = torch.zeros(1, 7, 7)
+        >>> blob[0, 2:5, 2:5] = 1
+        >>> metric.update(blob, [np.array([[64, 64, 160, 160]])])
+        >>> metric.compute()
+        tensor(100., dtype=torch.float64)
     """
 
     def compute(self) -> Tensor:
@@ -209,6 +233,14 @@ class GTKnownLoc(BoxMetric):
 
     The protocol says which boxes count (``gt_boxes``) and where τ comes from (``loc_threshold``); a given ``tau``
     beats the latter.
+
+    Examples:
+        >>> metric = GTKnownLoc("wsoleval")
+        >>> blob = torch.zeros(1, 7, 7)
+        >>> blob[0, 2:5, 2:5] = 1
+        >>> metric.update(blob, [np.array([[64, 64, 160, 160]])])
+        >>> metric.compute()
+        tensor(100., dtype=torch.float64)
     """
 
     def compute(self) -> Tensor:
@@ -221,6 +253,15 @@ class Top1Loc(BoxMetric):
 
     Both scores are read at one τ: under ``oracle`` the best one for GT-known Loc, not Top-1 Loc's own, so that they
     speak of the same boxes.
+
+    Examples:
+        >>> metric = Top1Loc()
+        >>> blobs = torch.zeros(2, 7, 7)
+        >>> blobs[:, 2:5, 2:5] = 1
+        >>> boxes = [np.array([[64, 64, 160, 160]])] * 2
+        >>> metric.update(blobs, boxes, predicted=torch.tensor([1, 2]), labels=torch.tensor([1, 3]))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
     """
 
     def compute(self) -> Tensor:

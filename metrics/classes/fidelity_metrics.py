@@ -21,6 +21,12 @@ class ScorePairs(Metric):
 
     The protocol's fidelity fields (score, image space, where the mask is normalised) decide how Y and O are made;
     that is the engine's work. A degenerate map masks everything.
+
+    Examples:
+        >>> metric = AverageDrop()
+        >>> metric.update(y=torch.tensor([0.8]), o=torch.tensor([0.4]))
+        >>> [len(scores) for scores in metric.scores()]
+        [1, 1]
     """
 
     is_differentiable = False
@@ -52,7 +58,7 @@ class AverageDrop(ScorePairs):
 
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1.
 
-    Example:
+    Examples:
         >>> metric = AverageDrop()
         >>> metric.update(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.6]))
         >>> round(float(metric.compute()), 4)
@@ -67,7 +73,14 @@ class AverageDrop(ScorePairs):
 
 
 class IncreaseInConfidence(ScorePairs):
-    """Increase in Confidence in percent, higher is better: 100·mean( O > Y ). Source: as AverageDrop."""
+    """Increase in Confidence in percent, higher is better: 100·mean( O > Y ). Source: as AverageDrop.
+
+    Examples:
+        >>> metric = IncreaseInConfidence()
+        >>> metric.update(torch.tensor([0.8, 0.5]), torch.tensor([0.4, 0.6]))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
+    """
 
     higher_is_better = True
 
@@ -80,6 +93,12 @@ class AverageGain(ScorePairs):
     """Average Gain in percent, higher is better: 100·mean( relu(O − Y) / (1 − Y) ).
 
     Source: Zhang et al., Opti-CAM, CVIU 2024, Eq. 18.
+
+    Examples:
+        >>> metric = AverageGain()
+        >>> metric.update(torch.tensor([0.5, 0.5]), torch.tensor([0.4, 0.75]))
+        >>> metric.compute()
+        tensor(25., dtype=torch.float64)
     """
 
     higher_is_better = True
@@ -90,7 +109,14 @@ class AverageGain(ScorePairs):
 
 
 class ValueMean(Metric):
-    """Mean in percent of one value in [0, 1] per image; the base of metrics with such values."""
+    """Mean in percent of one value in [0, 1] per image; the base of metrics with such values.
+
+    Examples:
+        >>> metric = EvidencePrecision()
+        >>> metric.update(torch.ones(1, 2, 2), torch.tensor([[[True, False], [False, False]]]))
+        >>> [len(values) for values in metric.values]
+        [1]
+    """
 
     is_differentiable = False
     higher_is_better = True
@@ -109,7 +135,14 @@ class ValueMean(Metric):
 
 
 class EvidencePrecision(ValueMean):
-    """Share of the positive map's mass on the evidence mask, in percent."""
+    """Share of the positive map's mass on the evidence mask, in percent.
+
+    Examples:
+        >>> metric = EvidencePrecision()
+        >>> metric.update(torch.ones(1, 2, 2), torch.tensor([[[True, False], [False, False]]]))
+        >>> metric.compute()
+        tensor(25., dtype=torch.float64)
+    """
 
     def update(self, maps: Tensor, evidence: Tensor) -> None:
         """Add maps (B,R,R), whose negative values do not count, and evidence bool (B,R,R)."""
@@ -119,7 +152,7 @@ class EvidencePrecision(ValueMean):
 class Top1Cls(Metric):
     """Top-1 accuracy of the softmax branch in percent.
 
-    Example:
+    Examples:
         >>> metric = Top1Cls()
         >>> metric.update(torch.tensor([1, 2]), torch.tensor([1, 3]))
         >>> metric.compute()

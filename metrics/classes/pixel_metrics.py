@@ -23,6 +23,14 @@ class PxAP(Metric):
         **kwargs: Arguments of ``torchmetrics.Metric``.
 
     Source: Choe et al., CVPR 2020, §3.2; wsolevaluation, ``MaskEvaluator``.
+
+    Examples:
+        >>> metric = PxAP()
+        >>> maps, masks = torch.zeros(1, 224, 224), torch.zeros(1, 224, 224, dtype=torch.uint8)
+        >>> maps[:, 50:100, 50:100], masks[:, 50:100, 50:100] = 1, 1
+        >>> metric.update(maps, masks)
+        >>> metric.compute()
+        tensor(100., dtype=torch.float64)
     """
 
     is_differentiable = False

@@ -25,6 +25,13 @@ class Deletion(ValueMean):
         **kwargs: Arguments of ``torchmetrics.Metric``.
 
     Source: Petsiuk et al., RISE, BMVC 2018, §3.3.
+
+    Examples:
+        >>> metric = Deletion(lambda images, index: images.mean((1, 2, 3)), steps=4)
+        >>> images = torch.ones(1, 3, 4, 4)
+        >>> metric.update(images, torch.zeros_like(images), torch.arange(16.0).view(1, 4, 4))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
     """
 
     higher_is_better = False
@@ -51,6 +58,13 @@ class Insertion(Deletion):
 
     The published baseline is the blurred image (``functional.perturbation.blur``, width 11, sigma 5).
     Source: as Deletion.
+
+    Examples:
+        >>> metric = Insertion(lambda images, index: images.mean((1, 2, 3)), steps=4)
+        >>> images = torch.ones(1, 3, 4, 4)
+        >>> metric.update(images, torch.zeros_like(images), torch.arange(16.0).view(1, 4, 4))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
     """
 
     higher_is_better = True
@@ -64,6 +78,14 @@ class PointingGame(ValueMean):
     """Share of maps in percent whose highest pixel lies within ``tolerance`` pixels of the region.
 
     Source: Zhang et al., ECCV 2016, §4.1 (tolerance 15).
+
+    Examples:
+        >>> metric = PointingGame(tolerance=2)
+        >>> maps, regions = torch.zeros(1, 9, 9), torch.zeros(1, 9, 9, dtype=torch.bool)
+        >>> maps[0, 4, 4], regions[0, 4, 6] = 1.0, True
+        >>> metric.update(maps, regions)
+        >>> metric.compute()
+        tensor(100., dtype=torch.float64)
     """
 
     def __init__(self, tolerance: float, **kwargs: Any) -> None:
@@ -76,7 +98,14 @@ class PointingGame(ValueMean):
 
 
 class EnergyPointingGame(ValueMean):
-    """Share of the positive map's mass within the region, in percent. Source: Wang et al., Score-CAM, CVPRW 2020."""
+    """Share of the positive map's mass within the region, in percent. Source: Wang et al., Score-CAM, CVPRW 2020.
+
+    Examples:
+        >>> metric = EnergyPointingGame()
+        >>> metric.update(torch.ones(1, 2, 2), torch.tensor([[[True, False], [False, False]]]))
+        >>> metric.compute()
+        tensor(25., dtype=torch.float64)
+    """
 
     def update(self, maps: Tensor, regions: Tensor) -> None:
         """Add maps (B,R,R), whose negative values do not count, and regions bool (B,R,R)."""

@@ -34,6 +34,11 @@ def quantize(norm: Tensor) -> Tensor:
         ValueError: On the CPU, a value outside [0, 1] or NaN (a check on another device would stall it).
 
     Source: wsolevaluation, ``(scoremap * 255).astype(np.uint8)``.
+
+    Examples:
+        >>> import torch
+        >>> quantize(torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64))
+        tensor([  0,  51, 255], dtype=torch.uint8)
     """
     if norm.dtype != torch.float64:
         raise TypeError(f"quantize: expected float64 maps (float32 flips levels), got {norm.dtype}")
@@ -57,6 +62,12 @@ def quantize_levels(low_res_maps: Tensor, size: int = 224) -> Tensor:
 
     Raises:
         ValueError: Wrong shape or size.
+
+    Examples:
+        >>> import torch
+        >>> levels = quantize_levels(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), size=4)
+        >>> levels.shape, int(levels.max())
+        (torch.Size([1, 4, 4]), 255)
     """
     norm, _ = min_max(resize_maps(low_res_maps, size, "bicubic"))
     return quantize(norm)
@@ -86,6 +97,15 @@ def level_ious(
         ValueError: Wrong shapes, or a box with a negative coordinate, x1 < x0 or y1 < y0; names the image.
 
     Source: wsolevaluation, ``compute_bboxes_from_scoremaps`` and ``calculate_multiple_iou``; SEMANTICS §3.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        >>> levels[0, 2:5, 1:6] = 200
+        >>> curves = level_ious(levels, [np.array([[1, 2, 6, 5]])])
+        >>> float(curves.single[0, 199]), float(curves.single[0, 200]), int(curves.peak)
+        (1.0, 0.0, 200)
     """
     check_levels(levels)
     boxes, offsets = join_boxes(gt_boxes, len(levels), image_ids)

@@ -25,6 +25,12 @@ def image_masks(positive: Tensor, size: int, kernel: str, normalised: Literal["l
         ValueError: Wrong shape or kernel.
 
     Source: torch-cam, ``ClassificationMetric`` (SEMANTICS §5); Protocol's ``fidelity_kernel`` and ``fidelity_min_max``.
+
+    Examples:
+        >>> import torch
+        >>> image_masks(torch.tensor([[[0.0, 2.0], [4.0, 2.0]]]), 2, "bilinear", "low_res")
+        tensor([[[0.0000, 0.5000],
+                 [1.0000, 0.5000]]])
     """
     low = positive.double()
     if normalised == "low_res":
@@ -50,17 +56,29 @@ def drops(y: Tensor, o: Tensor) -> Tensor:
     """Relative drop relu(Y − O) / Y per image, float64 (n,); the summand of Average Drop.
 
     Args:
-        y: Class score Y (n,) on the image. o: Class score O (n,) on the masked image.
+        y: Class score Y (n,) on the image, any floating dtype.
+        o: Class score O (n,) on the masked image.
 
     Raises:
         ValueError: Wrong shapes.
+
+    Examples:
+        >>> import torch
+        >>> drops(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
     """
     y, o = _pair(y, o)
     return torch.relu(y - o) / y
 
 
 def gains(y: Tensor, o: Tensor) -> Tensor:
-    """Relative gain relu(O − Y) / (1 − Y) per image, float64 (n,); 0 where Y = 1, which leaves nothing to gain."""
+    """Relative gain relu(O − Y) / (1 − Y) per image, float64 (n,); 0 where Y = 1, which leaves nothing to gain.
+
+    Examples:
+        >>> import torch
+        >>> gains(torch.tensor([0.5, 1.0]), torch.tensor([0.75, 1.0]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
+    """
     y, o = _pair(y, o)
     return torch.where(y == 1, 0.0, torch.relu(o - y) / (1 - y))
 
@@ -69,12 +87,18 @@ def average_drop(y: Tensor, o: Tensor) -> Tensor:
     """Average Drop in percent, float64 (): 100·mean( relu(Y − O) / Y ); lower is better.
 
     Args:
-        y: Class score Y (n,) on the image. o: Class score O (n,) on the image masked by the map.
+        y: Class score Y (n,) on the image, any floating dtype.
+        o: Class score O (n,) on the image masked by the map.
 
     Raises:
         ValueError: No image, wrong shapes, or a drop that is not finite (Y = 0); names the image's row.
 
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1; SEMANTICS §5.
+
+    Examples:
+        >>> import torch
+        >>> average_drop(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+        tensor(25., dtype=torch.float64)
     """
     return mean_percent(drops(y, o), "Average Drop", "the class score Y is 0 or not finite")
 
@@ -86,6 +110,11 @@ def increase_in_confidence(y: Tensor, o: Tensor) -> Tensor:
         ValueError: No image, wrong shapes, or a score that is NaN; names the image's row.
 
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, §4.1.
+
+    Examples:
+        >>> import torch
+        >>> increase_in_confidence(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+        tensor(50., dtype=torch.float64)
     """
     y, o = _pair(y, o)
     # NaN compares as False, which would count as "no increase".
@@ -102,6 +131,11 @@ def average_gain(y: Tensor, o: Tensor) -> Tensor:
         ValueError: No image, wrong shapes, or a score outside [0, 1]; names the image's row.
 
     Source: Zhang et al., Opti-CAM, CVIU 2024, Eq. 18.
+
+    Examples:
+        >>> import torch
+        >>> average_gain(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+        tensor(25., dtype=torch.float64)
     """
     y, o = _pair(y, o)
     inside = (y >= 0) & (y <= 1) & (o >= 0) & (o <= 1)
@@ -121,6 +155,12 @@ def evidence_precision(maps_positive: Tensor, evidence: Tensor) -> Tensor:
         ValueError: Wrong shapes; on the CPU also a negative or not finite value.
 
     Source: Wang et al., Score-CAM, CVPRW 2020, §4.3 (energy-based pointing game).
+
+    Examples:
+        >>> import torch
+        >>> evidence = torch.tensor([[[True, False], [False, False]]])
+        >>> evidence_precision(torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), evidence)
+        tensor([0.7500], dtype=torch.float64)
     """
     if maps_positive.ndim != 3 or maps_positive.shape != evidence.shape:
         raise ValueError(
@@ -147,6 +187,11 @@ def mean_percent(values: Tensor, name: str, reason: str) -> Tensor:
 
     Raises:
         ValueError: No image, or a value that is not finite; names the image's row, the metric and the reason.
+
+    Examples:
+        >>> import torch
+        >>> mean_percent(torch.tensor([0.25, 0.75]), "My metric", "it divides by zero")
+        tensor(50., dtype=torch.float64)
     """
     if len(values) == 0:
         raise ValueError(f"{name}: no image to score")

@@ -16,6 +16,11 @@ class HostCopies:
 
     Args:
         tensors: Named tensors of any shape and dtype, all on one device.
+
+    Examples:
+        >>> import torch
+        >>> HostCopies({"y": torch.tensor([0.5])}).wait()["y"]
+        tensor([0.5000])
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:

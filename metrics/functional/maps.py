@@ -36,6 +36,11 @@ def resize_maps(low: Tensor, size: int, kernel: str) -> Tensor:
         ValueError: Wrong shape, size or kernel.
 
     Source: wsolevaluation, ``resize`` before ``normalize_scoremap`` (SEMANTICS §3).
+
+    Examples:
+        >>> import torch
+        >>> resize_maps(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), 4, "bilinear")[0, 0]
+        tensor([0.0000, 0.2500, 0.7500, 1.0000], dtype=torch.float64)
     """
     if low.ndim != 3 or low.shape[1] < 1 or low.shape[2] < 1:
         raise ValueError(f"resize_maps: expected maps of shape (B,h,w), got {tuple(low.shape)}")
@@ -71,6 +76,12 @@ def min_max(maps: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: Wrong shape.
 
     Source: wsolevaluation, ``normalize_scoremap``.
+
+    Examples:
+        >>> import torch
+        >>> norm, flags = min_max(torch.tensor([[[1.0, 3.0]], [[2.0, 2.0]]]))
+        >>> norm.tolist(), flags.tolist()
+        ([[[0.0, 1.0]], [[0.0, 0.0]]], [0, 1])
     """
     if maps.ndim != 3:
         raise ValueError(f"min_max: expected maps of shape (B,R,R), got {tuple(maps.shape)}")
@@ -112,6 +123,12 @@ def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> 
 
     Returns:
         The resized maps (B,R,R), the same min-max normalised, and the flags (B,) of ``min_max``.
+
+    Examples:
+        >>> import torch
+        >>> up, norm, flags = locate(torch.tensor([[[0.0, 1.0], [2.0, 4.0]]]), MapRule(), 8)
+        >>> norm.shape, float(norm.min()), float(norm.max()), flags.tolist()
+        (torch.Size([1, 8, 8]), 0.0, 1.0, [0])
     """
     finite = low.float().isfinite().flatten(1).all(1)
     low = torch.where(finite[:, None, None], low, low.new_zeros(()))

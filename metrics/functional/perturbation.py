@@ -33,6 +33,13 @@ def perturbation_curves(score: Score, start: Tensor, end: Tensor, maps: Tensor, 
         ValueError: Wrong shapes, no step, NaN in a map, or a score function that returns another shape.
 
     Source: Petsiuk et al., RISE, BMVC 2018, §3.3.
+
+    Examples:
+        >>> import torch
+        >>> start, end = torch.ones(3, 4, 4), torch.zeros(3, 4, 4)
+        >>> maps = torch.arange(16.0).view(1, 4, 4)
+        >>> perturbation_curves(lambda images: images.mean((1, 2, 3)), start, end, maps, steps=4)
+        tensor([[1.0000, 0.7500, 0.5000, 0.2500, 0.0000]], dtype=torch.float64)
     """
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
@@ -59,7 +66,13 @@ def perturbation_curves(score: Score, start: Tensor, end: Tensor, maps: Tensor, 
 
 
 def area_under(curves: Tensor) -> Tensor:
-    """Area under curves (…,S+1) by trapezoids over the share of pixels from 0 to 1, float64 (…)."""
+    """Area under curves (…,S+1) by trapezoids over the share of pixels from 0 to 1, float64 (…).
+
+    Examples:
+        >>> import torch
+        >>> area_under(torch.tensor([[1.0, 0.5, 0.0]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
     return torch.trapezoid(curves.to(torch.float64), dim=-1) / (curves.shape[-1] - 1)
 
 
@@ -67,6 +80,20 @@ def blur(images: Tensor, width: int, sigma: float) -> Tensor:
     """Images (B,3,R,R) blurred by a Gaussian of an odd ``width`` in pixels, zero beyond the border.
 
     The starting point of insertion; RISE uses width 11 and sigma 5.
+
+    Args:
+        images: Images (B,3,R,R), any floating dtype.
+        width: Width of the kernel in pixels, odd.
+        sigma: Standard deviation in pixels.
+
+    Raises:
+        ValueError: An even width, or a sigma that is not positive.
+
+    Examples:
+        >>> import torch
+        >>> blurred = blur(torch.eye(8).expand(1, 3, 8, 8), width=3, sigma=1.0)
+        >>> blurred.shape, bool(blurred.max() < 1)
+        (torch.Size([1, 3, 8, 8]), True)
     """
     if width < 1 or width % 2 == 0 or sigma <= 0:
         raise ValueError(f"blur: expected an odd width and a positive sigma, got {width} and {sigma}")

@@ -15,7 +15,12 @@ GRIDS = {"arange1000": 1000, "linspace1001": 1001}
 
 
 def bin_count(grid: str) -> int:
-    """Bins K of a histogram: the published edges are the thresholds and 1, 2, 3; ValueError if the grid is unknown."""
+    """Bins K of a histogram: the published edges are the thresholds and 1, 2, 3; ValueError if the grid is unknown.
+
+    Examples:
+        >>> bin_count("arange1000")
+        1002
+    """
     if grid not in GRIDS:
         raise ValueError(f"unknown threshold grid {grid!r}; known: {', '.join(map(repr, GRIDS))}")
     return GRIDS[grid] + 2
@@ -40,6 +45,13 @@ def pixel_histograms(norm: Tensor, masks: Tensor, grid: str, image_ids: Sequence
             device; ``check_histograms`` and ``pxap`` raise on it.
 
     Source: wsolevaluation, ``MaskEvaluator.accumulate`` (there in float32, which loses counts past 2^24).
+
+    Examples:
+        >>> import torch
+        >>> norm = torch.tensor([[[0.0, 0.25], [0.5, 1.0]]], dtype=torch.float64)
+        >>> masks = torch.tensor([[[0, 255], [1, 1]]], dtype=torch.uint8)
+        >>> pixel_histograms(norm, masks, "arange1000").sum(-1)
+        tensor([[1, 2]])
     """
     bins = bin_count(grid)
     if norm.dtype != torch.float64 or masks.dtype != torch.uint8:
@@ -60,7 +72,15 @@ def pixel_histograms(norm: Tensor, masks: Tensor, grid: str, image_ids: Sequence
 
 
 def device_histograms(norm: Tensor, masks: Tensor, grid: str) -> Tensor:
-    """``pixel_histograms`` as tensor code for any device, without a synchronisation; bad images get −1 in every bin."""
+    """``pixel_histograms`` as tensor code for any device, without a synchronisation; bad images get −1 in every bin.
+
+    Examples:
+        >>> import torch
+        >>> norm = torch.tensor([[[0.0, 0.25], [0.5, 1.0]]], dtype=torch.float64)
+        >>> masks = torch.tensor([[[0, 255], [1, 1]]], dtype=torch.uint8)
+        >>> device_histograms(norm, masks, "arange1000").sum(-1)
+        tensor([[1, 2]])
+    """
     bins = bin_count(grid)
     scores, masks = norm.flatten(1), masks.flatten(1)
     bad = ~((scores >= 0) & (scores <= 1)) | ((masks > 1) & (masks != 255))
@@ -78,7 +98,15 @@ def device_histograms(norm: Tensor, masks: Tensor, grid: str) -> Tensor:
 
 
 def check_histograms(histograms: Tensor, image_ids: Sequence[str] | None = None) -> None:
-    """Raise ValueError, naming the image, if an image of histograms (B,2,K) was marked as bad on a device."""
+    """Raise ValueError, naming the image, if an image of histograms (B,2,K) was marked as bad on a device.
+
+    Examples:
+        >>> import torch
+        >>> check_histograms(torch.zeros(1, 2, 4, dtype=torch.int64))
+        >>> check_histograms(torch.full((1, 2, 4), -1), ["bird.jpg"])
+        Traceback (most recent call last):
+        ValueError: image 'bird.jpg': the map is outside [0, 1] or NaN, or its mask has values other than 0, 1, 255
+    """
     bad = (histograms < 0).flatten(1).any(1)
     if bool(bad.any()):
         image = int(bad.nonzero()[0, 0])
@@ -96,6 +124,11 @@ def pxap(histogram: Tensor) -> float:
         ValueError: Wrong shape, a negative count, or no foreground pixel at all.
 
     Source: Choe et al., CVPR 2020, §3.2; wsolevaluation, ``MaskEvaluator.compute``.
+
+    Examples:
+        >>> import torch
+        >>> pxap(torch.tensor([[6, 2, 0, 0], [0, 0, 3, 0]]))
+        100.0
     """
     if histogram.ndim != 2:
         raise ValueError(f"pxap: expected a histogram of shape (2,K), got {tuple(histogram.shape)}")
@@ -103,7 +136,13 @@ def pxap(histogram: Tensor) -> float:
 
 
 def pxaps(histograms: Tensor) -> Tensor:
-    """``pxap`` of many samples at once: float64 (S,) of histograms (S,2,K), whole numbers of any dtype."""
+    """``pxap`` of many samples at once: float64 (S,) of histograms (S,2,K), whole numbers of any dtype.
+
+    Examples:
+        >>> import torch
+        >>> pxaps(torch.tensor([[[6, 2, 0, 0], [0, 0, 3, 0]], [[0, 0, 3, 0], [1, 2, 0, 0]]])).round(decimals=2)
+        tensor([100.0000,  43.3300], dtype=torch.float64)
+    """
     if histograms.ndim != 3 or histograms.shape[1] != 2:
         raise ValueError(f"pxap: expected histograms of shape (S,2,K), got {tuple(histograms.shape)}")
     if bool((histograms < 0).any()):

@@ -17,8 +17,22 @@ from .kernels.levels import join_boxes
 def box_regions(gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], size: int, device: torch.device) -> Tensor:
     """Union of an image's boxes as bool (B,R,R); right and bottom edges belong to a box.
 
+    Args:
+        gt_boxes: An integer array (K,4) an image: x0, y0, x1, y1 in pixels of the map.
+        size: Side R of the map in pixels.
+        device: Where the regions are made.
+
     Raises:
-        TypeError: Boxes that are not integers. ValueError: An impossible box; names the image.
+        TypeError: Boxes that are not integers.
+        ValueError: An impossible box; names the image.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> box_regions([np.array([[0, 0, 1, 0]])], 3, torch.device("cpu")).int()
+        tensor([[[1, 1, 0],
+                 [0, 0, 0],
+                 [0, 0, 0]]], dtype=torch.int32)
     """
     boxes, offsets = join_boxes(gt_boxes, len(gt_boxes))
     image = torch.from_numpy(np.repeat(np.arange(len(gt_boxes)), np.diff(offsets))).to(device)
@@ -37,12 +51,21 @@ def pointing_hits(maps: Tensor, regions: Tensor, tolerance: float) -> Tensor:
     Of equal pixels the raster-first one is taken; a map without contrast or with NaN points nowhere and misses.
 
     Args:
-        maps: Maps (B,R,R). regions: bool (B,R,R) on the same device. tolerance: Radius in pixels (15 as published).
+        maps: Maps (B,R,R).
+        regions: bool (B,R,R) on the same device.
+        tolerance: Radius in pixels (15 as published).
 
     Raises:
         ValueError: Wrong shapes or a negative tolerance.
 
     Source: Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016, §4.1.
+
+    Examples:
+        >>> import torch
+        >>> maps, regions = torch.zeros(1, 9, 9), torch.zeros(1, 9, 9, dtype=torch.bool)
+        >>> maps[0, 4, 4], regions[0, 4, 6] = 1.0, True
+        >>> pointing_hits(maps, regions, 2), pointing_hits(maps, regions, 1)
+        (tensor([True]), tensor([False]))
     """
     if maps.ndim != 3 or maps.shape != regions.shape:
         raise ValueError(f"maps {tuple(maps.shape)} and regions {tuple(regions.shape)} must both be (B,R,R)")
@@ -67,5 +90,11 @@ def energy_in_region(maps_positive: Tensor, regions: Tensor) -> Tensor:
     Args and errors as ``fidelity.evidence_precision``.
 
     Source: Wang et al., Score-CAM, CVPRW 2020, §4.3.
+
+    Examples:
+        >>> import torch
+        >>> regions = torch.tensor([[[True, False], [False, False]]])
+        >>> energy_in_region(torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), regions)
+        tensor([0.7500], dtype=torch.float64)
     """
     return evidence_precision(maps_positive, regions)

@@ -39,6 +39,16 @@ class BoxPool:
 
     Raises:
         ValueError: No thread.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        >>> levels[0, 2:5, 1:6] = 200
+        >>> with BoxPool(threads=1) as pool:
+        ...     curves = pool.submit(levels, [np.array([[1, 2, 6, 5]])]).result()
+        >>> float(curves.single[0, 0])
+        1.0
     """
 
     def __init__(self, threads: int, no_contour: str = "zero") -> None:
