@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,6 +218,10 @@ app.add_typer(cli_figure.app, name="figure")
 
 def main() -> None:
     """Entry point: errors become one readable line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or file of another encoding (LANG=C) shows what it lacks as \\uNNNN.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

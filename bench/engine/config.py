@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...protocol import PROTOCOLS, Protocol
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
+from ..host.yaml_mapping import yaml_mapping
 
 KEPT_MAPS = 40 << 20
 """Bytes of a triple's score maps that a run stores unasked: 50,000 maps of 14×14 in float32."""
@@ -96,11 +96,10 @@ def read_config(file: Path, overrides: dict[str, Any]) -> RunConfig:
     if not file.is_file():
         raise UsageError(f"configuration {file}: no such file")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UsageError(f"configuration {file}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"configuration {file}: expected a mapping of fields, found {type(content).__name__}")
+    content = yaml_mapping(text, f"configuration {file}")
     for key in ("root", "plugins", "weights", "head_weights", "softmax_weights"):
         if key in content:
             content[key] = _anchor(content[key], file.parent)

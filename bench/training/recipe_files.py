@@ -7,10 +7,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from ..host.errors import UsageError
+from ..host.yaml_mapping import yaml_mapping
 from .recipe import Kind, Recipe
 
 R = TypeVar("R", bound=Recipe)
@@ -70,12 +70,7 @@ def _read(kind: Kind, name: str, beside: Path | None, seen: tuple[str, ...]) -> 
     text, where, folder = _text(kind, name, beside)
     if where in seen:
         raise UsageError(f"recipe {where} extends itself: {' -> '.join((*seen, where))}")
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"recipe {where}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"recipe {where}: expected a mapping of fields, found {type(content).__name__}")
+    content = yaml_mapping(text, f"recipe {where}")
     parent = content.pop("extends", None)
     if parent is None:
         return content, where
