@@ -16,7 +16,7 @@ from ...triple import Triple
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.intervals import Interval
-from ..tables.naming import backbone_title, cam_title, head_title, is_control
+from ..tables.naming import backbone_title, cam_title, head_title
 
 PANEL_INCHES = (4.6, 3.8)
 COLUMNS = 3
@@ -128,7 +128,7 @@ def _panel(
     competing = []
     for point in points:
         _, cam, head = Triple.parse(point.triple).names
-        control = is_control(merged.manifest(point.triple), cam)
+        control = merged.manifest(point.triple).is_control(cam)
         colour = colours[cam]
         face = "none" if control else colour
         ax.plot([point.cost], [point.score], ls="", marker=markers[head], ms=6, color=colour, mfc=face, zorder=3)

@@ -111,16 +111,14 @@ def load_run(out: str | Path) -> Run:
     """
     out = Path(out)
     manifest = read_manifest(out)
-    backbones = dict.fromkeys(Triple.parse(t).backbone for t in manifest.triples)
+    backbones = dict.fromkeys(t.backbone for t in manifest.triples)
     marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
     unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
     canonical = list(dict.fromkeys(manifest.canonical(t) for t in manifest.triples))
     good: dict[str, list[int]] = {}
     problems: dict[str, list[str]] = {}
     for triple in canonical:
-        good[triple], problems[triple] = _whole_shards(
-            out, manifest, triple, marks.get(Triple.parse(triple).backbone, {})
-        )
+        good[triple], problems[triple] = _whole_shards(out, manifest, triple, marks.get(triple.backbone, {}))
     lost = {what: why for found in marks.values() for m in found.values() for what, why in m.lost.items()}
     lost = {what: why for what, why in lost.items() if what.startswith(LOST_METRIC) or what in good}
     # A triple that failed half way must not take the images of all others with it.

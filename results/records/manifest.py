@@ -190,6 +190,10 @@ class RunManifest(_Model):
         """Data-set rows of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.dataset.rows))
 
+    def is_control(self, cam: str) -> bool:
+        """The method is a control (random, center, uniform); False where the records do not name it."""
+        return cam in self.cams and self.cams[cam].control
+
     def record_key(self, triple: str) -> str:
         """SHA-256 hex over everything that can change a number of ``triple``'s records: ``key``, weights, method code.
 

@@ -18,7 +18,7 @@ from ..statistics.bootstrap import Bootstrap
 from ..statistics.intervals import LEVEL
 from ..statistics.paired import ALPHA
 from ..statistics.ranks import victories
-from ..tables.naming import backbone_title, cam_cost, cam_title, head_title, is_control
+from ..tables.naming import backbone_title, cam_cost, cam_title, head_title
 from ..tables.notes import LISTED
 
 Json = dict[str, Any]
@@ -63,12 +63,12 @@ def leaderboard(run: Run, boot: Bootstrap) -> Json:
     intervals = boot.intervals(LEVEL)
     rows = []
     for triple in run.triples:
-        manifest, (backbone, cam, head) = run.manifest, Triple.parse(triple).names
+        manifest, (backbone, cam, head) = run.manifest, triple.names
         canonical = manifest.canonical(triple)
         timing = manifest.timings.triples.get(canonical)
         rows.append(
             {
-                **{"id": visible(triple), "record": records.index(canonical), "control": is_control(manifest, cam)},
+                **{"id": visible(triple), "record": records.index(canonical), "control": manifest.is_control(cam)},
                 **{"backbone": visible(backbone_title(manifest, backbone)), "cam": visible(cam_title(manifest, cam))},
                 "head": visible(head_title(manifest, head)),
                 "alias": "" if canonical == triple else visible(_identity(manifest, triple)),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...triple import Triple
-from ..records.manifest import RunManifest
 from ..scores.shown import Metric
 from ..scores.val_run import val_triple
 from .bootstrap import Bootstrap, Entry
@@ -35,12 +34,14 @@ class Unbeaten:
 
     Attributes:
         metric: Which. control: The entry of the control with the best score of those that are not beaten.
+        triple: The control's triple.
         best: The entry of the method with the best score. images: Number of images.
         control_score, best_score: Their scores, in the metric's unit.
     """
 
     metric: Metric
     control: str
+    triple: Triple
     best: str
     control_score: float
     best_score: float
@@ -52,9 +53,8 @@ class Unbeaten:
         Args:
             control: Title of the control. best: Title of the method. of: What the method is the best of.
         """
-        digits, cam = self.metric.digits, self.control.removeprefix(CONTROL).split(" in ")[0].rsplit("/", 2)[-2]
-        name = self.metric.name
-        why = REASONS.get((name, cam)) or REASONS.get((name, "")) or OTHERWISE
+        digits, name = self.metric.digits, self.metric.name
+        why = REASONS.get((name, self.triple.cam)) or REASONS.get((name, "")) or OTHERWISE
         return (
             f"{self.metric.title} does not discriminate on this data: {control} ({self.control_score:.{digits}f}), a "
             f"control, is not significantly worse than {of} ({best}, {self.best_score:.{digits}f}; "
@@ -63,12 +63,17 @@ class Unbeaten:
 
 
 def unbeaten_control(
-    boot: Bootstrap, metric: Metric, controls: Iterable[str], methods: Collection[str], won: Collection[tuple[str, str]]
+    boot: Bootstrap,
+    metric: Metric,
+    controls: Mapping[str, Triple],
+    methods: Collection[str],
+    won: Collection[tuple[str, str]],
 ) -> Unbeaten | None:
     """The best control that no method is significantly better than; None where every control is beaten.
 
     Args:
-        boot: Scores. metric: A ranked metric. controls: Entries of the controls. methods: Entries of the methods.
+        boot: Scores. metric: A ranked metric. controls: Entry of a control -> its triple.
+        methods: Entries of the methods.
         won: Pairs (winner, loser) whose difference is significant, as ``victories`` gives them.
     """
     sign = 1 if metric.higher_is_better else -1
@@ -83,13 +88,10 @@ def unbeaten_control(
         return None
     control, best = max(left, key=score), max(competing, key=score)
     points = boot.points
-    return Unbeaten(metric, control, best, points[control][metric.name], points[best][metric.name], boot.plan.images)
-
-
-def of_control(manifest: RunManifest, triple: str) -> bool:
-    """The method of a triple is a control (random, center, uniform)."""
-    cam = Triple.parse(triple).cam
-    return cam in manifest.cams and manifest.cams[cam].control
+    return Unbeaten(
+        *(metric, control, controls[control], best),
+        *(points[control][metric.name], points[best][metric.name], boot.plan.images),
+    )
 
 
 def control_entries(entries: Sequence[Entry]) -> list[Entry]:
@@ -98,7 +100,7 @@ def control_entries(entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         run, backbone = entry.run, Triple.parse(entry.triple).backbone
         for triple in run.triples:
-            if Triple.parse(triple).backbone != backbone or not of_control(run.manifest, triple):
+            if triple.backbone != backbone or not run.manifest.is_control(triple.cam):
                 continue
             if entry.val is not None and not val_triple(run, entry.val, triple):
                 continue
@@ -124,9 +126,10 @@ def unbeaten_among(
         entries: Entries by name. controls: As ``control_entries`` gives them. alpha: Significance level.
     """
     both = [entries[name] for name in dict.fromkeys((first, second))]
-    methods = [e.name for e in both if not of_control(e.run.manifest, e.triple)]
+    methods = [e.name for e in both if not e.run.manifest.is_control(Triple.parse(e.triple).cam)]
     networks = {(str(e.run.out), Triple.parse(e.triple).backbone) for e in both}
-    own = [c.name for c in controls if (str(c.run.out), Triple.parse(c.triple).backbone) in networks]
+    triples = {c.name: (str(c.run.out), Triple.parse(c.triple)) for c in controls}
+    own = {name: triple for name, (out, triple) in triples.items() if (out, triple.backbone) in networks}
     found = {}
     for metric in boot.metrics:
         if not metric.ranked or metric.per_backbone or not methods or not own:

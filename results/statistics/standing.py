@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ...triple import Triple
 from ..scores.merge import Merged
 from .bootstrap import Bootstrap, Entry, bootstrap
-from .discrimination import Unbeaten, of_control, unbeaten_control
+from .discrimination import Unbeaten, unbeaten_control
 from .intervals import LEVEL, RESAMPLES, Interval
 from .paired import ALPHA, Difference, differences
 from .ranks import places, victories
@@ -77,8 +77,9 @@ def standing(
         for triple in triples:
             pair = first.get(base_triple(triple), ""), first[triple]
             found.changes[triple] = by_pair.get(pair, {})
-        controls = {first[t] for t in triples if of_control(merged.manifest(t), t)}
+        shown = {first[t] for t in triples if merged.manifest(t).is_control(t.cam)}
         competing = list(dict.fromkeys(first.values()))
+        controls = {e: Triple.parse(e) for e in competing if e in shown}
         methods = [e for e in competing if e not in controls]
         for metric in (m for m in boot.metrics if m.ranked and not m.per_backbone):
             won = victories(boot, metric.name, competing, alpha=alpha)
@@ -86,7 +87,7 @@ def standing(
             for triple in triples:
                 if first[triple] in ranked:
                     found.ranks.setdefault(triple, {})[metric.name] = ranked[first[triple]]
-            unbeaten = unbeaten_control(boot, metric, [e for e in competing if e in controls], methods, won)
+            unbeaten = unbeaten_control(boot, metric, controls, methods, won)
             if unbeaten is not None:
                 found.unbeaten.setdefault(backbone, {})[metric.name] = unbeaten
     return found

@@ -9,7 +9,6 @@ from ...triple import Triple
 from ..records.load import Run
 from ..statistics.bootstrap import Entry
 from ..statistics.comparison import WHOLE_RUN, Comparison, PairReport
-from ..statistics.discrimination import CONTROL
 from ..statistics.paired import Difference
 from .naming import backbone_title, cam_title, head_title, row_title
 from .notes import UNBEATEN_MARK
@@ -120,12 +119,10 @@ def unbeaten_sentences(comparison: Comparison) -> list[str]:
         for name, one in pair.unbeaten.items():
             if name not in tested:
                 continue
-            control = one.control.removeprefix(CONTROL).partition(" in ")[0]
-            network = Triple.parse(control).backbone
             best = next(e.triple for e in comparison.entries if e.name == one.best)
-            titles = [row_title(manifest, triple) for triple in (control, best)]
+            titles = [row_title(manifest, triple) for triple in (one.triple, best)]
             text = f"{UNBEATEN_MARK} {one.sentence(titles[0], titles[1], of='the better of the two')}"
-            found.setdefault((name, network), text)
+            found.setdefault((name, one.triple.backbone), text)
     return list(found.values())
 
 

@@ -12,11 +12,6 @@ __all__ = ["BASE_HEAD", "base_triple"]
 CONTROL_MARK = "†"
 
 
-def is_control(manifest: RunManifest, cam: str) -> bool:
-    """True for a control (random, center, uniform)."""
-    return cam in manifest.cams and manifest.cams[cam].control
-
-
 def cam_title(manifest: RunManifest, cam: str) -> str:
     """Name of a method in tables."""
     return (manifest.cams[cam].title if cam in manifest.cams else "") or cam
@@ -35,7 +30,7 @@ def backbone_title(manifest: RunManifest, backbone: str) -> str:
 def row_title(manifest: RunManifest, triple: str) -> str:
     """Name of a row among those of its backbone: the method, and the head where it is not the base head."""
     _, cam, head = Triple.parse(triple).names
-    name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if is_control(manifest, cam) else "")
+    name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if manifest.is_control(cam) else "")
     return name if head == BASE_HEAD else f"{name} + {head_title(manifest, head)}"
 
 
@@ -49,15 +44,14 @@ def identity(manifest: RunManifest, triple: str) -> str:
     return manifest.identities.get(Triple.parse(triple)) or f"{triple} has the maps of {manifest.canonical(triple)}"
 
 
-def backbone_groups(merged: Merged) -> dict[str, dict[str, list[str]]]:
+def backbone_groups(merged: Merged) -> dict[str, dict[str, list[Triple]]]:
     """Backbone -> CAM method -> triples, the base head first; in table order, the controls last."""
-    groups: dict[str, dict[str, list[str]]] = {}
+    groups: dict[str, dict[str, list[Triple]]] = {}
     for triple in merged.triples:
-        backbone, cam, _ = Triple.parse(triple).names
-        groups.setdefault(backbone, {}).setdefault(cam, []).append(triple)
+        groups.setdefault(triple.backbone, {}).setdefault(triple.cam, []).append(triple)
     for backbone, cams in groups.items():
         for triples in cams.values():
             triples.sort(key=lambda t: t != base_triple(t))
-        ordered = sorted(cams, key=lambda cam: is_control(merged.manifest(cams[cam][0]), cam))
+        ordered = sorted(cams, key=lambda cam: merged.manifest(cams[cam][0]).is_control(cam))
         groups[backbone] = {cam: cams[cam] for cam in ordered}
     return groups

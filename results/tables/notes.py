@@ -10,7 +10,7 @@ from ...triple import Triple
 from ..records.manifest import RunManifest
 from ..scores.merge import Merged
 from ..statistics.standing import Standing
-from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, head_title, identity, is_control, row_title
+from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, head_title, identity, row_title
 from .selection import Block, Row, TableOptions
 
 SIGNIFICANT = "*"
@@ -47,7 +47,7 @@ def _shared(merged: Merged, row: Row) -> str:
     if not row.others:
         return identity(merged.manifest(row.triple), row.triple) if merged.alias_of(row.triple) else ""
     manifest = merged.manifest(row.triple)
-    head = Triple.parse(row.triple).head
+    head = row.triple.head
     names = [_name(manifest, other, head) for other in row.others]
     aliased = [t for t in (row.triple, *row.others) if merged.alias_of(t)]
     return f"also {', '.join(names)} ({_reasons([identity(manifest, t) for t in aliased])})"
@@ -135,7 +135,7 @@ def score_notes(
             + (" Measured: without any score." if any(block.measured for block in tables) else "")
         )
     rows = [row.triple for block in tables for row in block.rows]
-    if any(is_control(merged.manifest(t), Triple.parse(t).cam) for t in rows):
+    if any(merged.manifest(t).is_control(t.cam) for t in rows):
         notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
     notes += unbeaten_notes(merged, stats, [b.backbone for b in tables], metrics)
     if options.layout == "compact":

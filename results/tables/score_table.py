@@ -11,7 +11,7 @@ from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.standing import Standing
 from .grid import Cell, Document, Grid, Tone
-from .naming import CONTROL_MARK, backbone_title, base_triple, cam_cost, cam_title, head_title, is_control
+from .naming import CONTROL_MARK, backbone_title, base_triple, cam_cost, cam_title, head_title
 from .notes import SIGNIFICANT, UNBEATEN_MARK, Footnotes, caption, facts, remarks, score_notes
 from .selection import Block, Row, TableOptions, blocks, has_base, map_forwards
 
@@ -49,7 +49,7 @@ class _Table:
     block: Block
     options: TableOptions
 
-    def text(self, metric: Metric, triple: str) -> str:
+    def text(self, metric: Metric, triple: Triple) -> str:
         value = self.merged.scores[triple].get(metric.name)
         return "–" if value is None else f"{value:.{self.options.digits(metric)}f}"
 
@@ -59,19 +59,15 @@ class _Table:
         own = {
             self.merged.scores[r.triple][metric.name]
             for r in self.block.rows
-            if metric.name in self.merged.scores[r.triple]
-            and not is_control(manifest(r.triple), Triple.parse(r.triple).cam)
+            if metric.name in self.merged.scores[r.triple] and not manifest(r.triple).is_control(r.triple.cam)
         }
         # Compared as printed, so that two equal cells are both the best.
         texts = (f"{v:.{self.options.digits(metric)}f}" for v in sorted(own, reverse=metric.higher_is_better))
         return list(dict.fromkeys(texts))[:2]
 
-    def _control(self, triple: str) -> bool:
-        return is_control(self.merged.manifest(triple), Triple.parse(triple).cam)
-
-    def cell(self, metric: Metric, triple: str, best: Sequence[str]) -> Cell:
+    def cell(self, metric: Metric, triple: Triple, best: Sequence[str]) -> Cell:
         text, digits = self.text(metric, triple), self.options.digits(metric)
-        wins = metric.ranked and not self._control(triple)
+        wins = metric.ranked and not self.merged.manifest(triple).is_control(triple.cam)
         bold, second = wins and text in best[:1], wins and text in best[1:]
         value = self.merged.scores[triple].get(metric.name)
         base = self.merged.scores.get(base_triple(triple), {}).get(metric.name)
@@ -113,7 +109,7 @@ def _grid(table: _Table) -> Grid:
 def _cost_cells(merged: Merged, block: Block, row: Row, group: Sequence[Row]) -> list[Cell]:
     cells = []
     if block.cost:
-        cells.append(_spanning(cam_cost(merged.manifest(row.triple), Triple.parse(row.triple).cam) or "–", row, group))
+        cells.append(_spanning(cam_cost(merged.manifest(row.triple), row.triple.cam) or "–", row, group))
     if block.measured:
         forwards = map_forwards(merged, row.triple)
         cells.append(Cell("–" if forwards is None else f"{forwards:.2f}"))
@@ -164,12 +160,12 @@ def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str]
         head += [f"{n}_change_{what}" for n in ranked for what in ("low", "high", "p_holm")]
     rows: list[list[str | float | int | None]] = []
     for triple in merged.triples:
-        backbone, cam, head_name = Triple.parse(triple).names
+        backbone, cam, head_name = triple.names
         own, base = merged.scores[triple], merged.scores.get(base_triple(triple), {})
         differs = has_base(merged, triple)
         rows.append(
             [
-                *(backbone, cam, head_name, merged.alias_of(triple), int(is_control(merged.manifest(triple), cam))),
+                *(backbone, cam, head_name, merged.alias_of(triple), int(merged.manifest(triple).is_control(cam))),
                 *(cam_cost(merged.manifest(triple), cam), merged.images),
                 *(own.get(n) for n in names),
                 *(own[n] - base[n] if differs and n in own and n in base else None for n in names),
@@ -185,9 +181,9 @@ def long_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str],
     head += ["low", "high", "rank", "change_p_holm", "unbeaten_control"] if stats is not None else []
     rows: list[list[str | float | int | None]] = []
     for triple in merged.triples:
-        backbone, cam, head_name = Triple.parse(triple).names
+        backbone, cam, head_name = triple.names
         own, base = merged.scores[triple], merged.scores.get(base_triple(triple), {})
-        control = int(is_control(merged.manifest(triple), cam))
+        control = int(merged.manifest(triple).is_control(cam))
         for metric in (m for m in merged.metrics if m.name in own):
             name = metric.name
             change = own[name] - base[name] if has_base(merged, triple) and name in base else None
@@ -219,8 +215,8 @@ def _statistics(
 
 def name_cells(merged: Merged, footnotes: Footnotes, row: Row, group: Sequence[Row]) -> tuple[Cell, Cell]:
     """The cells that name a row: its method, which spans the rows of ``group``, and its head."""
-    manifest, (_, cam, head) = merged.manifest(row.triple), Triple.parse(row.triple).names
-    name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if is_control(manifest, cam) else "")
+    manifest, (_, cam, head) = merged.manifest(row.triple), row.triple.names
+    name = cam_title(manifest, cam) + (f" {CONTROL_MARK}" if manifest.is_control(cam) else "")
     label = head_title(manifest, head) + footnotes.mark(merged, row)
     return _spanning(name, row, group), Cell(label)
 
@@ -240,7 +236,7 @@ def backbone_grid(merged: Merged, block: Block, head: Sequence[str], rows: list[
     """A table of one backbone whose rows come in groups, two columns of which name them."""
     groups = block.groups
     starts = list(accumulate((len(group) for group in groups), initial=0))[: len(groups)]
-    controls = [is_control(merged.manifest(g[0].triple), Triple.parse(g[0].triple).cam) for g in groups]
+    controls = [merged.manifest(g[0].triple).is_control(g[0].triple.cam) for g in groups]
     first = next((start for start, control in zip(starts, controls, strict=True) if control), None)
     # Single rows need no rule between them.
     grouped = {s for i, s in enumerate(starts) if any(len(g) > 1 for g in groups[max(i - 1, 0) : i + 1])}

@@ -13,7 +13,7 @@ from ..records.manifest import DatasetRecord
 from ..records.record_errors import ResultsError
 from ..scores.merge import Merged
 from ..scores.shown import METRICS, Metric
-from .naming import backbone_groups, base_triple, cam_cost, is_control
+from .naming import backbone_groups, base_triple, cam_cost
 
 Layout = Literal["compact", "full", "paper1", "paper2"]
 Width = Literal["auto", "column", "text"]
@@ -77,8 +77,8 @@ class TableOptions:
 class Row:
     """A row of a table: a triple, and those of the same backbone and records that it stands for as well."""
 
-    triple: str
-    others: tuple[str, ...] = ()
+    triple: Triple
+    others: tuple[Triple, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def blocks(merged: Merged, options: TableOptions, *, measured: bool = False) -> 
     Raises:
         UnknownNameError: A metric, method or head that the records do not have.
     """
-    parts = [Triple.parse(t).names for t in merged.triples]
+    parts = [t.names for t in merged.triples]
     wanted = set(matching("method", options.methods, (p[1] for p in parts)))
     heads = set(matching("head", options.heads, (p[2] for p in parts)))
     columns = matching("column", options.columns, [*(m.name for m in merged.metrics), COST, MEASURED])
@@ -143,7 +143,7 @@ def blocks(merged: Merged, options: TableOptions, *, measured: bool = False) -> 
         matching("metric", [options.sort], [m.name for m in merged.metrics if m.ranked])
     found = []
     for backbone, cams in backbone_groups(merged).items():
-        groups = [[t for t in ts if Triple.parse(t).head in heads] for cam, ts in cams.items() if cam in wanted]
+        groups = [[t for t in ts if t.head in heads] for cam, ts in cams.items() if cam in wanted]
         rows = _folded(merged, groups) if options.layout == "compact" else [[Row(t) for t in g] for g in groups]
         rows = [group for group in rows if group]
         if options.sort:
@@ -166,7 +166,7 @@ def _block(
         names = [n for n in present if n in reported or n not in usual]
         names += ["degenerate"] if _occurs(merged, "degenerate", members) else []
         names = names or list(present)
-        dear = any(cam_cost(merged.manifest(t), Triple.parse(t).cam) not in CHEAP for t in members)
+        dear = any(cam_cost(merged.manifest(t), t.cam) not in CHEAP for t in members)
         cost = {COST: dear, MEASURED: dear}
     metrics = tuple(present[n] for n in names if n in present)
     return Block(backbone, tuple(map(tuple, rows)), metrics, cost[COST], measured and cost[MEASURED] and timed)
@@ -183,9 +183,9 @@ def _occurs(merged: Merged, name: str, triples: Iterable[str]) -> bool:
     return any(merged.scores[t].get(name, 0) for t in triples)
 
 
-def _folded(merged: Merged, groups: list[list[str]]) -> list[list[Row]]:
+def _folded(merged: Merged, groups: list[list[Triple]]) -> list[list[Row]]:
     """Rows of the same records as one, the first of them; methods of which no row of their own is left disappear."""
-    kept: dict[tuple[str, str], list[str]] = {}
+    kept: dict[tuple[str, str], list[Triple]] = {}
     for group in groups:
         for triple in group:
             key = str(merged.run(triple).out), merged.manifest(triple).canonical(triple)
@@ -199,7 +199,7 @@ def _sorted(merged: Merged, groups: list[list[Row]], metric: Metric) -> list[lis
     sign = -1 if metric.higher_is_better else 1
 
     def key(row: Row) -> tuple[bool, float]:
-        control = is_control(merged.manifest(row.triple), Triple.parse(row.triple).cam)
+        control = merged.manifest(row.triple).is_control(row.triple.cam)
         value = merged.scores[row.triple].get(metric.name)
         return control, float("inf") if value is None else sign * value
 

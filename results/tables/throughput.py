@@ -123,7 +123,7 @@ def _triples(manifests: Iterable[RunManifest]) -> list[Grid]:
             timing = m.timings.triples.get(m.canonical(triple))
             if timing is None:
                 continue
-            backbone, cam, head = Triple.parse(triple).names
+            backbone, cam, head = triple.names
             if backbone != last:
                 rules.add(len(rows))
                 last = backbone
