@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...datasets.open import existing_root
 from ...datasets.schema import DATASETS
 from ...registry import expand_braces
+from ...triple import Triple
 from ..host.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +27,10 @@ def split_pattern(pattern: str) -> list[Parts]:
         alternatives = expand_braces(pattern)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    found: list[Parts] = []
-    for plain in alternatives:
-        # From the right: a hub name such as timm:hf_hub:user/model holds slashes of its own.
-        parts = plain.rsplit("/", 2)
-        if len(parts) != 3 or not all(parts):
-            raise UsageError(f"triple {plain!r}: expected backbone/cam/head, such as slim_resnet/gradcam/sigmoid")
-        found.append((parts[0], parts[1], parts[2]))
-    return found
+    try:
+        return [Triple.parse(plain).names for plain in alternatives]
+    except ValueError as error:
+        raise UsageError(f"{error}, such as slim_resnet/gradcam/sigmoid") from None
 
 
 def check_request(config: RunConfig) -> None:

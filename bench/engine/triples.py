@@ -37,17 +37,16 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     for pattern in patterns:
         explicit = not _PATTERN.search(pattern)
         for parts in split_pattern(pattern):
-            plain = "/".join(parts)
             for triple in _matches(parts):
                 # A glob must not start thousands of forwards an image by accident.
-                if CAMS.get(triple.cam).expensive and _PATTERN.search(plain.rsplit("/", 2)[1]):
+                if CAMS.get(triple.cam).expensive and _PATTERN.search(parts[1]):
                     continue
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":
                     if not explicit:
                         continue
                     right = triple.but(head="softmax")
                     raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
-                if not _heads_fit(triple, plain, explicit):
+                if not _heads_fit(triple, parts[2], explicit):
                     continue
                 found[triple] = found.get(triple, False) or explicit
     if not found:
@@ -55,8 +54,8 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     return [Wanted(t, e) for t, e in found.items()]
 
 
-def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
-    """Whether the method runs under the head; a glob over heads takes named heads only with methods of their own."""
+def _heads_fit(triple: Triple, pattern: str, explicit: bool) -> bool:
+    """Whether the method runs under its head; a glob over heads (``pattern``) takes named ones only with their methods."""
     own = CAMS.get(triple.cam).heads
     if own and triple.head not in own:
         if explicit:
@@ -66,7 +65,7 @@ def _heads_fit(triple: Triple, plain: str, explicit: bool) -> bool:
                 f"triple {triple}: {triple.cam} runs under the head {' or '.join(own)}{where}; write {right}"
             )
         return False
-    return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(plain.rsplit("/", 1)[1]))
+    return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(pattern))
 
 
 def _matches(parts: Parts) -> Iterator[Triple]:
