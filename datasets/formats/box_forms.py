@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..findings import Findings, OptionError, some
+from ..tables.sizes import MISFIT_SHARE, TOLERANCE, slack
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -27,10 +28,6 @@ BOX_OPTION = (
 )
 WHOLE = 1.001
 """Largest coordinate of a box in fractions of its picture: tools round."""
-FIT = 0.01
-"""Share of a side, at least one pixel, by which a box may reach beyond its picture and still fit it."""
-MISFITS = 0.1
-"""Share of boxes beyond their picture from which the numbers are read wrongly."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +147,9 @@ def _wrong(numbers: Floats, sizes: Floats, form: str) -> tuple[int, int]:
     """How many boxes end before they start, and how many reach far beyond their picture, read as ``form``."""
     boxes = corners(numbers, form)
     turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
-    slack = np.maximum(FIT * sizes, np.where(sizes > 1, 1.0, 0.0))
-    beyond = (boxes[:, :2] < -slack).any(1) | (boxes[:, 2:] > sizes + slack).any(1)
+    # Sides of 1 are those of fractions, of which no pixel is a share.
+    room = np.where(sizes > 1, slack(sizes), TOLERANCE * sizes)
+    beyond = (boxes[:, :2] < -room).any(1) | (boxes[:, 2:] > sizes + room).any(1)
     return int(turned.sum()), int((beyond & (sizes > 0).all(1)).sum())
 
 
@@ -162,7 +160,7 @@ def _check_order(
     limits = np.where(sizes > 0, 1.0, 0.0) if fraction else sizes
     turned, beyond = _wrong(numbers, limits, reading.form)
     known = int((sizes > 0).all(1).sum())
-    many = known > 0 and beyond > MISFITS * known
+    many = known > 0 and beyond > MISFIT_SHARE * known
     if not turned and not many:
         return
     fitting = [f for f in FORMS if f != reading.form and _wrong(numbers, limits, f) == (0, 0)]

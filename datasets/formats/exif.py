@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..findings import Findings, OptionError, some
 from ..tables.headers import TURNED
 from ..tables.rows import Ints
+from ..tables.sizes import slack
 from .box_forms import Floats
 
 EXIF_OPTION = (
@@ -92,7 +93,7 @@ def settle_exif(
 
 def _beyond(reach: Floats, sizes: Ints) -> npt.NDArray[np.bool_]:
     """Whether boxes reach farther than a picture's sides, by more than 1 % and a pixel."""
-    found: npt.NDArray[np.bool_] = np.any(reach > sizes + np.maximum(1.0, 0.01 * sizes), axis=1)
+    found: npt.NDArray[np.bool_] = np.any(reach > sizes + slack(sizes), axis=1)
     return found
 
 

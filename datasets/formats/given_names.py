@@ -10,6 +10,7 @@ from pathlib import Path
 from ...opener import is_picture
 from ..disk.files import FileIndex
 from ..findings import Findings, some
+from ..tables.ids import folded_name
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
@@ -68,11 +69,11 @@ class GivenNames:
         if folder not in self._folded:
             known: dict[str, list[str]] = {}
             for file in self.index.folder(folder):
-                known.setdefault(_fold(file), []).append(file)
+                known.setdefault(folded_name(file), []).append(file)
                 if is_picture(file):
-                    known.setdefault(_fold(file.rpartition(".")[0]), []).append(file)
+                    known.setdefault(folded_name(file.rpartition(".")[0]), []).append(file)
             self._folded[folder] = known
-        found = _alike(name, self._folded[folder].get(_fold(name), []))
+        found = _alike(name, self._folded[folder].get(folded_name(name), []))
         return f"{folder}/{found}" if found else None
 
     def _folder(self, path: str) -> str:
@@ -83,7 +84,9 @@ class GivenNames:
                 above, _, name = path.rpartition("/")
                 above = self._folder(above)
                 try:
-                    inner = [p.name for p in Path(above).iterdir() if p.is_dir() and _fold(p.name) == _fold(name)]
+                    inner = [
+                        p.name for p in Path(above).iterdir() if p.is_dir() and folded_name(p.name) == folded_name(name)
+                    ]
                 except OSError:
                     inner = []
                 if found := _alike(name, inner):
@@ -121,7 +124,3 @@ def _alike(name: str, found: list[str]) -> str:
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -26,7 +26,7 @@ class IdCheck:
         """Check one chunk's ids."""
         self.total += len(ids)
         self._hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
-        folded = [_fold(i) for i in ids]
+        folded = [folded_name(i) for i in ids]
         self._folded.append(np.fromiter(map(hash, folded), np.int64, len(ids)))
         if len(set(folded)) < len(set(ids)) and len(self._alike) <= EXAMPLES:
             often = Counter(folded)
@@ -73,7 +73,7 @@ class IdCheck:
         )
 
 
-def _fold(name: str) -> str:
+def folded_name(name: str) -> str:
     """A name without what some file systems do not tell apart: case, and composed or decomposed accents."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...opener import Exif
 from ..disk.textfiles import csv_rows, shorten
@@ -50,6 +51,12 @@ def sizes_file(options: Mapping[str, Any]) -> Path | None:
     if not path.is_file():
         raise OptionError(f"sizes={named}: no such file; expected lines `image,width,height`, or sizes=files")
     return path
+
+
+def slack(sides: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """How far, in pixels, an annotator's box may reach beyond sides of these lengths in pixels, in the same shape."""
+    reach: npt.NDArray[np.float64] = np.maximum(1.0, TOLERANCE * sides)
+    return reach
 
 
 class BoxSizes:
@@ -134,8 +141,7 @@ class BoxSizes:
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         at = np.repeat(chunk.box_offsets[:-1][rows] - first[:-1], counts) + np.arange(int(first[-1]))
         boxes, limit = chunk.boxes[at], np.repeat(sizes, counts, axis=0)
-        slack = np.maximum(1.0, TOLERANCE * limit)
-        beyond = (boxes[:, :2] < -slack).any(1) | (boxes[:, 2:] > limit + slack).any(1)
+        beyond = (boxes[:, :2] < -slack(limit)).any(1) | (boxes[:, 2:] > limit + slack(limit)).any(1)
         self._boxes += len(boxes)
         self._misfits += int(beyond.sum())
         owner = np.repeat(rows, counts)
