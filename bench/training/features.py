@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...baselines.contracts import Backbone, Head
 from ...datasets.schema import SampleTable
-from ..host.memory import is_out_of_memory, memory_error
+from ..host.memory import with_memory
 from .augment import augment_images, to_pixels
 from .image_source import DEFAULT_CACHE_BYTES, ImageSource
 from .optim import image_seeds
@@ -132,17 +132,11 @@ class FeatureSource:
         return augment_images(images, seeds, self.augment, self.size)
 
     def _features(self, images: Tensor) -> Tensor:
-        try:
-            return self._forward(images)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler, so that the failed attempt's tensors are gone.
-        raise memory_error(
+        return with_memory(
+            lambda count: self._forward(images[:count]),
             f"{self.backbone.name} on {self.images.table.name}",
             len(images),
             self.device,
-            lambda count: self._forward(images[:count]),
             lambda fits: f"set batch_size {fits} in the recipe" if self.augment else f"give --pass-batch {fits}",
         )
 
