@@ -55,7 +55,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
 
 
 def _heads_fit(triple: Triple, pattern: str, explicit: bool) -> bool:
-    """Whether the method runs under its head; a glob over heads (``pattern``) takes named ones only with their methods."""
+    """Whether the method runs under its head; a glob over heads takes named ones with their own methods only."""
     own = CAMS.get(triple.cam).heads
     if own and triple.head not in own:
         if explicit:
