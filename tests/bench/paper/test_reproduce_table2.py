@@ -55,7 +55,7 @@ def test_whole_table_cut_anywhere_ends_as_if_never_cut(request_of, tmp_path, mon
     places = [
         (BackboneTrainer, "_step", 2),
         (doing, "train_head", 3),
-        (running._Runner, "_pass", 2),
+        (running, "run_pass", 2),
         (doing, "write_reproduction", 1),
     ]
     for owner, name, calls in places:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from cambench.datasets.fetch import download as module
 from cambench.datasets.fetch.download import download, fetch_and_extract, unpack
 from cambench.datasets.fetch.http import fetch
 from cambench.datasets.fetch.sources import SOURCES, SourceFile
@@ -152,7 +151,7 @@ def test_cub_from_a_mirror_to_a_table(server, tmp_path, cub_replica, own_cache, 
         tar.add(cub_replica, arcname="CUB_200_2011")
     data = (folder / "CUB_200_2011.tgz").read_bytes()
     source = SourceFile("CUB_200_2011.tgz", "page", "", len(data), md5(data), "CUB_200_2011/images.txt")
-    monkeypatch.setitem(module.SOURCES, "cub", (source,))
+    monkeypatch.setitem(SOURCES, "cub", (source,))
     report = download("cub", tmp_path / "new", base_url=url)
     (file,) = report.files
     assert (file.outcome, file.extracted) == ("downloaded", 17)

@@ -15,7 +15,6 @@ import huggingface_hub
 import pytest
 
 from cambench.datasets.doctor.examine import doctor
-from cambench.datasets.fetch import download as module
 from cambench.datasets.fetch.download import download
 from cambench.datasets.fetch.hub import fetch_hub
 from cambench.datasets.fetch.sources import HUB, HubSource
@@ -236,7 +235,7 @@ def test_from_the_hub_to_a_table(hub, tmp_path, own_cache, monkeypatch, jpeg):
     picture = {"bytes": path.read_bytes(), "path": "ILSVRC2012_val_00000293_n01440764.JPEG"}
     table = hf.Dataset.from_dict({"image": [picture], "label": [0]}, features=features)
     table.to_parquet(folder / "data" / "validation-00000-of-00001.parquet")
-    monkeypatch.setitem(module.HUB, "imagenet", (HubSource(REPO, REVISION, "data/validation-*", 1),))
+    monkeypatch.setitem(HUB, "imagenet", (HubSource(REPO, REVISION, "data/validation-*", 1),))
     download("imagenet", tmp_path / "root", endpoint=endpoint)
     rows = open_table("imagenet", tmp_path / "root").rows
     assert (rows["image_id"], rows["label"]) == (["val/ILSVRC2012_val_00000293.JPEG"], [0])
