@@ -80,6 +80,6 @@ def bootstrap_interval(samples: Floats, point: float, level: float = LEVEL) -> I
     low, high = float(ends.min()), float(ends.max())
     bias, spread = float(values.mean() - point), float(values.std())
     if abs(bias) > MATERIAL * spread / np.sqrt(len(values)):
-        far = point - 2 * bias - np.sign(bias) * float(tails[1]) * spread
+        far = float(point - 2 * bias - np.sign(bias) * tails[1] * spread)
         low, high = min(low, far), max(high, far)
     return Interval(low, high, level)

@@ -111,7 +111,7 @@ def to_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | int | None
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([csv_text(h) for h in head])
     for row in rows:
-        writer.writerow([csv_text(v) if isinstance(v, str) else "" if v is None else repr(v) for v in row])
+        writer.writerow([csv_text(v) if isinstance(v, str) else "" if v is None else str(v) for v in row])
     return buffer.getvalue()
 
 

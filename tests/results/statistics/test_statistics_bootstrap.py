@@ -186,6 +186,7 @@ def test_interval_holds_both_sides_of_a_known_bias():
     assert (interval.low, interval.high) == pytest.approx((-2.96, 2.46), abs=0.05)
     centred = bootstrap_interval(samples, 0.5)
     np.testing.assert_allclose((centred.low, centred.high), np.quantile(samples, [0.025, 0.975]), atol=0.02)
+    assert {type(end) for end in (interval.low, interval.high)} == {float}, "no NumPy scalar leaves"
     constant = bootstrap_interval(np.full(50, 7.0), 7.0)
     assert (constant.low, constant.high) == (7, 7)
 

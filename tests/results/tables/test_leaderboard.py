@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -18,7 +19,7 @@ from cambench.results.records.timings import BackboneTiming, StageTiming, Timing
 from cambench.results.scores.merge import MergeError, merge_runs
 from cambench.results.scores.shown import score_run
 from cambench.results.tables.escape import csv_text, latex, markdown
-from cambench.results.tables.grid import Cell, Document, Grid
+from cambench.results.tables.grid import Cell, Document, Grid, to_csv
 from cambench.results.tables.latex import to_latex, to_latex_document
 from cambench.results.tables.leaderboard import write_leaderboard
 from cambench.results.tables.selection import TableOptions
@@ -377,3 +378,8 @@ def test_a_narrow_terminal_cuts_no_number(tmp_path, toy, width):
     shown = console.file.getvalue()
     assert f"{score_run(run).scores[run.triples[0]]['top1_cls']:.2f}" in shown
     assert "…" not in shown
+
+
+def test_csv_numbers_are_numbers_whoever_computed_them():
+    row = (0.1, np.float64(0.1), np.int64(3), np.float64(1e-17), 3, None, "=1")
+    assert to_csv(["a"] * 7, [row]) == "a,a,a,a,a,a,a\n0.1,0.1,3,1e-17,3,,'=1\n"
