@@ -122,8 +122,9 @@ class Backbone(nn.Module, ABC):
     def features(self, images: Tensor) -> Tensor:
         """Target feature map (B,N,P,Q) of normalised images (B,3,R,R), behind the head's context rows if it has any."""
 
-    def lacks(self, part: Literal["attention", "semantic"]) -> str | None:
-        """Why the network has no attention matrices, or can take no token-semantic head; None where it can."""
+    def lacks(self, part: Literal["attention", "semantic", "layer_logits"]) -> str | None:
+        """Why the network has no attention matrices, can take no token-semantic head, or reads no logits from its
+        blocks' tokens (``layer_logits``); None where it does."""
         del part
         return "it has no global attention over patch tokens"
 
@@ -134,6 +135,19 @@ class Backbone(nn.Module, ABC):
         """
         del images
         raise TypeError(f"{self.name} has no attention to read: {self.lacks('attention')}")
+
+    def token_blocks(self, head: Head) -> list[nn.Module]:
+        """The transformer blocks in the order in which they run under ``head``; TypeError without attention."""
+        del head
+        raise TypeError(f"{self.name} has no attention to read: {self.lacks('attention')}")
+
+    def layer_logits(self, tokens: Tensor, head: Head) -> Tensor:
+        """Logits (B,C) of a block's tokens (B,T,N), as if it were the last block's: final normalisation, ``head``.
+
+        TypeError where ``lacks`` says why.
+        """
+        del tokens, head
+        raise TypeError(f"{self.name} has no blocks of tokens to read: {self.lacks('layer_logits')}")
 
     def fresh_head(
         self, branch: Branch, generator: torch.Generator | None = None, num_classes: int | None = None

@@ -11,6 +11,9 @@ from .gradient.finer_cam import finer_cam
 from .gradient.shapley_cam import shapley_cam
 from .gradient.eigen_cam import eigen_cam
 from .gradient.eigen_grad_cam import eigen_grad_cam
+from .gradient.kpca_cam import kpca_cam
+from .gradient.fem import fem
+from .gradient.bag_cams import bag_cams
 from .gradient.smooth_grad_cam_pp import smooth_grad_cam_pp
 from .rescoring.ablation_cam import ablation_cam
 from .rescoring.score_cam import score_cam
@@ -19,16 +22,23 @@ from .rescoring.ss_cam import ss_cam
 from .rescoring.rise import rise
 from .rescoring.extremal import extremal
 from .rescoring.occlusion import occlusion
+from .rescoring.recipro_cam import recipro_cam
+from .rescoring.vit_recipro_cam import vit_recipro_cam
+from .rescoring.opti_cam import opti_cam
 from .attribution.saliency import saliency
 from .attribution.smoothgrad import smoothgrad
 from .attribution.integrated_gradients import integrated_gradients
 from .attribution.deep_lift import deep_lift
 from .attribution.lrp import lrp
 from .attribution.guided_backprop import guided_backprop
+from .attribution.lift_cam import lift_cam
 from .gradient.layer_cam_fused import layer_cam_fused
+from .gradient.zoom_cam import zoom_cam
 from .gradient.full_grad import full_grad
 from .attention.rollout import rollout
 from .attention.ts_cam import ts_cam
+from .attention.le_grad import le_grad
+from .attention.transformer_attribution import transformer_attribution
 from .controls.random_map import random_map
 from .controls.center import center
 from .controls.uniform import uniform
@@ -49,6 +59,7 @@ __all__ = [
     "MapKey",
     "ablation_cam",
     "apply_sign",
+    "bag_cams",
     "built_in_cards",
     "cam",
     "canonical",
@@ -58,6 +69,7 @@ __all__ = [
     "eigen_cam",
     "eigen_grad_cam",
     "extremal",
+    "fem",
     "finer_cam",
     "full_grad",
     "grad_cam",
@@ -66,13 +78,18 @@ __all__ = [
     "hires_cam",
     "integrated_gradients",
     "is_cam",
+    "kpca_cam",
     "layer_cam",
     "layer_cam_fused",
+    "le_grad",
+    "lift_cam",
     "lrp",
     "method_card",
     "occlusion",
+    "opti_cam",
     "random_map",
     "raw_map",
+    "recipro_cam",
     "register_cam",
     "rise",
     "rollout",
@@ -83,7 +100,10 @@ __all__ = [
     "smoothgrad",
     "ss_cam",
     "supports",
+    "transformer_attribution",
     "ts_cam",
     "uniform",
+    "vit_recipro_cam",
     "x_grad_cam",
+    "zoom_cam",
 ]

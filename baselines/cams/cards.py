@@ -34,7 +34,7 @@ class Card:
         name, title, source: As registered. equation: First line of the docstring.
         notes: Its other paragraphs. needs, returns, heads, cost: In words.
         identities: What its map is known to equal, and when.
-        expensive: Left out by a glob.
+        by_name: Left out by a glob.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Card:
     heads: str
     identities: tuple[str, ...]
     cost: str
-    expensive: bool
+    by_name: bool
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text of each part that the card has, in order."""
@@ -58,7 +58,7 @@ class Card:
             ("Returns", self.returns),
             ("Heads", self.heads),
             ("Known identities", "; ".join(self.identities)),
-            ("Cost of a map alone", self.cost + ("; named only: a glob leaves it out" if self.expensive else "")),
+            ("Cost of a map alone", self.cost + ("; named only: a glob leaves it out" if self.by_name else "")),
             ("Notes", " ".join(self.notes)),
         ]
         return [(label, text) for label, text in parts if text]
@@ -82,7 +82,7 @@ def method_card(method: CamMethod) -> Card:
         heads=_heads(method),
         identities=tuple(_identities(method)),
         cost=cost,
-        expensive=method.expensive,
+        by_name=method.by_name,
     )
 
 

@@ -187,9 +187,17 @@ class Evidence:
         The softmax probability on the softmax branch, the sigmoid of the logit on the sigmoid branch. float64, so that
         a confident network's changes are not rounded to 0 or 1.
         """
-        logits = self._image_logits(images).double()
+        return self._activated(self._image_logits(images))
+
+    def activated_feature_scores(self, features: Tensor) -> Tensor:
+        """As ``activated_scores``, of modified features (B·k,N,P,Q), through the head alone."""
+        with torch.no_grad():
+            return self._activated(self.head(features))
+
+    def _activated(self, logits: Tensor) -> Tensor:
+        logits = logits.double()
         scores = logits.sigmoid() if self.branch == "sigmoid" else logits.softmax(1)
-        return scores.gather(1, self._repeat(len(images))[:, None])[:, 0]
+        return scores.gather(1, self._repeat(len(logits))[:, None])[:, 0]
 
     def _image_logits(self, images: Tensor) -> Tensor:
         with torch.no_grad():

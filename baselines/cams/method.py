@@ -68,6 +68,8 @@ class CamMethod:
 
     Such a method is meant to be named: a run that selects methods by a glob should leave it out and say so.
     """
+    named: bool = False
+    """Cheap, and a glob leaves it out all the same: it came later, and a pattern goes on selecting what it selected."""
     heads: tuple[str, ...] = ()
     """Heads that the method runs under, where it does not run under every one."""
     requires: str = ""
@@ -86,6 +88,11 @@ class CamMethod:
         if not self.needs:
             return "0 forwards"
         return "1 forward + 1 head backward" if "gradients" in self.needs else "1 forward"
+
+    @property
+    def by_name(self) -> bool:
+        """A glob over methods leaves it out; it runs where it is named."""
+        return self.expensive or self.named
 
     @property
     def control(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..contracts import Backbone
@@ -65,28 +65,39 @@ class Anatomy:
 
 
 _KNOWN: WeakKeyDictionary[Backbone, Anatomy] = WeakKeyDictionary()
+_KNOWN_HEADS: WeakKeyDictionary[Backbone, Anatomy] = WeakKeyDictionary()
 
 
 def anatomy(backbone: Backbone) -> Anatomy:
     """Anatomy of a network and its softmax head; kept, so that each network is probed once."""
     if backbone not in _KNOWN:
-        _KNOWN[backbone] = _probe(backbone)
+        _KNOWN[backbone] = _probe(explained(backbone, backbone.head("softmax")), _probe_image(backbone))
     return _KNOWN[backbone]
 
 
-def _probe(backbone: Backbone) -> Anatomy:
-    like = backbone.mean
-    image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, dtype=like.dtype, device=like.device)
-    net = explained(backbone, backbone.head("softmax"))
+def head_anatomy(backbone: Backbone) -> Anatomy:
+    """Anatomy of a network's softmax head alone, from the target features on; kept, as ``anatomy``."""
+    if backbone not in _KNOWN_HEADS:
+        with torch.no_grad():
+            features = backbone.features(_probe_image(backbone))
+        _KNOWN_HEADS[backbone] = _probe(explained(backbone, backbone.head("softmax")).head, features)
+    return _KNOWN_HEADS[backbone]
+
+
+def _probe_image(backbone: Backbone) -> Tensor:
+    return backbone.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+
+
+def _probe(net: nn.Module, given: Tensor) -> Anatomy:
     mode = _Recorder()
     try:
         with torch.no_grad(), _followed(net, mode), mode:
-            net(image)
+            net(given)
     except Exception as error:  # the network's own code: whatever it raises is the reason
         return Anatomy({}, frozenset(), frozenset(), f"a probe forward fails ({type(error).__name__}: {error})")
     layers = {name: net.get_submodule(name) for name in mode.calls}
     reused = frozenset(name for name, count in mode.calls.items() if count > 1)
-    lost = (overwritten(net, image) or "").replace(" body.", " ") if mode.in_place else ""
+    lost = (overwritten(net, given) or "").replace(" body.", " ") if mode.in_place else ""
     return Anatomy(layers, reused, frozenset(mode.functional), overwritten=lost)
 
 

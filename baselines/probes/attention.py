@@ -47,3 +47,24 @@ def read_attention(layers: Sequence[nn.Module], forward: Callable[[], object]) -
         for handle in handles:
             handle.remove()
     return found
+
+
+@contextmanager
+def differentiable_attention(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Softmax matrices (B,heads,T,T) of every call while the context lasts, with gradients enabled.
+
+    What follows depends on them in the graph. The network needs no parameter, and no input, that requires a gradient.
+    """
+    found: list[Tensor] = []
+
+    def note(_: nn.Module, __: object, out: Tensor) -> Tensor:
+        found.append(out if out.requires_grad else out.detach().requires_grad_())
+        return found[-1]
+
+    handles = [getattr(layer, "attn_drop").register_forward_hook(note) for layer in layers]  # noqa: B009
+    try:
+        with explicit_path(layers), torch.enable_grad():
+            yield found
+    finally:
+        for handle in handles:
+            handle.remove()

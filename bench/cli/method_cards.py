@@ -36,7 +36,7 @@ def _section(card: Card) -> str:
 
 
 def _glob(card: Card) -> str:
-    return "no, name it" if card.expensive else "yes"
+    return "no, name it" if card.by_name else "yes"
 
 
 def _anchor(card: Card) -> str:

@@ -27,7 +27,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     """Triples that patterns such as ``resnet50/*/{softmax,sigmoid}`` select, in order, without repeats.
 
     Methods that depend on no head (controls) are listed once, under the head ``softmax``. A glob over methods
-    leaves out expensive ones; name those. A glob over heads leaves out those that are meant to be named.
+    leaves out expensive ones and others that are meant to be named; so does a glob over heads.
 
     Raises:
         UsageError: A pattern does not have three parts, or selects nothing.
@@ -39,7 +39,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
         for parts in split_pattern(pattern):
             for triple in _matches(parts):
                 # A glob must not start thousands of forwards an image by accident.
-                if CAMS.get(triple.cam).expensive and _PATTERN.search(parts[1]):
+                if CAMS.get(triple.cam).by_name and _PATTERN.search(parts[1]):
                     continue
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":
                     if not explicit:

@@ -25,6 +25,10 @@ DIVERGES = {
         "centres each channel before the decomposition, which the paper does not, and leaves the sign to the "
         "linear-algebra library"
     ),
+    ("pytorch-grad-cam", "fem"): (
+        "weights the channel itself by the share of its cells above μ + 2σ; the paper weights the channel's binary map "
+        "by the channel's mean"
+    ),
     ("pytorch-grad-cam", "eigengradcam"): (
         "centres each channel before the decomposition, and leaves the sign to the linear-algebra library"
     ),
@@ -38,6 +42,7 @@ REMARKS = {
         "ablationcam",
     ): "divides the weights by the logit (Eq. 5): the same map for a positive one",
     ("pytorch-grad-cam", "finercam"): "compares the best class with the next three, whatever the target: here the same",
+    ("pytorch-grad-cam", "kpcacam"): "through scikit-learn's KernelPCA, an image at a time; float32",
     ("pytorch-grad-cam", "shapleycam"): "with its ReST target, as its documentation asks",
 }
 """(package, our method) -> what to know although the maps are the same."""

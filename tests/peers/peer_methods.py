@@ -140,6 +140,8 @@ METHODS = (
     PeerMethod("finercam", "pytorch-grad-cam", "FinerCAM", grad_cam_package("FinerCAM")),
     PeerMethod("eigencam", "pytorch-grad-cam", "EigenCAM", grad_cam_package("EigenCAM")),
     PeerMethod("eigengradcam", "pytorch-grad-cam", "EigenGradCAM", grad_cam_package("EigenGradCAM")),
+    PeerMethod("kpcacam", "pytorch-grad-cam", "KPCA_CAM", grad_cam_package("KPCA_CAM")),
+    PeerMethod("fem", "pytorch-grad-cam", "FEM", grad_cam_package("FEM")),
     PeerMethod("ablationcam", "pytorch-grad-cam", "AblationCAM", grad_cam_package("AblationCAM")),
     PeerMethod("scorecam", "pytorch-grad-cam", "ScoreCAM", grad_cam_package("ScoreCAM"), images=2),
     PeerMethod("scorecam", "torch-cam", "ScoreCAM", torch_cam_package("ScoreCAM", scores=False), images=2),

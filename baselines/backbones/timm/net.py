@@ -113,10 +113,12 @@ class TimmBackbone(Backbone):
         tokens = self.tap.take()
         return packed_features(tokens, self.normalisation, self.prefix_tokens)
 
-    def lacks(self, part: Literal["attention", "semantic"]) -> str | None:
-        """Why the network has no attention matrices, or can take no token-semantic head; None where it can."""
+    def lacks(self, part: Literal["attention", "semantic", "layer_logits"]) -> str | None:
+        """Why the network has no attention, no token-semantic head, no logits of its blocks; None where it has."""
         if part == "attention":
             return self._attention_refusal
+        if part == "layer_logits":
+            return self._attention_refusal or self._layer_refusal
         head = self.heads["softmax"]
         if not isinstance(head, TokenHead):
             return "it has no class token that decides"
@@ -127,6 +129,20 @@ class TimmBackbone(Backbone):
         if self._attention_refusal is not None:
             raise TypeError(f"{self.name} has no attention to read: {self._attention_refusal}")
         return torch.stack(self._matrices(images))
+
+    def token_blocks(self, head: Head) -> list[nn.Module]:
+        """The transformer blocks in the order in which they run under ``head``; TypeError without attention."""
+        if self._attention_refusal is not None:
+            raise TypeError(f"{self.name} has no attention to read: {self._attention_refusal}")
+        return self._blocks_under(head)
+
+    def layer_logits(self, tokens: Tensor, head: Head) -> Tensor:
+        """Logits (B,C) of a block's tokens (B,T,N), as if it were the last block's: final normalisation, ``head``."""
+        if isinstance(head, TokenHead | SemanticHead):
+            return head.read(head.tail.norm(tokens))
+        final: Tensor = cast(nn.Module, self.model.norm)(tokens)
+        logits: Tensor = head(self.layout.feature_map(final))
+        return logits
 
     def fresh_head(
         self, branch: Branch, generator: torch.Generator | None = None, num_classes: int | None = None
@@ -151,10 +167,27 @@ class TimmBackbone(Backbone):
             return "not every layer attends over all patch tokens"
         return None
 
+    @cached_property
+    def _layer_refusal(self) -> str | None:
+        """Why the head's logits are not those of the last block's tokens, as ``layer_logits`` reads them; or None."""
+        head, found = self.head("softmax"), list[Tensor]()
+        handle = self._blocks[-1].register_forward_hook(lambda _, __, out: found.append(out))
+        try:
+            with torch.no_grad():
+                logits = self(self.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+                same = close(self.layer_logits(found[0], head), logits)
+        except (AttributeError, RuntimeError, TypeError):
+            same = False
+        finally:
+            handle.remove()
+        return None if same else "its logits do not follow from the last block's tokens by one normalisation and a head"
+
     @property
     def _blocks(self) -> list[nn.Module]:
-        head = self.heads["softmax"]
-        last = [head.tail.block] if isinstance(head, TokenHead) else []
+        return self._blocks_under(self.head("softmax"))
+
+    def _blocks_under(self, head: Head) -> list[nn.Module]:
+        last = [head.tail.block] if isinstance(head, TokenHead | SemanticHead) else []
         blocks = getattr(self.model, "blocks", None)
         if not isinstance(blocks, nn.ModuleList | nn.Sequential):
             # Stages of several resolutions: no token is the same in all layers.

@@ -151,7 +151,11 @@ class TokenHead(_TailHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C) of packed features (B,N,R+P,Q)."""
-        logits: Tensor = self.net.forward_head(self.final_tokens(features))  # type: ignore[operator]
+        return self.read(self.final_tokens(features))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits (B,C) of final tokens (B,T,N)."""
+        logits: Tensor = self.net.forward_head(tokens)  # type: ignore[operator]
         return logits
 
     def condense(self, features: Tensor) -> Tensor:
@@ -185,11 +189,15 @@ class SemanticHead(_TailHead):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C): the averages of the class maps."""
-        return self._maps(features).mean((-2, -1))
+        return self.read(self.final_tokens(features))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits (B,C) of final tokens (B,T,N)."""
+        return self._maps(tokens).mean((-2, -1))
 
     def class_maps(self, features: Tensor, target: Tensor) -> Tensor:
         """Maps (B,P,Q) of classes ``target`` (B,)."""
-        maps = self._maps(features)
+        maps = self._maps(self.final_tokens(features))
         return maps[torch.arange(len(maps), device=maps.device), target]
 
     def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> SemanticHead:
@@ -202,8 +210,8 @@ class SemanticHead(_TailHead):
         reset(head.convolution, generator)
         return cast(SemanticHead, head.requires_grad_(True))
 
-    def _maps(self, features: Tensor) -> Tensor:
-        tokens = self.final_tokens(features)[:, self.tail.prefix :]
+    def _maps(self, tokens: Tensor) -> Tensor:
+        tokens = tokens[:, self.tail.prefix :]
         side = math.isqrt(tokens.shape[1])
         maps: Tensor = self.convolution(tokens.transpose(1, 2).reshape(len(tokens), -1, side, side))
         return maps

@@ -53,7 +53,13 @@ def largest_of_colours(attribution: Tensor) -> Tensor:
     return attribution.abs().amax(1)
 
 
-def unfit(backbone: Backbone, layers: Iterable[type[nn.Module]], operations: Iterable[str], once: bool) -> str | None:
+def unfit(
+    backbone: Backbone,
+    layers: Iterable[type[nn.Module]],
+    operations: Iterable[str],
+    once: bool,
+    found: Anatomy | None = None,
+) -> str | None:
     """Why a method with rules for ``layers`` cannot follow the network, or None.
 
     Args:
@@ -61,8 +67,9 @@ def unfit(backbone: Backbone, layers: Iterable[type[nn.Module]], operations: Ite
         layers: Types that the method knows.
         operations: Operations outside layers that do it no harm.
         once: Each layer may be called once only, activations above all.
+        found: What is asked; the whole network where None.
     """
-    found = anatomy(backbone)
+    found = anatomy(backbone) if found is None else found
     if found.failure:
         return found.failure
     foreign = sorted({type(m).__name__ for m in found.layers.values() if type(m) not in set(layers)})

@@ -14,12 +14,13 @@ RULES = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Max
 
 def _refuses(backbone: Backbone) -> str | None:
     reason = unfit(backbone, (*AFFINE, *RULES), LINEAR_OPS, once=True)
-    if reason is None and any(_overlaps(m) for m in anatomy(backbone).layers.values()):
+    if reason is None and any(overlaps(m) for m in anatomy(backbone).layers.values()):
         reason = f"{backbone.name} has max pooling with overlapping windows, where Captum's rule loses contributions"
     return reason and f"DeepLIFT has a rule for each activation layer, and {reason}"
 
 
-def _overlaps(layer: nn.Module) -> bool:
+def overlaps(layer: nn.Module) -> bool:
+    """Whether a layer is a max pooling whose windows share cells."""
     return isinstance(layer, nn.MaxPool2d) and _side(layer.stride) < _side(layer.kernel_size)
 
 
@@ -44,10 +45,10 @@ def deep_lift(e: Evidence) -> Tensor:
 
     The baseline x₀ is zero in the normalised image, the mean colour. Completeness: ΣM = y(x) − y(x₀), exactly.
     """
-    return sum_of_colours(attribute("DeepLift", e, prepare=_apart))
+    return sum_of_colours(attribute("DeepLift", e, prepare=with_own_inputs))
 
 
-def _apart(net: nn.Module) -> None:
+def with_own_inputs(net: nn.Module) -> None:
     """Give every layer with a rule an input tensor of its own.
 
     Captum reads a layer's outgoing multiplier by a hook on its output. Where the next layer has a rule too (ReLU, then

@@ -261,6 +261,7 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(sys.modules[CAMS.get(noisy).fn.__module__], "SAMPLES", 2)
     monkeypatch.setattr(sys.modules[CAMS.get("ig").fn.__module__], "STEPS", 4)
     monkeypatch.setattr(sys.modules[CAMS.get("extremal").fn.__module__], "SCHEDULE", AreaSchedule(steps=3))
+    monkeypatch.setattr(sys.modules[CAMS.get("opticam").fn.__module__], "STEPS", 3)
     torch.manual_seed(3)
     net = BACKBONES.get(name).build(None)
     net.heads["sigmoid"] = net.head().fresh(torch.Generator().manual_seed(4))
@@ -284,12 +285,14 @@ def test_every_method_on_a_slim_network(name: str, monkeypatch: pytest.MonkeyPat
                 one, two, alone = (
                     score_map(method, e[head.branch], head, PROTOCOLS.get("wsoleval")) for e in (both, again, second)
                 )
-                side = 48 if cam == "rise" or "input_gradients" in method.needs else 3
-                assert one.shape == ((2, 24, 24) if cam == "layercam_fused" else (2, side, side)), cam
+                side = 48 if cam == "rise" or ("input_gradients" in method.needs and cam != "opticam") else 3
+                assert one.shape == ((2, 24, 24) if cam in ("layercam_fused", "zoomcam") else (2, side, side)), cam
                 assert torch.isfinite(one).all(), cam
                 assert torch.equal(one, two), cam
                 scale = one[1:].abs().max().item()
-                torch.testing.assert_close(alone, one[1:], rtol=1e-3, atol=1e-4 * scale + 1e-9)
+                # Adam divides a gradient by its own size, so that the rounding of a vanishing one counts.
+                loose = 30 if cam == "opticam" else 1
+                torch.testing.assert_close(alone, one[1:], rtol=1e-3 * loose, atol=1e-4 * loose * scale + 1e-9)
 
 
 def test_no_method_returns_nan(given_network: Make) -> None:

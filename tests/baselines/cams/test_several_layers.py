@@ -1,4 +1,4 @@
-"""FullGrad and fused Layer-CAM: complete, by a second computation, and refused where there is nothing to read."""
+"""FullGrad, fused Layer-CAM, Zoom-CAM: complete, by a second computation, refused where there is nothing to read."""
 
 from __future__ import annotations
 
@@ -104,23 +104,25 @@ def test_full_grad_by_hand() -> None:
 
 
 @pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
-def test_fused_layer_cam_by_a_second_computation(branch: str) -> None:
+def test_fused_layer_cam_and_zoom_cam_by_a_second_computation(branch: str) -> None:
     net = deep(nn.ReLU(), "mlp")
     e = evidence(net, branch)
     assert stage_layers(net) == ("body.stem.2", "body.block")
     with torch.no_grad():
-        found = CAMS.get("layercam_fused").fn(e)
+        found, zoom = (CAMS.get(name).fn(e) for name in ("layercam_fused", "zoomcam"))
     body = net.body
     stem = body.stem(e.images).detach().requires_grad_()
     block = body.block(body.pool(stem))
     last = body.last(body.pool2(block))
     score = net.heads[branch](last).gather(1, e.target[:, None]).sum()
     layers = (stem, block, last)
-    maps = []
+    maps, zoomed = [], []
     for layer, gradient in zip(layers, torch.autograd.grad(score, layers), strict=True):
-        one = (gradient.relu() * layer.detach()).sum(1).relu()
-        one = one / one.amax((1, 2), keepdim=True)
-        maps.append(F.interpolate(one[:, None], size=(16, 16), mode="bilinear")[:, 0])
+        for weights, found_maps in ((gradient.relu(), maps), (gradient, zoomed)):
+            one = (weights * layer.detach()).sum(1).relu()
+            one = one / one.amax((1, 2), keepdim=True)
+            found_maps.append(F.interpolate(one[:, None], size=(16, 16), mode="bilinear")[:, 0])
+    torch.testing.assert_close(zoom, torch.stack(zoomed).amax(0).detach())
     expected = torch.maximum(torch.maximum(torch.tanh(2 * maps[0]), torch.tanh(2 * maps[1])), maps[2])
     torch.testing.assert_close(found, expected.detach())
 

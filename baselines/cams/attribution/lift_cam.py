@@ -1,0 +1,57 @@
+"""LIFT-CAM."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from ...contracts import Backbone
+from ...probes.anatomy import LINEAR_OPS, head_anatomy
+from ...probes.explained import explained
+from ..evidence import Evidence
+from ..method import register_cam
+from .captum_calls import AFFINE, unfit
+from .deep_lift import RULES, overlaps, with_own_inputs
+
+
+def _refuses(backbone: Backbone) -> str | None:
+    if backbone.head_kind == "gap_linear":
+        return None
+    found = head_anatomy(backbone)
+    reason = unfit(backbone, (*AFFINE, *RULES), LINEAR_OPS, once=True, found=found)
+    if reason is None and any(overlaps(m) for m in found.layers.values()):
+        reason = f"{backbone.name} has max pooling with overlapping windows there"
+    return reason and f"LIFT-CAM has DeepLIFT's rules for a head of affine and activation layers, and {reason}"
+
+
+@register_cam(
+    "liftcam",
+    title="LIFT-CAM",
+    source="Jung & Oh, ICCV 2021; DeepLIFT (rescale rule) from features of zero; through Captum",
+    needs=("features", "head_gradients"),
+    gap_linear_equal="ablationcam",
+    named=True,
+    cost="1 forward + 2 head forwards + 2 head backwards; none of the head on a GAP + linear head",
+    requires="captum",
+    refuses=_refuses,
+    nearest=("ablationcam", "gradcam"),
+)
+def lift_cam(e: Evidence) -> Tensor:
+    """w_i = Σ over the map of F_i ⊙ m_i, m DeepLIFT's multipliers from F = 0 to F for the target's logit; (B,N,1,1).
+
+    An estimate of channel i's Shapley value, by one pass through the head. Completeness: Σ_i w_i = y(F) − y(0). On a
+    GAP + linear head w_i = (class weight)·mean(F_i) is the Shapley value itself, and that of Ablation-CAM.
+    """
+    linear = e.head.class_weights(e.target)
+    if linear is not None:
+        return linear.detach().to(e.features.dtype)[:, :, None, None] * e.features.mean((-2, -1), keepdim=True)
+    from captum.attr import DeepLift
+
+    head = explained(e.backbone, e.whole_head).head
+    with_own_inputs(head)
+    with warnings.catch_warnings(), torch.enable_grad():
+        # Captum announces its hooks on activations by a warning at every call.
+        warnings.filterwarnings("ignore", message="Setting .*hooks")
+        given = e.features.clone().requires_grad_()
+        contributions: Tensor = DeepLift(head).attribute(given, baselines=0, target=e.target)
+    return contributions.detach().sum((-2, -1), keepdim=True)
