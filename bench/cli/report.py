@@ -22,58 +22,74 @@ BATCH = 16
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="OUT")],
-    output: Annotated[Path | None, typer.Option("--out", help="HTML file. (default: OUT/report.html)")] = None,
-    samples: Annotated[int, typer.Option(help="Images in the explorer.", min=1, max=500)] = 48,
+    runs: Annotated[list[Path], typer.Argument(help="Folders of one or more runs.", metavar="OUT…")],
+    output: Annotated[
+        Path | None, typer.Option("--out", help="HTML file. (default: OUT/report.html; report.html for several runs)")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Images in the explorer of each data set.", min=1, max=500)] = 48,
     thumb: Annotated[int, typer.Option(help="Largest side of a thumbnail, pixels.", min=32, max=512)] = 224,
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set, as in 'run'.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the data set, as in 'run'. (default: where the run found it)")
+    ] = None,
     metadata: Metadata = None,
     option: Options = None,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Show the images themselves.")] = True,
-    val: Annotated[Path | None, typer.Option(help="Run of the val split, for protocols that choose τ there.")] = None,
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run of the val split, for protocols that choose τ there; once a data set."),
+    ] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file that registers the run's data set.")] = None,
 ) -> None:
-    """Write one self-contained HTML page: leaderboard, cost, curves, and an explorer of images and maps.
+    """Write one self-contained HTML page: the answer, leaderboard, cost, who beats whom, curves, images and maps.
 
-    The explorer redraws boxes from the maps that the run stored; its images come from the data set.
+    Runs of the same data and protocol share a table; others have tables of their own on the same page. The explorer
+    redraws boxes from the maps that the run stored; its images come from the data set.
 
     Examples:
 
         cambench run --dataset synthbirds --triples 'slim_resnet/*/*' --out runs/first
 
         cambench report runs/first
+
+        cambench report runs/birds runs/imagenet --out both.html
     """
     from ...results.records.load import load_run
-    from ...results.report import write_report
+    from ...results.report import Source, write_report
     from ...text import visible
 
     load_plugins(plugin)
-    loaded = load_run(run)
-    source, absent = None, "The report was made with --no-pictures."
-    if pictures:
-        source, absent = find_pictures(loaded.manifest, root, dataset_options(option, metadata))
+    sources = []
+    for run in runs:
+        loaded = load_run(run)
+        source, absent = None, "The report was made with --no-pictures."
+        if pictures:
+            source, absent = find_pictures(loaded.manifest, root, dataset_options(option, metadata))
+        sources.append(Source(loaded, source, absent))
     target = write_report(
-        loaded,
-        output or run / "report.html",
-        pictures=source,
-        absent=absent,
+        sources,
+        output or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html")),
         samples=samples,
         thumb=thumb,
-        val=None if val is None else load_run(val),
+        vals=[load_run(one) for one in val or ()],
         resamples=resamples,
         seed=seed,
     )
-    if pictures and source is None:
-        out.print(f"no pictures: {absent}", soft_wrap=True, markup=False, style="yellow")
+    for one in sources:
+        if pictures and one.pictures is None:
+            out.print(f"no pictures of {one.run.out}: {one.absent}", soft_wrap=True, markup=False, style="yellow")
     out.print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)", soft_wrap=True, markup=False)
-    for problem in loaded.problems:
-        out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
+    for one in sources:
+        for problem in one.run.problems:
+            out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
 
 
 def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str, Any]) -> tuple[Pictures | None, str]:
     """The pictures of a run's data set; or None and why there are none.
+
+    Args:
+        manifest: Of the run. root, options: Of the data set; where neither is given, those that the run recorded.
 
     Raises:
         DatasetError: A root or options were given, and the data set cannot be opened with them.
@@ -84,9 +100,11 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
     from ...registry import UnknownNameError
 
     data, asked = manifest.dataset, root is not None or bool(options)
+    if not asked:
+        root, options = _recorded(manifest)
     try:
         table = open_table(data.name, root, data.split, **options)
-    except (DatasetError, UnknownNameError) as error:
+    except (DatasetError, UnknownNameError, TypeError) as error:
         if asked:
             raise
         return None, f"The data set could not be opened ({error}); give --root as in the run."
@@ -100,6 +118,16 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
             raise UsageError(f"{why}; give the --root and options of the run")
         return None, f"No pictures: {why}."
     return _reader(table, manifest.protocol.size), ""
+
+
+def _recorded(manifest: RunManifest) -> tuple[Path | None, Mapping[str, Any]]:
+    """Root and options of the data set as the run was asked for; nothing where its record does not say."""
+    request = manifest.settings.get("request")
+    fields = request.get("fields") if isinstance(request, dict) else None
+    if not isinstance(fields, dict):
+        return None, {}
+    root, options = fields.get("root"), fields.get("options")
+    return (Path(root) if isinstance(root, str) else None), (options if isinstance(options, dict) else {})
 
 
 def _reader(table: SampleTable, size: int) -> Pictures:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,99 +14,133 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ...atomic import write_text
+from ...text import visible
 from ..records.load import Run, load_run, require_images
-from ..statistics.bootstrap import bootstrap_run
+from ..scores.merge import Merged
 from ..statistics.intervals import RESAMPLES
-from .report_data import Json, leaderboard, overview, precision_recall, threshold_curves
+from .answers import answers
+from .citation import citation
+from .classes import class_scores
+from .curve_data import precision_recall, threshold_curves
+from .report_data import leaderboard, looks, overview
 from .samples import Picture, Pictures, explorer, palettes
+from .sheet import Json, Sheet, grouped
 
-__all__ = ["Picture", "Pictures", "report_data", "write_report"]
+__all__ = ["Picture", "Pictures", "Source", "report_data", "write_report"]
 
 SAMPLES, THUMB = 48, 224
-SCRIPTS = ("state.js", "leaderboard.js", "charts.js", "maps.js", "canvas.js", "explorer.js", "main.js")
+SCRIPTS = (
+    *("state.js", "dom.js", "look.js", "maps.js", "canvas.js", "answer.js", "dots.js", "leaderboard.js", "cost.js"),
+    *("matrix.js", "curves.js", "classes.js", "explorer.js", "gallery.js", "main.js"),
+)
+LIBRARIES = ("d3/d3.min.js", "plot/plot.umd.min.js")
+"""Observable Plot draws every chart, as SVG; it needs D3."""
 NO_PICTURES = "The images of the data set were not given to this report."
 
 
+@dataclass(frozen=True)
+class Source:
+    """A run of the report, and where its pictures come from.
+
+    Attributes:
+        run: Its records. pictures: Gives the pictures of chosen data-set rows; without it the maps stand alone.
+        absent: Why there are no pictures, for people.
+    """
+
+    run: Run
+    pictures: Pictures | None = None
+    absent: str = NO_PICTURES
+
+
 def write_report(
-    run: Run | Path | str,
+    runs: Run | Path | str | Sequence[Source],
     dest: str | Path,
     *,
     pictures: Pictures | None = None,
     absent: str = NO_PICTURES,
     samples: int = SAMPLES,
     thumb: int = THUMB,
-    val: Run | None = None,
+    vals: Sequence[Run] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Path:
-    """Write the report of a run to ``dest``.
+    """Write the report of one or more runs to ``dest``: a page with a table for each data set and protocol.
 
     Args:
-        run: A run folder, or a run from ``load_run``.
+        runs: A run folder, a run from ``load_run``, or several with their pictures.
         dest: The HTML file.
-        pictures: Gives the pictures of chosen data-set rows; without it the explorer shows maps alone.
-        absent: Why there are no pictures, for people.
+        pictures: Of a single run. absent: Of a single run; as in ``Source``.
         samples: Images in the explorer. thumb: Largest side of a thumbnail in pixels.
-        val: Records of the val split, for a protocol whose location threshold is chosen there.
+        vals: Runs of the val split, for protocols whose location threshold is chosen there.
         resamples: Resamples of the intervals. seed: Of the draws.
 
     Raises:
-        ValueError: ``samples`` or ``thumb`` is not positive, or fewer than two resamples.
+        ValueError: No run, ``samples`` or ``thumb`` is not positive, or fewer than two resamples.
         RecordError: No run, or no image that all its triples share.
     """
     if samples < 1 or thumb < 1:
         raise ValueError(f"samples {samples} and thumb {thumb} must be at least 1")
-    loaded = run if isinstance(run, Run) else load_run(run)
-    data = report_data(
-        loaded,
-        pictures=pictures, absent=absent, samples=samples, thumb=thumb, val=val, resamples=resamples, seed=seed,
-    )  # fmt: skip
+    if isinstance(runs, Run | Path | str):
+        runs = [Source(runs if isinstance(runs, Run) else load_run(runs), pictures, absent)]
+    data = report_data(runs, samples=samples, thumb=thumb, vals=vals, resamples=resamples, seed=seed)
     write_text(Path(dest), render(data))
     return Path(dest)
 
 
 def report_data(
-    run: Run,
-    *,
-    pictures: Pictures | None,
-    absent: str,
-    samples: int,
-    thumb: int,
-    val: Run | None,
-    resamples: int,
-    seed: int,
+    sources: Sequence[Source], *, samples: int, thumb: int, vals: Sequence[Run] = (), resamples: int, seed: int
 ) -> Json:
     """Everything the page shows, as JSON values; arguments as in ``write_report``."""
-    require_images(run)
-    boot = bootstrap_run(run, val=val, resamples=resamples, seed=seed)
-    return {
-        **overview(run),
-        **leaderboard(run, boot),
-        "curves": threshold_curves(run, boot),
-        "pr": precision_recall(run, boot),
-        "explorer": explorer(run, boot, samples, pictures, absent, thumb),
-        "palettes": palettes(),
-    }
+    if not sources:
+        raise ValueError("a report needs a run")
+    for source in sources:
+        require_images(source.run)
+    tables = grouped([s.run for s in sources], vals)
+    sheets = [Sheet.of(merged, resamples=resamples, seed=seed) for merged in tables]
+    sets = []
+    for sheet in sheets:
+        source = _pictured(sources, sheet.merged)
+        sets.append(
+            {
+                **overview(sheet),
+                **leaderboard(sheet),
+                "answers": answers(sheet),
+                "curves": threshold_curves(sheet),
+                "pr": precision_recall(sheet),
+                "perClass": class_scores(sheet),
+                "explorer": explorer(sheet, samples, source.pictures, source.absent, thumb),
+                "cite": citation(sheet.merged),
+            }
+        )
+    names = list(dict.fromkeys(one["name"] for one in sets))
+    title = sets[0]["title"] if len(sets) == 1 else visible(f"{len(sets)} tables: {', '.join(names)}")
+    return {"title": title, "sets": sets, "palettes": palettes(), "looks": looks(sheets)}
+
+
+def _pictured(sources: Sequence[Source], merged: Merged) -> Source:
+    """The first source of a table that has pictures, else its first."""
+    outs = {run.out for run in merged.runs}
+    own = [source for source in sources if source.run.out in outs]
+    return next((source for source in own if source.pictures is not None), own[0])
 
 
 def render(data: Json) -> str:
     """The page of ``report_data``; every name is data of a JSON island or escaped text, never markup or script."""
     assets = files(__package__) / "assets"
     own = [(assets / "report" / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    scripts = [
-        (assets / "uplot" / "uPlot.iife.min.js").read_text(encoding="utf-8").strip(),
-        '(() => {\n"use strict";\n' + "\n".join(own) + "})();",
-    ]
-    styles = [(assets / part).read_text(encoding="utf-8") for part in ("uplot/uPlot.min.css", "report/report.css")]
+    scripts = [(assets / name).read_text(encoding="utf-8").strip() for name in LIBRARIES]
+    scripts.append('(() => {\n"use strict";\n' + "\n".join(own) + "})();")
+    licences = [(assets / Path(name).parent / "LICENSE").read_text(encoding="utf-8") for name in LIBRARIES]
+    style = (assets / "report" / "report.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = (files(__package__) / "templates" / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         title=data["title"],
-        style=Markup("\n".join(styles)),
+        style=Markup(style),
         scripts=[Markup(s) for s in scripts],
         data=Markup(island(data)),
         policy=" ".join(f"'sha256-{_digest(s)}'" for s in scripts),
-        licence=Markup((assets / "uplot" / "LICENSE").read_text(encoding="utf-8").replace("--", "- -")),
+        licence=Markup("\n".join(licences).replace("--", "- -")),
     )
 
 

@@ -16,20 +16,16 @@ from torch.nn import functional as F
 
 from ...metrics.functional.pixels import pxaps
 from ...text import visible
-from ...triple import Triple
 from ..records.columns import MAP, Array
-from ..records.load import Index, Run
+from ..records.load import Index
 from ..scores.per_image import PIXELS
 from ..scores.shown import Metric
-from ..statistics.bootstrap import Bootstrap
-from ..statistics.image_scores import image_scores
-from .report_data import Json, record_triples
+from .sheet import HIDDEN, Json, Sheet
 
 LARGEST_MAP = 64
 """Side above which a stored map is shrunk for the report; its boxes are then approximate, and the report says so."""
 TIE_BREAKERS = ("gt_known_loc", "pxap", "evidence_precision", "average_drop")
 """Metric by which triples disagree on an image: the first of these that the run has."""
-HIDDEN = ("degenerate", "top1_cls")
 
 
 @dataclass(frozen=True)
@@ -44,17 +40,18 @@ Pictures = Callable[[Sequence[int]], Mapping[int, Picture]]
 """Data-set rows -> their pictures; rows that cannot be read are left out."""
 
 
-def choose_rows(run: Run, boot: Bootstrap, samples: int) -> Index:
+def choose_rows(sheet: Sheet, samples: int) -> Index:
     """Data-set rows of the explorer: half where the triples disagree most, half evenly spread; ascending."""
+    run, records = sheet.first_run, range(len(sheet.records))
     n = len(run.index)
     if samples >= n:
         return run.index
-    triples = record_triples(run)
-    interest = np.stack([boot.records[t].column("degenerate") for t in triples]).mean(0)
-    by = next((m for m in TIE_BREAKERS if m != "pxap" and m in boot.points[triples[0]]), None)
-    metric = next((m for m in boot.metrics if m.name == by), None)
+    interest = np.stack([sheet.boot.records[sheet.records[i]].column("degenerate") for i in records]).mean(0)
+    first = sheet.boot.points[sheet.records[0]]
+    by = next((m for m in TIE_BREAKERS if m != "pxap" and m in first), None)
+    metric = next((m for m in sheet.boot.metrics if m.name == by), None)
     if metric is not None:
-        scores = [image_scores(boot, t, metric) for t in triples if metric.name in boot.points[t]]
+        scores = [sheet.image_scores(i, metric) for i in records if sheet.has(i, metric)]
         interest = interest + np.nan_to_num(np.stack(scores)).std(0)
     telling = np.argsort(-interest, kind="stable")[: samples // 2]
     others = np.setdiff1d(np.arange(n), telling)
@@ -63,14 +60,13 @@ def choose_rows(run: Run, boot: Bootstrap, samples: int) -> Index:
     return chosen
 
 
-def explorer(run: Run, boot: Bootstrap, samples: int, pictures: Pictures | None, absent: str, thumb: int) -> Json:
+def explorer(sheet: Sheet, samples: int, pictures: Pictures | None, absent: str, thumb: int) -> Json:
     """All that the explorer needs. ``absent``: why there are no pictures, for people; ``thumb``: side in pixels."""
-    manifest, protocol = run.manifest, run.manifest.protocol
-    rows = choose_rows(run, boot, samples)
+    run, manifest, protocol = sheet.first_run, sheet.manifest, sheet.manifest.protocol
+    rows = choose_rows(sheet, samples)
     at = np.searchsorted(run.index, rows)
     found = {} if pictures is None else pictures([int(r) for r in rows])
-    first = record_triples(run)[0]
-    labels, ids = run.column(first, "label")[at], run.image_ids[at]
+    labels, ids = sheet.labels[at], run.image_ids[at]
     cases = [
         {
             **{"id": visible(str(i)), "row": int(row), "label": int(label)},
@@ -79,9 +75,12 @@ def explorer(run: Run, boot: Bootstrap, samples: int, pictures: Pictures | None,
         }
         for i, row, label in zip(ids, rows.tolist(), labels, strict=True)
     ]
+    metrics = [m for m in sheet.boot.metrics if m.name not in HIDDEN]
+    records = [_record(sheet, number, rows, at, metrics) for number in range(len(sheet.records))]
     names = manifest.dataset.class_names or [str(k) for k in range(manifest.dataset.num_classes)]
-    used = sorted({int(v) for t in record_triples(run) for c in ("label", "target") for v in run.column(t, c)[at]})
-    metrics = [m for m in boot.metrics if m.name not in HIDDEN]
+    used = sorted(
+        {*labels.tolist(), *(k for r in records for k in r["target"]), *(k for r in records for k in r["predicted"])}
+    )
     return {
         "size": protocol.size,
         "grid": protocol.tau_grid,
@@ -91,27 +90,28 @@ def explorer(run: Run, boot: Bootstrap, samples: int, pictures: Pictures | None,
         "boxed": manifest.dataset.has_boxes,
         "images": len(run.index),
         "absent": visible(absent) if not found else "",
-        "classes": {k: visible(names[k]) if k < len(names) else str(k) for k in used},
+        "classes": {int(k): visible(names[k]) if k < len(names) else str(k) for k in used},
         "metrics": [m.name for m in metrics],
         "cases": cases,
-        "records": [_record(run, boot, t, rows, at, metrics) for t in record_triples(run)],
+        "records": records,
     }
 
 
-def _record(run: Run, boot: Bootstrap, triple: str, rows: Index, at: Index, metrics: Sequence[Metric]) -> Json:
+def _record(sheet: Sheet, number: int, rows: Index, at: Index, metrics: Sequence[Metric]) -> Json:
+    triple = sheet.records[number]
+    run = sheet.merged.run(triple)
     have = run.columns(triple)
     wanted = [n for n in ("predicted", "target", "degenerate", "peak", "y", "o", PIXELS) if n in have]
     wanted += [MAP] if run.has_column(triple, MAP) else []
     batches = list(replace(run, index=rows).batches(triple, wanted))
     data = {name: np.concatenate([b[name] for b in batches]) for name in wanted}
     scores = {}
-    for metric in (m for m in metrics if m.name in boot.points[triple]):
-        values = _pxap(data[PIXELS]) if metric.name == "pxap" else image_scores(boot, triple, metric)[at]
+    for metric in (m for m in metrics if sheet.has(number, m)):
+        values = _pxap(data[PIXELS]) if metric.name == "pxap" else sheet.image_scores(number, metric)[at]
         scores[metric.name] = [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
-    cam = Triple.parse(triple).cam
-    rule, about = run.manifest.protocol.rule_for(cam), run.manifest.cams.get(cam)
+    rule, about = run.manifest.protocol.rule_for(triple.cam), run.manifest.cams.get(triple.cam)
     return {
-        **{name: data[name].tolist() for name in ("predicted", "target", "degenerate", "peak")},
+        **{name: data[name].tolist() for name in ("predicted", "target", "degenerate", "peak") if name in data},
         "scores": scores,
         "kernel": rule.kernel,
         "lowMinMax": rule.low_res_min_max,

@@ -15,7 +15,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.parts import part_path
 from cambench.results.records.record_errors import RecordError
 from cambench.results.records.store import RunStore
-from cambench.results.report.page import report_data
+from cambench.results.report.page import Source, report_data
 from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.comparison import compare_triples
@@ -123,7 +123,7 @@ def test_a_truncated_part_is_named_and_its_images_are_in_no_output(damaged, tmp_
     document = compare_document(compare_triples(run, A, "net/random/softmax"))
     assert any(name in note for note in document.notes)
     assert dict(document.facts)["Images"].startswith("7 of 11")
-    page = report_data(run, pictures=None, absent="", samples=20, thumb=64, val=None, resamples=20, seed=0)
+    page = report_data([Source(run)], samples=20, thumb=64, resamples=20, seed=0)["sets"][0]
     assert any(name in note for note in page["notes"])
     assert [case["row"] for case in page["explorer"]["cases"]] == [0, 1, 2, 3, 8, 9, 10]
     shown = io.StringIO()

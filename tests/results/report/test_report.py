@@ -14,6 +14,8 @@ from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report.page import Picture, island, write_report
 from cambench.results.report.samples import LARGEST_MAP, choose_rows
+from cambench.results.report.sheet import Sheet
+from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.bootstrap import bootstrap_run
 
@@ -44,7 +46,9 @@ class Page(HTMLParser):
 
     @property
     def data(self):
-        return json.loads(self.island)
+        """The first table's data, and the page's title."""
+        page = json.loads(self.island)
+        return page["sets"][0] | {"title": page["title"], "sets": page["sets"]}
 
 
 def picture_source(size=224):
@@ -93,7 +97,7 @@ def test_one_file_that_loads_nothing(page):
     parsed, _, file = page
     assert all(link.startswith(("#", "data:")) for link in parsed.loads)
     assert "default-src 'none'" in file.read_text()
-    assert parsed.tags.count("script") == 3
+    assert parsed.tags.count("script") == 4
     assert parsed.tags.count("img") == 0
 
 
@@ -220,10 +224,10 @@ def test_chosen_rows_hold_those_where_triples_disagree(toy, tmp_path):
             store.write_shard("net", shard, rows, [], {})
         store.finish(durations_s={})
     run = load_run(tmp_path / "run")
-    boot = bootstrap_run(run, resamples=2)
-    assert disputed in choose_rows(run, boot, 2)
-    assert len(choose_rows(run, boot, 6)) == 6
-    np.testing.assert_array_equal(choose_rows(run, boot, 99), run.index)
+    sheet = Sheet.of(merge_runs([run]), resamples=2, seed=0)
+    assert disputed in choose_rows(sheet, 2)
+    assert len(choose_rows(sheet, 6)) == 6
+    np.testing.assert_array_equal(choose_rows(sheet, 99), run.index)
 
 
 def test_a_run_without_images_is_refused(page, tmp_path):

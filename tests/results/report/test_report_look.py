@@ -1,17 +1,20 @@
 """How the report looks in a real headless Chromium: charts, widths, themes, contrast, names of controls."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
 
 
-def test_charts_are_drawn(page):
-    for chart in ("pareto", "threshold", "pr"):
-        canvas = page.find_element(By.CSS_SELECTOR, f"#{chart} canvas")
-        script = """const c = arguments[0];
-          return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v)"""
-        assert page.execute_script(script, canvas), chart
-        assert page.find_element(By.ID, chart).get_attribute("aria-label")
+def test_charts_are_drawn(page, settle):
+    for chart in ("dots", "pareto", "matrix", "threshold", "pr", "classes-grid"):
+        page.execute_script("document.getElementById(arguments[0]).scrollIntoView()", chart)
+        settle()
+        svg = page.find_element(By.CSS_SELECTOR, f"#{chart} svg[role=img]")
+        assert svg.get_attribute("aria-label"), chart
+        assert svg.find_elements(By.CSS_SELECTOR, "path, rect, line"), chart
     front = page.find_elements(By.CSS_SELECTOR, "#pareto-front tbody tr")
     assert 1 <= len(front) <= 5
 
@@ -59,6 +62,26 @@ def test_every_control_has_a_name(page):
       const named = (e) => e.getAttribute("aria-label") || e.labels?.length || e.textContent.trim();
       return [...all].filter((e) => !named(e)).map((e) => e.outerHTML.slice(0, 80))"""
     assert page.execute_script(unnamed) == []
+
+
+def axe():
+    """The file of axe-core: named by CAMBENCH_AXE, or installed by npm in the repository or the home folder."""
+    below = "node_modules/axe-core/axe.min.js"
+    places = [os.environ.get("CAMBENCH_AXE", ""), Path(__file__).parents[3] / below, Path.home() / below]
+    return next((Path(p) for p in places if p and Path(p).is_file()), None)
+
+
+@pytest.mark.skipif(axe() is None, reason="axe-core is not at hand (npm install axe-core)")
+def test_axe_finds_nothing_serious(page, settle):
+    for chart in ("pareto", "matrix", "threshold", "classes-grid", "gallery", "cite"):
+        page.execute_script("document.getElementById(arguments[0]).scrollIntoView()", chart)
+        settle()
+    page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.set_script_timeout(120)
+    page.execute_script(axe().read_text(encoding="utf-8"))
+    found = page.execute_async_script("const end = arguments[0]; axe.run(document).then((r) => end(r.violations))")
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in serious] == []
 
 
 # Texts whose contrast with the nearest background is below 4.5 (WCAG 2, AA).

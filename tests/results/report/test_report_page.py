@@ -11,6 +11,9 @@ By = pytest.importorskip("selenium.webdriver.common.by").By
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 
+METHODS, CONTROLS = "#board tbody:not(.controls-rows) tr", "#board tbody.controls-rows tr"
+
+
 def settled(browser):
     done = "const end = arguments[0]; setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(end)), 120)"
     browser.execute_async_script(done)
@@ -24,10 +27,10 @@ def set_value(browser, element_id, value, event):
     settled(browser)
 
 
-def column(browser, title):
+def column(browser, title, rows="#board tbody tr"):
     heads = [h.text for h in browser.find_elements(By.CSS_SELECTOR, "#board thead th")]
     at = next(i for i, h in enumerate(heads) if h.startswith(title))
-    cells = browser.find_elements(By.CSS_SELECTOR, f"#board tbody tr > :nth-child({at + 1})")
+    cells = browser.find_elements(By.CSS_SELECTOR, f"{rows} > :nth-child({at + 1})")
     return [float(c.text.split("\n")[0]) for c in cells]
 
 
@@ -47,11 +50,13 @@ def painted(browser, panel):
 def test_sorts_by_a_column_both_ways(page):
     for clicks, reverse in ((1, True), (2, False)):
         page.find_element(By.CSS_SELECTOR, '[data-sort="average_gain"]').click()
-        values = column(page, "Avg Gain")
+        values = column(page, "Avg Gain", METHODS)
         assert len(set(values)) > 2
         assert values == sorted(values, reverse=reverse), clicks
+        assert len(column(page, "Avg Gain", CONTROLS)) == 1, "a control stands below the rule"
     head = page.find_element(By.CSS_SELECTOR, 'th[aria-sort="ascending"]')
     assert head.text.startswith("Avg Gain")
+    assert len(page.find_elements(By.CSS_SELECTOR, "#board thead .glyph")) == 1
 
 
 def test_table_shows_scores_and_intervals(page, made):
@@ -228,7 +233,7 @@ def test_a_link_restores_the_view(page, open_page):
 def test_a_broken_link_falls_back(page, open_page):
     browser = open_page("#tau=lots&image=-4&ticked=%3Cimg%3E&palette=none&by=__proto__&sort=%27&show=x&row=constructor")
     assert browser.find_element(By.ID, "tau-read").text == "0.200"
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#board tbody tr")) == 5
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#board tbody tr")) == 4, "two rows share their maps"
 
 
 def test_hostile_names_are_text(page, made):
@@ -237,5 +242,7 @@ def test_hostile_names_are_text(page, made):
     tick_all(page)
     assert made.hostile in page.find_element(By.ID, "case-title").text
     assert all(made.hostile in text for text in panel_texts(page)[1:])
-    legend = page.find_element(By.CSS_SELECTOR, "#threshold .u-legend").text
-    assert made.hostile in legend
+    for section, part in (("curves", "#threshold .legend"), ("answer", "#answer-text"), ("cite", "#cite-text")):
+        page.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
+        settled(page)
+        assert made.hostile in page.find_element(By.CSS_SELECTOR, part).text

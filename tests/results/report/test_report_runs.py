@@ -28,7 +28,7 @@ def ious(browser):
 def inspect(browser, settle, file, triples, cases):
     """Open, sort, filter, slide, step, restore by link; the console stays empty."""
     browser.get("about:blank")
-    browser.get(file.as_uri())
+    browser.get(f"{file.as_uri()}#view=explorer")
     settle()
     assert len(browser.find_elements(By.CSS_SELECTOR, "#board tbody tr")) == triples
     assert len(browser.find_elements(By.CSS_SELECTOR, "#strip button")) == cases

@@ -1,6 +1,6 @@
 // One picture: the input, a map over it, the ground truth and the boxes of the map.
 const SCALE = 2;
-const PALETTES = Object.fromEntries(Object.entries(DATA.palettes).map(([name, text]) => [name, decode(text, Uint8Array)]));
+const PALETTES = Object.fromEntries(Object.entries(PAGE.palettes).map(([name, text]) => [name, decode(text, Uint8Array)]));
 const images = new Map();
 const levelCache = new Map();
 

@@ -1,5 +1,4 @@
 // The explorer: one image, its maps under the ticked triples, boxes and IoU live from the stored maps.
-const metricOf = (name) => DATA.metrics.find((m) => m.name === name);
 const truthOf = (position) => (EX.firstBox ? (EX.cases[position].boxes ?? []).slice(0, 1) : (EX.cases[position].boxes ?? []));
 const className = (label) => EX.classes[label] ?? String(label);
 
@@ -23,7 +22,7 @@ function rightOnes(position) {
 
 function fits(position) {
   if (state.class !== "" && String(EX.cases[position].label) !== state.class) return false;
-  const ticked = tickedRecords();
+  const ticked = tickedTriples();
   if (state.show === "degenerate")
     return (ticked.length ? ticked : DATA.triples).some((t) => EX.records[t.record].degenerate[position] !== 0);
   if (state.show === "misclassified") {
@@ -111,7 +110,7 @@ async function drawPanels() {
     panels.push(el("figure", {}, input, el("figcaption", {}, el("b", {}, "Input"), about)));
     paint(input, image, { truth: state.boxes ? (one.boxes ?? []) : [], boxes: [], alpha: 0 });
   }
-  for (const t of tickedRecords()) {
+  for (const t of tickedTriples()) {
     const found = localise(t.record, position);
     const canvas = el("canvas", { role: "img", "aria-label": `Map of ${nameOf(t)}, ${found.text}` });
     paint(canvas, image, {
@@ -121,7 +120,7 @@ async function drawPanels() {
     });
     panels.push(el("figure", {}, canvas, captionOf(t, position, found)));
   }
-  if (!tickedRecords().length) panels.push(el("p", { className: "notice" }, "Tick triples in the leaderboard to see their maps."));
+  if (!tickedTriples().length) panels.push(el("p", { className: "notice" }, "Tick triples in the leaderboard to see their maps."));
   byId("panels").replaceChildren(...panels);
 }
 
@@ -168,14 +167,19 @@ function describe() {
 
 function startExplorer() {
   const triples = DATA.triples.map((t) => [t.id, nameOf(t)]);
+  const labels = [...new Set(EX.cases.map((c) => c.label))].sort((x, y) => x - y);
+  const shows = {
+    a: combo("a", triples, (id) => update({ a: id })),
+    b: combo("b", triples, (id) => update({ b: id })),
+    class: combo("class", [["", "all"], ...labels.map((l) => [String(l), className(l)])], (label) => update({ class: label })),
+  };
   const sync = () => {
-    const labels = [...new Set(EX.cases.map((c) => c.label))].sort((x, y) => x - y);
     const [a, b] = pairOf();
     byId("show").value = state.show;
-    fill(byId("a"), triples, a.id);
-    fill(byId("b"), triples, b.id);
+    shows.a(a.id);
+    shows.b(b.id);
+    shows.class(state.class);
     fill(byId("by"), EX.metrics.map((n) => [n, metricOf(n).title]), state.by);
-    fill(byId("class"), [["", "all"], ...labels.map((l) => [String(l), className(l)])], state.class);
     fill(byId("palette"), Object.keys(PALETTES).map((n) => [n, n]), state.palette);
     byId("tau").value = state.tau;
     byId("opacity").value = state.opacity;
@@ -183,11 +187,12 @@ function startExplorer() {
     byId("tau-read").textContent = tauOf(state.tau).toFixed(3);
     byId("opacity-read").textContent = `${state.opacity} %`;
   };
-  for (const key of ["show", "a", "b", "by", "class", "palette", "contours"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
+  for (const key of ["show", "by", "palette", "contours"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
   for (const key of ["tau", "opacity"]) byId(key).addEventListener("input", () => update({ [key]: Number(byId(key).value) }));
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   byId("explorer").addEventListener("keydown", press);
+  whenNear("explorer", drawPanels);
   watch(["show", "a", "b", "by", "class", "ticked", "image"], drawStrip);
   watch(["show", "a", "b", "by", "class", "ticked", "image", "tau", "palette", "opacity", "contours", "boxes"], () => {
     sync();
@@ -196,6 +201,5 @@ function startExplorer() {
   describe();
   sync();
   drawStrip();
-  drawPanels();
   return sync;
 }

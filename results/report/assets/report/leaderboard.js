@@ -1,11 +1,12 @@
-// The leaderboard: sortable by any column, filtered by words, backbone, head and kind.
+// The leaderboard: sortable by any column, filtered by words, backbone, head and kind; rows of the same records as one.
 const COLUMNS = [
-  ...DATA.metrics.map((m) => ({ key: m.name, title: `${m.title} ${m.up ? "↑" : "↓"}`, unit: m.unit, metric: m, down: m.up })),
+  ...DATA.metrics.map((m) => ({ key: m.name, title: m.title, note: m.source, unit: m.unit, metric: m, down: m.up })),
   ...(DATA.triples.some((t) => t.cost) ? [{ key: "cost", title: "declared cost", unit: "", text: true }] : []),
   ...PRICES
     .filter(([key]) => DATA.triples.some((t) => t[key] !== null))
-    .map(([key, title, note]) => ({ key, title: `${title} ↓`, unit: "", down: false, note })),
+    .map(([key, title, note]) => ({ key, title, unit: "", down: false, note })),
 ];
+const columnsShown = () => COLUMNS.filter((c) => state.columns.includes(c.key));
 
 function valueOf(triple, column) {
   return (column.metric ? triple.scores[column.key] : triple[column.key]) ?? null;
@@ -24,23 +25,33 @@ function shownTriples() {
   });
 }
 
+// Of the rows that share a record, the first that the filters leave stands for all.
+function folded(rows) {
+  const first = new Map();
+  for (const t of rows) if (!first.has(t.record)) first.set(t.record, t);
+  return state.fold ? [...first.values()] : rows;
+}
+
+// Controls stand last, below a rule, whatever the table is sorted by.
 function sortedTriples() {
-  const rows = shownTriples();
+  const rows = folded(shownTriples());
   const column = COLUMNS.find((c) => c.key === state.sort && !c.text);
   const sign = state.down ? -1 : 1;
-  if (state.sort === "name") rows.sort((a, b) => sign * nameOf(a).localeCompare(nameOf(b)));
-  if (!column) return rows;
-  // Rows without a score come last in either direction.
-  return rows.sort((a, b) => {
+  const order = (a, b) => {
+    if (state.sort === "name") return sign * nameOf(a).localeCompare(nameOf(b));
+    if (!column) return 0;
+    // Rows without a score come last in either direction.
     const [x, y] = [valueOf(a, column), valueOf(b, column)];
     if (x === null || y === null) return (x === null) - (y === null);
     return sign * (x - y);
-  });
+  };
+  return rows.sort((a, b) => a.control - b.control || order(a, b));
 }
 
-function sortButton(key, title, note, down) {
+function sortButton(key, title, sub, note, down) {
   const active = state.sort === key;
-  const button = el("button", { type: "button", title: note }, title, active ? (state.down ? " ▼" : " ▲") : "");
+  const glyph = active ? el("span", { className: "glyph", "aria-hidden": "true" }, state.down ? "▼" : "▲") : null;
+  const button = el("button", { type: "button", title: note }, title, glyph, el("small", {}, sub));
   button.dataset.sort = key;
   button.addEventListener("click", () => {
     update({ sort: key, down: active ? !state.down : down });
@@ -49,15 +60,24 @@ function sortButton(key, title, note, down) {
   return el("th", { scope: "col", "aria-sort": active ? (state.down ? "descending" : "ascending") : "none" }, button);
 }
 
+function headCell(column) {
+  if (column.text)
+    return el("th", { scope: "col", className: "text", title: "of one map alone; N, P, Q: channels, rows, columns of the feature map" }, column.title);
+  const doubted = column.metric && Object.keys(DATA.answers[column.key]?.doubts ?? {}).length > 0;
+  const unit = column.unit && column.unit !== "%" ? ` (${column.unit})` : "";
+  const sub = column.metric?.ranked === false ? "not ranked" : column.down ? "higher is better" : "lower is better";
+  const note = [column.note, doubted ? "does not discriminate, see below the table" : ""].filter(Boolean).join("; ");
+  return sortButton(column.key, `${column.title}${unit}${doubted ? " ‡" : ""}`, sub, note, column.down);
+}
+
 function scoreCell(triple, column, best) {
   const value = valueOf(triple, column);
   if (column.text) return el("td", { className: "text" }, value || "–");
   if (!column.metric) return el("td", {}, value === null ? "–" : Number(value.toPrecision(3)).toString());
   const text = format(column.metric, value);
   const interval = triple.intervals[column.key];
-  const cell = el("td", {}, el("span", { className: column.metric.ranked && text === best ? "best" : "" }, text));
-  const mark = markOf(triple, column.key);
-  if (mark) cell.prepend(mark);
+  const isBest = column.metric.ranked && !triple.control && text === best;
+  const cell = el("td", {}, deltaOf(triple, column), el("span", { className: isBest ? "best" : "" }, text));
   if (state.intervals && interval && value !== null) {
     const rank = rankOf(triple, column.key);
     const ends = `${format(column.metric, interval[0])} – ${format(column.metric, interval[1])}`;
@@ -66,8 +86,6 @@ function scoreCell(triple, column, best) {
   return cell;
 }
 
-const beats = (metric, a, b) => DATA.beats[metric]?.[a.record]?.includes(b.record) ?? false;
-
 // Of the same backbone: 1 + the records that are significantly better.
 function rankOf(triple, metric) {
   const won = DATA.beats[metric];
@@ -75,23 +93,36 @@ function rankOf(triple, metric) {
   return 1 + Object.values(won).filter((losers) => losers.includes(triple.record)).length;
 }
 
-function markOf(triple, metric) {
-  const other = tripleOf(state.against);
-  if (!other || !DATA.beats[metric]) return null;
-  const verdict = beats(metric, triple, other) ? "better" : beats(metric, other, triple) ? "worse" : "";
-  if (!verdict) return null;
-  const note = `significantly ${verdict} than ${nameOf(other)}`;
-  return el("span", { className: `mark ${verdict}`, title: note, role: "img", "aria-label": note }, verdict === "better" ? "▲ " : "▼ ");
+// The difference to the chosen reference; with ▲ ▼ and colour where it is significant.
+function deltaOf(triple, column) {
+  const other = tripleOf(state.against), metric = column.metric;
+  if (!other || other.record === triple.record) return null;
+  const [x, y] = [triple.scores[column.key], other.scores[column.key]];
+  if (x === undefined || y === undefined) return null;
+  const verdict = beats(column.key, triple, other) ? "better" : beats(column.key, other, triple) ? "worse" : "";
+  const sign = x - y > 0 ? "+" : x - y < 0 ? "−" : "±", text = `${sign}${Math.abs(x - y).toFixed(metric.digits)}`;
+  const note = `${text} against ${nameOf(other)}: ${verdict ? `significantly ${verdict}` : "not significant, or of another network"}`;
+  const glyph = { better: "▲", worse: "▼", "": "" }[verdict];
+  return el("span", { className: `mark ${verdict}`, title: note, role: "img", "aria-label": note }, `${glyph}${text} `);
+}
+
+function foldedNames(triple, twins) {
+  if (!twins.length) return "";
+  return twins.length > 2 ? `and ${twins.length} with the same maps` : `also ${twins.map((t) => (t.cam === triple.cam ? t.head : shortOf(t))).join("; ")}`;
 }
 
 function nameCell(triple) {
   const box = el("input", { type: "checkbox", checked: state.ticked.includes(triple.id) });
   box.addEventListener("change", () => tick(triple.id, box.checked));
-  const same = triple.alias ? `same maps as ${nameOf(DATA.triples.find((t) => t.record === triple.record))}` : "";
+  const twins = DATA.triples.filter((t) => t.record === triple.record && t !== triple);
+  const same = state.fold
+    ? foldedNames(triple, twins)
+    : triple.alias ? `same maps as ${nameOf(DATA.triples.find((t) => t.record === triple.record))}` : "";
   const notes = [triple.backbone, triple.control ? "control" : "", same];
-  const isReference = tripleOf(state.against)?.record === triple.record;
-  if (isReference) notes.push("compared with");
-  const name = el("span", { title: triple.alias }, `${triple.cam} / ${triple.head}`, el("small", {}, notes.filter(Boolean).join(" · ")));
+  if (tripleOf(state.against)?.record === triple.record) notes.push("compared with");
+  const why = twins.map((t) => t.alias).concat(triple.alias).filter(Boolean)[0] ?? "";
+  const title = twins.length ? `same maps: ${[triple, ...twins].map(shortOf).join("; ")} (${why})` : "";
+  const name = el("span", { title }, swatch(triple), ` ${triple.cam} / ${triple.head}`, el("small", {}, notes.filter(Boolean).join(" · ")));
   return el("th", { scope: "row" }, el("label", {}, box, name));
 }
 
@@ -104,50 +135,65 @@ function bestTexts(rows) {
   const best = {};
   for (const { metric, key } of COLUMNS) {
     if (!metric?.ranked) continue;
-    const values = rows.map((t) => t.scores[key]).filter((v) => v !== undefined);
+    const values = rows.filter((t) => !t.control).map((t) => t.scores[key]).filter((v) => v !== undefined);
     if (values.length) best[key] = format(metric, metric.up ? Math.max(...values) : Math.min(...values));
   }
   return best;
 }
 
 function drawBoard() {
-  const rows = sortedTriples();
+  const rows = sortedTriples(), columns = columnsShown();
   const best = bestTexts(rows);
-  const head = el("tr", {}, sortButton("name", "Method", "sort by name", false));
-  for (const c of COLUMNS)
-    if (c.text) head.append(el("th", { scope: "col", className: "text", title: "of one map alone; N, P, Q: channels, rows, columns of the feature map" }, c.title));
-    else head.append(sortButton(c.key, c.unit && c.unit !== "%" ? `${c.title} (${c.unit})` : c.title, c.metric?.source ?? c.note ?? "", c.down));
-  const body = el("tbody");
+  const head = el("tr", {}, sortButton("name", "Method", "by name", "sort by name", false), ...columns.map(headCell));
+  const methods = el("tbody"), controls = el("tbody", { className: "controls-rows" });
   for (const t of rows) {
     const line = el("tr", { className: state.ticked.includes(t.id) ? "ticked" : "" }, nameCell(t));
-    line.append(...COLUMNS.map((c) => scoreCell(t, c, best[c.key])));
-    body.append(line);
+    line.append(...columns.map((c) => scoreCell(t, c, best[c.key])));
+    (t.control ? controls : methods).append(line);
   }
   const caption = el("caption", { className: "skip" }, "Scores of every triple; the column heads sort");
   const focused = document.activeElement?.closest?.("#board tbody tr")?.rowIndex;
-  byId("board").replaceChildren(caption, el("thead", {}, head), body);
+  byId("board").replaceChildren(caption, el("thead", {}, head), methods, controls);
   if (focused) byId("board").rows[focused]?.querySelector("input")?.focus();
-  byId("board-count").textContent = `${rows.length} of ${DATA.triples.length} triples; scores in % unless a column says otherwise`;
+  const hidden = shownTriples().length - rows.length;
+  byId("board-count").textContent =
+    `${rows.length} of ${DATA.triples.length} triples${hidden ? `, ${hidden} more folded into rows with the same maps` : ""}; scores in % unless a column says otherwise`;
+  const doubts = columns.flatMap((c) => Object.entries(DATA.answers[c.key]?.doubts ?? {}));
+  byId("board-doubts").replaceChildren(...doubts.map(([network, text]) => el("li", {}, `‡ ${network}: ${text}`)));
+}
+
+function drawChooser() {
+  const boxes = COLUMNS.map((c) => {
+    const box = el("input", { type: "checkbox", checked: state.columns.includes(c.key) });
+    box.addEventListener("change", () => update({ columns: COLUMNS.map((o) => o.key).filter((k) => (k === c.key ? box.checked : state.columns.includes(k))) }));
+    return el("label", { className: "check" }, box, c.title);
+  });
+  byId("columns").replaceChildren(...boxes);
 }
 
 function startBoard() {
   const any = (key) => [["", "all"], ...uniqueTexts(key).map((t) => [t, t])];
+  const against = combo("against", [["", "nothing"], ...DATA.triples.map((t) => [t.id, nameOf(t)])], (id) => update({ against: id }));
   const sync = () => {
     byId("q").value = state.q;
     fill(byId("backbone"), any("backbone"), state.backbone);
     fill(byId("head"), any("head"), state.head);
-    fill(byId("against"), [["", "nothing"], ...DATA.triples.map((t) => [t.id, nameOf(t)])], state.against);
-    byId("controls").checked = state.controls;
-    byId("intervals").checked = state.intervals;
+    against(state.against);
+    for (const key of ["controls", "intervals", "fold"]) byId(key).checked = state[key];
+    drawChooser();
   };
   byId("interval-about").textContent = DATA.intervals;
   byId("q").addEventListener("input", () => update({ q: byId("q").value }));
   byId("mark-about").textContent =
     `▲ ▼: significantly better, worse than it at ${DATA.alpha}, in paired tests on the same images; #: rank, 1 + the rows of ` +
     "the backbone that are significantly better. Holm's correction is over the pairs of a metric and backbone.";
-  for (const key of ["backbone", "head", "against"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
-  for (const key of ["controls", "intervals"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).checked }));
-  watch(["q", "backbone", "head", "against", "controls", "intervals", "sort", "down", "ticked"], drawBoard);
+  for (const key of ["backbone", "head"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
+  for (const key of ["controls", "intervals", "fold"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).checked }));
+  byId("reset").addEventListener("click", () => {
+    update({ ...DEFAULTS, view: "leaderboard" });
+    dispatchEvent(new HashChangeEvent("hashchange"));
+  });
+  watch(["q", "backbone", "head", "against", "controls", "intervals", "fold", "columns", "sort", "down", "ticked"], drawBoard);
   sync();
   drawBoard();
   return sync;

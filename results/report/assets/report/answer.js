@@ -1,0 +1,73 @@
+// The first lines: what was compared, the answer of the chosen metric, and maps of a few telling images.
+const HERO_ROWS = 3;
+
+function drawAnswer() {
+  const metric = qualityOf(), found = DATA.answers[metric.name] ?? { lines: [], doubts: {} };
+  const [first, ...others] = found.lines;
+  byId("answer-text").replaceChildren(
+    el("p", { className: "lead" }, first ?? "No metric is ranked."),
+    ...others.map((line) => el("p", {}, line)),
+    ...Object.entries(found.doubts).map(([backbone, text]) => el("p", { className: "notice" }, `‡ ${backbone}: ${text}`)),
+  );
+}
+
+// Images whose scores differ most between the ticked methods; those with a picture first.
+function tellingCases(chosen, count, name = state.by) {
+  const methods = chosen.filter((t) => !t.control), triples = methods.length > 1 ? methods : chosen;
+  const spread = (position) => {
+    const values = triples.map((t) => EX.records[t.record].scores[name]?.[position] ?? null).filter((v) => v !== null);
+    return values.length ? Math.max(...values) - Math.min(...values) : -1;
+  };
+  const rank = EX.cases.map((one, position) => ({ position, picture: Boolean(one.image), by: spread(position) }));
+  return rank.sort((a, b) => b.picture - a.picture || b.by - a.by || a.position - b.position).slice(0, count).map((r) => r.position);
+}
+
+async function mapCanvas(t, position, label) {
+  const image = await imageOf(position), canvas = el("canvas", { role: "img", "aria-label": label });
+  const found = t ? localise(t.record, position) : { levels: null, boxes: [] };
+  paint(canvas, image, { levels: found.levels, truth: t ? truthOf(position) : (EX.cases[position].boxes ?? []), boxes: found.boxes, alpha: t ? state.opacity : 0 });
+  return { canvas, found };
+}
+
+let heroTurn = 0;
+
+async function drawHero() {
+  const turn = ++heroTurn, triples = tickedTriples().slice(0, 5);
+  if (!EX.records.some((r) => r.maps) || !triples.length) {
+    byId("hero").replaceChildren(hint(EX.records.some((r) => r.maps) ? "Tick triples in the leaderboard to see their maps here." : "The run kept no maps: with --keep-maps, a few telling ones stand here."));
+    return;
+  }
+  const pictured = EX.cases.some((one) => one.image), table = el("table", { className: "hero" });
+  const head = el("tr", {}, el("th", { scope: "col" }, pictured ? "input" : "image"));
+  for (const t of triples) head.append(el("th", { scope: "col", title: nameOf(t) }, t.cam, el("small", {}, t.control ? "control" : t.head)));
+  const body = el("tbody");
+  for (const position of tellingCases(triples, HERO_ROWS)) {
+    const one = EX.cases[position], row = el("tr");
+    const name = className(one.label);
+    row.append(el("th", { scope: "row" }, pictured ? (await mapCanvas(null, position, `Input ${one.id}, ${name}`)).canvas : null, el("small", {}, name)));
+    for (const t of triples) {
+      const { canvas, found } = await mapCanvas(t, position, `Map of ${nameOf(t)} on ${one.id}`);
+      row.append(el("td", {}, canvas, el("small", {}, found.text)));
+    }
+    if (turn !== heroTurn) return;
+    row.addEventListener("click", () => update({ image: one.row, view: "explorer" }));
+    body.append(row);
+  }
+  table.append(el("caption", {}, `Where they differ most, on ${triples[0].backbone}${triples.some((t) => t.backbone !== triples[0].backbone) ? " and others" : ""}. Dashed: the truth; yellow: the box of the map at τ = ${tauOf(state.tau).toFixed(2)}.`), el("thead", {}, head), body);
+  byId("hero").replaceChildren(table);
+}
+
+function startAnswer() {
+  byId("compared").textContent = `${DATA.compared}; protocol ${DATA.protocol}.`;
+  const chooser = byId("set");
+  if (PAGE.sets.length > 1) {
+    fill(chooser, PAGE.sets.map((s, k) => [String(k), `${s.name} (${s.protocol}, ${s.triples.length} triples)`]), String(SET));
+    chooser.addEventListener("change", () => {
+      location.hash = `set=${chooser.value}`;
+      location.reload();
+    });
+  } else byId("set-choice").remove();
+  watch(["metric"], drawAnswer);
+  watch(["ticked", "tau", "opacity", "palette", "by", "contours"], whenNear("hero", drawHero));
+  drawAnswer();
+}
