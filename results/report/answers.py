@@ -6,7 +6,7 @@ from ...text import visible
 from ...triple import Triple
 from ..scores.shown import Metric
 from ..tables.naming import BASE_HEAD, backbone_title, cam_title, head_title
-from .sheet import Json, Sheet
+from .scored import Json, Sheet
 
 
 def answers(sheet: Sheet) -> Json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...text import visible
 from ..records.load import Run
 from ..scores.merge import Merged
-from .sheet import Json
+from .scored import Json
 
 
 def citation(merged: Merged) -> Json:

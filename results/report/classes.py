@@ -8,7 +8,7 @@ import numpy as np
 
 from ...text import visible
 from ..scores.shown import Metric
-from .sheet import Json, Sheet
+from .scored import Json, Sheet
 
 SHOWN = 12
 """Classes with a panel: all, or those in which the methods differ most."""

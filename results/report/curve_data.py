@@ -9,7 +9,7 @@ from ...metrics.functional.localisation import tau_grid
 from ..records.load import Run
 from ..scores.curves import Counts, Curves
 from ..scores.per_image import PIXELS, SINGLE, V2, Floats, PerImage
-from .sheet import Json, Sheet
+from .scored import Json, Sheet
 
 RECALLS = 100
 """Steps of recall of a precision-recall curve."""

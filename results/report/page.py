@@ -24,7 +24,7 @@ from .classes import class_scores
 from .curve_data import precision_recall, threshold_curves
 from .report_data import leaderboard, looks, overview
 from .samples import Picture, Pictures, explorer, palettes
-from .sheet import Json, Sheet, grouped
+from .scored import Json, Sheet, grouped
 
 __all__ = ["Picture", "Pictures", "Source", "report_data", "write_report"]
 

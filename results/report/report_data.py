@@ -12,7 +12,7 @@ from ..tables.look import CONTROL_LOOK, head_looks
 from ..tables.naming import backbone_title, cam_cost, cam_title, head_title, identity
 from ..tables.notes import facts, remarks
 from ..tables.selection import COST, TableOptions, blocks
-from .sheet import Json, Sheet
+from .scored import Json, Sheet
 
 
 def overview(sheet: Sheet) -> Json:

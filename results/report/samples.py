@@ -20,7 +20,7 @@ from ..records.columns import MAP, Array
 from ..records.load import Index
 from ..scores.per_image import PIXELS
 from ..scores.shown import Metric
-from .sheet import HIDDEN, Json, Sheet
+from .scored import HIDDEN, Json, Sheet
 
 LARGEST_MAP = 64
 """Side above which a stored map is shrunk for the report; its boxes are then approximate, and the report says so."""

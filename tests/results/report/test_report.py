@@ -14,7 +14,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report.page import Picture, island, write_report
 from cambench.results.report.samples import LARGEST_MAP, choose_rows
-from cambench.results.report.sheet import Sheet
+from cambench.results.report.scored import Sheet
 from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.bootstrap import bootstrap_run
