@@ -9,12 +9,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..registry import Registry
 
 Branch = Literal["softmax", "sigmoid", "semantic"]
 """``semantic``: the token-semantic head of TS-CAM, trained and read as a softmax."""
 HeadKind = Literal["gap_linear", "mlp", "other"]
+Activation = Literal["softmax", "sigmoid"]
+GREY = (0.299, 0.587, 0.114)
+"""Luma of red, green and blue (ITU-R BT.601), by which a network of one channel reads colour pictures."""
 
 
 class Head(nn.Module, ABC):
@@ -51,6 +55,13 @@ class Head(nn.Module, ABC):
         The features themselves, unless the head begins with a frozen part.
         """
         return features
+
+    def whole_network(self) -> nn.Module | None:
+        """Normalised images (B,C,R,R) to this head's logits as one module of layers, where the network is no pair.
+
+        None where the network's ``features`` and this head are that pair.
+        """
+        return None
 
     def first_linear(self) -> tuple[nn.Linear, nn.Module] | None:
         """The linear layer that reads the flattened, condensed features, and all that follows it, where it is so.
@@ -96,6 +107,11 @@ class Backbone(nn.Module, ABC):
         class_token: The first of them decides the class.
         stages: Names of layers whose outputs (B,N,h,w) are the feature maps of several resolutions, fine to coarse;
             empty where they follow from the body (``stages.py``).
+        input_size: Side in pixels that ``features`` resizes images to; None where it takes any size.
+        activation: How the network's own logits become scores: ``softmax`` over classes that exclude one another, or
+            a ``sigmoid`` of each (binary and multi-label networks).
+        multi_label: An image may have several of the classes; ``predicted`` is the one of the highest score.
+        through_network: A pass of the head runs the network anew, as its head reads more than the feature map.
     """
 
     name: str = ""
@@ -109,14 +125,23 @@ class Backbone(nn.Module, ABC):
     prefix_tokens: int = 0
     class_token: bool = False
     stages: tuple[str, ...] = ()
+    input_size: int | None = None
+    activation: Activation = "softmax"
+    multi_label: bool = False
+    through_network: bool = False
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Iterable[float], std: Iterable[float]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict()
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def image_channels(self) -> int:
+        """Channels C of the images that the network takes: 3 for colour, 1 for grey, any number of spectral bands."""
+        return self.mean.shape[1]
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -162,8 +187,34 @@ class Backbone(nn.Module, ABC):
         return self.head("softmax").fresh(generator, num_classes)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Normalised images (x − mean) / std of pixels (B,3,R,R) in [0, 1]; the fidelity scores rely on this form."""
+        """Normalised images (x − mean) / std of pixels (B,C,R,R) in [0, 1]; the fidelity scores rely on this form.
+
+        A network of one channel takes the luma of colour pixels (B,3,R,R).
+
+        Raises:
+            ValueError: Pixels of another number of channels.
+        """
+        if pixels.shape[1] != self.image_channels:
+            pixels = self._grey(pixels)
         return (pixels - self.mean).div_(self.std)
+
+    def _grey(self, pixels: Tensor) -> Tensor:
+        if self.image_channels != 1 or pixels.shape[1] != 3:
+            raise ValueError(
+                f"{self.name} takes images of {self.image_channels} channels, got {pixels.shape[1]}; give arrays of "
+                f"(H,W,{self.image_channels}) or tensors of ({self.image_channels},H,W) to cambench.explain"
+            )
+        weights = torch.tensor(GREY, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels * weights).sum(1, keepdim=True)
+
+    def at_own_size(self, images: Tensor) -> Tensor:
+        """Images (B,C,R,R) resized to ``input_size`` (bilinear, antialiased); as they are where they have it."""
+        return resized(images, self.input_size)
+
+    def scores(self, logits: Tensor, branch: Branch = "softmax") -> Tensor:
+        """Scores (B,C), float64, of a branch's logits: probabilities over the classes, or one of each class."""
+        sigmoid = branch == "sigmoid" or (branch == "softmax" and self.activation == "sigmoid")
+        return logits.double().sigmoid() if sigmoid else logits.double().softmax(1)
 
     def head(self, branch: Branch = "softmax") -> Head:
         """The branch's head; raises KeyError where the branch was not trained or loaded."""
@@ -180,6 +231,13 @@ class Backbone(nn.Module, ABC):
         """Evaluation mode, no parameter requires a gradient. Returns itself."""
         self.eval()
         return self.requires_grad_(False)
+
+
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Images (B,C,H,W) at size×size (bilinear, antialiased); as they are where they have it, or ``size`` is None."""
+    if size is None or images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 @dataclass(frozen=True)

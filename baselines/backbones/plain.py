@@ -1,24 +1,22 @@
-"""A plain network as a backbone: the split into features and head that its own forward agrees with."""
+"""A plain network as a backbone: the split into features and head that its own forward agrees with, or hooks."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from ..contracts import Backbone
-from .timm.layout import close, unsupported
+from ..heads.readings import make_binary
+from .facts import PROBE_SIZE, NetworkFacts, facts_of
+from .hooked import Reads
+from .own_copy import own_copy, unwrapped
+from .timm.layout import UnsupportedNetworkError, close, unsupported
 from .timm.net import TimmBackbone
-from .wrapped import PROBE_SIZE, WrappedNetwork
+from .wrapped import WrappedNetwork, hooked
 
 Split = tuple[nn.Module, nn.Module]
-CLASS_TOKEN_ADVICE = (
-    "take the same network from timm: model=timm.create_model('vit_base_patch16_224', pretrained=True), "
-    "or by name, model='timm:vit_base_patch16_224'"
-)
 
 
 def backbone_of(
@@ -27,60 +25,87 @@ def backbone_of(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     class_names: Sequence[str] = (),
+    layer: str | nn.Module | None = None,
 ) -> Backbone:
     """A frozen copy of a plain network as a backbone; a ``Backbone`` is returned as it is.
 
     A network of timm is split by its own ``forward_features`` and ``forward_head``. Of another, the split before its
     global pooling is found by trial (``features``/``classifier`` as VGG, DenseNet and EfficientNet of torchvision have
-    them; children in their order as ResNet's), and taken only where the parts give the logits of the whole.
+    them; children in their order as ResNet's), and taken only where the parts give the logits of the whole. All others,
+    and any with a ``layer``, are read by hooks (``wrap``).
 
     Args:
-        model: Images (B,3,R,R), normalised, to logits (B,C).
+        model: Images (B,C,R,R), normalised, to logits (B,C).
         mean: Of each channel, in [0, 1]; where None, what a timm network says of itself, else ImageNet's.
         std: As ``mean``.
         class_names: Names of the C classes, in the order of the logits.
+        layer: The layer whose output is the feature map, or its name; where None, the last one before the pooling.
 
     Raises:
-        UnsupportedNetworkError: No split agrees with the network; the message says what to do instead.
+        UnsupportedNetworkError: The network cannot be read; the message says what to do instead.
     """
     if isinstance(model, Backbone):
         return model
-    name = type(model).__name__
-    if callable(getattr(model, "forward_features", None)) and callable(getattr(model, "forward_head", None)):
-        given = [None if v is None else tuple(v) for v in (mean, std)]
-        backbone = TimmBackbone(copy.deepcopy(model).cpu(), name, *given).freeze()
-        backbone.class_names, backbone.weights_source = tuple(class_names), "given as a network"
-        return backbone.to(_device(model))
-    features, head = _agreeing_split(model, name)
-    network = WrappedNetwork(
-        name, features, head, mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD, None, tuple(class_names), None
-    )
+    inner, name = unwrapped(model), type(unwrapped(model)).__name__
+    # Tensors that are made in inference mode have no gradient.
+    with torch.inference_mode(False):
+        facts = facts_of(inner, name, mean=mean, std=std, class_names=class_names)
+        network = None if layer is not None else _taken_apart(inner, facts)
+        if network is None:
+            said = {"mean": facts.mean, "std": facts.std, "class_names": facts.class_names}
+            network = hooked(model, name, Reads(layer=layer), **said)
     network.weights_source = "given as a network"
     return network
 
 
-def _agreeing_split(model: nn.Module, name: str) -> Split:
-    # A copy: in-place layers and the mode of the caller's network stay as they are.
-    net = copy.deepcopy(model).eval().requires_grad_(False)
+def _taken_apart(model: nn.Module, facts: NetworkFacts) -> Backbone | None:
+    """The network in two parts; None where it has no two parts that give its logits."""
+    methods = (getattr(model, "forward_features", None), getattr(model, "forward_head", None))
+    if all(map(callable, methods)) and (network := _of_timm(model, facts)) is not None:
+        return network
+    net = own_copy(model, facts.name)
+    split = _agreeing_split(net, facts)
+    return None if split is None else WrappedNetwork(*split, facts, None)
+
+
+def _of_timm(model: nn.Module, facts: NetworkFacts) -> Backbone | None:
+    if getattr(model, "num_classes", 1) == 0:
+        raise unsupported(
+            facts.name,
+            "it has no classifier (num_classes=0): it makes features and no scores of classes; give it one with "
+            "net.reset_classifier(classes) and train it, or create it with num_classes=…",
+        )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        backbone = TimmBackbone(own_copy(model, facts.name).cpu(), facts.name, facts.mean, facts.std, facts.input_size)
+    except UnsupportedNetworkError:
+        # Networks of others have methods of these names too; hooks need none.
+        return None
+    backbone.class_names, backbone.multi_label = facts.class_names, facts.multi_label
+    if backbone.num_classes == 1:
+        make_binary(backbone)
+    return backbone.freeze().to(device)
+
+
+def _agreeing_split(net: nn.Module, facts: NetworkFacts) -> Split | None:
+    size = facts.input_size or PROBE_SIZE
     like = next(net.parameters(), torch.empty(0))
-    probe = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0)).to(like)
-    advice = "name its parts: cambench.wrap(name=…, features=…, head=…, mean=…, std=…)"
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(1, len(facts.mean), size, size, generator=generator).to(like)
     called: set[nn.Module] = set()
     hooks = [child.register_forward_hook(lambda module, *_: called.add(module)) for child in net.children()]
     with torch.no_grad():
         try:
             logits = net(probe.clone())
-        except Exception as error:
-            reason = f"it fails on images of shape {tuple(probe.shape)} ({type(error).__name__}: {error})"
-            raise unsupported(name, f"{reason}; {advice}") from error
-        for hook in hooks:
-            hook.remove()
-        if hasattr(net, "class_token"):
-            raise unsupported(name, f"its class token stays inside the network; {CLASS_TOKEN_ADVICE}")
+        except Exception:  # the network's own code: said where it is run by hooks
+            return None
+        finally:
+            for hook in hooks:
+                hook.remove()
         for features, head in _splits(net, called):
             if isinstance(logits, Tensor) and _agrees(features, head, probe, logits):
                 return features, head
-    raise unsupported(name, f"no split into features and head gives the logits of its own forward; {advice}")
+    return None
 
 
 def _agrees(features: nn.Module, head: nn.Module, probe: Tensor, logits: Tensor) -> bool:
@@ -127,7 +152,3 @@ class _Transform(nn.Module):
 def _own_transform(net: nn.Module) -> list[nn.Module]:
     transform = getattr(net, "_transform_input", None)
     return [_Transform(transform)] if callable(transform) else []
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -1,147 +1,223 @@
-"""A network of the user's own, wrapped in one call: ``features`` and ``head`` are all that a benchmark needs."""
+"""A network of the user's own, wrapped in one call: a whole network as it is, or its two parts."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Head
 from ..heads.heads import ModuleHead, gap_linear_of
+from ..heads.readings import LogitOfProbability, make_binary
 from ..probes.in_place import ADVICE, overwritten
+from .classifier import are_probabilities, check_classifier, is_classifier
+from .facts import PROBE_SIZE, NetworkFacts, facts_of
+from .hooked import HookedNetwork, Reads, check_names
+from .own_copy import not_finite, own_copies, unwrapped
+from .parts import CopyingPart, Part, as_module, module_of, modules_in, rebound
 from .timm.layout import calls, close, last_layer, unsupported
 
-Part = nn.Module | Callable[[Tensor], Tensor]
-PROBE_SIZE = 224
+
+class WrapOptions(TypedDict, total=False):
+    """Keywords of ``wrap``; each may be left out.
+
+    Attributes:
+        mean: Of each channel, in [0, 1]; images are normalised as (x − mean) / std. Left out: what a timm network says,
+            else ImageNet's. As many values as the network's images have channels.
+        std: As ``mean``.
+        input_size: Side in pixels that the network needs; images of another size are resized to it (bilinear,
+            antialiased). Left out: what a vision transformer says; any size otherwise.
+        class_names: Names of the C classes, in the order of the logits; of a network of one logit, the name of its
+            class, or those of its two readings.
+        multi_label: The logits are independent (a sigmoid each): an image may have several of the classes. A network
+            that ends in a sigmoid is known as such.
+        layer: With ``model`` alone: the name of the layer whose output is the feature map, or the module itself. Left
+            out: the last one before the pooling.
+        logits: With ``model`` alone: what the network returns to logits (B,C). Left out: the tensor, a field
+            ``logits`` or ``out``, or the first of a tuple.
+        score: In the place of ``logits``, for detection and segmentation: what the network returns to one score an
+            image and class (B,C), such as a class's logits averaged over a mask. It is explained as logits are.
+        inputs: With ``model`` alone: images (B,C,R,R) to what the network is called with, where that is more: a tuple,
+            or a mapping by name.
+        prefix_tokens: With ``model`` alone: class and register tokens before the patch tokens of ``layer``. Left out:
+            those that are more than a square.
+    """
+
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    input_size: int | None
+    class_names: Sequence[str]
+    multi_label: bool
+    layer: str | nn.Module | None
+    logits: Callable[[Any], Tensor] | None
+    score: Callable[[Any], Tensor] | None
+    inputs: Callable[[Tensor], Any] | None
+    prefix_tokens: int | None
+
+
+_FACTS = ("mean", "std", "input_size", "class_names", "multi_label")
 
 
 def wrap(
     *,
-    name: str,
-    features: Part,
-    head: Part,
-    mean: Sequence[float],
-    std: Sequence[float],
-    input_size: int | None = None,
-    class_names: Sequence[str] = (),
+    name: str | None = None,
     model: nn.Module | None = None,
+    features: Part | None = None,
+    head: Part | None = None,
+    **options: Unpack[WrapOptions],
 ) -> Backbone:
     """A frozen copy of a network as a backbone, registered under ``name`` for triples (``name/gradcam/softmax``).
 
     Call it before ``cambench.run``, or in a ``--plugin`` file, or hand the result to what takes a ``Backbone``::
 
         net = torchvision.models.resnet18(weights="DEFAULT")
-        cambench.wrap(
-            name="mine",
-            features=torch.nn.Sequential(*list(net.children())[:-2]),
-            head=torch.nn.Sequential(net.avgpool, torch.nn.Flatten(), net.fc),
-            mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
-        )
+        cambench.wrap(name="mine", model=net, layer="layer4")
 
-    A head that is global average pooling and one linear layer is recognised by its logits, so CAM and the identities
-    of such heads apply. A part that changes its input in place is given a copy. Wrapping again replaces the network.
+    The network stays as it is: mode, gradients, dtype, device and hooks. It is read at the layer by hooks on the copy.
+    GAP + linear is recognised by its logits, so CAM and the identities of such heads apply. Where the rest of the
+    network reads more than the layer's map (skip connections, a class token), gradients go through all of it
+    (``through_network``). Networks of one logit are read as two classes. ``features`` and ``head`` name two parts
+    instead, where hooks are not enough. Wrapping again replaces the network.
 
     Args:
-        name: Name in triples.
-        features: Normalised images (B,3,R,R) to the target feature map (B,N,P,Q): a module, or a module's method.
-        head: The feature map to logits (B,C): a module, or a module's method.
-        mean: Of each channel, in [0, 1]; images are normalised as (x − mean) / std.
-        std: As ``mean``.
-        input_size: Side in pixels that the network needs; images of another size are resized to it (bilinear,
-            antialiased). None where it takes any size.
-        class_names: Names of the C classes, in the order of the logits.
-        model: Where ``features`` or ``head`` is a plain function: the module whose parameters it uses. Such a network
-            is not copied; it is frozen as it is.
+        name: Name in triples; left out: the name of the network's class.
+        model: The whole network; or, where ``features`` or ``head`` is a plain function, the module that it uses.
+        features: Normalised images (B,C,R,R) to the target feature map (B,N,P,Q): a module, a module's method, or a
+            function.
+        head: The feature map to logits (B,C): likewise.
+        **options: ``mean``, ``std``, ``layer``, ``logits``, ``score`` and the other fields of ``WrapOptions``.
 
     Raises:
-        UnsupportedNetworkError: The parts do not fit together; the message says what was expected and what came.
+        UnsupportedNetworkError: The network cannot be read, or the parts do not fit together; the message says what
+            was expected and what came.
         RegistryError: The name is taken by a network that was not wrapped.
     """
+    name = type(model).__name__ if name is None and model is not None else name or ""
     if not name or "/" in name or ":" in name:
         raise unsupported(repr(name), "a name in triples holds no '/' and no ':'")
-    network = WrappedNetwork(name, features, head, mean, std, input_size, tuple(class_names), model)
+    unknown = sorted(set(options) - set(WrapOptions.__annotations__))
+    if unknown:
+        raise unsupported(
+            name, f"wrap takes no {', '.join(unknown)}; it takes {', '.join(WrapOptions.__annotations__)}"
+        )
+    # Tensors that are made in inference mode have no gradient.
+    with torch.inference_mode(False):
+        network = _network(name, model, features, head, options)
 
     def build(num_classes: int | None) -> Backbone:
-        made = network if model is not None else copy.deepcopy(network)
-        if num_classes is not None and num_classes != network.num_classes:
+        with torch.inference_mode(False):
             made = copy.deepcopy(network)
-            made.heads["softmax"] = network.head().fresh(num_classes=num_classes)
-            made.num_classes, made.needs_training = num_classes, True
-        return made
+            if num_classes is not None and num_classes != network.num_classes:
+                made.heads["softmax"] = network.head().fresh(num_classes=num_classes)
+                made.num_classes, made.needs_training = num_classes, True
+                made.activation, made.multi_label = "softmax", False
+            return made
 
     BACKBONES.add(name, BackboneSpec(name, build, name, "wrapped by the user", network.num_classes), origin=__name__)
     return network
 
 
-class WrappedNetwork(Backbone):
-    """See ``wrap``."""
+def _network(
+    name: str, model: nn.Module | None, features: Part | None, head: Part | None, options: WrapOptions
+) -> Backbone:
+    said: dict[str, Any] = {k: v for k, v in options.items() if k in _FACTS}
+    reads: dict[str, Any] = {k: v for k, v in options.items() if k not in _FACTS and v is not None}
+    if features is None and head is None:
+        if not isinstance(model, nn.Module):
+            raise unsupported(
+                name,
+                f"model is a {type(model).__name__}; give a network (model=net, layer='layer4'), or both its parts",
+            )
+        if {"logits", "score"} <= set(reads):
+            raise unsupported(name, "logits= and score= are two ways to say the same; give one")
+        return hooked(model, name, Reads(**reads), **said)
+    if features is None or head is None:
+        raise unsupported(name, "features and head are given together, or neither: model=net, layer='layer4'")
+    if reads:
+        raise unsupported(name, f"{', '.join(reads)}: for a whole network, model=net without features and head")
+    for part, what in ((features, "features"), (head, "head")):
+        if model is None and module_of(part) is None:
+            raise unsupported(
+                name,
+                f"{what} is a plain function, whose parameters cannot be found: give a module or a method of one, "
+                f"or name the network that it uses with model=…",
+            )
+    first = features if isinstance(features, nn.Module) else None
+    return WrappedNetwork(features, head, facts_of(first, name, **said), model)
 
-    def __init__(
-        self,
-        name: str,
-        features: Part,
-        head: Part,
-        mean: Sequence[float],
-        std: Sequence[float],
-        input_size: int | None,
-        class_names: tuple[str, ...],
-        model: nn.Module | None,
-    ) -> None:
-        for what, values in (("mean", mean), ("std", std)):
-            if len(values) != 3:
-                raise unsupported(name, f"{what} needs three values, one for each of red, green and blue; got {values}")
-        super().__init__(mean, std)
-        for part, what in ((features, "features"), (head, "head")):
-            if model is None and _module_of(part) is None:
-                raise unsupported(
-                    name,
-                    f"{what} is a plain function, whose parameters cannot be found: give a module or a method of one, "
-                    f"or name the network that it uses with model=…",
-                )
-        if model is None:
-            # Together, so that what they share stays shared.
-            features, head = copy.deepcopy((features, head))
-        self.name, self.input_size, self.class_names = name, input_size, class_names
+
+def hooked(model: nn.Module, name: str, reads: Reads, **said: Any) -> HookedNetwork:
+    """A whole network as a backbone; see ``wrap``.
+
+    Args:
+        model: The user's network.
+        name: In triples.
+        reads: How it is called and read.
+        **said: What ``facts_of`` takes.
+    """
+    return HookedNetwork(model, facts_of(unwrapped(model), name, **said), reads)
+
+
+class WrappedNetwork(Backbone):
+    """A network in two parts; see ``wrap``.
+
+    Args:
+        features: Normalised images to the feature map.
+        head: The feature map to logits.
+        facts: What is said of the network.
+        model: The module that plain functions use.
+    """
+
+    def __init__(self, features: Part, head: Part, facts: NetworkFacts, model: nn.Module | None) -> None:
+        super().__init__(facts.mean, facts.std)
+        self.name, self.input_size, self.class_names = facts.name, facts.input_size, facts.class_names
+        self.multi_label = facts.multi_label
         self.weights_source = "given to cambench.wrap"
-        self.body, self.model = _as_module(features), model
-        net = _as_module(head)
-        self.eval()
-        net.eval()
+        name = facts.name
+        self.body, net, self.model = _own_parts(features, head, model, name)
         like = next(iter([*self.parameters(), *net.parameters()]), self.mean)
         self.to(like.device)
-        size = input_size or PROBE_SIZE
-        probe = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(like.device)
+        size = self.input_size or PROBE_SIZE
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.randn(2, self.image_channels, size, size, generator=generator).to(like.device)
         with torch.no_grad():
             given = probe.clone()
             with calls(self.body) as seen:
                 made = self._checked_features(given)
             if not torch.equal(given, probe):
-                self.body = _Copying(self.body)
+                self.body = CopyingPart(self.body)
             self.feature_layer, self.nonnegative = last_layer(seen, made)
             self.feature_layer = self.feature_layer.replace("forward_features", "features")
-            logits = _checked_logits(name, net, made)
+            with calls(net) as behind:
+                logits = _checked_logits(name, net, made)
+            if not self.class_names:
+                check_classifier(net, [*seen, *behind], logits, name)
+            if are_probabilities(behind, logits):
+                net = LogitOfProbability(net)
+                self.multi_label |= logits.shape[1] > 1
+                logits = net(made.clone())
             self.num_classes = logits.shape[1]
-            if class_names and len(class_names) != self.num_classes:
-                raise unsupported(name, f"{len(class_names)} class names for {self.num_classes} logits")
+            check_names(self, self.num_classes)
             split = _recognised_head(net, made, self.num_classes)
             if not close(split(made), logits):
                 raise unsupported(name, "its head gives other logits for the same features the second time")
             if isinstance(split, ModuleHead) and (lost := overwritten(net, made)) is not None:
-                lost = lost.replace(" owner.", " ")
+                lost = lost.replace(" owner.", " ").replace(" net.", " ")
                 raise unsupported(name, f"head overwrites {lost} in place, which its gradient needs: {ADVICE}")
         self.head_kind = split.kind
         self.heads["softmax"] = split
+        if self.num_classes == 1:
+            make_binary(self)
+        elif self.multi_label:
+            self.activation = "sigmoid"
         self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
-        """Target feature map (B,N,P,Q) of normalised images (B,3,R,R), resized first to ``input_size``."""
-        size = self.input_size
-        if size is not None and images.shape[-2:] != (size, size):
-            images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
-        features: Tensor = self.body(images)
+        """Target feature map (B,N,P,Q) of normalised images (B,C,R,R), resized first to ``input_size``."""
+        features: Tensor = self.body(self.at_own_size(images))
         return features
 
     def _checked_features(self, probe: Tensor) -> Tensor:
@@ -163,45 +239,44 @@ class WrappedNetwork(Backbone):
                 "first, before any pooling; reshape patch tokens to their grid",
             )
         if not made.isfinite().all():
-            raise unsupported(self.name, "features makes values that are not finite (NaN, ∞) of an image of noise")
+            raise unsupported(
+                self.name,
+                f"features makes values that are not finite (NaN, ∞) {_whose(self.body, 'an image of noise')}",
+            )
         return made
 
 
-class _Function(nn.Module):
-    """A function as a module; ``owner`` registers the parameters of the module whose method it is."""
+def _own_parts(
+    features: Part, head: Part, model: nn.Module | None, name: str
+) -> tuple[nn.Module, nn.Module, nn.Module | None]:
+    """Copies of the parts and of the module that functions use; what they share stays shared."""
+    found = dict.fromkeys(m for part in (model, features, head) for m in modules_in(part))
 
-    def __init__(self, function: Callable[[Tensor], Tensor], owner: nn.Module | None) -> None:
-        super().__init__()
-        self.owner, self._name = owner, getattr(function, "__name__", "")
-        self._function = None if owner is not None else function
+    def parts(memo: Mapping[int, Any]) -> tuple[nn.Module, nn.Module]:
+        def swap(module: nn.Module) -> nn.Module:
+            made: nn.Module = memo.get(id(module), module)
+            return made
 
-    def forward(self, x: Tensor) -> Tensor:
-        # By name: after a copy the method must be the copy's own.
-        out: Tensor = self._function(x) if self._function is not None else getattr(self.owner, self._name)(x)
-        return out
+        return as_module(rebound(features, swap)), as_module(rebound(head, swap))
 
+    def run(memo: Mapping[int, Any]) -> Tensor | None:
+        body, net = parts(memo)
+        like = next(iter([*body.parameters(), *net.parameters()]), torch.zeros(()))
+        with torch.no_grad():
+            try:
+                made: Tensor = net(body(torch.randn(2, 3, PROBE_SIZE, PROBE_SIZE).to(like.device)))
+                return made
+            except Exception:  # the network's own code; said when it is run in earnest
+                return None
 
-class _Copying(nn.Module):
-    """A part that changes its input in place, on a copy of it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, given: Tensor) -> Tensor:
-        out: Tensor = self.net(given.clone())
-        return out
-
-
-def _module_of(part: Part) -> nn.Module | None:
-    if isinstance(part, nn.Module):
-        return part
-    owner = getattr(part, "__self__", None)
-    return owner if isinstance(owner, nn.Module) else None
+    memo = own_copies(list(found), name, run)
+    body, net = parts(memo)
+    return body.eval(), net.eval(), None if model is None else memo[id(model)]
 
 
-def _as_module(part: Part) -> nn.Module:
-    return part if isinstance(part, nn.Module) else _Function(part, _module_of(part))
+def _whose(net: nn.Module, given: str) -> str:
+    odd = not_finite(net)
+    return f"because its weights hold them, in {', '.join(odd[:3])}" if odd else f"of {given}"
 
 
 def _checked_logits(name: str, net: nn.Module, features: Tensor) -> Tensor:
@@ -217,13 +292,13 @@ def _checked_logits(name: str, net: nn.Module, features: Tensor) -> Tensor:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise unsupported(name, f"head returns {found} for features of shape {tuple(features.shape)}, expected (2,C)")
     if not logits.isfinite().all():
-        raise unsupported(name, "head makes logits that are not finite (NaN, ∞) of finite features")
+        raise unsupported(name, f"head makes logits that are not finite (NaN, ∞) {_whose(net, 'finite features')}")
     return logits
 
 
 def _recognised_head(net: nn.Module, features: Tensor, classes: int) -> Head:
     """GAP + linear where the logits say so; else the module, on a copy of its input where it works in place."""
-    last = [(n, m) for n, m in net.named_modules() if _is_classifier(m, classes)]
+    last = [(n, m) for n, m in net.named_modules() if is_classifier(m, classes)]
     # Values of both signs, large and small: a pooling of another kind, or an activation before it, shows.
     trial = torch.randn(features.shape, generator=torch.Generator().manual_seed(1)).to(features) * 3
     for _, module in last:
@@ -236,11 +311,5 @@ def _recognised_head(net: nn.Module, features: Tensor, classes: int) -> Head:
     given = trial.clone()
     net(given)
     if not torch.equal(given, trial):
-        head = ModuleHead(_Copying(net), classes, tuple(f"net.{n}" for n, _ in last[-1:]))
+        head = ModuleHead(CopyingPart(net), classes, tuple(f"net.{n}" for n, _ in last[-1:]))
     return head.eval()
-
-
-def _is_classifier(module: nn.Module, classes: int) -> bool:
-    if isinstance(module, nn.Linear):
-        return module.out_features == classes
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.out_channels == classes

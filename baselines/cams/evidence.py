@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..contracts import Backbone, Branch, Head
+from ..contracts import Activation, Backbone, Branch, Head
 from ..heads.context import ContextHead
 
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid", "semantic")
@@ -118,6 +118,12 @@ class Evidence:
         return next((b for b in _BRANCHES if b in heads and self.backbone.head(b) is self._given), "softmax")
 
     @property
+    def activation(self) -> Activation:
+        """How the branch's logits become scores; ``softmax`` where the caller gave no backbone."""
+        own = self._backbone.activation if self._backbone is not None else "softmax"
+        return {"softmax": own, "sigmoid": "sigmoid", "semantic": "softmax"}[self.branch]
+
+    @property
     def whole_head(self) -> Head:
         """The head as given: a function of all that ``backbone.features`` returns, context included."""
         return self._given
@@ -184,8 +190,9 @@ class Evidence:
     def activated_scores(self, images: Tensor) -> Tensor:
         """Activated target scores (B·k,), float64, of modified normalised images, k copies of each image consecutive.
 
-        The softmax probability on the softmax branch, the sigmoid of the logit on the sigmoid branch. float64, so that
-        a confident network's changes are not rounded to 0 or 1.
+        The softmax probability on the softmax branch, the sigmoid of the logit on the sigmoid branch and of networks
+        whose own scores are sigmoids (binary, multi-label). float64, so that a confident network's changes are not
+        rounded to 0 or 1.
         """
         return self._activated(self._image_logits(images))
 
@@ -195,8 +202,8 @@ class Evidence:
             return self._activated(self.head(features))
 
     def _activated(self, logits: Tensor) -> Tensor:
-        logits = logits.double()
-        scores = logits.sigmoid() if self.branch == "sigmoid" else logits.softmax(1)
+        sigmoid = self.activation == "sigmoid"
+        scores = logits.double().sigmoid() if sigmoid else logits.double().softmax(1)
         return scores.gather(1, self._repeat(len(logits))[:, None])[:, 0]
 
     def _image_logits(self, images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..contracts import Backbone
-from .explained import explained
+from .explained import Explained, explained
 from .in_place import overwritten
 
 PROBE_SIZE = 224
@@ -80,12 +80,15 @@ def head_anatomy(backbone: Backbone) -> Anatomy:
     if backbone not in _KNOWN_HEADS:
         with torch.no_grad():
             features = backbone.features(_probe_image(backbone))
-        _KNOWN_HEADS[backbone] = _probe(explained(backbone, backbone.head("softmax")).head, features)
+        net = explained(backbone, backbone.head("softmax"))
+        # A head that runs the whole network has no layers of its own to follow.
+        head = net.head if isinstance(net, Explained) else backbone.head("softmax")
+        _KNOWN_HEADS[backbone] = _probe(head, features)
     return _KNOWN_HEADS[backbone]
 
 
 def _probe_image(backbone: Backbone) -> Tensor:
-    return backbone.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE)
+    return backbone.mean.new_zeros(1, backbone.image_channels, PROBE_SIZE, PROBE_SIZE)
 
 
 def _probe(net: nn.Module, given: Tensor) -> Anatomy:

@@ -44,9 +44,22 @@ class Explained(nn.Module):
         return logits
 
 
-def explained(backbone: Backbone, head: Head) -> Explained:
-    """The network under ``head`` with layers of its own."""
+def explained(backbone: Backbone, head: Head) -> nn.Module:
+    """The network under ``head``, normalised images to logits, with layers of its own."""
+    whole = _whole(backbone, head)
+    _split_normalisations(whole)
+    whole.eval()
+    for module in whole.modules():
+        if getattr(module, "inplace", False) is True:
+            cast("nn.ReLU", module).inplace = False
+    return whole
+
+
+def _whole(backbone: Backbone, head: Head) -> nn.Module:
     shared = {id(t): t for module in (backbone, head) for t in (*module.parameters(), *module.buffers())}
+    one = head.whole_network()
+    if one is not None:
+        return copy.deepcopy(one, dict(shared))
     memo: dict[int, object] = {**shared, id(backbone.heads): nn.ModuleDict()}
     body = copy.deepcopy(backbone, memo)
     # An empty container is a layer without a rule to Captum.
@@ -55,13 +68,7 @@ def explained(backbone: Backbone, head: Head) -> Explained:
     if isinstance(net, GapLinear):
         # In evaluation mode its subclasses (dropout before the linear layer) are the same function.
         net = PooledLinear(net.linear)
-    whole = Explained(body, net)
-    _split_normalisations(whole)
-    whole.eval()
-    for module in whole.modules():
-        if getattr(module, "inplace", False) is True:
-            cast("nn.ReLU", module).inplace = False
-    return whole
+    return Explained(body, net)
 
 
 def _split_normalisations(net: nn.Module) -> None:

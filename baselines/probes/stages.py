@@ -67,7 +67,7 @@ def _chain(net: nn.Module, name: str) -> Iterator[str]:
 
 def _finer(backbone: Backbone, names: tuple[str, ...]) -> tuple[str, ...]:
     like = backbone.mean
-    image = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, dtype=like.dtype, device=like.device)
+    image = torch.zeros(1, backbone.image_channels, PROBE_SIZE, PROBE_SIZE, dtype=like.dtype, device=like.device)
     with torch.no_grad(), outputs(backbone, names) as found:
         target = backbone.features(image)
     last: dict[int, str] = {}

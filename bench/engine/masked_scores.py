@@ -50,11 +50,7 @@ class Fidelity:
         elif logits is None:
             logits = self._network.head("softmax")(features)
         assert logits is not None
-        scores = logits.double()
-        if kind == "softmax":
-            scores = scores.softmax(1)
-        elif kind == "sigmoid":
-            scores = scores.sigmoid()
+        scores = logits.double() if kind == "logit" else self._network.scores(logits, kind)
         return scores.gather(1, (self._target if target is None else target)[:, None])[:, 0]
 
     def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
@@ -64,8 +60,7 @@ class Fidelity:
             positive, protocol.size, protocol.fidelity_kernel, "no" if finished else protocol.fidelity_min_max
         )[:, None]
         if protocol.fidelity_space == "pixels":
-            # In the order of ``normalise``, so that a mask of ones leaves every bit of the image as it was.
-            masked = (self._pixels * mask).sub_(network.mean).div_(network.std)
+            masked = network.normalise(self._pixels * mask)
         else:
             masked = self._normalised * mask
         return self.score(self._forward(masked))

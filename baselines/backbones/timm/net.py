@@ -49,24 +49,31 @@ class TimmBackbone(Backbone):
         name: Name in triples.
         mean: Input mean in [0, 1]; timm's where None.
         std: Input standard deviation in [0, 1]; timm's where None.
+        input_size: Side in pixels that a transformer was built for; images of another size are resized to it.
 
     Raises:
         UnsupportedNetworkError: The head does not read one feature map; the message says why.
     """
 
     def __init__(
-        self, model: nn.Module, name: str, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+        self,
+        model: nn.Module,
+        name: str,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        input_size: int | None = None,
     ) -> None:
         config: dict[str, Any] = dict(getattr(model, "pretrained_cfg", None) or {})
         super().__init__(
             mean or config.get("mean", IMAGENET_DEFAULT_MEAN), std or config.get("std", IMAGENET_DEFAULT_STD)
         )
-        self.name = name
+        self.name, self.input_size = name, input_size
+        size = input_size or PROBE_SIZE
         model.eval()
         self.num_classes = int(model.num_classes)  # type: ignore[arg-type]
         self.tap: Tap | None = None
         self.normalisation: nn.Module | None = None
-        probe = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0))
+        probe = torch.randn(1, self.image_channels, size, size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             with calls(model) as body_calls:
                 raw = _forward_features(model, probe, name)
@@ -101,10 +108,13 @@ class TimmBackbone(Backbone):
     def features(self, images: Tensor) -> Tensor:
         """Target feature map (B,N,P,Q) of normalised images (B,3,R,R); behind the context of a class-token head.
 
+        Images are resized to ``input_size`` first, where the network has one.
+
         Raises:
-            ValueError: A transformer is given images of another size than it was built for.
+            ValueError: A transformer without one is given images of another size than it was built for.
         """
-        if self.layout.kind == "tokens" and images.shape[-2:] != (PROBE_SIZE, PROBE_SIZE):
+        images = self.at_own_size(images)
+        if self.input_size is None and self.layout.kind == "tokens" and images.shape[-2:] != (PROBE_SIZE, PROBE_SIZE):
             size = "×".join(str(n) for n in images.shape[-2:])
             raise ValueError(f"{self.name} is built for images of {PROBE_SIZE}×{PROBE_SIZE} pixels, got {size}")
         raw: Tensor = self.model.forward_features(images)  # type: ignore[operator]
@@ -161,7 +171,7 @@ class TimmBackbone(Backbone):
         layers = attention_layers(self._blocks)
         if not layers:
             return super().lacks("attention")
-        found = self._matrices(self.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+        found = self._matrices(self.mean.new_zeros(1, self.image_channels, PROBE_SIZE, PROBE_SIZE))
         tokens = self.prefix_tokens + self.grid[0] * self.grid[1]
         if len(found) != len(self._blocks) or any(a.shape[1:] != (tokens, tokens) for a in found):
             return "not every layer attends over all patch tokens"
@@ -276,7 +286,7 @@ def _forward_features(model: nn.Module, probe: Tensor, name: str) -> Tensor:
     try:
         raw = model.forward_features(probe)  # type: ignore[operator]
     except (AssertionError, RuntimeError, ValueError) as error:
-        size = f"{PROBE_SIZE}×{PROBE_SIZE}"
+        size = "×".join(map(str, probe.shape[-2:]))
         why = str(error) or type(error).__name__
         raise unsupported(name, f"it does not take images of {size} pixels ({why})") from error
     if not isinstance(raw, Tensor):

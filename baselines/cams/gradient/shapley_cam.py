@@ -19,15 +19,16 @@ from ..method import register_cam
 def shapley_cam(e: Evidence) -> Tensor:
     """w_i = mean over the map of (G − ½·H·F)_i, G and H the gradient and Hessian of the score S; (B,N,1,1).
 
-    On the softmax branch S is the paper's ReST, y_k + log softmax(y)_k. On the sigmoid branch, where classes do not
-    compete, S is the logit y_k: ReST would be a function of y_k alone, which rescales the map, or turns its sign. A
-    piecewise linear head (GAP + linear, MLP of ReLUs) has no curvature there, H = 0, and Shapley-CAM is Grad-CAM.
+    On the softmax branch S is the paper's ReST, y_k + log softmax(y)_k. On the sigmoid branch, and of binary and
+    multi-label networks, classes do not compete, and S is the logit y_k: ReST would be a function of y_k alone, which
+    rescales the map, or turns its sign. A piecewise linear head (GAP + linear, MLP of ReLUs) has no curvature there,
+    H = 0, and Shapley-CAM is Grad-CAM.
     """
     # The fused attention kernels have no second derivative.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         leaf = e.features.clone().requires_grad_()
         logits = e.head(leaf)
-        scores = logits + logits.log_softmax(1) if e.branch == "softmax" else logits
+        scores = logits + logits.log_softmax(1) if e.activation == "softmax" and e.branch == "softmax" else logits
         score = scores.gather(1, e.target[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, leaf, create_graph=True)
         product = None

@@ -217,7 +217,9 @@ def test_a_plain_function_names_its_network() -> None:
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(net(images), whole(images))
     assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in whole.parameters())
-    assert not any(p.requires_grad for p in whole.parameters())
+    assert all(p.requires_grad for p in whole.parameters()), "the user's own network is as it was"
+    whole.fc.weight.data.zero_()
+    assert net(images).std() > 0, "the function calls the copy"
 
 
 def test_images_are_resized_to_the_networks_size() -> None:
@@ -251,7 +253,12 @@ class Broken(nn.Module):
         (trunk(), nn.Linear(8, 5), {}, r"head returns \(2, 8, 14, 5\)|head fails on features of shape"),
         (trunk(), Broken(lambda f: f.mean()), {}, r"head returns \(\) .*expected \(2,C\)"),
         (trunk(), gap_head(), {"class_names": ("a", "b")}, "2 class names for 5 logits"),
-        (trunk(), gap_head(), {"mean": (0.5,)}, "mean needs three values"),
+        (
+            trunk(),
+            gap_head(),
+            {"mean": (0.5,)},
+            "mean has 1 values, one for each channel, and it takes images of 3 channels",
+        ),
         (trunk(), gap_head(), {"name": "a/b"}, "a name in triples holds no '/'"),
     ],
 )

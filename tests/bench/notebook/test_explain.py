@@ -15,7 +15,6 @@ from torch import nn
 
 import cambench
 from cambench.baselines.backbones.plain import backbone_of
-from cambench.baselines.backbones.timm.layout import UnsupportedNetworkError
 from cambench.bench.host.errors import UsageError
 from cambench.metrics.functional.boxes import level_ious, quantize
 from cambench.results.records.load import load_run
@@ -146,16 +145,23 @@ def test_plain_torchvision_networks_keep_their_logits(name, noise):
     assert one.low_res.shape[0] == 3
 
 
-def test_a_class_token_network_of_torchvision_is_pointed_to_timm(noise):
-    """The message's own words are run, with a small network of the same family in place of ViT-B/16."""
-    small = {"image_size": 224, "patch_size": 32, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
-    with pytest.raises(UnsupportedNetworkError, match="class token") as refused:
-        cambench.explain(torchvision.models.VisionTransformer(**small), noise, head="softmax")
-    [words] = re.findall(r"model=(timm\.create_model\(.*?\))", str(refused.value))
-    assert timm.is_model(*re.findall(r"'timm:(\w+)'", str(refused.value)))
-    words = words.replace("vit_base_patch16_224", "test_vit").replace("pretrained=True", "pretrained=False")
-    one = cambench.explain(eval(words, {"timm": timm}), noise, head="softmax")
-    assert one.low_res.shape == (3, 14, 14)
+def test_a_class_token_network_of_torchvision_is_read_at_the_last_normalised_patches(noise):
+    """Against autograd through its own encoder: Grad-CAM of the patches that its last block attends to."""
+    small = {"image_size": 224, "patch_size": 32, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    torch.manual_seed(0)
+    model = torchvision.models.VisionTransformer(**small, num_classes=4)
+    nn.init.normal_(model.heads.head.weight)
+    one = cambench.explain(model, noise[:1], head="softmax")
+    kept = []
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    hook = model.encoder.layers[1].ln_1.register_forward_hook(lambda m, x, y: kept.append(y))
+    logits = model.eval()((one.images.float() / 255 - mean) / std)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(logits[0].max(), kept[0])
+    weights = gradient[0, 1:].mean(0)
+    expected = (kept[0][0, 1:] @ weights).view(7, 7).relu()
+    torch.testing.assert_close(one.low_res[0], expected.detach(), rtol=1e-3, atol=1e-5)
+    assert model.encoder.layers[1].ln_1.weight.requires_grad
 
 
 def test_plain_timm_network_is_the_one_by_name(noise):
@@ -168,7 +174,7 @@ def test_plain_timm_network_is_the_one_by_name(noise):
     assert model.training, "the caller's network stays as it is"
 
 
-def test_a_network_without_an_agreeing_split_is_refused(noise):
+def test_a_network_without_an_agreeing_split_is_read_by_hooks(noise):
     class Twisted(nn.Module):
         def __init__(self):
             super().__init__()
@@ -177,8 +183,13 @@ def test_a_network_without_an_agreeing_split_is_refused(noise):
         def forward(self, x):
             return self.fc(self.pool(self.conv(x).abs()).flatten(1))
 
-    with pytest.raises(UnsupportedNetworkError, match="cambench.wrap"):
-        cambench.explain(Twisted(), noise, head="softmax")
+    torch.manual_seed(0)
+    model = Twisted()
+    network = backbone_of(model)
+    assert (network.feature_layer, network.head_kind, network.through_network) == ("conv", "other", False)
+    one = cambench.explain(model, noise, head="softmax")
+    assert one.low_res.shape == (3, 28, 28)
+    assert one.low_res.amax() > 0
 
 
 def test_pictures_of_an_explanation(noise, tmp_path, monkeypatch):

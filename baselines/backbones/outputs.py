@@ -1,0 +1,79 @@
+"""What a network returns: the logits inside tuples, mappings and Hugging Face's outputs, and a layer's map likewise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LOGITS = ("logits", "logits_per_image", "out")
+"""Fields that hold logits: Hugging Face's, CLIP's, torchvision's segmentation."""
+
+
+class NoLogitsError(TypeError):
+    """An output in which no logits are found; the message says what is in it."""
+
+
+def logits_in(out: Any) -> Tensor:
+    """The logits of a network's output: the tensor itself, a field of that name, or the only tensor.
+
+    Raises:
+        NoLogitsError: There are several tensors and none is called logits, or there is none.
+    """
+    if isinstance(out, Tensor):
+        return out
+    fields = fields_of(out)
+    for name in _LOGITS:
+        if isinstance(fields.get(name), Tensor):
+            found: Tensor = fields[name]
+            return found
+    tensors = {k: v for k, v in fields.items() if isinstance(v, Tensor)}
+    # GoogLeNet and Inception in training give their auxiliary logits behind their own; a sequence starts with its own.
+    if tensors and (len(tensors) == 1 or isinstance(out, tuple | list)):
+        return next(iter(tensors.values()))
+    held = ", ".join(f"{k} {tuple(v.shape)}" for k, v in tensors.items()) or "no tensor"
+    raise NoLogitsError(f"it returns a {type(out).__name__} with {held}, and none is called logits")
+
+
+def fields_of(out: Any) -> dict[str, Any]:
+    """The parts of an output by name or place; empty where it is no container."""
+    if isinstance(out, Mapping):
+        return {str(k): v for k, v in out.items()}
+    if dataclasses.is_dataclass(out) and not isinstance(out, type):
+        return {f.name: getattr(out, f.name) for f in dataclasses.fields(out)}
+    if isinstance(out, tuple | list):
+        names = getattr(out, "_fields", range(len(out)))
+        return {str(k): v for k, v in zip(names, out, strict=True)}
+    return {}
+
+
+def first_tensor(out: Any) -> Tensor | None:
+    """A layer's own tensor: the output itself, or the first tensor of it; None where there is none."""
+    if isinstance(out, Tensor):
+        return out
+    return next((v for v in fields_of(out).values() if isinstance(v, Tensor)), None)
+
+
+def with_first(out: Any, made: Tensor) -> Any:
+    """A layer's output with another tensor in the place of ``first_tensor``."""
+    old = first_tensor(out)
+    if isinstance(out, Tensor):
+        return made
+    if isinstance(out, Mapping):
+        # Hugging Face's outputs are made of their fields; a plain mapping is made of its items.
+        items = {k: made if v is old else v for k, v in out.items()}
+        own: Any = dataclasses.is_dataclass(out)
+        kind: Any = type(out)
+        return kind(**items) if own else kind(items)
+    if dataclasses.is_dataclass(out) and not isinstance(out, type):
+        return dataclasses.replace(out, **{k: made for k, v in fields_of(out).items() if v is old})
+    swapped = [made if v is old else v for v in out]
+    return type(out)(*swapped) if hasattr(out, "_fields") else type(out)(swapped)
+
+
+def described(out: Any) -> str:
+    """An output in a few words: its shape, or its type."""
+    return str(tuple(out.shape)) if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
