@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..contracts import Backbone
-from .explained import Explained, explained
+from .explained import explained, explained_head
 from .in_place import overwritten
 
 PROBE_SIZE = 224
@@ -80,10 +80,7 @@ def head_anatomy(backbone: Backbone) -> Anatomy:
     if backbone not in _KNOWN_HEADS:
         with torch.no_grad():
             features = backbone.features(_probe_image(backbone))
-        net = explained(backbone, backbone.head("softmax"))
-        # A head that runs the whole network has no layers of its own to follow.
-        head = net.head if isinstance(net, Explained) else backbone.head("softmax")
-        _KNOWN_HEADS[backbone] = _probe(head, features)
+        _KNOWN_HEADS[backbone] = _probe(explained_head(backbone, backbone.head("softmax")), features)
     return _KNOWN_HEADS[backbone]
 
 

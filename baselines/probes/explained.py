@@ -55,6 +55,12 @@ def explained(backbone: Backbone, head: Head) -> nn.Module:
     return whole
 
 
+def explained_head(backbone: Backbone, head: Head) -> nn.Module:
+    """The head of ``explained`` alone; one that runs the whole network has no layers of its own to follow."""
+    net = explained(backbone, head)
+    return net.head if isinstance(net, Explained) else head
+
+
 def _whole(backbone: Backbone, head: Head) -> nn.Module:
     shared = {id(t): t for module in (backbone, head) for t in (*module.parameters(), *module.buffers())}
     one = head.whole_network()

@@ -184,7 +184,7 @@ class TimmBackbone(Backbone):
         handle = self._blocks[-1].register_forward_hook(lambda _, __, out: found.append(out))
         try:
             with torch.no_grad():
-                logits = self(self.mean.new_zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+                logits = self(self.mean.new_zeros(1, self.image_channels, PROBE_SIZE, PROBE_SIZE))
                 same = close(self.layer_logits(found[0], head), logits)
         except (AttributeError, RuntimeError, TypeError):
             same = False

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...contracts import Backbone
 from ...probes.anatomy import LINEAR_OPS, head_anatomy
-from ...probes.explained import explained
+from ...probes.explained import explained_head
 from ..evidence import Evidence
 from ..method import register_cam
 from .captum_calls import AFFINE, unfit
@@ -47,7 +47,7 @@ def lift_cam(e: Evidence) -> Tensor:
         return linear.detach().to(e.features.dtype)[:, :, None, None] * e.features.mean((-2, -1), keepdim=True)
     from captum.attr import DeepLift
 
-    head = explained(e.backbone, e.whole_head).head
+    head = explained_head(e.backbone, e.whole_head)
     with_own_inputs(head)
     with warnings.catch_warnings(), torch.enable_grad():
         # Captum announces its hooks on activations by a warning at every call.
