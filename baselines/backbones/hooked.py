@@ -14,13 +14,13 @@ from ..heads.heads import gap_linear_of
 from ..heads.readings import make_binary
 from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
-from .facts import PROBE_SIZE, NetworkFacts
-from .layers import before, chosen_tap, depends, layer_name, layers_before, place_of, tap_at
+from .function_parts import modules_in, rebound
+from .network_facts import PROBE_SIZE, NetworkFacts
 from .outputs import NoLogitsError, described, first_tensor, logits_in
 from .own_copy import not_finite, own_copies, unwrapped
-from .parts import modules_in, rebound
+from .read_layers import before, chosen_tap, depends, layer_name, layers_before, place_of, tap_at
 from .rest import RestOfNetwork, packed
-from .tapped import CalledNetwork, Tap
+from .tapped import CalledNetwork, ReadPoint
 from .timm.layout import Call, UnsupportedNetworkError, calls, close, last_layer, unsupported
 
 
@@ -161,7 +161,7 @@ class HookedNetwork(Backbone):
         made: Tensor = logits.float()
         return made
 
-    def _find_tap(self, model: nn.Module, reads: Reads, probe: Tensor, seen: Sequence[Call]) -> Tap:
+    def _find_tap(self, model: nn.Module, reads: Reads, probe: Tensor, seen: Sequence[Call]) -> ReadPoint:
         if reads.layer is None:
             if reads.score is not None:
                 raise unsupported(self.name, "score=… needs layer=…, the name of the layer whose map is drawn")

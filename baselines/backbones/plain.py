@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..contracts import Backbone
 from ..heads.readings import make_binary
-from .facts import PROBE_SIZE, NetworkFacts, facts_of
 from .hooked import Reads
+from .network_facts import PROBE_SIZE, NetworkFacts, facts_of
 from .own_copy import own_copy, unwrapped
 from .timm.layout import UnsupportedNetworkError, close, unsupported
 from .timm.net import TimmBackbone

@@ -12,7 +12,7 @@ from ..contracts import Head, resized
 from ..heads.context import pack, rows_of, unpack
 from ..heads.heads import reset, with_outputs
 from .outputs import first_tensor, with_first
-from .tapped import CalledNetwork, Shapes, Tap, skipped
+from .tapped import CalledNetwork, ReadPoint, Shapes, skipped
 
 CLASSIFIER = "classifier"
 
@@ -39,7 +39,7 @@ class RestOfNetwork(Head):
     def __init__(
         self,
         called: CalledNetwork,
-        tap: Tap,
+        tap: ReadPoint,
         image: tuple[int, int, int],
         shape: tuple[int, int, int],
         num_classes: int,

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..heads.readings import EPS
+from .function_parts import rebound
 from .outputs import described, first_tensor, with_first
-from .parts import rebound
 from .timm.layout import TimmLayout, unsupported
 
 
 @dataclass(frozen=True)
-class Tap:
+class ReadPoint:
     """Where a network is read.
 
     Attributes:
@@ -88,7 +88,7 @@ class CalledNetwork(nn.Module):
         made._inputs, made._logits = rebound(self._inputs, swap), rebound(self._logits, swap)
         return made.train(self.training)
 
-    def read(self, images: Tensor, tap: Tap) -> Tensor:
+    def read(self, images: Tensor, tap: ReadPoint) -> Tensor:
         """The layer's feature map (B,N,P,Q); the forward ends there."""
         found: list[Tensor] = []
 
@@ -106,7 +106,7 @@ class CalledNetwork(nn.Module):
             handle.remove()
         return tap.layout.feature_map(found[tap.call - 1])
 
-    def replaced(self, images: Tensor, features: Tensor, tap: Tap) -> Tensor:
+    def replaced(self, images: Tensor, features: Tensor, tap: ReadPoint) -> Tensor:
         """Logits (B,C) where the layer gives ``features`` (B,N,P,Q) in the place of its own map of the images.
 
         Tokens before the patch tokens stay those of the images.
@@ -127,7 +127,7 @@ class CalledNetwork(nn.Module):
         return logits
 
 
-def _tensor(out: Any, tap: Tap) -> Tensor:
+def _tensor(out: Any, tap: ReadPoint) -> Tensor:
     found = first_tensor(out)
     if found is None:
         raise TypeError(f"the layer {tap.layer} returns {described(out)}; expected a feature map")

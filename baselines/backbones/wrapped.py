@@ -14,10 +14,10 @@ from ..heads.heads import ModuleHead, gap_linear_of
 from ..heads.readings import LogitOfProbability, make_binary
 from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
-from .facts import PROBE_SIZE, NetworkFacts, facts_of
+from .function_parts import CopyingPart, Part, as_module, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
+from .network_facts import PROBE_SIZE, NetworkFacts, facts_of
 from .own_copy import not_finite, own_copies, unwrapped
-from .parts import CopyingPart, Part, as_module, module_of, modules_in, rebound
 from .timm.layout import calls, close, last_layer, unsupported
 
 

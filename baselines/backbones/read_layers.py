@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .outputs import fields_of, first_tensor
-from .tapped import CalledNetwork, Shapes, Tap, layout_of_map
+from .tapped import CalledNetwork, ReadPoint, Shapes, layout_of_map
 from .timm.layout import Call, UnsupportedNetworkError, calls, unsupported
 
 _WRAPPERS = ("module", "_orig_mod")
@@ -32,7 +32,7 @@ def layer_name(net: nn.Module, layer: str, name: str) -> str:
     raise unsupported(name, f"it has no layer {layer!r}; nearest: {', '.join(near[:3])}")
 
 
-def tap_at(layer: str, seen: Sequence[Call], prefix: int | None, name: str) -> Tap:
+def tap_at(layer: str, seen: Sequence[Call], prefix: int | None, name: str) -> ReadPoint:
     """Where the network is read, at the last call of a layer in a forward of two images.
 
     Raises:
@@ -41,10 +41,10 @@ def tap_at(layer: str, seen: Sequence[Call], prefix: int | None, name: str) -> T
     made = [c for c in seen if c.name == layer]
     if not made:
         raise unsupported(name, f"its layer {layer} does not run in a forward, so it makes no map")
-    return Tap(layer, len(made), layout_of_map(first_tensor(made[-1].output), prefix, name, layer))
+    return ReadPoint(layer, len(made), layout_of_map(first_tensor(made[-1].output), prefix, name, layer))
 
 
-def chosen_tap(called: CalledNetwork, probe: Tensor, prefix: int | None, name: str) -> Tap:
+def chosen_tap(called: CalledNetwork, probe: Tensor, prefix: int | None, name: str) -> ReadPoint:
     """The last layer whose output is a map on which the logits depend: before the pooling, as Grad-CAM reads it.
 
     Among tokens only normalised ones are considered: of a network that decides by a class token, the last block's
@@ -77,7 +77,7 @@ def chosen_tap(called: CalledNetwork, probe: Tensor, prefix: int | None, name: s
     )
 
 
-def depends(called: CalledNetwork, probe: Tensor, features: Tensor, tap: Tap) -> bool:
+def depends(called: CalledNetwork, probe: Tensor, features: Tensor, tap: ReadPoint) -> bool:
     """Whether the logits depend on the layer's map (2,N,P,Q) at all: the last patches of a class token's net do not."""
     with torch.enable_grad(), calls(called.net) as seen:
         leaf = features.detach().clone().requires_grad_()
@@ -103,21 +103,21 @@ def _depending_on(seen: Sequence[Call], logits: Tensor) -> Tensor:
     return torch.stack(weighted).sum()
 
 
-def _outermost(tap: Tap, made: Tensor, seen: Sequence[Call]) -> Tap:
+def _outermost(tap: ReadPoint, made: Tensor, seen: Sequence[Call]) -> ReadPoint:
     """The same tensor by the name of the module that ends with it."""
     same = [c.name for c in seen if _only_tensor(c.output) is made and tap.layer.startswith(f"{c.name}.")]
     if not same:
         return tap
     name = min(same, key=len)
-    return Tap(name, sum(c.name == name for c in seen), tap.layout)
+    return ReadPoint(name, sum(c.name == name for c in seen), tap.layout)
 
 
-def before(tap: Tap, seen: Sequence[Call]) -> set[str]:
+def before(tap: ReadPoint, seen: Sequence[Call]) -> set[str]:
     """Names of the layers that end before the tap."""
     return {c.name for c in seen[: place_of(tap, seen)]}
 
 
-def layers_before(tap: Tap, seen: Sequence[Call]) -> Shapes:
+def layers_before(tap: ReadPoint, seen: Sequence[Call]) -> Shapes:
     """The layers that need not run where the map alone decides: those that end before it, and the layer itself."""
     at = place_of(tap, seen)
     often = Counter(c.name for c in seen)
@@ -132,6 +132,6 @@ def layers_before(tap: Tap, seen: Sequence[Call]) -> Shapes:
     return found
 
 
-def place_of(tap: Tap, seen: Sequence[Call]) -> int:
+def place_of(tap: ReadPoint, seen: Sequence[Call]) -> int:
     """The tap's place among the calls of a forward."""
     return [i for i, c in enumerate(seen) if c.name == tap.layer][tap.call - 1]
