@@ -20,7 +20,7 @@ app = typer.Typer(
 app.command()(figure_pareto.pareto)
 out = Console(highlight=False)
 
-Out = Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")]
+Out = Annotated[Path, typer.Option("--out", help="FILE.png, .pdf or .svg; a name without ending gives all three.")]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 Images = Annotated[
     list[str] | None, typer.Option("--image", help="Id of an image, or the end of one (repeatable); else by --seed.")
@@ -43,6 +43,7 @@ SoftmaxWeights = Annotated[
 HeadRecipe = Annotated[str, typer.Option(help="Recipe of heads that are trained for the figure.")]
 ProtocolName = Annotated[str, typer.Option(help="Protocol: see 'cambench ls protocols'.")]
 Dpi = Annotated[int, typer.Option(help="Pixels an inch of a PNG.", min=20, max=600)]
+Style = Annotated[str, typer.Option(help="paper (serif, small) or screen (large type, thicker lines).")]
 
 
 @app.command("contact-sheet")
@@ -94,6 +95,7 @@ def maps(
     protocol: ProtocolName = "paper",
     device: Device = "auto",
     dpi: Dpi = 150,
+    style: Style = "paper",
     plugin: Plugin = None,
 ) -> None:
     """Figure 3 of the paper: input, methods with and without the sigmoid branch, predicted and true boxes.
@@ -112,7 +114,7 @@ def maps(
         dataset, root, dataset_options(option, metadata), split, image, rows, seed, run, weights, head_weights,
         softmax_weights, head_recipe, protocol, device,
     )  # fmt: skip
-    _wrote(draw_maps(request, triples, output, tau=tau, dpi=dpi))
+    _wrote(draw_maps(request, triples, output, tau=tau, dpi=dpi, style=style))
 
 
 @app.command()
@@ -140,6 +142,7 @@ def distortion(
     protocol: ProtocolName = "paper",
     device: Device = "auto",
     dpi: Dpi = 150,
+    style: Style = "paper",
     plugin: Plugin = None,
 ) -> None:
     """Figure 1 and §3.2 of the paper as a measurement: shifts of the weights that leave softmax as it is.
@@ -176,7 +179,7 @@ def distortion(
         deltas=parse_shifts(deltas, "--deltas"),
         collapse=parse_shifts(collapse, "--collapse"),
     )  # fmt: skip
-    document, files = draw_distortion(request, output, dpi=dpi)
+    document, files = draw_distortion(request, output, dpi=dpi, style=style)
     print_document(document, out)
     _wrote(files)
 

@@ -17,7 +17,17 @@ from ...metrics.functional.localisation import levels_at
 from ...metrics.functional.no_contour import reference_levels
 from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
-from ...results.figures import MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
+from ...results.figures import (
+    MapColumn,
+    MapRow,
+    MapTile,
+    drawing,
+    map_figure,
+    overlay,
+    save_figure,
+    style_named,
+    targets_of,
+)
 from ...text import visible
 from ...triple import Triple
 from ..engine.given import check_names
@@ -33,20 +43,27 @@ Column = tuple[str, str]
 
 
 def draw_maps(
-    request: FigureRequest, patterns: Sequence[str], output: Path, *, tau: float | None = None, dpi: int = DPI
+    request: FigureRequest,
+    patterns: Sequence[str],
+    output: Path,
+    *,
+    tau: float | None = None,
+    dpi: int = DPI,
+    style: str = "paper",
 ) -> list[Path]:
     """Draw the maps of every triple on the chosen images; returns the files written (``targets_of``).
 
     Args:
-        request: Data, images, heads, protocol. patterns: Triples, as in a run. output: PNG, PDF, or both.
-        tau: Threshold of the predicted box; None for the protocol's ``loc_tau``. dpi: Pixels an inch of a PNG.
+        request: Data, images, heads, protocol. patterns: Triples, as in a run. output: PNG, PDF, SVG, or all.
+        tau: Threshold of the predicted box; None for the protocol's ``loc_tau``.
+        dpi: Pixels an inch of a PNG. style: ``paper`` or ``screen``.
 
     Raises:
         UsageError: A file format that cannot be written, an impossible triple. Otherwise as ``ready_networks``,
             ``expand_patterns`` and ``chosen_batch``.
     """
     try:
-        targets = targets_of(output)
+        targets, look = targets_of(output), style_named(style)
     except ValueError as error:
         raise UsageError(str(error)) from None
     protocol, wanted, table = request.rules, expand_patterns(patterns), request.table()
@@ -70,7 +87,8 @@ def draw_maps(
         raise UsageError(f"no triple of {' '.join(patterns)} is possible on its network")
     heads = [MapColumn(CAMS.get(cam).title, _head_title(cam, head)) for cam, head in columns]
     note = f"{table.name} {table.split}, protocol {protocol.name}, τ = {threshold:g}"
-    return save_figure(map_figure(heads, rows, note), targets, dpi)
+    with drawing(look):
+        return save_figure(map_figure(heads, rows, note, look), targets, dpi)
 
 
 def _columns(triples: Sequence[Triple]) -> list[Column]:
@@ -133,5 +151,4 @@ def _caption(image_id: str, label: int, predicted: int, table: SampleTable) -> s
     def name(k: int) -> str:
         return visible(table.class_names[k]) if k < len(table.class_names) else f"class {k}"
 
-    said = "" if predicted == label else f", predicted {name(predicted)}"
-    return f"{visible(image_id.rsplit('/', 1)[-1])}: {name(label)}{said}"
+    return f"{visible(image_id.rsplit('/', 1)[-1])}: {name(label)}; predicted: {name(predicted)}"

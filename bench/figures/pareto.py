@@ -26,7 +26,9 @@ LABELS = {
 
 def pareto(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
-    output: Annotated[Path, typer.Option("--out", help="FILE.png or FILE.pdf; a name without ending gives both.")],
+    output: Annotated[
+        Path, typer.Option("--out", help="FILE.png, .pdf or .svg; a name without ending gives all three.")
+    ],
     metric: Annotated[
         str | None, typer.Option(help="Score: a column of scores.csv. (default: MaxBoxAccV2, else the first there is)")
     ] = None,
@@ -35,6 +37,7 @@ def pareto(
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
     dpi: Annotated[int, typer.Option(help="Pixels an inch of a PNG.", min=20, max=600)] = 150,
+    style: Annotated[str, typer.Option(help="paper (serif, small) or screen (large type, thicker lines).")] = "paper",
 ) -> None:
     """Score against cost: a panel a backbone, 95 % intervals, the triples that nothing beats in both.
 
@@ -44,7 +47,10 @@ def pareto(
     """
     if cost not in LABELS:
         raise UsageError(f"--cost {cost!r}: expected {' or '.join(LABELS)}")
-    for file in draw_pareto(runs, output, metric, cost, val or [], resamples=resamples, seed=seed, dpi=dpi):
+    drawn = draw_pareto(
+        runs, output, metric, cost, val or [], resamples=resamples, seed=seed, dpi=dpi, style=style
+    )  # fmt: skip
+    for file in drawn:
         out.print(f"wrote {file}", soft_wrap=True, markup=False)
 
 
@@ -58,6 +64,7 @@ def draw_pareto(
     resamples: int,
     seed: int,
     dpi: int,
+    style: str = "paper",
 ) -> list[Path]:
     """Write the figure to the files that ``output`` names; returns them.
 
@@ -65,14 +72,14 @@ def draw_pareto(
         UsageError: A file format that cannot be written, or records without costs.
         UnknownNameError: The records have no such ranked metric.
     """
-    from ...results.figures import pareto_figure, pareto_points, save_figure, targets_of
+    from ...results.figures import drawing, pareto_figure, pareto_points, save_figure, style_named, targets_of
     from ...results.records.load import load_run
     from ...results.scores import merge_runs
     from ...results.statistics import standing
     from ...text import visible
 
     try:
-        targets = targets_of(output)
+        targets, look = targets_of(output), style_named(style)
     except ValueError as error:
         raise UsageError(str(error)) from None
     merged = merge_runs([load_run(r) for r in runs], [load_run(v) for v in vals])
@@ -86,7 +93,8 @@ def draw_pareto(
     groups = pareto_points(merged, name, costs, standing(merged, resamples=resamples, seed=seed).intervals)
     if not groups:
         raise UsageError(f"{', '.join(map(str, runs))}: no triple has both {name} and a {cost} cost in its records")
-    return save_figure(pareto_figure(merged, known[name], groups, LABELS[cost]), targets, dpi)
+    with drawing(look):
+        return save_figure(pareto_figure(merged, known[name], groups, LABELS[cost], look), targets, dpi)
 
 
 def measured_costs(merged: Merged) -> dict[str, float]:

@@ -10,17 +10,20 @@ from torch import Tensor
 
 from ...atomic import write_text
 from ...baselines.cams import CAMS, CamMethod, supports
-from ...baselines.contracts import HEADS, Backbone, Branch
-from ...datasets.schema import Batch
+from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...results.figures import (
+    ENDINGS,
+    Pixels,
     ShiftBlock,
     ShiftChart,
     ShiftLine,
     ShiftRow,
+    drawing,
     overlay,
     save_figure,
     shift_figure,
+    style_named,
     targets_of,
 )
 from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
@@ -52,7 +55,9 @@ class DistortionRequest:
     collapse: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 
 
-def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI) -> tuple[Document, list[Path]]:
+def draw_distortion(
+    request: DistortionRequest, output: Path, *, dpi: int = DPI, style: str = "paper"
+) -> tuple[Document, list[Path]]:
     """Measure, draw and write the figure and its tables; returns the table and the files.
 
     Writes the pictures that ``output`` names (``targets_of``), and ``.md`` and ``.csv`` beside them.
@@ -62,7 +67,7 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
             ``chosen_batch``, ``ready_networks`` and ``measure_sensitivity``.
     """
     try:
-        targets = targets_of(output)
+        targets, look = targets_of(output), style_named(style)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not request.deltas or not request.collapse or min(*request.deltas, *request.collapse) <= 0:
@@ -85,15 +90,16 @@ def draw_distortion(request: DistortionRequest, output: Path, *, dpi: int = DPI)
         network, features, labels, method, protocol,
         channels=request.channels, deltas=(0.0, *request.deltas), collapse=(0.0, *request.collapse),
     )  # fmt: skip
-    blocks = [
-        _block(network, features[i : i + 1], labels[i : i + 1], batch, i, method, protocol, found, equation)
-        for i in range(min(request.drawn, len(batch)))
-        for equation in EQUATIONS
-    ]
-    title = f"{request.backbone}/{request.cam}: shifts of the softmax weights that no probability shows"
-    files = save_figure(shift_figure(title, blocks, _charts(found)), targets, dpi)
+    blocks = []
+    for i in range(min(request.drawn, len(batch))):
+        image = batch.images[i].permute(1, 2, 0).numpy()
+        one = features[i : i + 1], labels[i : i + 1], image, _short(batch.image_ids[i])
+        blocks += [_block(network, *one, method, protocol, found, equation) for equation in EQUATIONS]
+    title = f"Does the map move when no probability does? {method.title} on {_title(request.backbone)}"
+    with drawing(look):
+        files = save_figure(shift_figure(title, blocks, _charts(found), look), targets, dpi)
     document = _document(request, found, table.name)
-    base = output.with_suffix("") if output.suffix.lower() in (".png", ".pdf") else output
+    base = output.with_suffix("") if output.suffix.lower() in ENDINGS else output
     markdown, csv = (base.with_name(base.name + ending) for ending in (".md", ".csv"))
     write_text(markdown, to_markdown(document))
     write_text(csv, to_csv(CSV_HEAD, _rows(request, found)))
@@ -112,8 +118,8 @@ def _block(
     network: Backbone,
     features: Tensor,
     labels: Tensor,
-    batch: Batch,
-    at: int,
+    image: Pixels,
+    caption: str,
     method: CamMethod,
     protocol: Protocol,
     found: Sensitivity,
@@ -121,7 +127,6 @@ def _block(
 ) -> ShiftBlock:
     inputs = classifier_of(network.head("softmax")).weight.shape[1]
     deltas, shifts = _shifts(found, equation, inputs)
-    image = batch.images[at].permute(1, 2, 0).numpy()
     rows = []
     for name in DRAWN_HEADS:
         head = HEADS.get(name)
@@ -137,12 +142,16 @@ def _block(
         ]
         rows.append(ShiftRow(head.title, [overlay(image, m) for m in maps], captions))
     if equation == "Eq. 9":
-        title = f"Eq. 9, additive shift: δ is added to the weight of channel {found.channel} in every class"
+        title = f"The weight of one channel (number {found.channel}) is raised by δ in every class (Eq. 9)"
     else:
-        title = "Eq. 10, sign collapse: Δ is subtracted from every weight"
+        title = "Every weight is lowered by Δ (Eq. 10)"
     symbol = "δ = " if equation == "Eq. 9" else "Δ = "
     heads = [f"{symbol}{d:g} σ" if d else f"{symbol}0" for d in deltas]
-    return ShiftBlock(title, image, _short(batch.image_ids[at]), heads, rows)
+    return ShiftBlock(title, image, caption, heads, rows)
+
+
+def _title(backbone: str) -> str:
+    return (BACKBONES.get(backbone).title if backbone in BACKBONES else "") or backbone
 
 
 def _short(image_id: str, longest: int = 20) -> str:
@@ -154,15 +163,16 @@ def _short(image_id: str, longest: int = 20) -> str:
 
 def _charts(found: Sensitivity) -> list[ShiftChart]:
     charts = []
-    for equation, axis in zip(EQUATIONS, (f"δ at channel {found.channel} (σ)", "Δ at every channel (σ)"), strict=True):
+    words = ("One channel raised", f"δ at channel {found.channel} (σ)"), ("All weights lowered", "Δ (σ)")
+    for equation, (what, axis) in zip(EQUATIONS, words, strict=True):
         lines = []
         for curve in (c for c in found.curves if c.equation == equation):
             ends = [curve.interval(i) for i in range(len(curve.deltas))]
             percent = (100 * curve.change.mean(1)).tolist()
             low, high = [100 * e.low for e in ends], [100 * e.high for e in ends]
             title, own = HEADS.get(curve.head).title, curve.shifted == "sigmoid"
-            lines.append(ShiftLine(title, curve.deltas, percent, low, high, dashed=own))
-        charts.append(ShiftChart(f"{equation}, {found.images} images", axis, lines))
+            lines.append(ShiftLine(title, curve.deltas, percent, low, high, dashed=own, name=curve.head))
+        charts.append(ShiftChart(f"{what} ({equation}), {found.images} images", axis, lines))
     return charts
 
 

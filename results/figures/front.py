@@ -1,4 +1,4 @@
-"""Score against cost: a panel a backbone, intervals as bars, a line along the triples that nothing beats in both."""
+"""Score against cost: a panel a backbone, cost on a logarithmic axis, the front as a line whose methods are named."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from ...text import visible
 from ...triple import Triple
 from ..scores.merge import Merged
 from ..scores.shown import Metric
 from ..statistics.intervals import Interval
+from ..tables.look import CONTROL_LOOK, HeadLook, head_looks
 from ..tables.naming import backbone_title, cam_title, head_title
+from .figure_style import PAPER, FigureStyle
 
-PANEL_INCHES = (4.6, 3.8)
+PANEL_INCHES = (3.4, 2.7)
 COLUMNS = 3
-MARKERS = "osD^vP*X<>"
-LOG_FROM = 8
-"""Largest cost over smallest from which the axis is logarithmic."""
+DECADE = 10
+"""Costs over less than this have ticks at round numbers, costs over more at 1, 2 and 5 of each power of ten."""
 
 
 @dataclass(frozen=True)
@@ -62,48 +64,68 @@ def pareto_points(
     return found
 
 
-def pareto_figure(merged: Merged, metric: Metric, groups: Mapping[str, Sequence[Point]], cost_label: str) -> Figure:
-    """The figure: colour is the method, shape the head; controls are hollow, and take no part in the line.
+def pareto_figure(
+    merged: Merged,
+    metric: Metric,
+    groups: Mapping[str, Sequence[Point]],
+    cost_label: str,
+    style: FigureStyle = PAPER,
+) -> Figure:
+    """The figure: colour and shape are the head, the methods of the front are named beside their points.
+
+    The axes span the methods; a control that is off them is named with its score below the panel.
 
     Args:
         merged: For the names. metric: What is scored. groups: ``pareto_points``. cost_label: Of the horizontal axes.
+        style: Of type and lines.
     """
     columns = min(COLUMNS, len(groups))
     rows = math.ceil(len(groups) / columns)
-    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.5), layout="constrained")
+    size = (PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + style.room(0.35))
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    names = [Triple.parse(p.triple).names for points in groups.values() for p in points]
-    cams, heads = (list(dict.fromkeys(n[i] for n in names)) for i in (1, 2))
-    palette = [c for name in (("tab20", "tab20b") if len(cams) > 10 else ("tab10",)) for c in _colours(name)]
-    colours = {cam: palette[i % len(palette)] for i, cam in enumerate(cams)}
-    markers = {head: MARKERS[i % len(MARKERS)] for i, head in enumerate(heads)}
-    for ax, (backbone, points) in zip(axes, groups.items(), strict=False):
-        _panel(ax, merged, metric, points, colours, markers)
-        ax.set_title(_plain(backbone_title(merged.manifest(points[0].triple), backbone)), fontsize=10)
-        ax.set_xlabel(cost_label, fontsize=9)
-        ax.set_ylabel(
-            _plain(f"{metric.title} {metric.arrow}" + (f" ({metric.unit})" if metric.unit else "")), fontsize=9
-        )
+    points = [p for group in groups.values() for p in group]
+    looks = head_looks(Triple.parse(p.triple).head for p in points if not _is_control(merged, p))
+    panels = []
+    for ax, (backbone, group) in zip(axes, groups.items(), strict=False):
+        panels.append((ax, _panel(ax, merged, metric, group, looks, style)))
+        ax.set_title(
+            _plain(backbone_title(merged.manifest(group[0].triple), backbone)),
+            fontsize=style.pt(9.5), loc="left", fontweight="bold",
+        )  # fmt: skip
     for ax in axes[len(groups) :]:
         ax.set_visible(False)
+    unit = f" ({metric.unit})" if metric.unit else ""
+    direction = "higher is better" if metric.higher_is_better else "lower is better"
+    figure.supylabel(_plain(f"{metric.title}{unit}, {direction}"), fontsize=style.pt(9))
+    figure.supxlabel(_plain(cost_label), fontsize=style.pt(9))
     manifest = merged.manifest(merged.triples[0])
     handles = [
-        *(Line2D([], [], marker="o", ls="", color=c, label=_plain(cam_title(manifest, k))) for k, c in colours.items()),
-        *(
-            Line2D([], [], marker=m, ls="", color="0.3", label=_plain(head_title(manifest, k)))
-            for k, m in markers.items()
-        ),
-        Line2D([], [], color="0.4", lw=1, label="best at its cost"),
+        Line2D([], [], marker=k.marker, ls="", color=k.light, label=_plain(head_title(manifest, name)))
+        for name, k in looks.items()
     ]
-    _legend(figure, handles)
+    if any(_is_control(merged, p) for p in points):
+        handles.append(Line2D([], [], marker=CONTROL_LOOK.marker, ls="", color=CONTROL_LOOK.light, label="control"))
+    handles.append(Line2D([], [], color="0.2", lw=1.2 * style.line, ls=(0, (4, 2)), label="front: best at its cost"))
+    _legend(figure, handles, style)
+    figure.draw_without_rendering()
+    for ax, front in panels:
+        _name_front(ax, merged, front, style)
     return figure
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Below the panels, in as many columns as the figure is wide for; the figure grows by its height."""
+def _is_control(merged: Merged, point: Point) -> bool:
+    return merged.manifest(point.triple).is_control(Triple.parse(point.triple).cam)
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D], style: FigureStyle) -> None:
+    """Above the panels, in as many columns as the figure is wide for; the figure grows by its height."""
     width, height = figure.get_size_inches()
-    for columns in range(min(6, len(handles)), 0, -1):
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(
+            handles=handles, loc="outside upper left", ncols=columns, fontsize=style.pt(8), frameon=False,
+            handletextpad=0.3, columnspacing=1.2,
+        )  # fmt: skip
         figure.draw_without_rendering()
         extent = legend.get_window_extent()
         if columns == 1 or extent.width <= figure.bbox.width:
@@ -112,38 +134,101 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
         legend.remove()
 
 
-def _colours(name: str) -> list[tuple[float, float, float, float]]:
-    palette = colormaps[name]
-    return [palette(i) for i in range(palette.N)]
-
-
 def _panel(
     ax: Axes,
     merged: Merged,
     metric: Metric,
     points: Sequence[Point],
-    colours: Mapping[str, tuple[float, float, float, float]],
-    markers: Mapping[str, str],
-) -> None:
-    competing = []
+    looks: Mapping[str, HeadLook],
+    style: FigureStyle,
+) -> list[Point]:
+    """Draw a backbone's points; returns those of the front."""
+    competing = [p for p in points if not _is_control(merged, p)]
+    front = pareto_front(competing, higher_is_better=metric.higher_is_better)
+    left, right, low, high = _limits(competing or points)
     for point in points:
-        _, cam, head = Triple.parse(point.triple).names
-        control = merged.manifest(point.triple).is_control(cam)
-        colour = colours[cam]
-        face = "none" if control else colour
-        ax.plot([point.cost], [point.score], ls="", marker=markers[head], ms=6, color=colour, mfc=face, zorder=3)
+        head = Triple.parse(point.triple).head
+        look = CONTROL_LOOK if point not in competing else looks[head]
+        strong = point in front
         if point.interval is not None:
             ends = [point.interval.low, point.interval.high]
-            ax.plot([point.cost] * 2, ends, color=colour, lw=1, alpha=0.45, zorder=2)
-        if not control:
-            competing.append(point)
-    front = pareto_front(competing, higher_is_better=metric.higher_is_better)
-    ax.plot([p.cost for p in front], [p.score for p in front], drawstyle="steps-post", color="0.4", lw=1, zorder=1)
-    costs = [p.cost for p in points if p.cost > 0]
-    if costs and max(costs) / min(costs) >= LOG_FROM:
-        ax.set_xscale("symlog", linthresh=1)
-    ax.grid(alpha=0.25)
-    ax.tick_params(labelsize=8)
+            ax.plot([point.cost] * 2, ends, color=look.light, lw=style.line, alpha=0.4, zorder=2)
+        ax.plot(
+            [point.cost], [point.score], ls="", marker=look.marker, ms=(6.5 if strong else 4.5) * style.line,
+            color=look.light, alpha=1 if strong else 0.7, mec="white", mew=0.5, zorder=4 if strong else 3,
+        )  # fmt: skip
+    costs, scores = [p.cost for p in front], [p.score for p in front]
+    if front:
+        ax.plot(
+            [*costs, right], [*scores, scores[-1]], drawstyle="steps-post", color="0.2", lw=1.2 * style.line,
+            ls=(0, (4, 2)), zorder=1,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlim(left, right)
+    ax.set_ylim(low, high)
+    _ticks(ax, left, right)
+    ax.grid(axis="y", color="0.88", lw=0.6 * style.line)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=style.pt(8))
+    ax.spines[["top", "right"]].set_visible(False)
+    off = [p for p in points if p not in competing and not (left <= p.cost <= right and low <= p.score <= high)]
+    if off:
+        names = ", ".join(
+            f"{cam_title(merged.manifest(p.triple), Triple.parse(p.triple).cam)} {p.score:.{metric.digits}f}"
+            for p in off
+        )
+        ax.set_xlabel(_plain(f"off the scale: {names}"), fontsize=style.pt(7), color="0.35", loc="left", labelpad=2)
+    return front
+
+
+def _limits(points: Sequence[Point]) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the axes: the points with their intervals, and room for names."""
+    costs = [p.cost for p in points if p.cost > 0] or [1.0]
+    ends = [e for p in points for e in ((p.interval.low, p.interval.high) if p.interval else ()) if math.isfinite(e)]
+    scores = [*(p.score for p in points), *ends]
+    spread = max(max(costs) / min(costs), 1.15)
+    room = (max(scores) - min(scores) or abs(max(scores)) or 1.0) * 0.08
+    margin = spread**0.12
+    return min(costs) / margin, max(costs) * margin**1.6, min(scores) - room, max(scores) + 2.5 * room
+
+
+def _ticks(ax: Axes, left: float, right: float) -> None:
+    if right / left < DECADE:
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _name_front(ax: Axes, merged: Merged, front: Sequence[Point], style: FigureStyle) -> None:
+    """Method names beside the points of the front: none on another, each within the panel."""
+    line = 1.25 * style.pt(7.5) * ax.figure.dpi / 72
+    inside = ax.get_window_extent()
+    placed: list[tuple[float, Point]] = []
+    heights = {id(p): ax.transData.transform((p.cost, p.score))[1] for p in front}
+    for point in sorted(front, key=lambda p: heights[id(p)]):
+        lowest = placed[-1][0] + line if placed else -math.inf
+        placed.append((max(heights[id(point)] + 0.9 * line, lowest), point))
+    # Names that would leave the panel at its top push those below them down.
+    ceiling = inside.y1 - 0.2 * line
+    pushed: list[tuple[float, Point]] = []
+    for height, point in reversed(placed):
+        pushed.append((min(height, ceiling), point))
+        ceiling = pushed[-1][0] - line
+    for height, point in pushed:
+        across = ax.transData.transform((point.cost, point.score))[0]
+        manifest = merged.manifest(point.triple)
+        text = ax.annotate(
+            _plain(cam_title(manifest, Triple.parse(point.triple).cam)),
+            (point.cost, point.score),
+            xytext=(5, (height - heights[id(point)]) * 72 / ax.figure.dpi),
+            textcoords="offset points", fontsize=style.pt(7.5), va="center", ha="left", zorder=6,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
+        wide = text.get_window_extent().width
+        if across + 5 + wide > inside.x1:
+            shift = (inside.x1 - wide - across) * 72 / ax.figure.dpi
+            text.set_position((shift, text.get_position()[1]))
 
 
 def _plain(text: str) -> str:

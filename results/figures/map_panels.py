@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from .figure_style import PAPER, FigureStyle
 from .overlay import PREDICTED_COLOR, TRUTH_COLOR, Pixels, draw_boxes, show
 
-TILE, GAP, GROUP_GAP, LABEL, HEADER, CAPTION, FOOTER = 1.3, 0.04, 0.12, 0.32, 0.62, 0.19, 0.34
-"""Inches: a picture's side, gaps inside and between methods, row label, heading, caption of a row, legend."""
+TILE, GAP, GROUP_GAP, LABEL, HEADER, NOTE, CAPTION, FOOTER = 1.3, 0.04, 0.12, 0.32, 0.58, 0.16, 0.2, 0.3
+"""Inches: a picture's side, gaps inside and between methods, row label, heading, line of notes, caption, legend."""
 Boxes = Sequence[Sequence[float]]
 
 
@@ -27,7 +29,7 @@ class MapColumn:
 
 @dataclass(frozen=True)
 class MapTile:
-    """A map over its picture. ``predicted``: its boxes; ``note``: a few characters in its corner (an IoU)."""
+    """A map over its picture. ``predicted``: its boxes; ``note``: a few characters below it (an IoU)."""
 
     image: Pixels
     predicted: Boxes = ()
@@ -45,7 +47,33 @@ class MapRow:
     tiles: Sequence[MapTile | None]
 
 
-def map_figure(columns: Sequence[MapColumn], rows: Sequence[MapRow], note: str = "") -> Figure:
+@dataclass(frozen=True)
+class _Page:
+    """The figure, its size in inches, and its style; nothing that is written covers a picture."""
+
+    figure: Figure
+    width: float
+    height: float
+    style: FigureStyle
+
+    @property
+    def row(self) -> float:
+        """Height of a picture with what stands below it."""
+        return TILE + self.style.room(NOTE + CAPTION)
+
+    @property
+    def header(self) -> float:
+        """Height of the headings."""
+        return self.style.room(HEADER)
+
+    def text(self, x: float, y: float, text: str, size: float, **how: Any) -> None:
+        """Type at a place in inches."""
+        self.figure.text(x / self.width, y / self.height, text, fontsize=self.style.pt(size), **how)
+
+
+def map_figure(
+    columns: Sequence[MapColumn], rows: Sequence[MapRow], note: str = "", style: FigureStyle = PAPER
+) -> Figure:
     """The grid: one row a picture, rows of one ``group`` under one label at the left; ``note`` stands by the legend.
 
     Raises:
@@ -54,20 +82,19 @@ def map_figure(columns: Sequence[MapColumn], rows: Sequence[MapRow], note: str =
     if not columns or not rows or any(len(r.tiles) != len(columns) for r in rows):
         raise ValueError("map figure: expected rows with one tile a column")
     lefts = _lefts(columns)
-    label = LABEL if any(r.group for r in rows) else 0.06
+    label = style.room(LABEL) if any(r.group for r in rows) else 0.06
     width = max(label + lefts[-1] + TILE + 0.06, 4.2)
-    height = HEADER + len(rows) * (TILE + CAPTION) + FOOTER
-    figure = Figure(figsize=(width, height), facecolor="white")
+    height = style.room(HEADER + FOOTER) + len(rows) * (TILE + style.room(NOTE + CAPTION))
+    page = _Page(Figure(figsize=(width, height), facecolor="white"), width, height, style)
     for k, row in enumerate(rows):
-        bottom = height - HEADER - TILE - k * (TILE + CAPTION)
+        bottom = height - page.header - TILE - k * page.row
         for left, tile in zip(lefts, (MapTile(row.image), *row.tiles), strict=True):
-            box = ((label + left) / width, bottom / height, TILE / width, TILE / height)
-            _draw(figure, box, tile, row.truth)
-        figure.text(label / width, (bottom - 0.03) / height, row.caption, fontsize=6.5, va="top", color="#333333")
-    _groups(figure, rows, height)
-    _headings(figure, columns, [label + x for x in lefts], (width, height))
-    _legend(figure, note, any(len(r.truth) for r in rows), (width, height))
-    return figure
+            _draw(page, label + left, bottom, tile, row.truth)
+        page.text(label, bottom - style.room(NOTE) - 0.02, row.caption, 7, va="top", color="#333333")
+    _groups(page, rows)
+    _headings(page, columns, [label + x for x in lefts])
+    _legend(page, note, any(len(r.truth) for r in rows))
+    return page.figure
 
 
 def _lefts(columns: Sequence[MapColumn]) -> list[float]:
@@ -78,74 +105,60 @@ def _lefts(columns: Sequence[MapColumn]) -> list[float]:
     return lefts
 
 
-def _draw(figure: Figure, place: tuple[float, float, float, float], tile: MapTile | None, truth: Boxes) -> None:
-    axis = figure.add_axes(place)
+def _draw(page: _Page, left: float, bottom: float, tile: MapTile | None, truth: Boxes) -> None:
+    place = (left / page.width, bottom / page.height, TILE / page.width, TILE / page.height)
+    axis, size = page.figure.add_axes(place), page.style.pt(7)
     if tile is None:
         axis.set_axis_off()
-        axis.text(0.5, 0.5, "not possible\non this network", ha="center", va="center", fontsize=7, color="#777777")
+        axis.text(0.5, 0.5, "not possible\non this network", ha="center", va="center", fontsize=size, color="#777777")
         return
     show(axis, tile.image)
-    draw_boxes(axis, truth, TRUTH_COLOR)
-    draw_boxes(axis, tile.predicted, PREDICTED_COLOR)
+    draw_boxes(axis, truth, TRUTH_COLOR, page.style.line)
+    draw_boxes(axis, tile.predicted, PREDICTED_COLOR, page.style.line)
     side = tile.image.shape[0]
     axis.set_xlim(-0.5, side - 0.5)
     axis.set_ylim(side - 0.5, -0.5)
     if tile.note:
-        rim = {"boxstyle": "round,pad=0.18", "facecolor": "black", "edgecolor": "none", "alpha": 0.55}
-        axis.text(0.03, 0.97, tile.note, transform=axis.transAxes, fontsize=6.5, va="top", color="white", bbox=rim)
+        page.text(left + TILE / 2, bottom - 0.03, tile.note, 7, ha="center", va="top", color="#333333")
 
 
-def _groups(figure: Figure, rows: Sequence[MapRow], height: float) -> None:
+def _groups(page: _Page, rows: Sequence[MapRow]) -> None:
     start = 0
     for stop in range(1, len(rows) + 1):
         if stop < len(rows) and rows[stop].group == rows[start].group:
             continue
         if rows[start].group:
-            top = height - HEADER - start * (TILE + CAPTION)
-            middle = (top + height - HEADER - stop * (TILE + CAPTION) + CAPTION) / 2
-            figure.text(
-                0.16 / figure.get_figwidth(), middle / height, rows[start].group, rotation=90, ha="center", va="center",
-                fontsize=9,
-            )  # fmt: skip
+            top, end = (page.height - page.header - k * page.row for k in (start, stop))
+            middle = (top + end + page.row - TILE) / 2
+            page.text(page.style.room(0.16), middle, rows[start].group, 9, rotation=90, ha="center", va="center")
         start = stop
 
 
-def _headings(figure: Figure, columns: Sequence[MapColumn], lefts: list[float], size: tuple[float, float]) -> None:
-    width, height = size
-    base = height - HEADER
-    figure.text((lefts[0] + TILE / 2) / width, (base + 0.07) / height, "input", ha="center", va="bottom", fontsize=8)
+def _headings(page: _Page, columns: Sequence[MapColumn], lefts: list[float]) -> None:
+    base, room = page.height - page.header, page.style.room
+    page.text(lefts[0] + TILE / 2, base + room(0.06), "input", 8, ha="center", va="bottom")
     for left, column in zip(lefts[1:], columns, strict=True):
-        figure.text(
-            (left + TILE / 2) / width, (base + 0.07) / height, column.head, ha="center", va="bottom", fontsize=8
-        )
+        page.text(left + TILE / 2, base + room(0.06), column.head, 8, ha="center", va="bottom")
     start = 0
     for stop in range(1, len(columns) + 1):
         if stop < len(columns) and columns[stop].method == columns[start].method:
             continue
         left, right = lefts[start + 1], lefts[stop] + TILE
-        figure.text(
-            (left + right) / 2 / width, (base + 0.34) / height, columns[start].method, ha="center", va="bottom",
-            fontsize=9, fontweight="bold",
-        )  # fmt: skip
-        figure.add_artist(
-            Rectangle(
-                (left / width, (base + 0.29) / height),
-                (right - left) / width,
-                0.01 / height,
-                transform=figure.transFigure,
-                facecolor="#555555",
-                edgecolor="none",
-            )
-        )
+        how: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold"}
+        page.text((left + right) / 2, base + room(0.32), columns[start].method, 9, **how)
+        place = (left / page.width, (base + room(0.27)) / page.height)
+        size = ((right - left) / page.width, 0.01 / page.height)
+        rule: dict[str, Any] = {"transform": page.figure.transFigure, "facecolor": "#555555", "edgecolor": "none"}
+        page.figure.add_artist(Rectangle(place, *size, **rule))
         start = stop
 
 
-def _legend(figure: Figure, note: str, truth: bool, size: tuple[float, float]) -> None:
+def _legend(page: _Page, note: str, truth: bool) -> None:
     handles = [Line2D([], [], color=PREDICTED_COLOR, linewidth=2, label="predicted box")]
     if truth:
-        handles.append(Line2D([], [], color=TRUTH_COLOR, linewidth=2, label="ground truth"))
-        figure.legend(
-            handles=handles, loc="lower left", ncols=2, fontsize=7.5, frameon=False, handlelength=1.4,
-            bbox_to_anchor=(0.0, 0.0), borderaxespad=0.3,
+        handles.append(Line2D([], [], color=TRUTH_COLOR, linewidth=2, label="true box"))
+        page.figure.legend(
+            handles=handles, loc="lower left", ncols=2, fontsize=page.style.pt(7.5), frameon=False, handlelength=1.4,
+            bbox_to_anchor=(0.0, 0.0), borderaxespad=0.2,
         )  # fmt: skip
-    figure.text(1 - 0.08 / size[0], 0.12 / size[1], note, ha="right", va="bottom", fontsize=7, color="#333333")
+    page.text(page.width - 0.08, 0.08, note, 7, ha="right", va="bottom", color="#333333")

@@ -16,7 +16,13 @@ PREDICTED_COLOR, TRUTH_COLOR = "#00e05a", "#ff2a2a"
 """Predictions green and ground truths red, as in the paper's Figure 3."""
 COLORMAP = "turbo"
 OPACITY = 0.55
-ENDINGS = (".png", ".pdf")
+ENDINGS = (".png", ".pdf", ".svg")
+
+_UNDATED: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -38,35 +44,42 @@ def show(axis: Any, image: Pixels) -> None:
     axis.imshow(image, aspect="equal", interpolation="nearest" if max(image.shape[:2]) < 64 else "antialiased")
 
 
-def draw_boxes(axis: Any, boxes: Sequence[Sequence[float]], color: str) -> None:
+def draw_boxes(axis: Any, boxes: Sequence[Sequence[float]], color: str, line: float = 1.0) -> None:
     """Outline boxes x0, y0, x1, y1 (pixels), with a dark rim so that they stand out from any colour."""
-    rim = [patheffects.Stroke(linewidth=2.6, foreground="black", alpha=0.6), patheffects.Normal()]
+    rim = [patheffects.Stroke(linewidth=2.6 * line, foreground="black", alpha=0.6), patheffects.Normal()]
     for x0, y0, x1, y1 in boxes:
         # Pixel centres are at whole numbers, so an edge at x lies at x - 0.5 of the axis.
         axis.add_patch(
             Rectangle(
-                (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=1.5, path_effects=rim
+                (x0 - 0.5, y0 - 0.5),
+                x1 - x0,
+                y1 - y0,
+                fill=False,
+                edgecolor=color,
+                linewidth=1.5 * line,
+                path_effects=rim,
             )
         )
 
 
 def save_figure(figure: Figure, targets: Sequence[Path], dpi: int) -> list[Path]:
-    """Write a figure as PNG or PDF; the same figure gives the same bytes (no date, no version of the library)."""
+    """Write a figure as PNG, PDF or SVG; the same figure gives the same bytes (no date, no version of the library)."""
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"Software": None} if target.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
-        figure.savefig(target, dpi=dpi, metadata=metadata)
+        figure.savefig(target, dpi=dpi, metadata=_UNDATED[target.suffix.lower()])
     return list(targets)
 
 
 def targets_of(output: Path) -> list[Path]:
-    """The files that ``--out`` names: itself where it ends in .png or .pdf, else both beside each other.
+    """The files that ``--out`` names: itself where it ends in .png, .pdf or .svg, else all three beside each other.
 
     Raises:
         ValueError: Another ending.
     """
     if output.suffix.lower() in ENDINGS:
         return [output]
-    if output.suffix and output.suffix.lower() in (".svg", ".jpg", ".jpeg", ".eps", ".gif", ".webp", ".tif", ".tiff"):
-        raise ValueError(f"--out {output}: expected a name ending in .png or .pdf, or without ending for both")
+    if output.suffix and output.suffix.lower() in (".jpg", ".jpeg", ".eps", ".gif", ".webp", ".tif", ".tiff"):
+        raise ValueError(
+            f"--out {output}: expected a name ending in .png, .pdf or .svg, or without ending for all three"
+        )
     return [output.with_name(output.name + ending) for ending in ENDINGS]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..tables.look import head_looks
+from .figure_style import PAPER, FigureStyle
 from .overlay import Pixels, show
 
-TILE, CAPTION, LABEL, CHART = 1.15, 0.36, 0.95, 2.0
+TILE, CAPTION, LABEL, CHART = 1.15, 0.36, 0.95, 1.8
 """Inches: side of a picture, height of its captions, width of the row labels, height of the charts."""
-LEGEND = 0.5
-COLORS = ("#c0392b", "#e08e0b", "#1f6fb4", "#3aa76d")
-"""Of the heads, in the order of the lines; a head's dashed line has the colour of its solid one."""
+TITLE, HEADS, LEGEND, AXIS = 0.32, 0.5, 0.42, 0.42
+"""Inches: height of the title, of a block's headings, of the legend, and of a chart's labels."""
+EXPLAINED = (
+    "Two changes of the softmax classifier's weights that no output shows: each adds the same number to the score of "
+    "every class, so that every probability p stays as it was. A map that is worth looking at should stay as it was, "
+    "too. Below each map stands how far it moved: the mean change of its pixels, in % of its range. σ is the standard "
+    "deviation of the classifier's weights."
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,10 @@ class ShiftBlock:
 
 @dataclass(frozen=True)
 class ShiftLine:
-    """One line of a chart: mean change in percent with its interval, over the shifts in σ_W; dashed: own weights."""
+    """One line of a chart: mean change in percent with its interval, over the shifts in σ_W; dashed: own weights.
+
+    ``head`` is its title, ``name`` what the head is registered as: it gives the colour.
+    """
 
     head: str
     shifts: Sequence[float]
@@ -47,6 +58,7 @@ class ShiftLine:
     low: Sequence[float]
     high: Sequence[float]
     dashed: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,25 +70,30 @@ class ShiftChart:
     lines: Sequence[ShiftLine]
 
 
-def shift_figure(title: str, blocks: Sequence[ShiftBlock], charts: Sequence[ShiftChart]) -> Figure:
-    """Pictures above, charts below.
+def shift_figure(
+    title: str, blocks: Sequence[ShiftBlock], charts: Sequence[ShiftChart], style: FigureStyle = PAPER
+) -> Figure:
+    """What is shown in words beside the picture, its maps below, charts of all pictures at the end.
 
     Raises:
         ValueError: No blocks, or blocks of no maps.
     """
     if not blocks or not all(b.rows and b.heads for b in blocks):
         raise ValueError("distortion figure: no maps to show")
-    columns = max(len(b.heads) for b in blocks)
-    width = TILE + 0.12 + LABEL + columns * (TILE + 0.05) + 0.1
-    heights = [0.5 + len(b.rows) * (TILE + CAPTION) for b in blocks]
-    height = 0.42 + sum(heights) + 0.4 + CHART + 0.4 + LEGEND
+    columns, room = max(len(b.heads) for b in blocks), style.room
+    width = room(LABEL) + columns * (TILE + 0.05) + 0.15
+    tall = [_intro(blocks, k, style) + room(HEADS) + len(b.rows) * (TILE + room(CAPTION)) for k, b in enumerate(blocks)]
+    height = room(TITLE) + sum(tall) + room(0.35) + CHART + room(AXIS + LEGEND)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(0.1 / width, 1 - 0.14 / height, title, ha="left", va="top", fontsize=10, fontweight="bold")
-    top = height - 0.42
-    for block, tall in zip(blocks, heights, strict=True):
-        _block(figure, block, top, (width, height))
-        top -= tall
-    _charts(figure, charts, top - 0.4, (width, height))
+    figure.text(0.1 / width, 1 - 0.1 / height, title, ha="left", va="top", fontsize=style.pt(10), fontweight="bold")
+    top = height - room(TITLE)
+    for k, block in enumerate(blocks):
+        intro = _intro(blocks, k, style)
+        if intro:
+            _picture(figure, block, top, (width, height), style)
+        _block(figure, block, top - intro, (width, height), style)
+        top -= tall[k]
+    _charts(figure, charts, top - room(0.35), (width, height), style)
     return figure
 
 
@@ -85,46 +102,66 @@ def _axes(figure: Figure, left: float, bottom: float, wide: float, tall: float, 
     return figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
 
 
-def _block(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, float]) -> None:
-    width, height = size
-    figure.text(0.1 / width, (top - 0.05) / height, block.title, ha="left", va="top", fontsize=8.5)
-    start, first = 0.1 + TILE + 0.12 + LABEL, top - 0.46
-    axis = _axes(figure, 0.1, first - TILE, TILE, TILE, size)
+def _intro(blocks: Sequence[ShiftBlock], k: int, style: FigureStyle) -> float:
+    """Height of the picture that a block begins with; none where the block before has the same."""
+    same = k > 0 and blocks[k - 1].image is blocks[k].image
+    return 0.0 if same else TILE + style.room(0.3)
+
+
+def _picture(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, float], style: FigureStyle) -> None:
+    axis = _axes(figure, 0.1, top - TILE, TILE, TILE, size)
     show(axis, block.image)
-    axis.set_xlabel(block.caption, fontsize=7, labelpad=3)
+    axis.set_xlabel(block.caption, fontsize=style.pt(7), labelpad=2)
+    left = 0.1 + TILE + 0.15
+    # The mean width of a letter, in ems, of the widest fonts in use.
+    letters = int((size[0] - left - 0.1) * 72 / ((0.44 if style is PAPER else 0.53) * style.pt(8)))
+    text = textwrap.fill(EXPLAINED, letters)
+    figure.text(left / size[0], top / size[1], text, ha="left", va="top", fontsize=style.pt(8), linespacing=1.35)
+
+
+def _block(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, float], style: FigureStyle) -> None:
+    (width, height), room = size, style.room
+    figure.text(
+        0.1 / width, (top - 0.05) / height, block.title, ha="left", va="top", fontsize=style.pt(8.5), fontweight="bold"
+    )
+    start, first = room(LABEL), top - room(HEADS - 0.04)
     for k, row in enumerate(block.rows):
-        bottom = first - TILE - k * (TILE + CAPTION)
-        figure.text(
-            (start - 0.08) / width, (bottom + TILE / 2) / height, row.title, ha="right", va="center", fontsize=8
-        )
+        bottom = first - TILE - k * (TILE + room(CAPTION))
+        label = textwrap.fill(row.title, 11)
+        middle = (bottom + TILE / 2) / height
+        figure.text((start - 0.08) / width, middle, label, ha="right", va="center", fontsize=style.pt(8))
         for j, (tile, caption) in enumerate(zip(row.tiles, row.captions, strict=True)):
             axis = _axes(figure, start + j * (TILE + 0.05), bottom, TILE, TILE, size)
             show(axis, tile)
-            axis.set_xlabel(caption, fontsize=6.5, labelpad=2)
+            axis.set_xlabel(caption, fontsize=style.pt(6.5), labelpad=2)
             if k == 0:
-                axis.set_title(block.heads[j], fontsize=8, pad=3)
+                axis.set_title(block.heads[j], fontsize=style.pt(8), pad=3)
 
 
-def _charts(figure: Figure, charts: Sequence[ShiftChart], top: float, size: tuple[float, float]) -> None:
-    wide = (size[0] - 0.75 - 0.65 * (len(charts) - 1) - 0.15) / max(len(charts), 1)
+def _charts(
+    figure: Figure, charts: Sequence[ShiftChart], top: float, size: tuple[float, float], style: FigureStyle
+) -> None:
+    left = style.room(0.6)
+    wide = (size[0] - 0.15 - left * max(len(charts), 1)) / max(len(charts), 1)
+    looks = head_looks(line.name or line.head for chart in charts for line in chart.lines)
     for k, chart in enumerate(charts):
-        axis = _axes(figure, 0.65 + k * (wide + 0.65), top - CHART, wide, CHART, size)
-        heads = list(dict.fromkeys(line.head for line in chart.lines))
+        axis = _axes(figure, left + k * (wide + left), top - CHART, wide, CHART, size)
         for order, line in enumerate(chart.lines):
-            color, style = COLORS[heads.index(line.head) % len(COLORS)], "--" if line.dashed else "-"
+            look, dashes = looks[line.name or line.head], "--" if line.dashed else "-"
             title = f"{line.head}, its own weights shifted" if line.dashed else line.head
             axis.plot(
-                line.shifts, line.percent, style, color=color, linewidth=1.4, label=title, marker=".", zorder=9 - order
-            )
-            axis.fill_between(line.shifts, line.low, line.high, color=color, alpha=0.15, linewidth=0)
-        axis.set_title(chart.title, fontsize=8.5, loc="left")
-        axis.set_xlabel(chart.axis, fontsize=8)
-        axis.set_ylabel("mean change of the\nnormalised map (%)" if k == 0 else "", fontsize=8)
-        axis.tick_params(labelsize=7)
+                line.shifts, line.percent, dashes, color=look.light, linewidth=1.4 * style.line, label=title,
+                marker=look.marker, markersize=3.5 * style.line, zorder=9 - order,
+            )  # fmt: skip
+            axis.fill_between(line.shifts, line.low, line.high, color=look.light, alpha=0.12, linewidth=0)
+        axis.set_title(chart.title, fontsize=style.pt(8.5), loc="left")
+        axis.set_xlabel(chart.axis, fontsize=style.pt(8))
+        axis.set_ylabel("map moved by (%)" if k == 0 else "", fontsize=style.pt(8))
+        axis.tick_params(labelsize=style.pt(7))
         axis.set_ylim(bottom=-0.03 * axis.get_ylim()[1])
         axis.spines[["top", "right"]].set_visible(False)
         if k == 0:
             figure.legend(
-                *axis.get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=7, frameon=False,
-                bbox_to_anchor=(0.5, 0.04 / size[1]),
+                *axis.get_legend_handles_labels(), loc="lower center", ncols=3 if style.text < 1.2 else 2,
+                fontsize=style.pt(7), frameon=False, bbox_to_anchor=(0.5, 0.02 / size[1]),
             )  # fmt: skip

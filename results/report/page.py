@@ -112,8 +112,13 @@ def report_data(
                 "cite": citation(sheet.merged),
             }
         )
-    names = list(dict.fromkeys(one["name"] for one in sets))
-    title = sets[0]["title"] if len(sets) == 1 else visible(f"{len(sets)} tables: {', '.join(names)}")
+    names = [one["name"] for one in sets]
+    for one, merged in zip(sets, tables, strict=True):
+        # Tables of one data set, of other protocols or limits, are told apart by their runs.
+        if names.count(one["name"]) > 1:
+            one["name"] = visible(f"{one['name']} ({', '.join(run.out.name for run in merged.runs)})")
+    names = [one["name"] for one in sets]
+    title = sets[0]["title"] if len(sets) == 1 else visible(f"{len(sets)} comparisons: {', '.join(names)}")
     return {"title": title, "sets": sets, "palettes": palettes(), "looks": looks(sheets)}
 
 

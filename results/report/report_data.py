@@ -32,7 +32,7 @@ def overview(sheet: Sheet) -> Json:
     parts = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items()]
     return {
         "title": visible(f"{data.title or data.name}: {len(triples)} triples"),
-        "name": visible(data.title or data.name),
+        "name": visible(data.name),
         "compared": visible(f"{', '.join(parts[:2])} and {parts[2]} on {parts[3]} of {data.name}, split {data.split}"),
         "protocol": visible(manifest.protocol.name),
         "facts": [[name, visible(text)] for name, text in known],

@@ -204,7 +204,7 @@ def test_pictures_of_an_explanation(noise, tmp_path, monkeypatch):
     assert base64.b64decode(data).startswith(b"\x89PNG")
     written = one.save(tmp_path / "maps.png")
     assert Image.open(written[0]).size == one.picture().size
-    with pytest.raises(UsageError, match="expected a name ending in .png or .pdf"):
+    with pytest.raises(UsageError, match="expected a name ending in .png, .pdf or .svg"):
         one.save(tmp_path / "maps.gif")
     assert list(one.frame()["image_id"]) == ["image 0", "image 1", "image 2"]
     assert [len(part) for part in one] == [1, 1, 1]

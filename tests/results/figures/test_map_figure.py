@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cambench.results.figures.figure_style import drawing, style_named
 from cambench.results.figures.map_panels import MapColumn, MapRow, MapTile, map_figure
 from cambench.results.figures.overlay import PREDICTED_COLOR, TRUTH_COLOR, overlay, save_figure, targets_of
 from cambench.results.figures.shifts import ShiftBlock, ShiftChart, ShiftLine, ShiftRow, shift_figure
@@ -30,6 +31,8 @@ def test_columns_rows_and_boxes():
     texts = [t.get_text() for t in figure.texts]
     assert texts.count("Grad-CAM") == 1
     assert {"A", "B", "one", "two", "input", "Center", "note"} <= set(texts)
+    assert texts.count("IoU 0.50") == 5, "below each map, never on it"
+    assert all(len(axis.texts) == 0 or "possible" in axis.texts[0].get_text() for axis in figure.axes)
     lefts = [axis.get_position().x0 for axis in figure.axes[:4]]
     assert lefts == sorted(lefts)
     with pytest.raises(ValueError, match="one tile a column"):
@@ -48,13 +51,14 @@ def test_overlay_mixes_grey_and_the_colour_of_the_map():
 def test_files_are_reproducible(tmp_path):
     tile = MapTile(PICTURE)
     for name in ("a", "b"):
-        figure = map_figure([MapColumn("m", "h")], [MapRow("", "x", PICTURE, [], [tile])])
-        save_figure(figure, targets_of(tmp_path / name), 40)
-    for ending in ("png", "pdf"):
+        with drawing(style_named("paper")):
+            figure = map_figure([MapColumn("m", "h")], [MapRow("", "x", PICTURE, [], [tile])])
+            save_figure(figure, targets_of(tmp_path / name), 40)
+    for ending in ("png", "pdf", "svg"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
-    assert [p.name for p in targets_of(tmp_path / "v1.2")] == ["v1.2.png", "v1.2.pdf"]
-    with pytest.raises(ValueError, match=".png or .pdf"):
-        targets_of(tmp_path / "x.svg")
+    assert [p.name for p in targets_of(tmp_path / "v1.2")] == ["v1.2.png", "v1.2.pdf", "v1.2.svg"]
+    with pytest.raises(ValueError, match=".pdf or .svg"):
+        targets_of(tmp_path / "x.gif")
 
 
 def test_shift_figure():
@@ -66,6 +70,8 @@ def test_shift_figure():
     ]
     figure = shift_figure("title", [block], [ShiftChart("Eq. 9", "δ", lines)])
     assert len(figure.axes) == 1 + 4 + 1
+    tops = {round(axis.get_position().x0, 3) for axis in figure.axes[1:-1]}
+    assert len(tops) == 2, "maps fill every column"
     chart = figure.axes[-1]
     assert chart.lines[0].get_color() == chart.lines[1].get_color()
     assert chart.lines[1].get_label() == "softmax, its own weights shifted"

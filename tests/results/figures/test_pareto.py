@@ -8,11 +8,13 @@ import pytest
 from cambench.bench.figures.pareto import declared_costs, draw_pareto, measured_costs
 from cambench.bench.host.errors import UsageError
 from cambench.registry import UnknownNameError
+from cambench.results.figures.figure_style import drawing, style_named
 from cambench.results.figures.front import Point, pareto_figure, pareto_front, pareto_points
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.records.timings import BackboneTiming, Timings, TripleTiming
 from cambench.results.scores.merge import merge_runs
+from cambench.results.tables.look import head_looks
 
 
 @pytest.mark.parametrize("higher", [True, False])
@@ -81,44 +83,64 @@ def test_the_figure_has_every_point_once_and_its_interval(toy, tmp_path):
         (cost, merged.scores[t]["pxap"])
         for t, cost in (("net/cam/softmax", 1.02), ("net/gradcam/sigmoid", 41.5), ("net/random/softmax", 0.1))
     }
-    assert ax.get_xscale() == "symlog"
+    assert ax.get_xscale() == "log"
+    left, right = ax.get_xlim()
+    assert 0.1 < left < 1.02, "a control that costs nothing does not stretch the axis"
+    assert right > 41.5
+    assert r"off the scale: \$x\$ <b>" in ax.get_xlabel(), "and is named with its score"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert r"\$x\$ <b>" in labels
+    assert labels[-2:] == ["control", "front: best at its cost"]
 
 
-@pytest.mark.parametrize("methods", [3, 31])
-def test_the_legend_is_inside_the_figure_and_colours_differ(toy, tmp_path, methods):
+@pytest.mark.parametrize("style", ["paper", "screen"])
+def test_the_front_is_named_inside_its_panel_and_no_name_is_on_another(toy, tmp_path, style):
     merged = timed_run(toy, tmp_path / "run")
     manifest = merged.manifest("net/cam/softmax")
-    title = "Guided back-propagation"
-    for k in range(methods):
-        manifest.cams[f"m{k}"] = manifest.cams["cam"].model_copy(update={"title": f"{title} {k}"})
+    for k in range(6):
+        manifest.cams[f"m{k}"] = manifest.cams["cam"].model_copy(update={"title": f"Guided back-propagation {k}"})
         merged._home[f"net/m{k}/softmax"] = merged._home["net/cam/softmax"]
     metric = next(m for m in merged.metrics if m.name == "pxap")
-    points = [Point(f"net/{name}/softmax", 1.0, 50.0) for name in ("cam", *(f"m{k}" for k in range(methods)))]
-    figure = pareto_figure(merged, metric, {"net": points}, "cost")
-    figure.draw_without_rendering()
-    legend, (ax,) = figure.legends[0].get_window_extent(), figure.axes
+    # Close in both, the last at the right and upper end.
+    points = [Point(f"net/m{k}/softmax", 1.0 + 0.01 * k, 50.0 + 0.1 * k) for k in range(6)]
+    with drawing(style_named(style)):
+        figure = pareto_figure(merged, metric, {"net": points}, "cost", style_named(style))
+        figure.draw_without_rendering()
+        (ax,) = figure.axes
+        panel, legend = ax.get_window_extent(), figure.legends[0].get_window_extent()
+        names = [text.get_window_extent() for text in ax.texts]
+    assert len(names) == 6
+    assert all(panel.x0 <= n.x0 and n.x1 <= panel.x1 + 1 and n.y1 <= panel.y1 + 4 for n in names)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations([n.shrunk(1, 0.7) for n in names], 2))
     assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
-    assert figure.bbox.y0 <= legend.y0 < legend.y1 <= ax.get_window_extent().y0
-    assert ax.get_window_extent().height > 0.5 * figure.dpi * 3
-    lines = figure.legends[0].get_lines()[: methods + 1]
-    assert len({line.get_color() for line in lines}) == methods + 1
+    assert panel.y1 <= legend.y0 < legend.y1 <= figure.bbox.y1
+
+
+def test_heads_have_fixed_looks_and_others_their_own():
+    known, new = head_looks(["sigmoid", "mine", "softmax"]), head_looks(["softmax", "other", "mine"])
+    assert known["softmax"] == new["softmax"]
+    assert len({look.light for look in new.values()}) == len({look.marker for look in new.values()}) == 3
+    assert known["mine"].light not in (known["softmax"].light, known["sigmoid"].light)
 
 
 def test_files_and_errors(toy, tmp_path):
     timed_run(toy, tmp_path / "run")
     options = {"resamples": 20, "seed": 0, "dpi": 40}
     files = draw_pareto([tmp_path / "run"], tmp_path / "pareto", None, "measured", **options)
-    assert [f.suffix for f in files] == [".png", ".pdf"]
+    assert [f.suffix for f in files] == [".png", ".pdf", ".svg"]
+    vector = files[2].read_bytes()
+    assert b"<svg" in vector
     assert files[0].read_bytes().startswith(b"\x89PNG")
     first = files[0].read_bytes()
     draw_pareto([tmp_path / "run"], tmp_path / "pareto.png", "max_box_acc_v2", "measured", **options)
     assert files[0].read_bytes() == first, "the same records give the same bytes"
+    (again,) = draw_pareto([tmp_path / "run"], tmp_path / "again.svg", None, "measured", **options)
+    assert again.read_bytes() == vector
+    with pytest.raises(UnknownNameError, match="unknown style"):
+        draw_pareto([tmp_path / "run"], tmp_path / "x.png", None, "measured", **options, style="poster")
     with pytest.raises(UnknownNameError, match="pxap"):
         draw_pareto([tmp_path / "run"], tmp_path / "x.png", "pxab", "measured", **options)
-    with pytest.raises(UsageError, match="png or .pdf"):
-        draw_pareto([tmp_path / "run"], tmp_path / "x.svg", None, "measured", **options)
+    with pytest.raises(UsageError, match=".pdf or .svg"):
+        draw_pareto([tmp_path / "run"], tmp_path / "x.gif", None, "measured", **options)
     toy.fill(tmp_path / "bare", toy.manifest())
     with pytest.raises(UsageError, match="no triple has both"):
         draw_pareto([tmp_path / "bare"], tmp_path / "x.png", None, "measured", **options)

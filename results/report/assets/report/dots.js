@@ -60,7 +60,10 @@ function drawDots(host) {
   if (!panels.length) return "No metric is ranked.";
   const columns = Math.max(1, Math.min(panels.length, Math.floor(host.clientWidth / 260)));
   const width = Math.floor((host.clientWidth - 16 * (columns - 1)) / columns);
-  const domain = rangeOf(panels.flatMap((p) => p.own), (t) => [t.scores[wanted.name], ...(t.intervals[wanted.name] ?? [])]);
+  const domains = PAGE.sets.map((set) => {
+    const own = panels.filter((p) => p.set === set).flatMap((p) => p.own);
+    return own.length ? rangeOf(own, (t) => [t.scores[wanted.name], ...(t.intervals[wanted.name] ?? [])]) : null;
+  });
   let cut = 0;
   for (const p of panels) {
     const keep = methodsOf(p.own, p.metric);
@@ -68,7 +71,7 @@ function drawDots(host) {
     const controls = keep.filter((c) => !methods.includes(c));
     const few = state.all ? keep : [...methods.slice(0, FEW), ...controls.slice(0, 1)];
     cut = Math.max(cut, methods.length - FEW, controls.length - 1);
-    const panel = dotPanel(width, p.own.filter((t) => few.includes(t.cam)), p.metric, domain, p.set.answers[p.metric.name]?.doubts[p.backbone]);
+    const panel = dotPanel(width, p.own.filter((t) => few.includes(t.cam)), p.metric, domains[p.number], p.set.answers[p.metric.name]?.doubts[p.backbone]);
     if (PAGE.sets.length > 1) panel.firstChild.prepend(`${p.set.name} · `);
     shownIn.push(panel);
   }
