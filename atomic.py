@@ -5,13 +5,21 @@ from __future__ import annotations
 import glob
 import os
 import re
+import socket
+import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 TEMP_SUFFIX = ".tmp"
-_TEMP = re.compile(r"\.(\d+)-[0-9a-f]{8}" + re.escape(TEMP_SUFFIX) + "$")
+_TEMP = re.compile(r"\.(?:(?P<host>[0-9a-f]{8})-)?(?P<owner>\d+)-[0-9a-f]+" + re.escape(TEMP_SUFFIX) + "$")
+CLOCK_S = 60.0
+"""Seconds by which the clocks of a file system and of a machine may differ."""
+FOREIGN_DAYS = 7
+"""Days after which a temporary of another machine, whose processes cannot be asked here, counts as left behind."""
 
 
 @contextmanager
@@ -22,7 +30,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: The folder or the file cannot be written; ``path`` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+    temp = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
     try:
         yield temp
         _sync(temp)
@@ -35,17 +43,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Remove temporaries of ``path`` whose writers on this machine were killed (for files too large to leave lying)."""
     for temp in path.parent.glob(f".{glob.escape(path.name)}.*{TEMP_SUFFIX}"):
-        number = temp.name.removeprefix(f".{path.name}.").partition("-")[0]
-        if number.isdigit() and not _runs(int(number)):
-            temp.unlink(missing_ok=True)
+        _remove_if_left(temp)
 
 
 def remove_leftovers_under(folder: Path) -> None:
     """Remove the temporaries of every file in a folder and below whose writers on this machine were killed."""
     for temp in folder.rglob(f".*{TEMP_SUFFIX}"):
-        owner = _TEMP.search(temp.name)
-        if owner is not None and not _runs(int(owner[1])):
-            temp.unlink(missing_ok=True)
+        _remove_if_left(temp)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,19 +58,40 @@ def write_text(path: Path, text: str) -> None:
         temp.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _runs(process: int) -> bool:
+def _remove_if_left(temp: Path) -> None:
+    found = _TEMP.search(temp.name)
+    if found is None:
+        return
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        written = temp.stat().st_mtime
+        if found["host"] in (None, _host()):
+            left = not _runs(int(found["owner"]), written)
+        else:
+            left = time.time() - written > FOREIGN_DAYS * 86400
+        if left:
+            temp.unlink(missing_ok=True)
+    except OSError:
+        return  # gone meanwhile, or not ours to remove
+
+
+def _runs(process: int, since: float) -> bool:
+    """Whether a process runs that was there at a time: numbers of processes are given again."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(process).create_time() <= since + CLOCK_S)
+    except (psutil.NoSuchProcess, OverflowError, ValueError):
         return False
-    except (OSError, OverflowError):
+    except psutil.Error:
         return True  # somebody else's
-    return True
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Windows flushes only what is open for writing.
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

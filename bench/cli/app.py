@@ -176,7 +176,10 @@ def run(
         result, failed = run_benchmark(settings), None
     except IncompleteRunError as error:
         result, failed = error.result, error
-    closing_table(result.run, out)
+    if result.others_at_work:
+        out.print("this process is through; others go on, and the last of them writes the tables", soft_wrap=True)
+    else:
+        closing_table(result.run, out)
     for path in result.paths:
         out.print(f"wrote {path}", soft_wrap=True)
     if failed is not None:

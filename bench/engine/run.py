@@ -15,7 +15,6 @@ from ...datasets.open import open_table
 from ...datasets.schema import SampleTable
 from ...registry import load_plugin
 from ...results.records.load import Run, load_run
-from ...results.records.manifest import RunManifest
 from ...results.records.store import RunStore
 from ...results.records.timings import Timings
 from ...results.tables.leaderboard import write_leaderboard
@@ -45,11 +44,15 @@ class Done:
         records: What the folder holds.
         paths: Files that were written: ``run.json`` and the tables.
         lost: Triple, or ``metric NAME``, that failed in this session -> why, with image and line.
+        unfinished: Triple -> shards that no rank of the launch computed; there are no tables then.
+        others_at_work: Other ranks go on; the last of them writes the tables.
     """
 
     records: Run
     paths: tuple[Path, ...]
     lost: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, list[int]] = field(default_factory=dict)
+    others_at_work: bool = False
 
 
 def run(config: RunConfig) -> Done:
@@ -119,7 +122,7 @@ class _Runner:
                 self._backbone(request, keeper, networks.pop(name), plan, branches[name])
             self.durations["total"] = time.monotonic() - started
             store.finish(durations_s=self.durations, timings=self.timings)
-        return self._close(manifest)
+            return self._close(store)
 
     def _open(self, name: str, table: SampleTable, *, only_one: bool) -> Backbone:
         try:
@@ -164,16 +167,20 @@ class _Runner:
             self.durations[f"pass {plan.name}"] = seconds
         self.lost |= lost
 
-    def _close(self, manifest: RunManifest) -> Done:
+    def _close(self, store: RunStore) -> Done:
+        """The end of this process, and the tables where it is the last one and no shard is missing."""
         config = self.config
         finished = load_run(config.out)
+        if store.others_at_work or store.unfinished:
+            left = store.unfinished if not store.others_at_work else {}
+            return Done(finished, (config.out / "run.json",), self.lost, left, store.others_at_work)
         if not len(finished.index):
             if self.lost:
                 said = "; ".join(f"{what}: {why}" for what, why in self.lost.items())
                 raise RunError(f"nothing could be computed: {said}")
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         # A location threshold from val needs a second run; `cambench leaderboard` joins both.
-        tables = self.rank == 0 and manifest.protocol.loc_threshold != "val"
+        tables = store.manifest.protocol.loc_threshold != "val"
         paths = write_leaderboard([config.out]) if tables else []
         return Done(finished, (config.out / "run.json", *paths), self.lost)
 

@@ -32,10 +32,12 @@ class RunResult:
     Attributes:
         run: The records, by triple and column.
         paths: Files that the run wrote: ``run.json`` and the leaderboards.
+        others_at_work: Of several processes that share the run others go on: the last of them writes the leaderboards.
     """
 
     run: Run
     paths: tuple[Path, ...] = ()
+    others_at_work: bool = False
 
     @property
     def out(self) -> Path:

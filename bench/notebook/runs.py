@@ -19,16 +19,32 @@ class IncompleteRunError(RunError):
 
     Attributes:
         lost: Triple, or ``metric NAME`` -> why, with the image and the line of the file.
+        unfinished: Triple -> shards that no process of the launch computed.
         result: The records that there are.
     """
 
-    def __init__(self, lost: Mapping[str, str], result: RunResult) -> None:
-        lines = "\n".join(f"  {what}: {why}" for what, why in lost.items())
-        super().__init__(
-            f"{len(lost)} of what was asked for could not be computed; all else is done.\n{lines}\n"
-            "Mend it and give the same command again: only what is missing is computed"
-        )
-        self.lost, self.result = dict(lost), result
+    def __init__(self, lost: Mapping[str, str], unfinished: Mapping[str, list[int]], result: RunResult) -> None:
+        said = [_lost(lost)] if lost else []
+        said += [_unfinished(unfinished, result)] if unfinished else []
+        super().__init__("\n".join(said))
+        self.lost, self.unfinished, self.result = dict(lost), dict(unfinished), result
+
+
+def _lost(lost: Mapping[str, str]) -> str:
+    lines = "\n".join(f"  {what}: {why}" for what, why in lost.items())
+    return (
+        f"{len(lost)} of what was asked for could not be computed; all else is done.\n{lines}\n"
+        "Mend it and give the same command again: only what is missing is computed"
+    )
+
+
+def _unfinished(unfinished: Mapping[str, list[int]], result: RunResult) -> str:
+    shards = sorted({shard for missing in unfinished.values() for shard in missing})
+    return (
+        f"shards are missing, and no process of this launch is at work on them: {len(shards)} of "
+        f"{result.run.manifest.shards} (first: {shards[0]}), of {len(unfinished)} triples. No table was written. Give "
+        "the same command again, with as many processes as you like: only what is missing is computed"
+    )
 
 
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
@@ -44,7 +60,8 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
         UsageError: The request is wrong (unknown field, impossible triple).
         UnknownNameError: A name that nothing has; the message lists the nearest ones.
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folder that cannot be used.
-        IncompleteRunError: A method, metric or network failed; everything else is done, and in the error's ``result``.
+        IncompleteRunError: A method, metric or network failed, or a rank of the launch is gone; everything else is
+            done, and in the error's ``result``.
     """
     config = config or RunConfig.create(**fields)
     finished = finished_before(config)
@@ -53,7 +70,7 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
             load_plugin(file)
         return RunResult(load_run(config.out), tuple(finished))
     done = run_benchmark(config)
-    result = RunResult(done.records, done.paths)
-    if done.lost:
-        raise IncompleteRunError(done.lost, result)
+    result = RunResult(done.records, done.paths, done.others_at_work)
+    if done.lost or done.unfinished:
+        raise IncompleteRunError(done.lost, done.unfinished, result)
     return result

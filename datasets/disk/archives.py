@@ -57,11 +57,21 @@ class PlainReader:
     """Random access to an uncompressed file; safe for threads."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._lock = threading.Lock()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._descriptor).st_size
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes at ``offset``."""
-        return os.pread(self._descriptor, size, offset)
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, size, offset)
+        with self._lock:  # Windows
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, size)
 
 
 @dataclass
@@ -87,8 +97,8 @@ class GzipReader:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self._length = os.fstat(self._descriptor).st_size
+        self._file = PlainReader(path)
+        self._length = self._file.length
         self._lock = threading.Lock()
         self._points = [_Point(0, 0, zlib.decompressobj(wbits=31))]
         self._cursor = self._points[0].copy()
@@ -113,7 +123,7 @@ class GzipReader:
         parts = [at.tail[begin : begin + size]] if begin >= 0 else []
         wanted = size - sum(map(len, parts))
         while wanted > 0 and at.source < self._length:
-            chunk = os.pread(self._descriptor, _READ, at.source)
+            chunk = self._file.pread(_READ, at.source)
             if not chunk:
                 break
             try:

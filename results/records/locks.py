@@ -2,84 +2,142 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import weakref
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from .record_errors import ResultsError, RunLockedError
 
 LOCK_NAME = ".lock"
+_RANK = re.compile(re.escape(LOCK_NAME) + r"\.rank\d+")
+_HOLDER = ".holder"
+"""What a lock's file name ends with where the process that holds it says who it is: a locked file cannot be read on
+every system."""
+PROBE_S = 0.25
+"""Seconds that a look at a lock waits for another process's look at it, which takes a few milliseconds."""
+TURN_S = 120.0
+"""Seconds that a process waits for its turn to change ``run.json`` or to write the tables."""
 
 
 class FolderLock:
-    """Lock of ``out`` by ``flock``: freed by the kernel when the process dies, however it dies.
+    """Lock of ``out``: freed by the operating system when the process dies, however it dies.
 
-    One process takes ``.lock`` exclusively. Of ``world_size > 1`` ranks each takes ``.lock`` shared and its own
-    ``.lock.rank<N>`` exclusively, so that ranks share the folder and a second launch does not.
+    One process holds ``.lock``; of ``world_size > 1`` ranks each holds its own ``.lock.rank<N>``. Each takes its own
+    first and then looks whether one of the other kind is held, so that ranks share the folder, a second launch is
+    refused, and of two that start in the same moment both are never let in.
+
+    Args:
+        out: The run folder.
+        rank: Number of this process among ``world_size``.
+        world_size: Processes of the launch.
+        enabled: False where the file system has no locks: the user sees to it that no other launch writes there.
 
     Raises:
         RunLockedError: Another process holds it; the error has its pid.
+        ResultsError: The file system cannot lock files.
     """
 
-    def __init__(self, out: Path, rank: int = 0, world_size: int = 1) -> None:
-        self._out = out
-        self._descriptors: list[int] = []
-        alone = world_size == 1
+    def __init__(self, out: Path, rank: int = 0, world_size: int = 1, *, enabled: bool = True) -> None:
+        self._out, self._enabled = out, enabled
+        self._lock: FileLock | None = None
+        self._path = out / (LOCK_NAME if world_size == 1 else f"{LOCK_NAME}.rank{rank}")
+        if not enabled:
+            return
+        lock = _take(self._path, PROBE_S)
+        if lock is None:
+            raise RunLockedError(out, holders(out))
+        self._lock = lock
         try:
-            self._take(out / LOCK_NAME, exclusive=alone, write_pid=alone)
-            if not alone:
-                self._take(out / f"{LOCK_NAME}.rank{rank}", exclusive=True, write_pid=True)
+            self._holder.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+            others = [out / LOCK_NAME] if world_size > 1 else _rank_locks(out)
+            if any(_is_held(path) for path in others):
+                raise RunLockedError(out, holders(out))
         except BaseException:
             self.release()
             raise
-        _held.add(self)
 
     def release(self) -> None:
         """Free the folder; a second call does nothing."""
-        for descriptor in self._descriptors:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        self.forget()
+        if self._lock is not None:
+            self._holder.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
-    def forget(self) -> None:
-        """Close the descriptors without unlocking: what a forked child must do with its parent's lock."""
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+    def others_at_work(self) -> bool | None:
+        """Whether other ranks hold the folder now; None where nothing is locked, so that nobody can know."""
+        if not self._enabled:
+            return None
+        return any(_is_held(path) for path in _rank_locks(self._out) if path != self._path)
 
-    def _take(self, path: Path, *, exclusive: bool, write_pid: bool) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._descriptors.append(descriptor)
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One process of a launch at a time, for what all of them write: ``run.json`` and the tables.
+
+        Raises:
+            ResultsError: Another process has had its turn for longer than ``TURN_S`` seconds.
+        """
+        if not self._enabled:
+            yield
+            return
+        path = self._out / f"{LOCK_NAME}.turn"
+        lock = _take(path, TURN_S)
+        if lock is None:
+            raise ResultsError(f"{path}: another process of this run has held it for {TURN_S:.0f} s; is it stopped?")
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunLockedError(self._out, holders(self._out)) from None
-        except OSError as error:
-            raise ResultsError(f"{path}: this file system cannot lock files ({error.strerror})") from error
-        if write_pid:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def _holder(self) -> Path:
+        return self._path.with_name(self._path.name + _HOLDER)
 
 
-def holders(out: Path) -> list[int]:
-    """Pids that hold a lock file of ``out`` exclusively."""
-    pids = []
-    for path in sorted(out.glob(f"{LOCK_NAME}*")):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = file.read(32).strip()
-                pids += [int(text)] if text.isdigit() else []
-    return pids
+def holders(out: Path) -> list[str]:
+    """The processes that hold a lock of ``out``, as they call themselves: ``PID``, or ``PID on HOST`` of another."""
+    found = []
+    for path in (out / LOCK_NAME, *_rank_locks(out)):
+        try:
+            pid, host = path.with_name(path.name + _HOLDER).read_text(encoding="utf-8").split()
+        except (OSError, ValueError):
+            continue
+        if _is_held(path):
+            found.append(pid if host == socket.gethostname() else f"{pid} on {host}")
+    return found
 
 
-_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+def _rank_locks(out: Path) -> list[Path]:
+    return sorted(path for path in out.glob(f"{LOCK_NAME}.rank*") if _RANK.fullmatch(path.name))
 
 
-def _drop_in_child() -> None:
-    # A forked loader worker would otherwise keep the folder locked after its parent was killed.
-    for lock in list(_held):
-        lock.forget()
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = _take(path, PROBE_S)
+    if lock is None:
+        return True
+    lock.release()
+    return False
 
 
-os.register_at_fork(after_in_child=_drop_in_child)
+def _take(path: Path, wait_s: float) -> FileLock | None:
+    """The lock of a file; None where another has it for longer than ``wait_s``."""
+    # Two locks of one process are two, also in one thread: a notebook may hold a folder that it is asked to open.
+    lock = FileLock(path, timeout=wait_s, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        said = getattr(error, "strerror", None) or error
+        raise ResultsError(
+            f"{path}: this file system cannot lock files ({said}). Choose another --out folder"
+        ) from error
+    return lock

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...atomic import write_text
 from ...triple import file_name
+from .columns import Array
 from .manifest import SCHEMA_VERSION, Failure
 from .parts import PartMark
+from .timings import BackboneTiming, StageTiming
 
+NOT_FINITE = 2
+"""The value of ``degenerate`` for a map that held NaN or infinity."""
 LOST_METRIC = "metric "
 """How a metric is named among what a shard lost."""
 
@@ -96,3 +100,38 @@ def damaged_marks(out: Path, backbone: str) -> list[Path]:
 def _files(out: Path, backbone: str) -> list[Path]:
     folder = out / "shards" / file_name(backbone)
     return [p for p in sorted(folder.iterdir()) if re.fullmatch(r"\d+\.json", p.name)] if folder.is_dir() else []
+
+
+def not_finite_maps(
+    old: ShardMark | None, kept: Iterable[str], written: Mapping[str, Mapping[str, Array]]
+) -> dict[str, int]:
+    """Maps that held NaN or infinity, by triple: of the parts that stay, and of those just written."""
+    before = old.not_finite if old else {}
+    counts = {t: before[t] for t in kept if t in before}
+    counts |= {t: int((columns["degenerate"] == NOT_FINITE).sum()) for t, columns in written.items()}
+    return {t: n for t, n in sorted(counts.items()) if n}
+
+
+def still_lost(old: ShardMark | None, parts: Collection[str], written: Collection[str]) -> dict[str, str]:
+    """What an earlier run lost on a shard and this one did not make good: a triple's part, a metric's column."""
+    stays = set(parts) - set(written)
+    return {
+        what: why
+        for what, why in (old.lost.items() if old else ())
+        if (bool(stays) if what.startswith(LOST_METRIC) else what not in parts)
+    }
+
+
+def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> BackboneTiming:
+    """``timing`` with stage costs per image taken from the shards' seconds."""
+    samples: dict[str, list[float]] = {}
+    for mark in marks:
+        for stage, seconds in mark.stages.items():
+            if mark.images:
+                samples.setdefault(stage, []).append(1000 * seconds / mark.images)
+    return timing.model_copy(update={"stages": {s: StageTiming.of(v, "shard") for s, v in samples.items()}})
+
+
+def union(failures: Iterable[Failure]) -> list[Failure]:
+    """Each failed image once, by row."""
+    return sorted({f.index: f for f in failures}.values(), key=lambda f: f.index)

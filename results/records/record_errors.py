@@ -26,13 +26,13 @@ class RunLockedError(ResultsError):
     """Another process writes to the folder.
 
     Attributes:
-        pids: Process ids that hold it (empty where they are not known).
+        holders: Processes that hold it, ``PID`` or ``PID on HOST`` (empty where they are not known).
     """
 
-    def __init__(self, out: Path, pids: list[int]) -> None:
-        who = f"process {', '.join(map(str, pids))}" if pids else "another process"
+    def __init__(self, out: Path, holders: list[str]) -> None:
+        who = f"process {', '.join(holders)}" if holders else "another process"
         super().__init__(f"{out} is being written by {who}; wait for it, or choose another --out folder")
-        self.out, self.pids = out, pids
+        self.out, self.holders = out, holders
 
 
 class RecordError(ResultsError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,12 +11,11 @@ from ...atomic import TEMP_SUFFIX
 from ...version import __version__
 from .locks import LOCK_NAME
 from .manifest import SCHEMA_VERSION, RunManifest
-from .record_errors import RecordError, ResultsError, RunMismatchError
+from .record_errors import RecordError, RunMismatchError
 
 MANIFEST_NAME = "run.json"
 TABLES_NAME = "tables"
 """Folder of a run's tables, inside the run's own."""
-WAIT_FOR_RANK0_S = 120.0
 
 
 def read_manifest(out: Path) -> RunManifest:
@@ -83,12 +81,3 @@ def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
     if foreign:
         raise RunMismatchError(out, [f"no {MANIFEST_NAME}, but other files: {', '.join(map(repr, foreign[:5]))}"])
     return None
-
-
-def wait_for(path: Path) -> None:
-    """Wait until rank 0 has written ``path``; ResultsError after ``WAIT_FOR_RANK0_S`` seconds."""
-    deadline = time.monotonic() + WAIT_FOR_RANK0_S
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise ResultsError(f"{path}: rank 0 did not write it within {WAIT_FOR_RANK0_S:.0f} s")
-        time.sleep(0.05)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,25 @@ from ...text import plain_text
 from .columns import Array, check_columns
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
-from .markers import LOST_METRIC, ShardMark, read_mark, read_marks, said_notes, write_mark
+from .markers import (
+    ShardMark,
+    not_finite_maps,
+    read_mark,
+    read_marks,
+    said_notes,
+    still_lost,
+    union,
+    with_shard_stages,
+    write_mark,
+)
 from .parts import PartMark, check_part, part_path, write_part
 from .record_errors import RecordError, RunMismatchError
-from .run_folder import MANIFEST_NAME, check_folder, wait_for
-from .timings import BackboneTiming, StageTiming, Timings
+from .run_folder import MANIFEST_NAME, check_folder
+from .timings import Timings
 
-NOT_FINITE = 2
-"""The value of ``degenerate`` for a map that held NaN or infinity."""
+WAIT_FOR_RANKS_S = 60.0
+"""Seconds that the last rank at work waits for ranks that have not begun, while shards are missing."""
+POLL_S = 0.2
 WRITERS = 4
 """Threads that write the parts of a shard; compressing and flushing release the interpreter."""
 
@@ -52,16 +64,23 @@ class RunStore:
         manifest: What the folder holds now: the stored manifest continued by the given one. ``shard_size`` is the
             stored one; plan with ``manifest.shards`` and ``manifest.rows_of(shard)``.
         recoded: Methods and metrics of the user whose file was edited since the folder's records were written.
+        others_at_work: Another rank of the launch held the folder when this one finished: it sees to the tables.
+        unfinished: Triple -> shards that were neither on disk nor lost when this process finished; only the last
+            process of a launch looks.
     """
 
     def __init__(self, out: Path, manifest: RunManifest, lock: FolderLock, rank: int, world_size: int) -> None:
         self.out, self.manifest = out, manifest
         self._lock, self.rank, self.world_size = lock, rank, world_size
         self.recoded: list[str] = []
+        self.others_at_work = False
+        self.unfinished: dict[str, list[int]] = {}
 
     @classmethod
-    def open(cls, out: str | Path, manifest: RunManifest, *, rank: int = 0, world_size: int = 1) -> RunStore:
-        """Create ``out``, or continue the run of the same key that it holds.
+    def open(
+        cls, out: str | Path, manifest: RunManifest, *, rank: int = 0, world_size: int = 1, lock: bool = True
+    ) -> RunStore:
+        """Create ``out``, or continue the run of the same key that it holds; any rank may come first.
 
         Backbones and triples may be added to a folder; whatever can change a number of what is there may not differ.
         The code of a method or metric of the user may: the records that it made count as not done (``recoded``).
@@ -75,20 +94,18 @@ class RunStore:
         out = Path(out)
         check_folder(out, manifest)
         out.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(out, rank, world_size)
+        held = FolderLock(out, rank, world_size, enabled=lock)
         try:
-            if rank and not (out / MANIFEST_NAME).exists():
-                wait_for(out / MANIFEST_NAME)
-            stored = check_folder(out, manifest)
-            store = cls(
-                out, stored.extended(manifest) if stored else manifest.model_copy(deep=True), lock, rank, world_size
-            )
-            store.recoded = manifest.recoded(stored) if stored else []
-            if world_size == 1:
+            store = cls(out, manifest.model_copy(deep=True), held, rank, world_size)
+            with held.turn():
+                stored = check_folder(out, manifest)
+                if stored:
+                    store.manifest = stored.extended(manifest)
+                    store.recoded = manifest.recoded(stored)
                 remove_leftovers_under(out)
-            store._save()
+                store._save()
         except BaseException:
-            lock.release()
+            held.release()
             raise
         return store
 
@@ -98,12 +115,14 @@ class RunStore:
         Raises:
             RunMismatchError: The folder has records of other weights under this name.
         """
-        newer = self.manifest.model_copy(update={"backbones": {name: record}})
-        different = newer.differences(self.manifest, code=False)
-        if different:
-            raise RunMismatchError(self.out, different)
-        self.manifest = self.manifest.extended(newer)
-        self._save()
+        with self._lock.turn():
+            self._take_over()
+            newer = self.manifest.model_copy(update={"backbones": {name: record}})
+            different = newer.differences(self.manifest, code=False)
+            if different:
+                raise RunMismatchError(self.out, different)
+            self.manifest = self.manifest.extended(newer)
+            self._save()
 
     def lacking(self, backbone: str, shard: int, triples: Iterable[str]) -> list[str]:
         """Those of ``triples`` (aliases count as their canonical triple) without a whole part of a shard on disk."""
@@ -170,12 +189,12 @@ class RunStore:
             stop=span.stop,
             images=len(expected),
             parts=parts,
-            failures=_union([*(old.failures if old else ()), *failed]),
+            failures=union([*(old.failures if old else ()), *failed]),
             stages=dict(stages or {}),
             # Parts that stay keep their notes.
             notes=dict(Counter(old.notes if old and parts.keys() - checked.keys() else {}) | Counter(notes or {})),
-            not_finite=_not_finite(old, parts.keys() - checked.keys(), checked),
-            lost=_still_lost(old, parts.keys(), checked.keys()) | dict(lost or {}),
+            not_finite=not_finite_maps(old, parts.keys() - checked.keys(), checked),
+            lost=still_lost(old, parts.keys(), checked.keys()) | dict(lost or {}),
         )
         write_mark(self.out, backbone, mark)
 
@@ -188,16 +207,46 @@ class RunStore:
         return {t: shards for t, shards in lacking.items() if shards}
 
     def finish(self, *, durations_s: Mapping[str, float] | None = None, timings: Timings | None = None) -> RunManifest:
-        """Write the closing ``run.json`` (rank 0 after all ranks are through): failures, notes, durations, timings.
+        """Write the closing ``run.json``: failures, notes, durations, timings, and whether all shards are there.
 
         Durations add to those of earlier runs on the folder. Stage timings that ``timings`` lacks come from the shards.
+        Of several ranks every one calls it when it is through. One that finds others at work frees the folder and is
+        done (``others_at_work``); the last one, which finds nobody, looks for what is missing (``unfinished``), and
+        waits ``WAIT_FOR_RANKS_S`` seconds for ranks that have not begun before it says so.
         """
+        waited = self.world_size == 1
+        while True:
+            with self._lock.turn():
+                self._take_over()
+                at_work = self._lock.others_at_work() if self.world_size > 1 else False
+                missing = {} if at_work else self.missing(self.manifest.triples)
+                self.unfinished = self._not_lost(missing) if self.world_size > 1 else {}
+                # Where nothing is locked nobody knows whether what is missing is being computed.
+                self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
+                if self.others_at_work or waited or not self.unfinished:
+                    finished = not self.others_at_work and not missing
+                    self._close_manifest(durations_s or {}, timings or Timings(), finished)
+                    if self.others_at_work:
+                        # Before the next one has its turn, so that exactly one finds itself alone.
+                        self._lock.release()
+                    return self.manifest
+            self._wait_for_ranks()
+            waited = True
+
+    def _wait_for_ranks(self) -> None:
+        deadline = time.monotonic() + WAIT_FOR_RANKS_S
+        while time.monotonic() < deadline and not self._lock.others_at_work():
+            time.sleep(POLL_S)
+
+    def _close_manifest(self, durations_s: Mapping[str, float], timings: Timings, finished: bool) -> None:
         backbones = {t.rsplit("/", 2)[0] for t in self.manifest.triples}
         marks = {b: list(read_marks(self.out, b)) for b in sorted(backbones)}
         spent = dict(self.manifest.durations_s)
-        for stage, seconds in (durations_s or {}).items():
+        # Ranks work side by side: the seconds of one are those of all, and its costs stand for all.
+        for stage, seconds in durations_s.items() if self.rank == 0 else ():
             spent[stage] = spent.get(stage, 0.0) + seconds
-        measured = self.manifest.timings.merged(timings or Timings())
+        known = self.manifest.timings
+        measured = known.merged(timings) if self.rank == 0 else timings.merged(known)
         for backbone, timing in measured.backbones.items():
             if not timing.stages:
                 measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
@@ -205,14 +254,29 @@ class RunStore:
         self.manifest = self.manifest.model_copy(
             update={
                 "settings": self.manifest.settings | ({"notes": notes} if notes else {}),
-                "failures": _union([f for found in marks.values() for m in found for f in m.failures]),
+                "failures": union([f for found in marks.values() for m in found for f in m.failures]),
                 "durations_s": spent,
                 "timings": measured,
-                "finished": not self.missing(self.manifest.triples),
+                "finished": finished,
             }
         )
         self._save()
-        return self.manifest
+
+    def _not_lost(self, missing: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """What is missing, less the triples of which a shard says that they were lost."""
+        lost = {b: {t for m in read_marks(self.out, b) for t in m.lost} for b in self.manifest.backbones}
+        return {
+            t: shards
+            for t, shards in missing.items()
+            if self.manifest.canonical(t) not in lost.get(t.rsplit("/", 2)[0], ())
+        }
+
+    def _take_over(self) -> None:
+        """What other ranks wrote into ``run.json`` since this one read it."""
+        if self.world_size > 1:
+            stored = check_folder(self.out, self.manifest)
+            if stored:
+                self.manifest = stored.extended(self.manifest)
 
     def close(self) -> None:
         """Free the folder."""
@@ -235,38 +299,7 @@ class RunStore:
         return part is not None and check_part(part_path(self.out, triple, mark.shard), part, key) is None
 
     def _save(self) -> None:
-        if self.rank == 0:
-            write_text(self.out / MANIFEST_NAME, self.manifest.model_dump_json(indent=1) + "\n")
-
-
-def _not_finite(
-    old: ShardMark | None, kept: Iterable[str], written: Mapping[str, Mapping[str, Array]]
-) -> dict[str, int]:
-    """Maps that held NaN or infinity, by triple: of the parts that stay, and of those just written."""
-    before = old.not_finite if old else {}
-    counts = {t: before[t] for t in kept if t in before}
-    counts |= {t: int((columns["degenerate"] == NOT_FINITE).sum()) for t, columns in written.items()}
-    return {t: n for t, n in sorted(counts.items()) if n}
-
-
-def _still_lost(old: ShardMark | None, parts: Collection[str], written: Collection[str]) -> dict[str, str]:
-    """What an earlier run lost on a shard and this one did not make good: a triple's part, a metric's column."""
-    stays = set(parts) - set(written)
-    return {
-        what: why
-        for what, why in (old.lost.items() if old else ())
-        if (bool(stays) if what.startswith(LOST_METRIC) else what not in parts)
-    }
-
-
-def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> BackboneTiming:
-    """``timing`` with stage costs per image taken from the shards' seconds."""
-    samples: dict[str, list[float]] = {}
-    for mark in marks:
-        for stage, seconds in mark.stages.items():
-            if mark.images:
-                samples.setdefault(stage, []).append(1000 * seconds / mark.images)
-    return timing.model_copy(update={"stages": {s: StageTiming.of(v, "shard") for s, v in samples.items()}})
+        write_text(self.out / MANIFEST_NAME, self.manifest.model_dump_json(indent=1) + "\n")
 
 
 def _sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard: int) -> dict[str, Array]:
@@ -279,7 +312,3 @@ def _sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard:
             what = "rows that occur twice"
         raise RecordError(f"records of {triple}, shard {shard}: {what}; rows and failures must be the shard's images")
     return {name: value[order] for name, value in columns.items()}
-
-
-def _union(failures: Iterable[Failure]) -> list[Failure]:
-    return sorted({f.index: f for f in failures}.values(), key=lambda f: f.index)

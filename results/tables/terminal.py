@@ -41,7 +41,7 @@ def closing_table(run: Run, console: Console | None = None) -> None:
     if run.manifest.protocol.loc_threshold == "val":
         for line in _val_advice(run):
             console.print(Text(visible(line)), soft_wrap=True)
-    else:
+    elif len(run.index):
         table, notes = _table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH))
         console.print(table)
         for note in notes:

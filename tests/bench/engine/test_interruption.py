@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cambench.bench.notebook.runs import run
+from cambench.bench.notebook.runs import IncompleteRunError, run
 from cambench.results.records.manifest import RunManifest
 from cambench.results.records.record_errors import RunLockedError
 from cambench.results.records.store import RunStore
@@ -71,16 +71,67 @@ def test_a_second_process_on_the_folder_is_refused(settings):
         process.wait()
 
 
-def test_ranks_share_the_shards_and_give_the_same_tables(settings, tmp_path, monkeypatch):
+def as_rank(monkeypatch, rank, world):
+    monkeypatch.setattr("cambench.results.records.store.WAIT_FOR_RANKS_S", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    monkeypatch.setenv("RANK", str(rank))
+
+
+def test_ranks_that_end_apart_leave_no_table_that_looks_whole(settings, tmp_path, monkeypatch):
+    settings = {**settings, "shard_size": 2, "triples": ("slim_resnet/{cam,center}/softmax",)}
     alone = {**settings, "out": tmp_path / "alone"}
     run(**alone)
     shared = {**settings, "out": tmp_path / "shared"}
-    for rank in (1, 0):
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        monkeypatch.setenv("RANK", str(rank))
-        if rank:
-            # Rank 1 waits for rank 0's manifest: here rank 0 comes second, so its manifest is written first by hand.
-            manifest = RunManifest.model_validate_json((alone["out"] / "run.json").read_bytes())
-            RunStore.open(shared["out"], manifest.model_copy(update={"failures": [], "finished": False})).close()
-        run(**shared)
+    shards = RunManifest.model_validate_json((alone["out"] / "run.json").read_bytes()).shards
+    for rank in (2, 0):
+        as_rank(monkeypatch, rank, 3)
+        with pytest.raises(IncompleteRunError, match=rf"shards are missing.* of {shards} \(first: ") as raised:
+            run(**shared)
+        assert raised.value.unfinished
+        assert not (shared["out"] / "tables").exists()
+        assert not raised.value.result.run.manifest.finished
+    # Another number of processes than before, and the first of them ends while the other is there.
+    as_rank(monkeypatch, 1, 2)
+    manifest = RunManifest.model_validate_json((shared["out"] / "run.json").read_bytes())
+    with RunStore.open(shared["out"], manifest, rank=0, world_size=2):
+        early = run(**shared)
+        assert early.others_at_work
+        assert not (shared["out"] / "tables").exists()
+    as_rank(monkeypatch, 0, 2)
+    late = run(**shared)
+    assert not late.others_at_work
+    assert late.run.manifest.finished
     assert tables(shared["out"]) == tables(alone["out"])
+
+
+RANK = """
+import sys
+from cambench.bench.cli.app import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_of_one_launch_write_the_tables_once(settings, tmp_path, world):
+    fields = {**settings, "shard_size": 2, "triples": ["slim_resnet/{cam,center}/softmax"]}
+    alone = {**fields, "out": tmp_path / "alone"}
+    run(**alone)
+    out = tmp_path / "shared"
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps({**fields, "root": str(fields["root"]), "out": str(out)}), encoding="utf-8")
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, "run", "--config", str(file)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(world)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    said = [process.communicate(timeout=400) for process in started]
+    assert [process.returncode for process in started] == [0] * world, said
+    wrote = [stdout for stdout, _ in said if "scores.md" in stdout]
+    assert len(wrote) == 1, said
+    assert tables(out) == tables(alone["out"])

@@ -274,18 +274,59 @@ def test_ranks_share_a_folder_and_a_second_launch_does_not(tmp_path, toy):
             RunStore.open(out, manifest)
         for shard in range(3):
             toy.write((zero, one)[shard % 2], "net", shard)
+        one.finish()
         assert zero.finish().finished
     single = toy.fill(tmp_path / "single", manifest)
     for triple in toy.canonical(manifest):
         assert np.array_equal(load_run(out).column(triple, "y"), load_run(single).column(triple, "y"))
 
 
-def test_rank_waits_for_rank_zero(tmp_path, toy, monkeypatch):
-    monkeypatch.setattr("cambench.results.records.run_folder.WAIT_FOR_RANK0_S", 0.1)
+def test_any_rank_may_come_first_and_the_last_one_closes(tmp_path, toy):
+    out, manifest = tmp_path / "run", toy.manifest()
+    with (
+        RunStore.open(out, manifest, rank=1, world_size=2) as one,
+        RunStore.open(out, manifest, rank=0, world_size=2) as zero,
+    ):
+        toy.write(one, "net", 1)
+        assert not one.finish().finished
+        assert one.others_at_work
+        for shard in (0, 2):
+            toy.write(zero, "net", shard)
+        assert zero.finish().finished
+        assert not zero.others_at_work
+        assert not zero.unfinished
+
+
+def test_the_last_rank_says_which_shards_nobody_computed(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr("cambench.results.records.store.WAIT_FOR_RANKS_S", 0.3)
+    out, manifest = tmp_path / "run", toy.manifest()
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match="rank 0"):
-        RunStore.open(tmp_path / "run", toy.manifest(), rank=1, world_size=2)
-    assert time.monotonic() > start
+    with RunStore.open(out, manifest, rank=0, world_size=3) as zero:
+        toy.write(zero, "net", 0)
+        assert not zero.finish().finished
+    assert time.monotonic() > start + 0.3, "ranks that have not begun are waited for"
+    assert not zero.others_at_work
+    assert set(zero.unfinished) == set(manifest.triples)
+    assert zero.unfinished["net/cam/softmax"] == [1, 2]
+
+
+def test_a_rank_that_comes_late_is_left_the_end(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr("cambench.results.records.store.WAIT_FOR_RANKS_S", 60.0)
+    out, manifest, late = tmp_path / "run", toy.manifest(), []
+
+    def come(_):
+        if not late:
+            late.append(RunStore.open(out, manifest, rank=1, world_size=2))
+
+    monkeypatch.setattr("cambench.results.records.store.time.sleep", come)
+    with RunStore.open(out, manifest, rank=0, world_size=2) as zero:
+        for shard in (0, 2):
+            toy.write(zero, "net", shard)
+        zero.finish()
+    assert zero.others_at_work
+    toy.write(late[0], "net", 1)
+    assert late[0].finish().finished
+    late[0].close()
 
 
 def test_stage_timings_come_from_the_shards(tmp_path, toy):
