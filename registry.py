@@ -51,19 +51,12 @@ class Registry(Generic[T]):
         group: Entry-point group of third-party packages (``"cambench.cams"``).
         builtin: Modules that register the built-in entries when imported.
         check: Called with ``(name, entry)``; raises ``RegistryError`` if the entry is not of the right shape.
-        shipped: Names that the built-in modules register; where given, a mistyped name is answered without importing
-            them.
     """
 
     def __init__(
-        self,
-        kind: str,
-        group: str,
-        builtin: tuple[str, ...] = (),
-        check: Callable[[str, T], None] | None = None,
-        shipped: tuple[str, ...] = (),
+        self, kind: str, group: str, builtin: tuple[str, ...] = (), check: Callable[[str, T], None] | None = None
     ) -> None:
-        self.kind, self.group, self._shipped = kind, group, shipped
+        self.kind, self.group = kind, group
         self._builtin, self._check = builtin, check
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}
@@ -90,15 +83,8 @@ class Registry(Generic[T]):
         _additions.append(name)
         return entry
 
-    def refuse_unknown(self, name: str) -> None:
-        """Raise ``UnknownNameError`` where it is certain, before any built-in module is imported, that none has it."""
-        known = {*self._entries, *self._shipped}
-        if self._shipped and self._state == "new" and name not in known and not entry_points(group=self.group):
-            raise UnknownNameError(self.kind, name, known)
-
     def get(self, name: str) -> T:
         """The entry called ``name``; raises ``UnknownNameError`` with the nearest names."""
-        self.refuse_unknown(name)
         self._load()
         try:
             return self._entries[name]
@@ -198,16 +184,26 @@ def _is_module(thing: object) -> bool:
     return type(thing).__name__ == "module"
 
 
+MOST_ALTERNATIVES, DEEPEST_BRACES = 10_000, 20
+
+
 def expand_braces(pattern: str) -> list[str]:
     """Shell-like alternatives: ``"a/{b,c}"`` gives ``["a/b", "a/c"]``; nested braces are allowed.
 
     Raises:
-        ValueError: A brace is not closed.
+        RegistryError: A brace is not closed, or not opened; braces are nested too deeply, or mean too many names.
     """
+    return _expanded(pattern, pattern, 0)
+
+
+def _expanded(pattern: str, whole: str, depth_so_far: int) -> list[str]:
+    """``expand_braces`` of a piece of the pattern ``whole``."""
+    if depth_so_far > DEEPEST_BRACES:
+        raise RegistryError(f"pattern {_short(whole)}: more than {DEEPEST_BRACES} braces one after or in another")
     start = pattern.find("{")
     if start < 0:
         if "}" in pattern:
-            raise ValueError(f"pattern {pattern!r}: '}}' without '{{'")
+            raise RegistryError(f"pattern {_short(whole)}: '}}' without '{{'")
         return [pattern]
     depth, pieces, last = 0, [], start + 1
     for i in range(start, len(pattern)):
@@ -221,10 +217,18 @@ def expand_braces(pattern: str) -> list[str]:
             depth -= 1
             if depth == 0:
                 pieces.append(pattern[last:i])
-                heads = itertools.chain.from_iterable(expand_braces(p) for p in pieces)
-                tails = expand_braces(pattern[i + 1 :])
-                return [pattern[:start] + h + t for h, t in itertools.product(list(heads), tails)]
-    raise ValueError(f"pattern {pattern!r}: '{{' is not closed")
+                heads = [h for p in pieces for h in _expanded(p, whole, depth_so_far + 1)]
+                tails = _expanded(pattern[i + 1 :], whole, depth_so_far + 1)
+                if len(heads) * len(tails) > MOST_ALTERNATIVES:
+                    raise RegistryError(f"pattern {_short(whole)}: means more than {MOST_ALTERNATIVES:,} names")
+                if "}" in pattern[:start]:
+                    raise RegistryError(f"pattern {_short(whole)}: '}}' without '{{'")
+                return [pattern[:start] + h + t for h, t in itertools.product(heads, tails)]
+    raise RegistryError(f"pattern {_short(whole)}: '{{' is not closed")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
 def load_plugin(path: str | Path) -> None:

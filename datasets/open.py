@@ -2,14 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .schema import DATASETS, DatasetError, DatasetSpec, SampleTable, Split
+from ..declared import Place, declared
+from ..registry import UnknownNameError
+from .schema import DATASETS, SPLITS, DatasetError
+
+if TYPE_CHECKING:
+    from .schema import SampleTable, Split
+
+PLACE = Place("datasets.schema", "DATASETS", "DatasetSpec")
+"""Where the data sets are registered."""
+
+
+class Rooted(Protocol):
+    """What must be known of a data set to say whether a root will do."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+
+    @property
+    def needs_root(self) -> bool:
+        """It needs a folder."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A split of a data set as it is asked for: what a run, a training, a figure and the doctor open.
+
+    Attributes:
+        name: Registered name (``cub``, ``imagenet``, ``wsol``, …).
+        root: Folder (or archive, where the adapter reads one) that holds the data as published.
+        split: ``train``, ``val`` or ``test``.
+        options: The adapter's own options (``{"metadata": DIR, "missing": "skip"}``, …).
+
+    Example:
+        >>> source = DataSource("synthbirds")
+        >>> source.of("train").split
+        'train'
+    """
+
+    name: str
+    root: str | Path | None = None
+    split: str = "test"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, split: str) -> DataSource:
+        """Another split of the same data."""
+        return replace(self, split=split)
+
+    def check(self) -> None:
+        """Raise what ``open`` would raise for the name, the split and a root that is missing, in a moment.
+
+        Nothing is imported that loads torch or Arrow, and no data is read.
+        """
+        known = declared(PLACE)
+        spec: Rooted
+        if known is None:
+            spec = DATASETS.get(self.name)
+        elif self.name in known.entries:
+            spec = known.entries[self.name]
+        else:
+            raise UnknownNameError(known.kind, self.name, known.entries)
+        self._known_split()
+        check_root(spec, self.root)
+
+    def open(self) -> SampleTable:
+        """The table of the split.
+
+        Raises:
+            UnknownNameError: No data set has this name (the message has the nearest ones).
+            DatasetError: The root is missing, the split does not exist, or the data on disk is bad.
+        """
+        spec = DATASETS.get(self.name)
+        split = self._known_split()
+        return spec.load(check_root(spec, self.root), split, self.options)
+
+    def _known_split(self) -> Split:
+        for split in SPLITS:
+            if split == self.split:
+                return split
+        raise DatasetError(f"{self.name}: no split {self.split!r}; choose one of {', '.join(SPLITS)}")
 
 
 def open_table(name: str, root: str | Path | None = None, split: str = "test", **options: Any) -> SampleTable:
-    """The table of one split of a registered data set.
+    """The table of one split of a registered data set: ``DataSource(name, root, split, options).open()``.
 
     Args:
         name: Registered name (``cub``, ``imagenet``, ``wsol``, …).
@@ -18,16 +103,12 @@ def open_table(name: str, root: str | Path | None = None, split: str = "test", *
         **options: The adapter's own options (``metadata=DIR``, ``missing="skip"``, …).
 
     Raises:
-        UnknownNameError: No data set has this name (the message has the nearest ones).
-        DatasetError: The root is missing, the split does not exist, or the data on disk is bad.
+        UnknownNameError, DatasetError: As ``DataSource.open``.
     """
-    spec = DATASETS.get(name)
-    if split not in get_args(Split):
-        raise DatasetError(f"{name}: no split {split!r}; choose one of {', '.join(get_args(Split))}")
-    return spec.load(check_root(spec, root), cast("Split", split), options)
+    return DataSource(name, root, split, options).open()
 
 
-def check_root(spec: DatasetSpec, root: str | Path | None) -> Path | None:
+def check_root(spec: Rooted, root: str | Path | None) -> Path | None:
     """The absolute root, or None for a data set that needs none; ``DatasetError`` where it is missing."""
     if root is None:
         if spec.needs_root:

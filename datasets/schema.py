@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..opener import Exif
 from ..registry import Registry
 
 if TYPE_CHECKING:
+    # A wrong name or root is answered before torch and Arrow are imported.
     import datasets as hf
     import numpy as np
     import numpy.typing as npt
     import torch
+
+    from ..opener import Exif
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -177,12 +179,7 @@ class DatasetSpec:
     """What ``--option key=value`` may set, and what it means."""
 
 
-_SHIPPED = (
-    "cub", "folder", "openimages30k", "tiny_imagenet", "wsol", "stanford_cars", "imagenet", "synthbirds",
-)  # fmt: skip
-DATASETS: Registry[DatasetSpec] = Registry(
-    "data set", "cambench.datasets", ("cambench.datasets.adapters",), shipped=_SHIPPED
-)
+DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.adapters",))
 
 
 def register_dataset(spec: DatasetSpec) -> DatasetSpec:

@@ -6,8 +6,6 @@ networks did (SEMANTICS §6); the ImageNet weights themselves were trained on (x
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -109,11 +107,13 @@ def _gap(name: str, num_classes: int | None, between: list[tuple[str, nn.Module]
     return SplitNetwork(name, chain([*first, *between, *children(net, MIXED_6), *tail]), head, "body.dropout3")
 
 
-def _register(name: str, title: str, source: str) -> Callable[..., Callable[[int | None], Backbone]]:
-    return register_backbone(name, title=title, source=source, native_classes=IMAGENET_CLASSES, pretrained=_PRETRAINED)
-
-
-@_register("inception_v3", "InceptionV3", _SOURCE)
+@register_backbone(
+    "inception_v3",
+    title="InceptionV3",
+    source=_SOURCE,
+    native_classes=IMAGENET_CLASSES,
+    pretrained=_PRETRAINED,
+)
 def inception_v3(num_classes: int | None) -> Backbone:
     """torchvision's network without auxiliary head; target: Mixed_7c, 2048×5×5 at 224; GAP + linear."""
     body = chain(children(_torchvision(), (*STEM_A, *STEM_B, *MIXED_5, *MIXED_6, *MIXED_7)))
@@ -125,7 +125,13 @@ def inception_v3(num_classes: int | None) -> Backbone:
 _GAP_SOURCE = _SOURCE + "; padded stem, Mixed_6a at stride 1, Mixed_7 dropped (Choe et al., 2020)"
 
 
-@_register("inception_v3_gap", "InceptionV3 (GAP)", _GAP_SOURCE)
+@register_backbone(
+    "inception_v3_gap",
+    title="InceptionV3 (GAP)",
+    source=_GAP_SOURCE,
+    native_classes=IMAGENET_CLASSES,
+    pretrained=_PRETRAINED,
+)
 def inception_v3_gap(num_classes: int | None) -> Backbone:
     """Mixed_6e at 768×14×14, two 3×3 convolutions to 1024 with dropout, linear; target: the last ReLU, 1024×14×14.
 
@@ -135,7 +141,13 @@ def inception_v3_gap(num_classes: int | None) -> Backbone:
     return _gap("inception_v3_gap", num_classes, [("pool5", nn.MaxPool2d(3, 2, ceil_mode=True))])
 
 
-@_register("inception_v3_gap_28", "InceptionV3 (GAP, 28×28)", _GAP_SOURCE + ", large feature map")
+@register_backbone(
+    "inception_v3_gap_28",
+    title="InceptionV3 (GAP, 28×28)",
+    source=_GAP_SOURCE + ", large feature map",
+    native_classes=IMAGENET_CLASSES,
+    pretrained=_PRETRAINED,
+)
 def inception_v3_gap_28(num_classes: int | None) -> Backbone:
     """``inception_v3_gap`` without the pool before Mixed_6a; target 1024×28×28."""
     return _gap("inception_v3_gap_28", num_classes, [])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...registry import Registry, RegistryError
 from ..contracts import Backbone
+from ..declared_cost import declared_cost
 from .evidence import Evidence
 
 Need = Literal[
@@ -23,8 +24,6 @@ Need = Literal[
     "input_gradients",
     "attention",
 ]
-_KNOWN_COST: frozenset[Need] = frozenset({"features", "gradients", "class_weights"})
-"""Needs that the shared pass covers, so that a method's cost follows from them."""
 Returns = Literal["weights", "map", "mask"]
 
 
@@ -83,11 +82,7 @@ class CamMethod:
     @property
     def declared_cost(self) -> str:
         """``cost``, or what ``needs`` says of it: the image's forward, the head's backward; empty where they do not."""
-        if self.cost or not self.needs <= _KNOWN_COST:
-            return self.cost
-        if not self.needs:
-            return "0 forwards"
-        return "1 forward + 1 head backward" if "gradients" in self.needs else "1 forward"
+        return declared_cost(self.cost, self.needs)
 
     @property
     def by_name(self) -> bool:

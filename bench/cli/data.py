@@ -8,30 +8,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from pydantic import Field
 from rich.markup import escape
 from rich.table import Table
 
+from ..host.consoles import out
 from ..host.errors import UsageError
+from ..host.options import HIDDEN, DataOptions, Flag, SplitName
 from ..host.progress import progress
-from .options import Metadata, Options, Root, dataset_options
+from .options import command
 
 if TYPE_CHECKING:
     from ...datasets.doctor import DoctorReport, Finding, SplitReport
 
-out = Console(highlight=False)
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-def doctor(
-    name: Annotated[str, typer.Argument(help="Data set: see 'cambench ls datasets'.")],
-    root: Root = None,
-    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated. (default: all)")] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
-    metadata: Metadata = None,
-    option: Options = None,
-    workers: Annotated[int, typer.Option(help="Decoding threads of --deep.", min=1)] = 4,
-) -> None:
+class DoctorRequest(DataOptions):
+    """Which data set is looked at, and how closely."""
+
+    dataset: Annotated[str, Flag(argument=True, metavar="NAME")] = Field(
+        description="Data set: see 'cambench ls datasets'."
+    )
+    split: Annotated[SplitName, HIDDEN] = Field("test", description="train, val or test.")
+    splits: Annotated[tuple[SplitName, ...], Flag(("--split",))] = Field(
+        (), description="Only this split; may be repeated. (default: all)"
+    )
+    deep: Annotated[bool, Flag(("--deep",))] = Field(False, description="Decode every image.")
+    workers: int = Field(4, ge=1, description="Decoding threads of --deep.")
+
+
+@command(DoctorRequest)
+def doctor(request: DoctorRequest) -> None:
     """Say what is on disk: variant, counts, boxes, missing and damaged files, and the next step.
 
     Exit codes: 0 all well, 1 problems found, 2 wrong use.
@@ -40,16 +48,21 @@ def doctor(
 
         cambench doctor cub --root ~/data/CUB_200_2011 --deep
     """
-    from ...datasets.doctor import doctor as examine
     from ...datasets.schema import SPLITS, DatasetError
 
-    options = dataset_options(option, metadata)
-    wanted = tuple(s for s in SPLITS if not split or s in split)
-    unknown = sorted(set(split or ()) - set(SPLITS))
-    if unknown:
-        raise UsageError(f"no split {unknown[0]!r}; choose from {', '.join(SPLITS)}")
     try:
-        report = examine(name, root, deep=deep, splits=wanted, workers=workers, track=_track, **options)
+        request.source.check()
+        from ...datasets.doctor import doctor as examine
+
+        report = examine(
+            request.dataset,
+            request.root,
+            deep=request.deep,
+            splits=tuple(s for s in SPLITS if not request.splits or s in request.splits),
+            workers=request.workers,
+            track=_track,
+            **request.options,
+        )
     except DatasetError as error:
         raise UsageError(str(error)) from error
     show(report)

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ...baselines.cams import CAMS, method_card
-from ...baselines.contracts import BACKBONES, HEADS
-from ...datasets.schema import DATASETS
-from ...metrics import METRICS
+from ...baselines import declared_cost
+from ...datasets.open import PLACE as DATASET_PLACE
+from ...declared import Place, declared
 from ...protocol import PROTOCOLS
-from ...registry import UnknownNameError
+from ...registry import Registry, UnknownNameError, expand_braces
+from ..engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE
 from ..host.errors import UsageError
 
+METRIC_PLACE = Place("metrics.spec", "METRICS", "MetricSpec")
 Row = tuple[str, ...]
 Rows = list[Row]
 
 
+def _entries(place: Place, pattern: str, needed: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Name and entry of what a pattern matches: as its source declares it, or the registered one.
+
+    The registry is loaded where others add to it, or where a fact that is ``needed`` is known only to the running code.
+    """
+    known = declared(place)
+    if known is not None and all(hasattr(entry, fact) for entry in known.entries.values() for fact in needed):
+        patterns = expand_braces(pattern)
+        yield from ((n, e) for n, e in known.entries.items() if any(fnmatchcase(n, p) for p in patterns))
+        return
+    registry: Registry[Any] = getattr(import_module(f"cambench.{place.module}"), place.registry)
+    yield from ((name, registry.get(name)) for name in registry.names(pattern))
+
+
 def _backbones(pattern: str) -> tuple[Row, Rows]:
     rows: Rows = []
-    for name in BACKBONES.names(pattern):
-        spec = BACKBONES.get(name)
+    for name, spec in _entries(BACKBONE_PLACE, pattern, ("native_classes", "weights", "source")):
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
     if pattern.startswith("timm:"):
@@ -45,23 +62,22 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
 
 def _cams(pattern: str) -> tuple[Row, Rows]:
     rows: Rows = []
-    for name in CAMS.names(pattern):
-        method = CAMS.get(name)
+    for name, method in _entries(CAM_PLACE, pattern, ("needs", "returns", "source")):
         needs = ", ".join(sorted(method.needs)) or "nothing"
-        rows.append((name, method.title, needs, method.returns, method.declared_cost, method.source))
+        cost = declared_cost(getattr(method, "cost", ""), method.needs)
+        rows.append((name, method.title, needs, method.returns, cost, method.source))
     return ("name", "title", "needs", "returns", "cost", "source"), rows
 
 
 def _heads(pattern: str) -> tuple[Row, Rows]:
-    found = [HEADS.get(n) for n in HEADS.names(pattern)]
+    found = [head for _, head in _entries(HEAD_PLACE, pattern, ("branch", "clamp", "source"))]
     rows: Rows = [(h.name, h.title, h.branch, "yes" if h.clamp else "no", h.source) for h in found]
     return ("name", "title", "branch", "clamp", "source"), rows
 
 
 def _datasets(pattern: str) -> tuple[Row, Rows]:
     rows: Rows = []
-    for name in DATASETS.names(pattern):
-        spec = DATASETS.get(name)
+    for name, spec in _entries(DATASET_PLACE, pattern):
         rows.append((name, spec.title))
     return ("name", "title"), rows
 
@@ -69,13 +85,12 @@ def _datasets(pattern: str) -> tuple[Row, Rows]:
 def _supported(truth: Sequence[str]) -> list[str]:
     """Titles of the metrics that a data set with this ground truth supports."""
     lacking = {"boxes", "masks", "evidence"} - set(truth)
-    return [METRICS.get(n).title for n in METRICS.names() if not lacking & set(METRICS.get(n).needs)]
+    return [metric.title for _, metric in _entries(METRIC_PLACE, "*", ("needs",)) if not lacking & set(metric.needs)]
 
 
 def _metrics(pattern: str) -> tuple[Row, Rows]:
     rows: Rows = []
-    for name in METRICS.names(pattern):
-        metric = METRICS.get(name)
+    for name, metric in _entries(METRIC_PLACE, pattern, ("higher_is_better", "unit", "source")):
         better = "higher" if metric.higher_is_better else "lower"
         rows.append((name, metric.title, better, metric.unit, metric.source))
     return ("name", "title", "better", "unit", "source"), rows
@@ -135,12 +150,16 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
 
 
 def _print_cards(console: Console, names: Iterable[str]) -> None:
+    from ...baselines.cams import CAMS, method_card
+
     for name in names:
         card = method_card(CAMS.get(name))
         _print_card(console, f"{card.title} ({card.name})", card.lines())
 
 
 def _print_data_sets(console: Console, names: Iterable[str]) -> None:
+    from ...datasets.schema import DATASETS
+
     for name in names:
         spec = DATASETS.get(name)
         counts = ", ".join(f"{split} {count:,}" for split, count in spec.counts.items())

@@ -1,62 +1,155 @@
-"""Options that several verbs share."""
+"""Verbs from models: every field of a request becomes an option of the command, once.
+
+Why a layer over typer, and not a library that reads models: pydantic-settings builds argparse parsers of its own (no
+rich help, no ``--on/--off`` pairs), and tyro and cyclopts would replace typer, its help and its completion for all
+verbs. What is missing to typer is small: a signature made from a model's fields. It is this file.
+"""
 
 from __future__ import annotations
 
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
+import typer.core
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from ...registry import load_plugin
 from ..host.errors import UsageError
+from ..host.options import Flag, Options, wrong_fields
 
-BackboneName = Annotated[str, typer.Option(help="Network: see 'cambench ls backbones'; any timm model as timm:NAME.")]
-DatasetName = Annotated[str, typer.Option(help="Data set: see 'cambench ls datasets'.")]
-Root = Annotated[Path | None, typer.Option(help="Folder of the data set, as you have it on disk.")]
-Metadata = Annotated[Path | None, typer.Option(help="Folder of WE metadata (data set 'wsol').")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="Data-set option key=value; may be repeated.")]
-Split = Annotated[str, typer.Option(help="Split to train on: train, val or test.")]
-Evaluate = Annotated[str | None, typer.Option(help="Split on which top-1 is measured at the end; 'none' for none.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="File of weights to start from (safetensors, or plain torch; any published layout).")
-]
-Out = Annotated[Path, typer.Option("--out", help="File to write, ending in .safetensors.")]
-Seed = Annotated[int, typer.Option(help="Seed of the parameters, order, dropout and augmentation.", min=0)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[int, typer.Option(help="Decoding threads.", min=0)]
-CacheMb = Annotated[int, typer.Option(help="Memory for cached features or decoded images, in MiB.", min=0)]
-Limit = Annotated[int | None, typer.Option(help="Only the first N training images (a smoke run).", min=1)]
-Plugin = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file whose @register_… decorators run first.")
-]
-TensorBoard = Annotated[
-    Path | None, typer.Option("--tensorboard", help="Folder of TensorBoard curves (needs the extra: tensorboard).")
-]
+M = TypeVar("M", bound=Options)
+CONTEXT = "_context"
 
 
-def load_plugins(files: list[Path] | None) -> None:
+def command(model: type[M]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make ``body(request, …)`` a function with an option for every field of ``model``, as typer wants it.
+
+    The request is made from what was given on the command line, so that defaults and checks are the model's. Further
+    parameters of the body are options of the command alone. ``body(given, …)`` of a model whose fields may come from a
+    file takes the mapping instead, where its first parameter is called ``given``.
+    """
+
+    def decorate(body: Callable[..., None]) -> Callable[..., None]:
+        first, *others = inspect.signature(body, eval_str=True).parameters.values()
+        lenient = first.name == "given"
+
+        def verb(**values: Any) -> None:
+            context: typer.Context = values.pop(CONTEXT)
+            rest = {p.name: values.pop(p.name) for p in others}
+            given = {name: value for name, value in values.items() if _was_given(context, name)}
+            body(given if lenient else made(model, given), **rest)
+
+        fields = {n: f for n, f in model.model_fields.items() if not _flag(f).hidden}
+        parameters = [
+            _keyword(CONTEXT, typer.Context, inspect.Parameter.empty),
+            *(_parameter(name, field, lenient) for name, field in fields.items()),
+            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in others),
+        ]
+        verb.__name__, verb.__doc__ = body.__name__, body.__doc__
+        verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        verb.__annotations__ = {p.name: p.annotation for p in parameters}
+        return verb
+
+    return decorate
+
+
+def made(model: type[M], given: Mapping[str, Any]) -> M:
+    """The request of what the command line gave; ``UsageError`` calls wrong fields by their flags."""
+    try:
+        return model(**given)
+    except ValidationError as error:
+        flags = {name: _names(name, field)[0].split("/")[0] for name, field in model.model_fields.items()}
+        raise UsageError("; ".join(wrong_fields(error, model, flags))) from None
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT", "PROMPT")
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(name: str, field: FieldInfo, lenient: bool) -> inspect.Parameter:
+    flag, kind = _flag(field), _shown_type(field.annotation)
+    limits: dict[str, Any] = {}
+    for mark in field.metadata:
+        if isinstance(mark, Ge):
+            limits["min"] = mark.ge
+        elif isinstance(mark, Le):
+            limits["max"] = mark.le
+    texts: dict[str, Any] = {"help": field.description, "metavar": flag.metavar, **limits}
+    make: Any = typer.Argument if flag.argument else partial(typer.Option, *_names(name, field))
+    made = make(**texts)
+    default = field.default
+    if flag.joined:
+        kind, default = str, ",".join(f"{value:g}" for value in default)
+    if default is PydanticUndefined and field.default_factory is None and not lenient:
+        return _keyword(name, Annotated[kind, made], inspect.Parameter.empty)
+    if default is PydanticUndefined or default is None or isinstance(default, tuple | Mapping):
+        # What a model makes by itself, or what is empty, has nothing to show.
+        return _keyword(name, Annotated[kind | None, made], None)
+    return _keyword(name, Annotated[kind, made], default)
+
+
+def _names(name: str, field: FieldInfo) -> tuple[str, ...]:
+    flag = "--" + name.replace("_", "-")
+    names = _flag(field).names or ((f"{flag}/--no-{name.replace('_', '-')}",) if _is_switch(field) else (flag,))
+    return tuple(names)
+
+
+def _is_switch(field: FieldInfo) -> bool:
+    return _plain(field.annotation) is bool
+
+
+def _flag(field: FieldInfo) -> Flag:
+    return next((mark for mark in field.metadata if isinstance(mark, Flag)), Flag())
+
+
+def _plain(annotation: Any) -> Any:
+    """A type without ``None``, and without what ``Annotated`` adds."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        return _plain(rest[0]) if len(rest) == 1 else annotation
+    return _plain(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _shown_type(annotation: Any) -> Any:
+    """The type that typer reads from the command line; the model makes its own of it."""
+    plain = _plain(annotation)
+    origin = get_origin(plain)
+    if origin is tuple:
+        return list[_shown_type(get_args(plain)[0])]  # type: ignore[misc]
+    if origin is dict:
+        return list[str]
+    return str if origin is Literal else plain
+
+
+def load_plugins(files: tuple[Path, ...] | list[Path] | None) -> None:
     """Run the files of ``--plugin``, so that what they register is there; raises as ``load_plugin``."""
-    for file in files or []:
+    for file in files or ():
         load_plugin(file)
 
 
-def dataset_options(pairs: list[str] | None, metadata: Path | None) -> dict[str, str]:
-    """Options of a data set from ``--option key=value`` and ``--metadata``, which wins; UsageError for another form."""
-    found: dict[str, str] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--option {pair!r}: expected key=value")
-        found[key] = value
-    if metadata is not None:
-        found["metadata"] = str(metadata)
-    return found
+class Verb(typer.core.TyperCommand):
+    """A command that says of a stray triple which option it belongs to."""
 
-
-def named_files(values: list[str] | None) -> dict[str, Path]:
-    """Files by name from ``NAME=FILE``; a bare ``FILE`` goes by the name ``*``."""
-    files: dict[str, Path] = {}
-    for value in values or []:
-        name, equals, file = value.partition("=")
-        files[name if equals else "*"] = Path(file if equals else value)
-    return files
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the base class; ``UsageError`` for a triple that stands alone."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            stray = next((a for a in given if a.count("/") > 1 and a in str(getattr(error, "message", ""))), None)
+            if stray is None or "triples" not in {p.name for p in self.params}:
+                raise
+        raise UsageError(f"{stray!r} stands alone: give triples with their option, --triples '{stray}'")

@@ -6,42 +6,50 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
+from pydantic import Field
 
+from ..host.consoles import out
 from ..host.errors import UsageError
-from .options import Metadata, Options, dataset_options, load_plugins
+from ..host.options import HIDDEN, DataOptions, Flag, PluginOptions, SplitName
+from .options import command, load_plugins
 
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
     from ...results.records.manifest import RunManifest
     from ...results.report import Picture, Pictures
 
-out = Console(highlight=False)
 BATCH = 16
 
 
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of one or more runs.", metavar="OUT…")],
-    output: Annotated[
-        Path | None, typer.Option("--out", help="HTML file. (default: OUT/report.html; report.html for several runs)")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Images in the explorer of each data set.", min=1, max=500)] = 48,
-    thumb: Annotated[int, typer.Option(help="Largest side of a thumbnail, pixels.", min=32, max=512)] = 224,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of the data set, as in 'run'. (default: where the run found it)")
-    ] = None,
-    metadata: Metadata = None,
-    option: Options = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Show the images themselves.")] = True,
-    val: Annotated[
-        list[Path] | None,
-        typer.Option(help="Run of the val split, for protocols that choose τ there; once a data set."),
-    ] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
-    plugin: Annotated[list[Path] | None, typer.Option(help="Python file that registers the run's data set.")] = None,
-) -> None:
+class ReportRequest(PluginOptions, DataOptions):
+    """Which runs, and where their pictures are."""
+
+    dataset: Annotated[str, HIDDEN] = Field("", description="The run's own.")
+    split: Annotated[SplitName, HIDDEN] = Field("test", description="The run's own.")
+    root: Path | None = Field(
+        None, description="Folder of the data set, as in 'run'. (default: where the run found it)"
+    )
+    runs: Annotated[tuple[Path, ...], Flag(argument=True, metavar="OUT…")] = Field(
+        min_length=1, description="Folders of one or more runs."
+    )
+    out: Path | None = Field(None, description="HTML file. (default: OUT/report.html; report.html for several runs)")
+    samples: int = Field(48, ge=1, le=500, description="Images in the explorer of each data set.")
+    thumb: int = Field(224, ge=32, le=512, description="Largest side of a thumbnail, pixels.")
+    pictures: bool = Field(True, description="Show the images themselves.")
+    val: tuple[Path, ...] = Field(
+        (), description="Run of the val split, for protocols that choose τ there; once a data set."
+    )
+    resamples: int = Field(2000, ge=2, description="Bootstrap resamples of the intervals.")
+    seed: int = Field(0, ge=0, description="Seed of the resamples.")
+
+    @property
+    def target(self) -> Path:
+        """The HTML file."""
+        return self.out or (self.runs[0] / "report.html" if len(self.runs) == 1 else Path("report.html"))
+
+
+@command(ReportRequest)
+def report(request: ReportRequest) -> None:
     """Write one self-contained HTML page: the answer, leaderboard, cost, who beats whom, curves, images and maps.
 
     Runs of the same data and protocol share a table; others have tables of their own on the same page. The explorer
@@ -59,25 +67,25 @@ def report(
     from ...results.report import Source, write_report
     from ...text import visible
 
-    load_plugins(plugin)
+    load_plugins(request.plugins)
     sources = []
-    for run in runs:
+    for run in request.runs:
         loaded = load_run(run)
         source, absent = None, "The report was made with --no-pictures."
-        if pictures:
-            source, absent = find_pictures(loaded.manifest, root, dataset_options(option, metadata))
+        if request.pictures:
+            source, absent = find_pictures(loaded.manifest, request.root, request.options)
         sources.append(Source(loaded, source, absent))
     target = write_report(
         sources,
-        output or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html")),
-        samples=samples,
-        thumb=thumb,
-        vals=[load_run(one) for one in val or ()],
-        resamples=resamples,
-        seed=seed,
+        request.target,
+        samples=request.samples,
+        thumb=request.thumb,
+        vals=[load_run(one) for one in request.val],
+        resamples=request.resamples,
+        seed=request.seed,
     )
     for one in sources:
-        if pictures and one.pictures is None:
+        if request.pictures and one.pictures is None:
             out.print(f"no pictures of {one.run.out}: {one.absent}", soft_wrap=True, markup=False, style="yellow")
     out.print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)", soft_wrap=True, markup=False)
     for one in sources:
@@ -95,7 +103,7 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
         DatasetError: A root or options were given, and the data set cannot be opened with them.
         UsageError: They were given, and the data on disk are not those of the run.
     """
-    from ...datasets.open import open_table
+    from ...datasets.open import DataSource
     from ...datasets.schema import DatasetError
     from ...registry import UnknownNameError
 
@@ -103,7 +111,7 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
     if not asked:
         root, options = _recorded(manifest)
     try:
-        table = open_table(data.name, root, data.split, **options)
+        table = DataSource(data.name, root, data.split, options).open()
     except (DatasetError, UnknownNameError, TypeError) as error:
         if asked:
             raise

@@ -6,30 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from ..host.consoles import out
 from ..host.errors import UsageError
-from ..training.request import TrainingRequest, changed, command_line
-from .options import (
-    BackboneName,
-    CacheMb,
-    DatasetName,
-    Device,
-    Evaluate,
-    Limit,
-    Metadata,
-    Options,
-    Out,
-    Plugin,
-    Root,
-    Seed,
-    Split,
-    TensorBoard,
-    Weights,
-    Workers,
-    dataset_options,
-    load_plugins,
-)
+from ..training.recipe import BackboneRecipe, HeadRecipe
+from ..training.recipe_files import auto_recipe, backbone_recipe_name, load_recipe
+from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, changed, command_line
+from .options import command, load_plugins
 
 if TYPE_CHECKING:
     from ...baselines.contracts import Backbone
@@ -40,36 +23,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
+REPEATED = ("backbone", "dataset", "recipe", "split", "accumulate", "dtype", "limit", "seed")
+"""Options that the command in a network's file repeats."""
 
 
 @app.command()
-def backbone(
-    output: Out,
-    recipe: Annotated[
-        str, typer.Option(help="Shipped recipe (cub-resnet50, synthbirds, …) or a YAML file; auto: the paper's own.")
-    ] = "auto",
-    backbone: Annotated[str, typer.Option(help="Network; default: the recipe's.")] = "",
-    dataset: Annotated[str, typer.Option(help="Data set; default: the recipe's.")] = "",
-    root: Root = None,
-    metadata: Metadata = None,
-    option: Options = None,
-    split: Split = "train",
-    evaluate: Evaluate = "test",
-    weights: Weights = None,
-    accumulate: Annotated[
-        int | None, typer.Option(help="Parts of a batch, one after the other (gradient accumulation).", min=1)
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (mixed precision).")] = None,
-    save_minutes: Annotated[float, typer.Option(help="Time between resumable states within an epoch.", min=0)] = 10,
-    seed: Seed = 0,
-    device: Device = "auto",
-    workers: Workers = 2,
-    cache_mb: CacheMb = 1024,
-    limit: Limit = None,
-    tensorboard: TensorBoard = None,
-    plugin: Plugin = None,
-) -> None:
+@command(NetworkTraining)
+def backbone(request: NetworkTraining) -> None:
     """Train a softmax network. Interrupted, the same command continues where it last saved.
 
     Examples, the paper's ResNet-50 on CUB, on eight GPUs, and the shipped Slim ResNet:
@@ -80,114 +40,66 @@ def backbone(
 
         cambench train backbone --backbone slim_resnet --dataset synthbirds --recipe synthbirds --out FILE.safetensors
     """
+    request, chosen = _with_recipe(request)
+    request.check()
     from ..training.backbone import open_for_training, train_backbone
     from ..training.checkpoint import save_network
     from ..training.fabric import open_fabric
     from ..training.guard import TrainingDivergedError
     from ..training.log import TrainingLog
-    from ..training.recipe import BackboneRecipe
-    from ..training.recipe_files import backbone_recipe_name, load_recipe
 
-    if recipe == "auto":
-        if not (backbone and dataset):
-            raise UsageError("give --recipe NAME, or --backbone and --dataset for the paper's own recipe")
-        recipe = backbone_recipe_name(dataset, backbone)
-    chosen = changed(load_recipe(BackboneRecipe, recipe), accumulate=accumulate, dtype=dtype)
-    backbone, dataset = backbone or chosen.network, dataset or chosen.dataset
-    for flag, value in (("--backbone", backbone), ("--dataset", dataset)):
-        if not value:
-            raise UsageError(f"recipe {recipe} is for any {flag.strip('-')}: give {flag}")
-    request = TrainingRequest(output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, device)
-    load_plugins(plugin)
+    where = request.where
+    load_plugins(request.plugins)
     tables = request.tables()
-    fabric = open_fabric(request.device, chosen.dtype)
-    log = TrainingLog(tensorboard if fabric.is_global_zero else None)
-    network = open_for_training(backbone, tables[0].num_classes, chosen, weights, seed)
+    fabric = open_fabric(where, chosen.dtype)
+    log = TrainingLog(request.tensorboard if fabric.is_global_zero else None)
+    network = open_for_training(request.backbone, tables[0].num_classes, chosen, request.weights, request.seed)
     if fabric.is_global_zero:
-        _say_weights(network, weights)
-    state_file = output.with_suffix(".training")
+        _say_weights(network, request.weights)
     try:
         record = train_backbone(
             network,
             tables[0],
             chosen,
-            request.device,
+            where,
             True,
-            seed=seed,
-            state_file=state_file,
-            save_seconds=60 * save_minutes,
+            seed=request.seed,
+            state_file=request.state_file,
+            save_seconds=60 * request.save_minutes,
             evaluate=tables[1:],
-            cache_bytes=cache_mb << 20,
-            workers=workers,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
             epoch_done=_say_epoch,
             fabric=fabric,
             log=log,
         )
     except TrainingDivergedError as error:
-        raise _with_note(error, f"the last good state is in {state_file}" if state_file.exists() else "") from None
+        kept = request.state_file
+        raise _with_note(error, f"the last good state is in {kept}" if kept.exists() else "") from None
     if not fabric.is_global_zero:
         return
-    command = command_line(
-        "backbone",
-        backbone=backbone,
-        dataset=dataset,
-        recipe=recipe,
-        split=split,
-        accumulate=accumulate,
-        dtype=dtype,
-        limit=limit,
-        seed=seed,
-        out=output.name,
-    )
-    facts = {"command": command, "seed": str(seed), "data_fingerprint": record.data_fingerprint}
+    same = {name: getattr(request, name) for name in REPEATED}
+    command = command_line("backbone", **same, out=request.out.name)
+    facts = {"command": command, "seed": str(request.seed), "data_fingerprint": record.data_fingerprint}
     save_network(
-        output,
+        request.out,
         network,
         {**facts, "accuracy": record.eval_top1, "versions": record.versions, "record": record.model_dump(mode="json")},
     )
-    state_file.unlink(missing_ok=True)
+    request.state_file.unlink(missing_ok=True)
     for name, accuracy in record.eval_top1.items():
-        out.print(f"top-1 on {dataset} {name}: {accuracy:.2f} %")
+        out.print(f"top-1 on {request.dataset} {name}: {accuracy:.2f} %")
     if record.losses:
         rate = f"{record.images_per_second:.1f} images/s, peak memory {record.peak_memory_mib:,.0f} MiB"
         out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, {rate}, last loss {record.losses[-1]:.4f}")
     else:
-        out.print(f"nothing was trained (recipe {recipe}): {record.weights} as they are")
-    out.print(f"wrote {output}", soft_wrap=True)
+        out.print(f"nothing was trained (recipe {request.recipe}): {record.weights} as they are")
+    out.print(f"wrote {request.out}", soft_wrap=True)
 
 
 @app.command()
-def head(
-    backbone: BackboneName,
-    dataset: DatasetName,
-    output: Out,
-    recipe: Annotated[
-        str, typer.Option(help="Shipped recipe (paper, paper-augmented, paper-resnet50, synthbirds) or a YAML file.")
-    ] = "auto",
-    branch: Annotated[
-        str, typer.Option(help="sigmoid (Eq. 12), softmax or semantic (TS-CAM's head; cross entropy).")
-    ] = "sigmoid",
-    root: Root = None,
-    metadata: Metadata = None,
-    option: Options = None,
-    split: Split = "train",
-    evaluate: Evaluate = "test",
-    each_epoch: Annotated[
-        bool, typer.Option("--each-epoch", help="Measure top-1 of both heads after every epoch.")
-    ] = False,
-    weights: Weights = None,
-    softmax_weights: Annotated[
-        Path | None, typer.Option(help="Softmax head of this data set, written by --branch softmax.")
-    ] = None,
-    pass_batch: Annotated[int, typer.Option(help="Images a batch of the frozen network's one pass.", min=1)] = 32,
-    seed: Seed = 0,
-    device: Device = "auto",
-    workers: Workers = 2,
-    cache_mb: CacheMb = 1024,
-    limit: Limit = None,
-    tensorboard: TensorBoard = None,
-    plugin: Plugin = None,
-) -> None:
+@command(HeadTraining)
+def head(request: HeadTraining) -> None:
     """Train the sigmoid branch on a frozen network (or a new softmax head); nothing else changes.
 
     Example:
@@ -203,70 +115,70 @@ def head(
         cambench run --dataset cub --root DIR --triples 'NET/gradcam/*' --softmax-weights a.safetensors
         --head-weights b.safetensors --out runs/cub
     """
+    recipe = auto_recipe(request.dataset) if request.recipe == "auto" else request.recipe
+    chosen = load_recipe(HeadRecipe, recipe)
+    request.check()
     from ...baselines.backbones import open_backbone
     from ..training.checkpoint import save_tensors
     from ..training.guard import TrainingDivergedError
     from ..training.head import load_head, save_head, train_head
     from ..training.log import TrainingLog
-    from ..training.recipe import HeadRecipe
-    from ..training.recipe_files import auto_recipe, load_recipe
 
-    request = TrainingRequest(output, dataset, root, dataset_options(option, metadata), split, evaluate, limit, device)
-    if branch not in ("sigmoid", "softmax", "semantic"):
-        raise UsageError(f"branch {branch!r}: expected sigmoid, softmax or semantic")
-    load_plugins(plugin)
-    chosen = load_recipe(HeadRecipe, auto_recipe(dataset) if recipe == "auto" else recipe)
-    log = TrainingLog(tensorboard)
+    where, branch = request.where, request.branch
+    load_plugins(request.plugins)
+    log = TrainingLog(request.tensorboard)
     tables = request.tables()
-    if each_epoch and len(tables) == 1:
+    if request.each_epoch and len(tables) == 1:
         raise UsageError("--each-epoch needs a split to measure on: give --evaluate")
-    network = open_backbone(backbone, weights=weights)
-    _say_weights(network, weights)
-    if softmax_weights is not None:
-        load_head(softmax_weights, network, "softmax")
+    network = open_backbone(request.backbone, weights=request.weights)
+    _say_weights(network, request.weights)
+    if request.softmax_weights is not None:
+        load_head(request.softmax_weights, network, "softmax")
     if branch != "softmax" and network.needs_training:
         raise UsageError(
-            f"{backbone} has no trained weights: give --weights FILE, or train it with `cambench train backbone`"
+            f"{request.backbone} has no trained weights: give --weights FILE, or train it with "
+            "`cambench train backbone`"
         )
-    state_file = output.with_suffix(".training")
     try:
         record = train_head(
             network,
             tables[0],
             chosen,
-            branch,  # type: ignore[arg-type]
-            request.device,
+            branch,
+            where,
             True,
-            seed=seed,
+            seed=request.seed,
             evaluate=tables[1] if len(tables) > 1 else None,
-            each_epoch=each_epoch,
-            cache_bytes=cache_mb << 20,
-            workers=workers,
-            pass_batch=pass_batch,
-            state_file=state_file,
+            each_epoch=request.each_epoch,
+            cache_bytes=request.cache_mb << 20,
+            workers=request.workers,
+            pass_batch=request.pass_batch,
+            state_file=request.state_file,
             log=log,
         )
     except TrainingDivergedError as error:
-        kept = output.with_suffix(".last-good.safetensors")
+        kept = request.out.with_suffix(".last-good.safetensors")
         if error.good_epochs:
             save_tensors(kept, error.state, {"completed_epochs": str(error.good_epochs)})
         raise _with_note(error, f"the last good state is in {kept}" if error.good_epochs else "") from None
-    save_head(output, network.head(branch), branch, record.model_dump(mode="json"))  # type: ignore[arg-type]
-    state_file.unlink(missing_ok=True)
+    save_head(request.out, network.head(branch), branch, record.model_dump(mode="json"))
+    request.state_file.unlink(missing_ok=True)
     for epoch, found in enumerate(record.epoch_top1):
         shown = ", ".join(f"{name} {value:.2f} %" for name, value in found.items())
-        out.print(f"epoch {epoch + 1}: loss {record.losses[epoch]:.4f}, top-1 on {evaluate}: {shown}")
+        out.print(f"epoch {epoch + 1}: loss {record.losses[epoch]:.4f}, top-1 on {request.evaluate}: {shown}")
     for name, accuracy in (record.eval_top1 or record.train_top1).items():
-        out.print(f"top-1 of the {name} head on {dataset} {evaluate if record.eval_top1 else split}: {accuracy:.2f} %")
+        split = request.evaluate if record.eval_top1 else request.split
+        out.print(f"top-1 of the {name} head on {request.dataset} {split}: {accuracy:.2f} %")
     passes = f"{record.backbone_passes} backbone pass{'es' if record.backbone_passes > 1 else ''}"
     out.print(f"{len(record.losses)} epochs, {passes}, {record.seconds:.0f} s, last loss {record.losses[-1]:.4f}")
-    out.print(f"wrote {output}", soft_wrap=True)
+    out.print(f"wrote {request.out}", soft_wrap=True)
 
 
 @app.command()
+@command(NetworkOptions)
 def keys(
+    request: NetworkOptions,
     file: Annotated[Path, typer.Argument(help="Checkpoint (safetensors, or plain torch).")],
-    backbone: BackboneName,
     everything: Annotated[bool, typer.Option("--all", help="Every key, not the counts alone.")] = False,
 ) -> None:
     """Say what becomes of every key of a published checkpoint: used, unused and why, missing.
@@ -279,7 +191,7 @@ def keys(
     """
     from ...baselines.backbones import account_of
 
-    account = account_of(backbone, file)
+    account = account_of(request.backbone, file)
     out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
     if account.refused:
         raise typer.Exit(1)
@@ -296,6 +208,23 @@ def _say_weights(network: Backbone, file: Path | None) -> None:
         account = account_of(network.name, file)
         if account.unused or account.missing or account.notes:
             out.print(account.summary(), soft_wrap=True, markup=False)
+
+
+def _with_recipe(request: NetworkTraining) -> tuple[NetworkTraining, BackboneRecipe]:
+    """The request with the network, data set and recipe that it leaves open, and the recipe itself."""
+    recipe = request.recipe
+    if recipe == "auto":
+        if not (request.backbone and request.dataset):
+            raise UsageError("give --recipe NAME, or --backbone and --dataset for the paper's own recipe")
+        recipe = backbone_recipe_name(request.dataset, request.backbone)
+    chosen = changed(load_recipe(BackboneRecipe, recipe), accumulate=request.accumulate, dtype=request.dtype)
+    found = {
+        "backbone": request.backbone or chosen.network, "dataset": request.dataset or chosen.dataset, "recipe": recipe
+    }  # fmt: skip
+    for name, value in found.items():
+        if not value:
+            raise UsageError(f"recipe {recipe} is for any {name}: give --{name}")
+    return request.model_copy(update=found), chosen
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:

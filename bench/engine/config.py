@@ -2,90 +2,63 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field
 
 from ...protocol import PROTOCOLS, Protocol
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
+from ..host.options import (
+    DataOptions,
+    DeviceOptions,
+    PaceOptions,
+    Patterns,
+    PluginOptions,
+    ProtocolOptions,
+    WeightsOptions,
+)
 from ..host.yaml_mapping import yaml_mapping
 
 KEPT_MAPS = 40 << 20
 """Bytes of a triple's score maps that a run stores unasked: 50,000 maps of 14×14 in float32."""
 
 
-class RunConfig(BaseModel):
+class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
     """One benchmark run. Counts are images; sizes are images a batch or a shard."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: str
-    root: Path | None = None
-    split: Literal["train", "val", "test"] = "test"
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Data-set options, such as ``metadata`` of ``wsol``."""
-    triples: tuple[str, ...] = ("*/*/*",)
-    protocol: str = "paper"
-    channels: int | None = Field(default=None, ge=1)
-    """Score this many channels only (``Protocol.score_channels``): an approximation under a protocol of its own."""
-    out: Path
-    limit: int | None = Field(default=None, ge=1)
-    device: str = "auto"
-    weights: dict[str, Path] = Field(default_factory=dict)
-    """Backbone -> weights file; the key ``*`` serves a run with one backbone."""
-    head_weights: dict[str, Path] = Field(default_factory=dict)
-    """``BACKBONE:BRANCH`` -> checkpoint of ``cambench train head`` (branch ``sigmoid`` or ``semantic``). ``BRANCH``
-    serves a run with one backbone, ``BACKBONE`` or ``*`` one that reads one branch; trained where absent."""
-    softmax_weights: dict[str, Path] = Field(default_factory=dict)
-    """Backbone -> checkpoint of its softmax head (``cambench train head --branch softmax``), in place of its own."""
-    pretrained: bool = True
-    """Load the weights that the backbone's library or package ships (timm: from its hub)."""
-    head_recipe: str = "auto"
-    """Recipe of the heads that are trained during the run."""
-    seed: int = 0
-    batch_size: int = Field(default=32, ge=1)
-    shard_size: int = Field(default=128, ge=1)
-    dtype: Dtype = "float32"
-    """Autocast dtype of the backbone."""
-    channels_last: bool = False
-    workers: int = Field(default_factory=lambda: min(8, os.cpu_count() or 1), ge=1)
-    box_threads: int = Field(default_factory=lambda: min(16, os.cpu_count() or 1), ge=1)
-    metrics: tuple[str, ...] = ("*",)
-    """Per-image metrics beside the built-in ones: patterns; an expensive metric must be named in full."""
-    keep_maps: bool | None = None
-    """Store the low-resolution score maps with the records; None: those of a triple where they take at most 40 MiB."""
-    plugins: tuple[Path, ...] = ()
-
-    @field_validator("triples", "metrics", mode="before")
-    @classmethod
-    def _split_patterns(cls, value: Any) -> Any:
-        values = [value] if isinstance(value, str) else list(value)
-        return tuple(p for v in values for p in str(v).split())
-
-    @field_validator("weights", "head_weights", "softmax_weights", mode="before")
-    @classmethod
-    def _one_file(cls, value: Any) -> Any:
-        return {"*": value} if isinstance(value, str | Path) else value
+    triples: Patterns = Field(
+        ("*/*/*",),
+        description="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'; may be repeated.",
+    )
+    channels: int | None = Field(
+        None,
+        ge=1,
+        description="Score-CAM family, Ablation-CAM: only the K most active channels (an approximation, under a "
+        "protocol of its own).",
+    )
+    out: Path = Field(description="Folder of the run; an unfinished run continues.")
+    limit: int | None = Field(None, ge=1, description="Only the first N images (a smoke run).")
+    pretrained: bool = Field(True, description="Use the weights that a backbone's library or package ships.")
+    seed: int = Field(0, description="Seed of the heads that are trained.")
+    dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
+    channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
+    metrics: Patterns = Field(
+        ("*",), description="Further per-image metrics, by pattern; an expensive one must be named in full."
+    )
+    keep_maps: bool | None = Field(
+        None, description="Store score maps. (default: those of at most 40 MiB for each triple)"
+    )
 
     @property
     def protocol_object(self) -> Protocol:
         """The named protocol, with ``channels``; ``UnknownNameError`` with the nearest names."""
         return PROTOCOLS.get(self.protocol).with_channels(self.channels)
 
-    @classmethod
-    def create(cls, **fields: Any) -> RunConfig:
-        """Validated configuration; ``UsageError`` names each wrong field."""
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()]
-            raise UsageError("; ".join(lines)) from None
 
-
-def read_config(file: Path, overrides: dict[str, Any]) -> RunConfig:
+def read_config(file: Path, overrides: Mapping[str, Any]) -> RunConfig:
     """Configuration of a YAML file; ``overrides`` (command-line values that were given) win.
 
     Relative paths in the file are taken from the file's folder, except ``out``, which is taken from the current one.
@@ -101,9 +74,12 @@ def read_config(file: Path, overrides: dict[str, Any]) -> RunConfig:
         raise UsageError(f"configuration {file}: not YAML: {error}") from None
     content = yaml_mapping(text, f"configuration {file}")
     for key in ("root", "plugins", "weights", "head_weights", "softmax_weights"):
-        if key in content:
+        if content.get(key) is not None:
             content[key] = _anchor(content[key], file.parent)
-    return RunConfig.create(**{**content, **overrides})
+    try:
+        return RunConfig.create(**{**content, **overrides})
+    except UsageError as error:
+        raise UsageError(f"configuration {file}: {error}") from None
 
 
 def _anchor(value: Any, folder: Path) -> Any:

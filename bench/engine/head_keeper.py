@@ -11,13 +11,12 @@ import torch
 from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
 from ...baselines.weights import WeightsError
-from ...datasets.open import open_table
 from ...datasets.schema import DatasetError, SampleTable
 from ...results.records.manifest import BranchRecord
 from ...results.records.run_folder import read_manifest
 from ...triple import file_name
+from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
-from ..host.progress import console
 from ..training.features import FeatureSource, feature_source, image_source
 from ..training.head import load_head, save_head, train_head
 from ..training.image_source import ImageSource
@@ -135,7 +134,7 @@ class HeadKeeper:
         if self._train_table is None:
             config = self._config
             try:
-                self._train_table = open_table(config.dataset, config.root, "train", **config.options)
+                self._train_table = config.source.of("train").open()
                 tell_warnings(self._train_table)
             except DatasetError as error:
                 advice = "Give trained heads with --head-weights, or ask for softmax heads only"

@@ -13,8 +13,8 @@ from ...baselines.contracts import Backbone
 from ...datasets.schema import SampleTable
 from ...results.records.manifest import BackboneRecord
 from ...text import visible
+from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
-from ..host.progress import console
 from .config import RunConfig
 from .given import file_for
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
-from ...datasets.open import open_table
 from ...datasets.schema import SampleTable
 from ...registry import load_plugin
 from ...results.records.load import Run, load_run
@@ -20,9 +19,9 @@ from ...results.records.timings import Timings
 from ...results.tables.leaderboard import write_leaderboard
 from ...text import visible
 from ..host.allocator import keep_freed_memory
+from ..host.consoles import err as console
 from ..host.device import pick_device
 from ..host.errors import RunError
-from ..host.progress import console
 from .backbone_pass import PassRequest, run_pass
 from .clock import StageClock
 from .config import RunConfig
@@ -91,7 +90,7 @@ class _Runner:
         wanted = expand_patterns(config.triples)
         names = list(dict.fromkeys(w.triple.backbone for w in wanted))
         check_names(config, names)
-        table = open_table(config.dataset, config.root, config.split, **config.options).head(config.limit)
+        table = config.source.open().head(config.limit)
         tell_warnings(table)
         if not len(table):
             raise RunError(f"{config.dataset} {config.split} has no images")

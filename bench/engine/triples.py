@@ -11,7 +11,7 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
 from ...triple import Triple
 from ..host.errors import UsageError
-from .patterns import Parts, split_pattern
+from .words import TIMM, check_triples, split_pattern
 
 _PATTERN = re.compile(r"[*?\[{]")
 
@@ -33,20 +33,22 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
         UsageError: A pattern does not have three parts, or selects nothing.
         UnknownNameError: A part matches no name; the message lists the nearest ones.
     """
+    patterns = tuple(patterns)
+    check_triples(patterns)
     found: dict[Triple, bool] = {}
     for pattern in patterns:
         explicit = not _PATTERN.search(pattern)
         for parts in split_pattern(pattern):
             for triple in _matches(parts):
                 # A glob must not start thousands of forwards an image by accident.
-                if CAMS.get(triple.cam).by_name and _PATTERN.search(parts[1]):
+                if CAMS.get(triple.cam).by_name and _PATTERN.search(parts.cam):
                     continue
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":
                     if not explicit:
                         continue
                     right = triple.but(head="softmax")
                     raise UsageError(f"triple {triple}: {triple.cam} depends on no head; write {right}")
-                if not _heads_fit(triple, parts[2], explicit):
+                if not _heads_fit(triple, parts.head, explicit):
                     continue
                 found[triple] = found.get(triple, False) or explicit
     if not found:
@@ -68,13 +70,14 @@ def _heads_fit(triple: Triple, pattern: str, explicit: bool) -> bool:
     return bool(own) or not (HEADS.get(triple.head).named and _PATTERN.search(pattern))
 
 
-def _matches(parts: Parts) -> Iterator[Triple]:
-    for names in product(_backbones(parts[0]), CAMS.match(parts[1]), HEADS.match(parts[2])):
+def _matches(pattern: Triple) -> Iterator[Triple]:
+    backbone, cam, head = pattern.names
+    for names in product(_backbones(backbone), CAMS.match(cam), HEADS.match(head)):
         yield Triple(*names)
 
 
 def _backbones(pattern: str) -> list[str]:
     # A timm name is open-ended: it is not listed in the registry, so only its own library can match it.
-    if pattern.startswith("timm:"):
+    if pattern.startswith(TIMM):
         return [pattern]
     return BACKBONES.match(pattern)

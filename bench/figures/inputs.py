@@ -4,89 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-import torch
 
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.batches import load_batches
-from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
-from ...protocol import PROTOCOLS, Protocol
-from ...results.records.run_folder import read_manifest
-from ..engine.config import RunConfig
 from ..engine.given import HEAD_BRANCHES, resolve_heads
 from ..engine.head_keeper import HeadKeeper, take_heads
 from ..engine.networks import check_labels, open_network
-from ..engine.reading import Reading
-from ..host.device import pick_device
-from ..host.dtypes import Dtype
 from ..host.errors import RunError, UsageError
-
-
-@dataclass(frozen=True)
-class FigureRequest:
-    """Which images of which data, and where the trained branches of the networks come from."""
-
-    dataset: str
-    root: Path | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    split: str = "test"
-    image: tuple[str, ...] = ()
-    """Ids of the images (or the ends of ids, where they are unique); empty: ``count`` images drawn by ``seed``."""
-    count: int = 4
-    seed: int = 0
-    run: Path | None = None
-    """Run folder whose trained heads are used; without it, branches that are missing are trained and not kept."""
-    weights: dict[str, Path] = field(default_factory=dict)
-    head_weights: dict[str, Path] = field(default_factory=dict)
-    softmax_weights: dict[str, Path] = field(default_factory=dict)
-    head_recipe: str = "auto"
-    protocol: str = "paper"
-    device: str = "auto"
-    workers: int = 2
-
-    def config(self, triples: Sequence[str], out: Path) -> RunConfig:
-        """The same request as the configuration of a run into ``out``."""
-        return RunConfig.create(
-            dataset=self.dataset,
-            root=self.root,
-            split=self.split,
-            options=self.options,
-            triples=tuple(triples),
-            protocol=self.protocol,
-            out=out,
-            device=self.device,
-            weights=self.weights,
-            head_weights=self.head_weights,
-            softmax_weights=self.softmax_weights,
-            head_recipe=self.head_recipe,
-        )
-
-    @property
-    def where(self) -> torch.device:
-        """The device that the request names."""
-        return torch.device(pick_device(self.device))
-
-    @property
-    def rules(self) -> Protocol:
-        """The named protocol; with the channels of the run, where the run has the same one apart from those."""
-        named = PROTOCOLS.get(self.protocol)
-        theirs = read_manifest(self.run).protocol if self.run is not None else named
-        return theirs if theirs.differences(named).keys() <= {"score_channels"} else named
-
-    def reading(self, network: Backbone) -> Reading:
-        """How the maps of a network are read: under ``rules``, in the precision of the run where there is one."""
-        options = read_manifest(self.run).options if self.run is not None else {}
-        dtype, last = options.get("dtype", "float32"), bool(options.get("channels_last", False))
-        return Reading(network, self.rules, dtype=cast(Dtype, dtype), channels_last=last)
-
-    def table(self) -> SampleTable:
-        """The split; raises as ``open_table``."""
-        return open_table(self.dataset, self.root, self.split, **self.options)
+from .figure_request import FigureRequest
 
 
 def chosen_batch(request: FigureRequest, table: SampleTable, size: int) -> Batch:

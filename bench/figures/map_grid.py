@@ -35,7 +35,8 @@ from ..engine.plan import BackbonePlan, plan_backbone
 from ..engine.reading import Reading
 from ..engine.triples import expand_patterns
 from ..host.errors import UsageError
-from .inputs import FigureRequest, chosen_batch, ready_networks
+from .figure_request import FigureRequest
+from .inputs import chosen_batch, ready_networks
 
 DPI = 150
 Column = tuple[str, str]
@@ -66,7 +67,7 @@ def draw_maps(
         targets, look = targets_of(output), style_named(style)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    protocol, wanted, table = request.rules, expand_patterns(patterns), request.table()
+    protocol, wanted, table = request.rules, expand_patterns(patterns), request.source.open()
     threshold = protocol.loc_tau if tau is None else tau
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
     check_names(request.config(["*/*/*"], Path()), names)

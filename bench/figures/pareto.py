@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ...registry import UnknownNameError
+from ..host.consoles import out
 from ..host.errors import UsageError
 
 if TYPE_CHECKING:
     from ...results.scores import Merged
 
-out = Console(highlight=False)
 DEFAULTS = ("max_box_acc_v2", "pxap", "evidence_precision", "average_drop")
 """Metric where none is named: the first of these that the records have."""
 LABELS = {

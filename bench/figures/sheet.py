@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...datasets.batches import load_batches
-from ...datasets.open import open_table
 from ...datasets.schema import SampleTable
 from ...results.figures import SheetColumn, Tile, contact_sheet, save_figure, targets_of
 from ..host.errors import RunError, UsageError
+from .figure_request import SheetRequest
 
 COLUMNS = 12
 """Classes of a contact sheet; a data set with more shows its first ones."""
 SIZE, DPI = 224, 130
 
 
-def draw_contact_sheet(
-    output: Path, *, dataset: str, root: Path | None, options: Mapping[str, Any], split: str, rows: int
-) -> list[Path]:
-    """Write the contact sheet of a split to the files that ``output`` names (``targets_of``); returns them.
+def draw_contact_sheet(request: SheetRequest) -> list[Path]:
+    """Write the contact sheet of a split to the files that ``request.out`` names (``targets_of``); returns them.
 
     Raises:
         UsageError: A file format that cannot be written. RunError: No image of the split can be read.
     """
     try:
-        targets = targets_of(output)
+        targets = targets_of(request.out)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    columns = sheet_columns(open_table(dataset, root, split, **options), rows)
+    columns = sheet_columns(request.source.open(), request.rows)
     return save_figure(contact_sheet(columns, outlined=1), targets, DPI)
 
 

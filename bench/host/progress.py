@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from .consoles import err as console
+
 PLAIN_LINE_EVERY_S = 15.0
-console = Console(stderr=True, highlight=False)
 
 
 class Bar:
@@ -43,8 +42,9 @@ class Bar:
         left = (self.total - self.done) / rate if rate else float("inf")
         tail = f", {note}" if note else ""
         done = f"{self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left"
-        sys.stderr.write(f"{self.title}: {done}{tail}\n")
-        sys.stderr.flush()
+        stream = console.file
+        stream.write(f"{self.title}: {done}{tail}\n")
+        stream.flush()
 
     def close(self) -> None:
         """Print the closing plain line, where there is no live bar and the work was long enough to say so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,64 +27,49 @@ from ...results.figures import (
 )
 from ...results.tables.grid import Cell, Document, Grid, to_csv, to_markdown
 from ...text import visible
-from ..figures.inputs import FigureRequest, chosen_batch, ready_networks
+from ..figures.inputs import chosen_batch, ready_networks
 from ..host.errors import UsageError
 from .distortion import all_channels, classifier_of, distort, one_channel
+from .requests import DistortionRequest
 from .sensitivity import EQUATIONS, Curve, Equation, Rate, Sensitivity, measure_sensitivity
 
 DRAWN_HEADS = ("softmax", "softmax_clamped", "sigmoid")
-DPI = 150
 CSV_HEAD = (
     *("backbone", "cam", "head", "shifted", "equation", "channel", "delta_sigma", "delta_weight"),
     *("change_percent", "low", "high", "max_probability_change", "max_sigmoid_change", "images"),
 )
 
 
-@dataclass(frozen=True)
-class DistortionRequest:
-    """What ``cambench figure distortion`` is asked for; shifts in σ_W."""
-
-    inputs: FigureRequest
-    backbone: str
-    cam: str = "gradcam"
-    drawn: int = 1
-    """Pictures that are drawn; all chosen images are measured."""
-    channels: int = 32
-    deltas: tuple[float, ...] = (16.0, 32.0, 64.0, 128.0)
-    collapse: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-
-
-def draw_distortion(
-    request: DistortionRequest, output: Path, *, dpi: int = DPI, style: str = "paper"
-) -> tuple[Document, list[Path]]:
+def draw_distortion(request: DistortionRequest) -> tuple[Document, list[Path]]:
     """Measure, draw and write the figure and its tables; returns the table and the files.
 
-    Writes the pictures that ``output`` names (``targets_of``), and ``.md`` and ``.csv`` beside them.
+    Writes the pictures that ``request.out`` names (``targets_of``), and ``.md`` and ``.csv`` beside them.
 
     Raises:
         UsageError: Shifts that are not positive; a method or network without what is measured. Otherwise as
             ``chosen_batch``, ``ready_networks`` and ``measure_sensitivity``.
     """
+    output = request.out
     try:
-        targets, look = targets_of(output), style_named(style)
+        targets, look = targets_of(output), style_named(request.style)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not request.deltas or not request.collapse or min(*request.deltas, *request.collapse) <= 0:
         raise UsageError("shifts must be positive numbers, in standard deviations of the classifier's weights")
-    inputs, method = request.inputs, CAMS.get(request.cam)
-    protocol, table = inputs.rules, inputs.table()
+    method = CAMS.get(request.cam)
+    protocol, table = request.rules, request.source.open()
 
     def branches(name: str, network: Backbone) -> list[Branch]:
         if (reason := supports(method, network)) is not None:
             raise UsageError(f"{name}/{request.cam}: {reason}")
         return ["softmax", "sigmoid"]
 
-    ((_, network),) = ready_networks(inputs, [request.backbone], table, branches)
-    batch = chosen_batch(inputs, table, protocol.size)
-    features = inputs.reading(network).see(batch.images, batch.image_ids, None).features
+    ((_, network),) = ready_networks(request, [request.backbone], table, branches)
+    batch = chosen_batch(request, table, protocol.size)
+    features = request.reading(network).see(batch.images, batch.image_ids, None).features
     # Shifted heads run in float64; converted once, their parameters are shared by all of them.
     network.heads.double()
-    labels = batch.labels.to(inputs.where)
+    labels = batch.labels.to(request.where)
     found = measure_sensitivity(
         network, features, labels, method, protocol,
         channels=request.channels, deltas=(0.0, *request.deltas), collapse=(0.0, *request.collapse),
@@ -97,7 +81,7 @@ def draw_distortion(
         blocks += [_block(network, *one, method, protocol, found, equation) for equation in EQUATIONS]
     title = f"Does the map move when no probability does? {method.title} on {_title(request.backbone)}"
     with drawing(look):
-        files = save_figure(shift_figure(title, blocks, _charts(found), look), targets, dpi)
+        files = save_figure(shift_figure(title, blocks, _charts(found), look), targets, request.dpi)
     document = _document(request, found, table.name)
     base = output.with_suffix("") if output.suffix.lower() in ENDINGS else output
     markdown, csv = (base.with_name(base.name + ending) for ending in (".md", ".csv"))
@@ -189,8 +173,8 @@ def _document(request: DistortionRequest, found: Sensitivity, dataset: str) -> D
             Grid("The same shift of the sigmoid branch's own weights: its scores change", own_head, own),
         ],
         facts=[
-            ("Images", f"{found.images} of {dataset} {request.inputs.split}"),
-            ("Protocol", request.inputs.protocol),
+            ("Images", f"{found.images} of {dataset} {request.split}"),
+            ("Protocol", request.protocol),
             ("σ", f"{found.unit:.6g}, the standard deviation of the softmax classifier's weights"),
             ("Eq. 9", f"mean over the {channels} channels of largest mean input; drawn: channel {found.channel}"),
         ],
@@ -234,11 +218,3 @@ def _point(
         *(100 * float(curve.change[at].mean()), 100 * ends.low, 100 * ends.high, float(curve.probability[at])),
         *(None if curve.score is None else float(curve.score[at]), found.images),
     )
-
-
-def parse_shifts(text: str, flag: str) -> tuple[float, ...]:
-    """Numbers separated by commas; UsageError names the flag."""
-    try:
-        return tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
-    except ValueError:
-        raise UsageError(f"{flag} {text!r}: expected numbers separated by commas, such as 16,32,64") from None

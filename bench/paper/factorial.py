@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from ...atomic import write_text
 from ...protocol import PROTOCOLS, MapRule, Protocol
 from ...results.records.load import Run
-from ...results.statistics import RESAMPLES, Bootstrap, Entry, bootstrap
+from ...results.statistics import Bootstrap, Entry, bootstrap
 from ...results.tables.grid import Document, to_csv, to_markdown
 from ...results.tables.latex import to_latex_document
 from ...triple import file_name
 from ..engine.config import RunConfig
-from ..host.errors import RunError, UsageError
+from ..host.errors import RunError
+from ..host.options import DataOptions, DeviceOptions, PaceOptions, PluginOptions, WeightsOptions
 from ..notebook.runs import run
 from .effects import FACTORS, HEADS, factorial_document, factorial_rows
+from .requests import FactorialRequest
 
 BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}
 """Field of ``RunConfig`` that names a branch's file -> the branch."""
@@ -33,48 +34,36 @@ def map_rule(sign: str, resize: str) -> MapRule:
 
 
 def factorial(
-    *,
-    dataset: str,
-    backbone: str,
-    cam: str,
-    out: Path,
-    protocol: str = "paper",
-    resamples: int = RESAMPLES,
+    request: FactorialRequest,
     say: Callable[[str], None] = lambda _: None,
     show: Callable[[Document], None] = lambda _: None,
-    **fields: Any,
 ) -> list[Path]:
-    """Run every combination and write ``factorial.md``, ``.tex`` and ``.csv`` to ``out``; returns their paths.
+    """Run every combination and write ``factorial.md``, ``.tex`` and ``.csv`` to the folder; returns their paths.
 
     Continues where an earlier call stopped. Branches that are not given are trained once, in the first run.
 
     Args:
-        dataset: Data set. backbone: Network. cam: CAM method.
-        out: Folder of the tables and of one run folder a map rule.
-        protocol: Where everything but the map rule comes from; its exceptions for single methods are dropped.
-        resamples: Of the image bootstrap. say: Told each run before it starts. show: Given the answer, the first table.
-        **fields: Further fields of ``RunConfig``.
+        request: What is run on which data.
+        say: Told each run before it starts.
+        show: Given the answer, the first table.
 
     Raises:
-        UsageError: A triple that is impossible on the network, or a field that ``factorial`` decides itself.
+        UsageError: A triple that is impossible on the network.
     """
-    wrong = {"triples", "protocol", "out"} & set(fields)
-    if wrong:
-        raise UsageError(f"factorial decides {', '.join(sorted(wrong))} itself")
-    base = PROTOCOLS.get(protocol)
+    base, backbone, cam = PROTOCOLS.get(request.protocol), request.backbone, request.cam
     entries = list[Entry]()
-    given = {flag: dict(fields.pop(flag, None) or {}) for flag in BRANCH_OF}
+    given = {flag: dict(getattr(request, flag)) for flag in BRANCH_OF}
     for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
-        folder = out / f"{sign}-{resize}"
+        folder = request.out / f"{sign}-{resize}"
         say(f"{backbone}/{cam}: {sign} map, {resize}")
         result = run(
             RunConfig.create(
-                dataset=dataset,
+                **{**request.part(DataOptions, WeightsOptions, DeviceOptions, PaceOptions, PluginOptions), **given},
                 triples=tuple(f"{backbone}/{cam}/{head}" for head in HEADS.values()),
                 protocol=_derived(base, sign, resize),
                 out=folder,
-                **given,
-                **fields,
+                limit=request.limit,
+                seed=request.seed,
             )
         )
         if entries and _branches(result.run) != _branches(entries[0].run):
@@ -90,10 +79,10 @@ def factorial(
         entries += [
             Entry("|".join((*key, sign, resize)), result.run, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
         ]
-    boot = bootstrap(entries, resamples=resamples)
-    document = factorial_document(boot, f"{backbone}/{cam} on {dataset}", base)
+    boot = bootstrap(entries, resamples=request.resamples)
+    document = factorial_document(boot, f"{backbone}/{cam} on {request.dataset}", base)
     show(Document(document.title, document.grids[:1], document.facts, document.notes[:1]))
-    return _write(document, boot, out)
+    return _write(document, boot, request.out)
 
 
 def _branches(run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ import torch
 from ...baselines.backbones import TIMM, TorchvisionWeights, open_backbone
 from ...baselines.contracts import BACKBONES
 from ...baselines.weights import load_metadata
-from ...datasets.open import open_table
+from ...datasets.open import DataSource
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper import TableName, published_table
@@ -25,7 +25,7 @@ from ..training.recipe import HeadRecipe
 from ..training.recipe_files import load_recipe
 from .estimate import TRAINING_FORWARDS, NetworkCost, measure
 from .facts import check_same, head_facts, head_record, network_facts
-from .table_request import Reproduction
+from .requests import Reproduction
 
 Kind = Literal["network", "head", "records"]
 
@@ -187,7 +187,7 @@ def _holds_sigmoid(file: Path, name: str, table: SampleTable) -> bool:
 
 def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
     """A split of a data set, limited as requested."""
-    return open_table(dataset, request.root_of(dataset), split).head(request.limit)
+    return DataSource(dataset, request.root_of(dataset), split).open().head(request.limit)
 
 
 def network_file(request: Reproduction, dataset: str, name: str) -> Path:

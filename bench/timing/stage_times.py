@@ -15,7 +15,6 @@ from rich.table import Table
 
 from ...baselines.cams import CAMS, Cost, CostError
 from ...baselines.contracts import Backbone, Branch
-from ...datasets.open import open_table
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
@@ -70,7 +69,7 @@ def time_pass(config: RunConfig, *, stage: str, batches: int) -> TimingReport:
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
     where = torch.device(pick_device(config.device))
     keep_freed_memory()
-    table = open_table(config.dataset, config.root, "test", **config.options)
+    table = config.source.of("test").open()
     load_rate(table, config, 0, 1)
     ready, rate = load_rate(table, config, 0, batches + 1 if stage == "all" else 1)
     report = TimingReport(

@@ -18,9 +18,9 @@ from ...baselines.contracts import Backbone
 from ...baselines.weights import weights_digest
 from ...datasets.schema import SampleTable
 from ..host.allocator import keep_freed_memory
+from ..host.consoles import err as console
 from ..host.device import peak_memory_mib
 from ..host.errors import UsageError
-from ..host.progress import console
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
 from .fabric import open_fabric

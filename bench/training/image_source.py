@@ -11,8 +11,9 @@ from torch import Tensor
 from ...datasets.batches import load_batches
 from ...datasets.schema import SampleTable
 from ..host.errors import RunError
+from ..host.options import CACHE_MB
 
-DEFAULT_CACHE_BYTES = 1 << 30
+DEFAULT_CACHE_BYTES = CACHE_MB << 20
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ..host.errors import UsageError
+from ..host.options import wrong_fields
 from ..host.yaml_mapping import yaml_mapping
 from .recipe import Kind, Recipe
 
@@ -38,8 +39,7 @@ def load_recipe(model: type[R], name: str) -> R:
     try:
         return model(**content)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
-        raise UsageError(f"recipe {where}: {'; '.join(lines)}") from None
+        raise UsageError(f"recipe {where}: {'; '.join(wrong_fields(error, model, {}))}") from None
 
 
 def auto_recipe(dataset: str) -> str:

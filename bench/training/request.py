@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
+from pydantic import Field, ValidationError, model_validator
+
+from ..host.dtypes import Dtype
 from ..host.errors import UsageError
+from ..host.options import (
+    CacheOptions,
+    DataOptions,
+    DeviceOptions,
+    Flag,
+    Options,
+    PluginOptions,
+    SplitName,
+    wrong_fields,
+)
 
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
@@ -16,45 +28,90 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Recipe")
 
 
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What both training verbs are told about data, device and output; checked when it is made.
+class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
+    """What both training verbs are told about data, device and output; wrong where the output exists."""
 
-    Raises:
-        UsageError: The output exists or has another suffix; no such device.
-    """
+    split: SplitName = Field("train", description="Split to train on: train, val or test.")
+    evaluate: str | None = Field("test", description="Split on which top-1 is measured at the end; 'none' for none.")
+    out: Path = Field(description="File to write, ending in .safetensors.")
+    weights: Path | None = Field(
+        None, description="File of weights to start from (safetensors, or plain torch; any published layout)."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the parameters, order, dropout and augmentation.")
+    workers: int = Field(2, ge=0, description="Decoding threads.")
+    limit: int | None = Field(None, ge=1, description="Only the first N training images (a smoke run).")
+    tensorboard: Path | None = Field(None, description="Folder of TensorBoard curves (needs the extra: tensorboard).")
 
-    output: Path
-    dataset: str
-    root: Path | None
-    options: dict[str, str]
-    split: str
-    evaluate: str | None
-    limit: int | None
-    device_name: str
-
-    def __post_init__(self) -> None:
-        if self.output.suffix != ".safetensors":
-            raise UsageError(f"--out {self.output}: expected a name ending in .safetensors")
-        if self.output.exists():
-            raise UsageError(f"--out {self.output} exists; delete it, or choose another name")
-        _ = self.device
+    @model_validator(mode="after")
+    def _output_is_new(self) -> Self:
+        if self.out.suffix != ".safetensors":
+            raise UsageError(f"--out {self.out}: expected a name ending in .safetensors")
+        if self.out.exists():
+            raise UsageError(f"--out {self.out} exists; delete it, or choose another name")
+        return self
 
     @property
-    def device(self) -> str:
-        """The device, with ``auto`` decided."""
+    def where(self) -> str:
+        """The device, with ``auto`` decided; ``UsageError`` where it does not exist."""
         from ..host.device import pick_device
 
-        return pick_device(self.device_name)
+        return pick_device(self.device)
+
+    @property
+    def state_file(self) -> Path:
+        """Where an interrupted training continues from."""
+        return self.out.with_suffix(".training")
+
+    def check(self) -> None:
+        """Raise, in a moment, what ``tables`` would raise for the data set's name and a missing root."""
+        if not self.plugins:
+            self.source.check()
 
     def tables(self) -> tuple[SampleTable, ...]:
         """The training split, and the evaluation split where there is one; DatasetError where data is missing."""
-        from ...datasets.open import open_table
-
-        tables = (open_table(self.dataset, self.root, self.split, **self.options).head(self.limit),)
+        tables = (self.source.open().head(self.limit),)
         if self.evaluate in (None, "none", self.split):
             return tables
-        return (*tables, open_table(self.dataset, self.root, str(self.evaluate), **self.options))
+        return (*tables, self.source.of(str(self.evaluate)).open())
+
+
+class NetworkTraining(TrainingRequest):
+    """``cambench train backbone``."""
+
+    dataset: str = Field("", description="Data set; default: the recipe's.")
+    recipe: str = Field(
+        "auto", description="Shipped recipe (cub-resnet50, synthbirds, …) or a YAML file; auto: the paper's own."
+    )
+    backbone: str = Field("", description="Network; default: the recipe's.")
+    accumulate: int | None = Field(
+        None, ge=1, description="Parts of a batch, one after the other (gradient accumulation)."
+    )
+    dtype: Dtype | None = Field(None, description="float32, bfloat16 or float16 (mixed precision).")
+    save_minutes: float = Field(10, ge=0, description="Time between resumable states within an epoch.")
+
+
+class NetworkOptions(Options):
+    """Which network."""
+
+    backbone: str = Field(description="Network: see 'cambench ls backbones'; any timm model as timm:NAME.")
+
+
+class HeadTraining(TrainingRequest, NetworkOptions):
+    """``cambench train head``."""
+
+    recipe: str = Field(
+        "auto", description="Shipped recipe (paper, paper-augmented, paper-resnet50, synthbirds) or a YAML file."
+    )
+    branch: Literal["softmax", "sigmoid", "semantic"] = Field(
+        "sigmoid", description="sigmoid (Eq. 12), softmax or semantic (TS-CAM's head; cross entropy)."
+    )
+    each_epoch: Annotated[bool, Flag(("--each-epoch",))] = Field(
+        False, description="Measure top-1 of both heads after every epoch."
+    )
+    softmax_weights: Path | None = Field(
+        None, description="Softmax head of this data set, written by --branch softmax."
+    )
+    pass_batch: int = Field(32, ge=1, description="Images in a batch of the frozen network's one pass.")
 
 
 def changed(recipe: R, **fields: Any) -> R:
@@ -62,12 +119,11 @@ def changed(recipe: R, **fields: Any) -> R:
     given = {k: v for k, v in fields.items() if v is not None}
     if not given:
         return recipe
-    from pydantic import ValidationError
-
     try:
         return type(recipe)(**{**recipe.model_dump(), **given})
     except ValidationError as error:
-        raise UsageError("; ".join(f"--{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
+        flags = {name: f"--{name}" for name in given}
+        raise UsageError("; ".join(wrong_fields(error, type(recipe), flags))) from None
 
 
 def command_line(verb: str, **options: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import SampleTable
-from ..host.progress import console
+from ..host.consoles import err as console
 from .checkpoint import load_training, save_training
 from .recipe import HeadRecipe
 from .wide_layer import HeadSteps

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from ..batches.images import UnreadableImageError, decode_mask, open_picture
 from ..findings import Finding, MissingSplitError, OptionError, WrongFolderError
-from ..open import check_root, open_table
+from ..open import DataSource, check_root
 from ..schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
 from .reports import DoctorReport, SplitReport
 from .steps import lacking, next_steps
@@ -58,7 +59,7 @@ def doctor(
     reports: list[SplitReport] = []
     tables: list[SampleTable] = []
     for split in splits:
-        report, table = _examine(name, path, split, options)
+        report, table = _examine(DataSource(name, path, split, options), split)
         report.expected = spec.counts.get(split)
         if table is not None:
             _compare_count(report)
@@ -76,13 +77,11 @@ def doctor(
     return DoctorReport(name, spec.title, path, spec.licence, spec.citation, spec.source, reports, steps)
 
 
-def _examine(
-    name: str, root: Path | None, split: Split, options: Mapping[str, Any]
-) -> tuple[SplitReport, SampleTable | None]:
+def _examine(source: DataSource, split: Split) -> tuple[SplitReport, SampleTable | None]:
     """The split's report; where images are missing, of those that are there."""
     report = SplitReport(split)
     try:
-        table = open_table(name, root, split, **options)
+        table = source.open()
     except OptionError:
         raise
     except MissingSplitError as error:
@@ -95,7 +94,7 @@ def _examine(
         known = [f for f in error.findings if isinstance(f, Finding)]
         report.findings = known or [Finding("error", str(error))]
         try:
-            table = open_table(name, root, split, **{**options, "missing": "skip"})
+            table = replace(source, options={**source.options, "missing": "skip"}).open()
         except (DatasetError, TypeError):
             return report, None
     else:

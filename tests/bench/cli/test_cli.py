@@ -65,7 +65,7 @@ def commands(group, path=()):
 def test_every_verb_that_reads_data_takes_the_data_sets_options(cambench, blobs, tmp_path):
     readers = {name: command for name, command in commands(typer.main.get_command(app)) if _has(command, "metadata")}
     assert len(readers) > 9
-    assert [name for name, command in readers.items() if not _has(command, "option")] in ([], ["download"])
+    assert [name for name, command in readers.items() if not _has(command, "options")] in ([], ["download"])
     root, metadata = blobs
     data = ("--dataset", "wsol", "--root", root, "--device", "cpu")
     given = ("--option", f"metadata={metadata}")

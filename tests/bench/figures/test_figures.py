@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from cambench.baselines.backbones.opening import head_digest
 from cambench.baselines.weights.weight_files import WeightsError
 from cambench.bench.cli.app import app
-from cambench.bench.figures.inputs import FigureRequest, chosen_batch, ready_networks
+from cambench.bench.figures.figure_request import FigureRequest
+from cambench.bench.figures.inputs import chosen_batch, ready_networks
 from cambench.bench.figures.map_grid import draw_maps
 from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
@@ -69,7 +70,7 @@ def test_the_class_is_a_trained_head_s_whatever_heads_are_drawn(request_of, reci
     data, triples = {"options": {"metadata": str(blobs[1]), "num_classes": 7}}, ("slim_vgg_gap/gradcam/sigmoid",)
     done = run(**{**settings, **data, "triples": triples, "head_recipe": recipe}).run
     ((name, network),) = ready_networks(
-        request_of(**data), ["slim_vgg_gap"], request_of(**data).table(), lambda *_: ["sigmoid"]
+        request_of(**data), ["slim_vgg_gap"], request_of(**data).source.open(), lambda *_: ["sigmoid"]
     )
     record = done.manifest.backbones[name]
     assert set(record.branches) == {"softmax", "sigmoid"}

@@ -1,32 +1,71 @@
-"""YAML that anybody may have written: the mapping, or one sentence that names the file."""
+"""YAML that people get wrong: one sentence with file and key, and nothing else."""
+
+import string
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cambench.bench.engine.config import RunConfig, read_config
 from cambench.bench.host.errors import UsageError
 from cambench.bench.host.yaml_mapping import yaml_mapping
-
-
-def test_a_mapping_is_read():
-    assert yaml_mapping("a: 1\nb: [x, y]", "file") == {"a": 1, "b": ["x", "y"]}
+from cambench.bench.training.recipe import HeadRecipe
+from cambench.bench.training.recipe_files import load_recipe
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "said"),
     [
-        ("when: 2020-13-45", "month must be in 1..12"),
-        ("a: " + "[" * 5000, "nested too deeply"),
-        ("1: x", "the key 1 is not the name of a field"),
-        ("- a", "expected a mapping of fields, found list"),
-        ("a: [", "not YAML"),
-        ("", "expected a mapping of fields, found NoneType"),
+        ("dataset: cub\nlimit: 2020-13-45\n", "doc, line 2: limit: month must be in 1..12"),
+        ("a: 1\nb: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("a: 1\n7: x\n", "doc, line 2: the key 7 is not the name of a field"),
+        ("[1, 2]: x\n", "doc, line 1: the key a list is not the name of a field"),
+        ("yes: x\n", "the key yes is not the name of a field"),
+        ("a: 1\na: 2\n", "doc, line 2: a is given twice"),
+        ("a: " + "9" * 5000, "doc, line 1: a: "),
+        ("a: {[1]: 2}\n", "doc, line 1: a: not YAML"),
+        ("- a\n- b\n", "expected a mapping of fields, found a list"),
+        ("", "found nothing"),
+        ("word", "found one value"),
+        ("a: !!python/object:os.system x\n", "a: not YAML"),
+        ("a: *unknown\n", "not YAML"),
+        ("a: \0\n", "not YAML"),
     ],
 )
-def test_everything_else_is_one_sentence(text, says):
-    with pytest.raises(UsageError, match=r"^configuration run\.yaml: ") as error:
-        yaml_mapping(text, "configuration run.yaml")
-    assert says in str(error.value)
+def test_one_sentence_says_where(text, said):
+    with pytest.raises(UsageError) as caught:
+        yaml_mapping(text, "doc")
+    assert said in str(caught.value)
+
+
+def test_what_is_right_is_read_as_yaml_reads_it():
+    text = "base: &b {x: 1}\na: [1, two, 3.5, null, true]\nb: {<<: *b, y: 2020-01-31}\n"
+    assert yaml_mapping(text, "doc") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("triplse: a/b/c", "triplse: no such field; did you mean 'triples'?"),
+        ("batch_size: 0", "batch_size: Input should be greater"),
+        ('out: "a\\0b"', "null character"),
+        ("split: tset", "split 'tset': expected 'train', 'val' or 'test'"),
+        ("options: {1: 2}", "options.1"),
+    ],
+)
+def test_a_wrong_field_names_the_file_and_itself(tmp_path, fields, said):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"dataset: cub\n{fields}\n" + ("" if fields.startswith("out") else "out: x\n"))
+    with pytest.raises(UsageError) as caught:
+        read_config(file, {})
+    assert said in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_an_output_that_records_cannot_name_is_refused():
+    with pytest.raises(UsageError, match="not UTF-8"):
+        RunConfig.create(dataset="synthbirds", out="bad\udcff")
 
 
 @given(st.text(max_size=80))
@@ -35,4 +74,42 @@ def test_any_text_is_a_mapping_or_a_sentence(text):
         found = yaml_mapping(text, "file")
     except UsageError as error:
         found, said = None, str(error)
-    assert said.startswith("file: ") if found is None else all(isinstance(key, str) for key in found)
+    assert said.startswith("file") if found is None else all(isinstance(key, str) for key in found)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.dates()
+VALUES = st.recursive(
+    LEAVES, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), v, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+FIELDS = st.sampled_from([*RunConfig.model_fields, "extends", "epochs", "optimiser", "colour"])
+DOCUMENTS = st.dictionaries(FIELDS, VALUES, max_size=6).map(lambda d: yaml.safe_dump(d, allow_unicode=True)) | st.text(
+    alphabet=string.ascii_letters + "{}[]:,-&*!|>'\"#%\n \t0123456789", max_size=60
+)
+
+
+def outcome(tmp_path_factory, text):
+    """Read a document as a configuration and as a recipe; anything but the product's own error is a failure."""
+    folder = tmp_path_factory.getbasetemp()
+    file = folder / "fuzz.yaml"
+    file.write_text(text, encoding="utf-8")
+    for read in (lambda: read_config(file, {}), lambda: load_recipe(HeadRecipe, str(file))):
+        found, said = None, ""
+        try:
+            found = read()
+        except UsageError as error:
+            said = str(error)
+        assert found is not None or "fuzz.yaml" in said or "recipe" in said
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=DOCUMENTS)
+def test_any_document_is_read_or_refused_in_words(tmp_path_factory, text):
+    outcome(tmp_path_factory, text)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(text=DOCUMENTS)
+def test_very_many_documents_are_read_or_refused_in_words(tmp_path_factory, text):
+    outcome(tmp_path_factory, text)

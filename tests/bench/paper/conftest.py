@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from cambench.bench.paper.table_request import Reproduction
+from cambench.bench.paper.requests import Reproduction
 
 SLIM = {"vgg16": "slim_vgg", "vgg16_gap": "slim_vgg_gap", "resnet50": "slim_resnet"}
 SLIM_5 = {**SLIM, "inception_v3": "slim_inception", "inception_v3_gap": "timm:test_resnet"}

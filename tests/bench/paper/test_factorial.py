@@ -11,6 +11,7 @@ from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
 from cambench.bench.paper.effects import FACTORS, Contrast, verdict
 from cambench.bench.paper.factorial import factorial
+from cambench.bench.paper.requests import FactorialRequest
 
 METRIC = "average_drop"
 
@@ -27,7 +28,8 @@ def small(settings, tmp_path):
 
 
 def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
-    paths = factorial(**small, out=tmp_path / "f", resamples=20)
+    request = FactorialRequest.create(**small, out=tmp_path / "f", resamples=20)
+    paths = factorial(request)
     frame = pd.read_csv(tmp_path / "f/factorial.csv")
     assert len(frame) == 2 * 2 * 2 * 3 == len(frame.drop_duplicates(list(FACTORS)))
 
@@ -66,7 +68,9 @@ def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
     assert {p.parent.parent.name for p in kept} == {"signed-bicubic"}, "branches are trained once"
 
     before = [p.read_bytes() for p in paths]
-    assert [p.read_bytes() for p in factorial(**small, out=tmp_path / "f", resamples=20)] == before
+    assert [
+        p.read_bytes() for p in factorial(FactorialRequest.create(**small, out=tmp_path / "f", resamples=20))
+    ] == before
 
 
 def test_command_line(small, blobs, tmp_path, monkeypatch):
@@ -87,7 +91,7 @@ def test_command_line(small, blobs, tmp_path, monkeypatch):
 
 def test_what_it_decides_is_not_asked_for(small, tmp_path):
     with pytest.raises(UsageError, match="triples"):
-        factorial(**small, out=tmp_path / "f", triples=("a/b/c",))
+        FactorialRequest.create(**small, out=tmp_path / "f", triples=("a/b/c",))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from cambench.bench.paper import reproduce as doing
 from cambench.bench.paper import table_plan as reproduce_plan
 from cambench.bench.paper.estimate import NetworkCost
 from cambench.bench.paper.reproduce import describe, reproduce
+from cambench.bench.paper.requests import Reproduction
 from cambench.bench.paper.table_plan import make_plan
-from cambench.bench.paper.table_request import Reproduction
 from cambench.bench.training.loop import BackboneTrainer
 from cambench.bench.training.recipe import BackboneRecipe
 from cambench.bench.training.recipe_files import load_recipe

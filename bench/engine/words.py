@@ -1,0 +1,133 @@
+"""The words of a request, answered in a moment: names of data sets, protocols and triples, before torch is imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple
+
+from ...declared import Place, declared
+from ...protocol import PROTOCOLS
+from ...registry import Registry, RegistryError, UnknownNameError, expand_braces
+from ...triple import Triple
+from ..host.errors import UsageError
+from .config import RunConfig
+
+TIMM = "timm:"
+BACKBONE_PLACE = Place("baselines.contracts", "BACKBONES", "register_backbone")
+CAM_PLACE = Place("baselines.cams.method", "CAMS", "register_cam")
+HEAD_PLACE = Place("baselines.contracts", "HEADS", "HeadSpec")
+
+
+class _Names(NamedTuple):
+    """The names of one kind, and what the kind is called."""
+
+    kind: str
+    known: tuple[str, ...]
+
+    def has(self, pattern: str) -> bool:
+        if self.kind == "backbone" and pattern.startswith(TIMM):
+            return True
+        return any(fnmatchcase(name, pattern) for name in self.known)
+
+
+def check_request(config: RunConfig) -> None:
+    """Raise what a run would raise for a wrong name, triple or root, without torch and without reading data.
+
+    Names that plug-ins bring are not known before these are run: of a request with plug-ins nothing is checked here.
+
+    Raises:
+        UnknownNameError: No data set, protocol, method or head has this name.
+        UsageError: A triple that is none.
+        DatasetError: The root is missing.
+    """
+    if config.plugins:
+        return
+    PROTOCOLS.get(config.protocol)
+    check_triples(config.triples)
+    config.source.check()
+
+
+def check_triples(patterns: Iterable[str]) -> None:
+    """Raise where a pattern is no triple, or a part of it matches no name; the message says what would be right."""
+    kinds = tuple(_names(place, load) for place, load in _KINDS.items())
+    for triple in (t for pattern in patterns for t in split_pattern(pattern)):
+        _check(triple, kinds)
+
+
+def split_pattern(pattern: str) -> list[Triple]:
+    """The alternatives of a pattern such as ``slim_*/gradcam/{softmax,sigmoid}``: triples of patterns without braces.
+
+    Raises:
+        UsageError: A brace is not closed, or an alternative does not have three parts.
+    """
+    try:
+        alternatives = expand_braces(pattern)
+    except RegistryError as error:
+        raise UsageError(str(error)) from None
+    try:
+        return [Triple.parse(plain) for plain in alternatives]
+    except ValueError as error:
+        raise UsageError(f"{error}, such as slim_resnet/gradcam/sigmoid") from None
+
+
+def _check(triple: Triple, kinds: tuple[_Names, ...]) -> None:
+    parts = triple.names
+    wrong = [(part, kind) for part, kind in zip(parts, kinds, strict=True) if not kind.has(part)]
+    if not wrong:
+        return
+    for order in permutations(parts):
+        if all(kind.has(part) for part, kind in zip(order, kinds, strict=True)):
+            raise UsageError(f"triple {str(triple)!r}: the order is backbone/cam/head; write {'/'.join(order)}")
+    part, kind = wrong[0]
+    if kind.kind == "backbone" and part in timm_names():
+        right = triple.but(backbone=TIMM + part)
+        raise UsageError(f"triple {str(triple)!r}: {part} is a network of timm; write {right}")
+    raise UnknownNameError(kind.kind, part, kind.known)
+
+
+def timm_names() -> set[str]:
+    """Names of timm's networks, read from its source: importing it takes seconds."""
+    spec = find_spec("timm")
+    folder = Path(spec.origin).parent / "models" if spec is not None and spec.origin else None
+    if folder is None or not folder.is_dir():
+        return set()
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in folder.glob("*.py"))
+    return {name for text in texts for name in re.findall(r"^@register_model\s+def (\w+)\(", text, re.M)}
+
+
+def _names(place: Place, load: Callable[[], Registry[object]]) -> _Names:
+    known = declared(place)
+    if known is not None:
+        return _Names(known.kind, tuple(known.entries))
+    registry = load()
+    return _Names(registry.kind, tuple(registry))
+
+
+def _backbones() -> Registry[object]:
+    from ...baselines.contracts import BACKBONES
+
+    return BACKBONES  # type: ignore[return-value]
+
+
+def _cams() -> Registry[object]:
+    from ...baselines.cams import CAMS
+
+    return CAMS  # type: ignore[return-value]
+
+
+def _heads() -> Registry[object]:
+    from ...baselines.contracts import HEADS
+
+    return HEADS  # type: ignore[return-value]
+
+
+_KINDS: Mapping[Place, Callable[[], Registry[object]]] = {
+    BACKBONE_PLACE: _backbones,
+    CAM_PLACE: _cams,
+    HEAD_PLACE: _heads,
+}

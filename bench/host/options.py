@@ -1,0 +1,235 @@
+"""What the requests of all verbs are made of: an option is one field, with its description, default and check.
+
+The command line (``bench/cli/options.py``), YAML files, Python keywords and the reference pages come from these fields.
+A verb's request is a model that inherits the groups below which it needs, and adds its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ...datasets.open import DataSource
+from .errors import UsageError
+
+CACHE_MB = 1024
+"""MiB that a training keeps features or decoded images in, unless told otherwise."""
+SplitName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field reads on the command line, where it is not ``--field-name VALUE``.
+
+    Attributes:
+        names: Its flags; of a switch also ``--on/--off``.
+        argument: It is given by its place, without a flag.
+        hidden: The command line has no such option (YAML and Python have).
+        metavar: What stands for its value in the help.
+        joined: Several values are one text there, with commas between them.
+    """
+
+    names: tuple[str, ...] = ()
+    argument: bool = False
+    hidden: bool = False
+    metavar: str | None = None
+    joined: bool = False
+
+
+HIDDEN = Flag(hidden=True)
+
+
+class Options(BaseModel):
+    """A request; frozen, and without fields that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def create(cls, **fields: Any) -> Self:
+        """The validated request; ``UsageError`` names each wrong field, and the nearest one of an unknown field."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise UsageError("; ".join(wrong_fields(error, cls, {}))) from None
+
+    def part(self, *groups: type[Options]) -> dict[str, Any]:
+        """The fields of some groups, for a request that has them too."""
+        names = dict.fromkeys(name for group in groups for name in group.model_fields)
+        return {name: getattr(self, name) for name in names if name != "metadata"}
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _names_can_be_stored(cls, value: Any) -> Any:
+        for path in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
+            if isinstance(path, str | Path):
+                _storable(str(path))
+        return value
+
+
+def _storable(name: str) -> None:
+    """Raise where records, which are UTF-8, could not hold a name."""
+    if "\0" in name:
+        raise ValueError(f"{name!r}: holds a null character")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name!r}: the name is not UTF-8, which records are written in; choose another") from None
+
+
+def wrong_fields(error: ValidationError, model: type[BaseModel], flags: Mapping[str, str]) -> list[str]:
+    """What is wrong with each field, in a sentence each; ``flags``: what fields are called on the command line."""
+    lines = []
+    for found in error.errors():
+        place = [str(part) for part in found["loc"]]
+        where = ".".join([flags.get(place[0], place[0]), *place[1:]]) if place else ""
+        message = found["msg"].removeprefix("Value error, ")
+        if not where:
+            lines.append(message)
+        elif found["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(found["loc"][-1]), model.model_fields, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
+            lines.append(f"{where}: no such field; {hint}")
+        elif found["type"] == "missing":
+            lines.append(f"{where}: missing")
+        elif found["type"] == "literal_error":
+            lines.append(f"{where} {found['input']!r}: expected {found['ctx']['expected']}")
+        else:
+            lines.append(f"{where} {message}" if message.startswith("'") else f"{where}: {message}")
+    return lines
+
+
+def _named_files(value: Any) -> Any:
+    """Files by name from ``NAME=FILE`` texts; a bare ``FILE`` goes by the name ``*``."""
+    if isinstance(value, str | Path):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    files: dict[str, Any] = {}
+    for item in value:
+        name, equals, file = str(item).partition("=")
+        files[name if equals else "*"] = file if equals else item
+    return files
+
+
+def _pairs(value: Any) -> Any:
+    """A mapping from ``key=value`` texts."""
+    if not isinstance(value, list | tuple):
+        return value
+    found: dict[str, str] = {}
+    for pair in value:
+        key, equals, rest = str(pair).partition("=")
+        if not (equals and key):
+            raise ValueError(f"{str(pair)!r}: expected key=value")
+        found[key] = rest
+    return found
+
+
+def _patterns(value: Any) -> Any:
+    """Patterns from one text, or several, with spaces between them."""
+    values = [value] if isinstance(value, str) else value
+    return tuple(p for v in values for p in str(v).split()) if isinstance(values, list | tuple) else value
+
+
+NamedFiles = Annotated[dict[str, Path], BeforeValidator(_named_files)]
+Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
+NamePairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+FilePairs = Annotated[dict[str, Path], BeforeValidator(_pairs)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+
+
+class DataOptions(Options):
+    """Which data."""
+
+    dataset: str = Field(description="Data set: see 'cambench ls datasets'.")
+    root: Path | None = Field(None, description="Folder of the data set, as you have it on disk.")
+    split: SplitName = Field("test", description="train, val or test.")
+    metadata: Annotated[Path | None, Field(exclude=True)] = Field(
+        None, description="Folder of WE metadata (data set 'wsol'); short for --option metadata=DIR."
+    )
+    options: Annotated[Pairs, Flag(("--option",))] = Field(
+        default_factory=dict, description="Data-set option key=value; may be repeated."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metadata_is_an_option(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("metadata") is None:
+            return values
+        rest = {key: value for key, value in values.items() if key != "metadata"}
+        given = rest.get("options", {})
+        if isinstance(given, list | tuple):
+            return {**rest, "options": [*given, f"metadata={values['metadata']}"]}
+        return {**rest, "options": {**given, "metadata": str(values["metadata"])}} if isinstance(given, dict) else rest
+
+    @property
+    def source(self) -> DataSource:
+        """The split that is asked for."""
+        return DataSource(self.dataset, self.root, self.split, self.options)
+
+
+class WeightsOptions(Options):
+    """Which parameters the networks and their heads have."""
+
+    weights: NamedFiles = Field(
+        default_factory=dict, description="Weights FILE of the one backbone, or BACKBONE=FILE; may be repeated."
+    )
+    head_weights: NamedFiles = Field(
+        default_factory=dict,
+        description="Branch FILE (else trained). Where a run has several, BACKBONE=FILE, BRANCH=FILE or "
+        "BACKBONE:BRANCH=FILE, BRANCH being sigmoid or semantic; may be repeated.",
+    )
+    softmax_weights: NamedFiles = Field(
+        default_factory=dict,
+        description="Softmax head FILE or BACKBONE=FILE, in place of the network's own, as 'cambench train head "
+        "--branch softmax' writes it.",
+    )
+    head_recipe: str = Field("auto", description="Recipe of heads that are trained on the way.")
+
+
+class DeviceOptions(Options):
+    """Where it is computed."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+
+
+class PaceOptions(Options):
+    """How a run is worked off. Counts are images."""
+
+    batch_size: int = Field(32, ge=1, description="Images in a batch.")
+    shard_size: Annotated[int, HIDDEN] = Field(128, ge=1, description="Images in a part of the records.")
+    workers: int = Field(
+        default_factory=lambda: min(8, os.cpu_count() or 1),
+        ge=1,
+        description="Decoding threads. (default: one for each core, at most 8)",
+    )
+    box_threads: Annotated[int, HIDDEN] = Field(
+        default_factory=lambda: min(16, os.cpu_count() or 1),
+        ge=1,
+        description="Threads of the boxes. (default: one for each core, at most 16)",
+    )
+
+
+class PluginOptions(Options):
+    """What registers further names."""
+
+    plugins: Annotated[tuple[Path, ...], Flag(("--plugin",))] = Field(
+        (), description="Python file whose @register_… decorators run first; may be repeated."
+    )
+
+
+class CacheOptions(Options):
+    """What a training may keep in memory."""
+
+    cache_mb: int = Field(CACHE_MB, ge=0, description="Memory for cached features or decoded images, in MiB.")
+
+
+class ProtocolOptions(Options):
+    """Under which protocol."""
+
+    protocol: str = Field("paper", description="Protocol: see 'cambench ls protocols'.")

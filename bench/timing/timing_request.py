@@ -1,0 +1,42 @@
+"""What ``cambench time`` is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..engine.config import RunConfig
+from ..host.dtypes import Dtype
+from ..host.options import (
+    HIDDEN,
+    DataOptions,
+    DeviceOptions,
+    Options,
+    Patterns,
+    PluginOptions,
+    ProtocolOptions,
+    SplitName,
+)
+
+
+class TimeRequest(PluginOptions, ProtocolOptions, DeviceOptions, DataOptions):
+    """Which triples on which images are timed, and how."""
+
+    dataset: str = Field("synthbirds", description="Data set whose images are timed.")
+    split: Annotated[SplitName, HIDDEN] = Field("test", description="train, val or test.")
+    triples: Patterns = Field(description="Patterns, as in 'run'.")
+    stage: Literal["all", "load"] = Field("all", description="all, or load: the input pipeline alone.")
+    batch_size: int = Field(16, ge=1, description="Images in a batch; never reduced silently.")
+    batches: int = Field(6, ge=2, description="Timed batches, after one of warm-up.")
+    dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
+    pretrained: bool = Field(True, description="Time with the weights that a backbone ships, or without.")
+    out: Path | None = Field(None, description="Also write the figures to this JSON file.")
+
+    @property
+    def config(self) -> RunConfig:
+        """The same request as the configuration of a run."""
+        groups: list[type[Options]] = [DataOptions, DeviceOptions, ProtocolOptions, PluginOptions]
+        own = {name: getattr(self, name) for name in ("triples", "batch_size", "dtype", "pretrained")}
+        return RunConfig.create(**self.part(*groups), **own, out=Path())

@@ -1,0 +1,73 @@
+"""Patterns and triples as people mistype them: the right answer, or one of the product's own errors."""
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cambench.bench.engine.triples import expand_patterns
+from cambench.bench.engine.words import check_triples, timm_names
+from cambench.bench.host.errors import UsageError
+from cambench.registry import RegistryError, UnknownNameError, expand_braces
+
+OWN = (UsageError, UnknownNameError, RegistryError)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["'}../ '", "}{a}", "{" * 500 + "}" * 500, "{a,b}" * 30, "{{a,b}", "a}", "{" + "a," * 20_000 + "}"]
+)
+def test_braces_that_mean_nothing_are_refused(pattern):
+    with pytest.raises(RegistryError):
+        expand_braces(pattern)
+    with pytest.raises(UsageError):
+        check_triples([pattern])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("gradcam/sigmoid/slim_vgg", "write slim_vgg/gradcam/sigmoid"),
+        ("softmax/slim_vgg/cam", "write slim_vgg/cam/softmax"),
+        ("resnet18/gradcam/softmax", "write timm:resnet18/gradcam/softmax"),
+        ("slim_vgg/gradcam", "expected backbone/cam/head"),
+    ],
+)
+def test_a_mistake_leads_on(pattern, said):
+    for ask in (check_triples, expand_patterns):
+        with pytest.raises(UsageError) as caught:
+            ask([pattern])
+        assert said in str(caught.value)
+
+
+def test_the_names_of_timm_are_those_that_it_lists():
+    timm = pytest.importorskip("timm")
+    assert set(timm.list_models()) <= timm_names()
+
+
+PIECES = st.sampled_from(
+    ["slim_vgg", "slim_*", "gradcam", "cam", "*", "softmax", "sigmoid", "{a,b}", "{softmax,sigmoid}"]
+)
+PATTERNS = st.lists(PIECES | st.text(alphabet=string.printable, max_size=6), min_size=1, max_size=5).map("/".join)
+
+
+def checked(pattern):
+    found, said = [], ""
+    try:
+        found = expand_patterns([pattern])
+    except OWN as error:
+        said = str(error)
+    assert said or all(w.triple.count("/") >= 2 for w in found)
+
+
+@settings(max_examples=80, deadline=None)
+@given(pattern=PATTERNS)
+def test_any_pattern_is_expanded_or_refused(pattern):
+    checked(pattern)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(pattern=PATTERNS | st.text(alphabet="{},/*[]!ab", max_size=40))
+def test_very_many_patterns_are_expanded_or_refused(pattern):
+    checked(pattern)
