@@ -56,4 +56,6 @@ def _key(node: yaml.Node, line: str) -> str:
 
 
 def _kind(node: yaml.Node | None) -> str:
-    return "nothing" if node is None else {"sequence": "a list", "mapping": "a mapping"}.get(node.id, "one value")
+    if node is None:
+        return "nothing"
+    return {"seq": "a list", "map": "a mapping"}.get(node.tag.rpartition(":")[2], "one value")
