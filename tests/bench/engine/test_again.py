@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cambench.atomic import remove_leftovers_under
-from cambench.bench.engine import run as engine
 from cambench.bench.engine.again import finished_before
 from cambench.bench.engine.config import RunConfig
 from cambench.bench.notebook.runs import run
+from cambench.datasets.open import DataSource
 
 FIELDS = {"triples": ("slim_resnet/{gradcam,center}/softmax",), "limit": 4}
 
@@ -21,7 +21,7 @@ def test_a_finished_run_is_read_and_not_computed(settings: dict[str, Any], monke
     assert finished_before(config) is None
     first = run(**fields)
     state = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
-    monkeypatch.setattr(engine, "open_table", None)
+    monkeypatch.setattr(DataSource, "open", None)
     again = run(**fields)
     assert again.triples == first.triples
     assert again.paths[0] == out / "run.json"
