@@ -45,10 +45,10 @@ class _Tables:
         return to_html(self.document)
 
     def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+        return to_markdown(self.document, tables_first=True)
 
     def __repr__(self) -> str:
-        return self.to_markdown()
+        return to_markdown(self.document, tables_first=True)
 
 
 @dataclass(frozen=True, repr=False)

@@ -83,12 +83,13 @@ class Document:
         return list(dict.fromkeys([*self.notes, *self.remarks]))
 
 
-def to_markdown(document: Document, level: int = 1) -> str:
-    """A document as GitHub Markdown; ``level`` is the depth of its heading."""
+def to_markdown(document: Document, level: int = 1, *, tables_first: bool = False) -> str:
+    """A document as GitHub Markdown; ``level`` is the depth of its heading, ``tables_first`` puts the facts last."""
     blocks = [f"{'#' * level} {markdown(document.title)}"]
     blocks += [markdown(sentence) for sentence in document.lead]
-    if document.facts:
-        blocks.append("\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in document.facts))
+    facts = "\n".join(f"- {markdown(name)}: {markdown(value)}" for name, value in document.facts)
+    if facts and not tables_first:
+        blocks.append(facts)
     for grid in document.grids:
         code = f" ({markdown(grid.code)})" if grid.code and grid.code != grid.title else ""
         blocks.append(f"{'#' * (level + 1)} {markdown(grid.title)}{code}")
@@ -102,6 +103,8 @@ def to_markdown(document: Document, level: int = 1) -> str:
         blocks += [markdown(note) for note in grid.notes]
     if document.below:
         blocks.append("\n".join(f"- {markdown(note)}" for note in document.below))
+    if facts and tables_first:
+        blocks.append(facts)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -12,13 +12,19 @@ TONES = {"good": "color:#1a7f37", "bad": "color:#cf222e", "": ""}
 
 
 def to_html(document: Document) -> str:
-    """A document as an HTML fragment without scripts or outside references."""
+    """A document as an HTML fragment without scripts or outside references; what it is of stands below the tables."""
     facts = "".join(f"<li>{_text(name)}: {_text(value)}</li>" for name, value in document.facts)
     notes = "".join(f"<li>{_text(note)}</li>" for note in document.below)
     lead = "".join(f"<p>{_text(sentence)}</p>" for sentence in document.lead)
     grids = "".join(_table(grid) + "".join(f"<p>{_text(note)}</p>" for note in grid.notes) for grid in document.grids)
-    lists = [f'<ul style="overflow-wrap:anywhere">{items}</ul>' if items else "" for items in (facts, notes)]
-    return f'<div class="cambench"><h3>{_text(document.title)}</h3>{lead}{lists[0]}{grids}{lists[1]}</div>'
+    lists = "".join(_folded(*part) for part in (("What the marks mean", notes), ("Data, protocol and versions", facts)))
+    return f'<div class="cambench"><h3>{_text(document.title)}</h3>{lead}{grids}{lists}</div>'
+
+
+def _folded(title: str, items: str) -> str:
+    if not items:
+        return ""
+    return f'<details><summary>{title}</summary><ul style="overflow-wrap:anywhere">{items}</ul></details>'
 
 
 def _table(grid: Grid) -> str:

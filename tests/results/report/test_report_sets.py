@@ -1,0 +1,108 @@
+"""Reports of several runs: which share a table, what each says in words, and what is repeated from their records."""
+
+import json
+import re
+
+import pytest
+
+from cambench.results.records.load import load_run
+from cambench.results.report import Source, write_report
+from cambench.results.report.page import report_data
+from cambench.results.report.scored import Sheet, grouped
+from cambench.results.scores.merge import merge_runs
+from cambench.results.statistics.standing import standing
+
+By = pytest.importorskip("selenium.webdriver.common.by").By
+
+
+@pytest.fixture(scope="module")
+def runs(toy, tmp_path_factory):
+    """Three runs: two of one data set, with different methods; one of another."""
+    folder, manifest = tmp_path_factory.mktemp("sets"), toy.manifest()
+    other = manifest.dataset.model_copy(update={"name": "other", "fingerprint": "c" * 64, "title": ""})
+    some = [t for t in manifest.triples if t.cam != "random"]
+    aliases = {t: to for t, to in manifest.aliases.items() if t in some}
+    settings = {"command": "/venv/bin/__main__.py run --dataset toy --out 'a b'"}
+    first = toy.fill(folder / "first", toy.manifest(triples=some, aliases=aliases, settings=settings))
+    whole = toy.fill(folder / "whole", manifest)
+    third = toy.fill(folder / "third", toy.manifest(dataset=other))
+    return [load_run(out) for out in (first, whole, third)]
+
+
+def data_of(runs):
+    return report_data([Source(run) for run in runs], samples=4, thumb=32, resamples=50, seed=0)
+
+
+def test_runs_of_the_same_data_share_a_table(runs):
+    data = data_of(runs)
+    assert [one["name"] for one in data["sets"]] == ["toy", "other"]
+    assert [len(one["triples"]) for one in data["sets"]] == [5, 5]
+    assert len({t["id"] for t in data["sets"][0]["triples"]}) == 5
+    assert data["title"] == "2 comparisons: toy, other"
+
+
+def test_runs_that_cannot_share_a_table_stand_beside_each_other(toy, runs, tmp_path):
+    weights = {n: b.model_copy(update={"weights_sha256": "f" * 64}) for n, b in runs[0].manifest.backbones.items()}
+    changed = load_run(toy.fill(tmp_path / "changed", toy.manifest(backbones=weights)))
+    data = data_of([runs[1], changed])
+    assert [one["name"] for one in data["sets"]] == ["toy (whole)", "toy (changed)"]
+
+
+def test_the_answer_says_what_the_statistics_say(runs):
+    (merged,) = grouped([runs[1]])
+    sheet, stats = Sheet.of(merged, resamples=200, seed=0), standing(merge_runs([runs[1]]), resamples=200)
+    for metric in sheet.contests:
+        for backbone, one in stats.unbeaten.get("net", {}).items():
+            if one.metric.name == metric.name:
+                assert sheet.unbeaten[metric.name]["net"].sentence("c", "b") == one.sentence("c", "b"), backbone
+        ranks = {t: r[metric.name] for t, r in stats.ranks.items() if metric.name in r}
+        beaten = {str(sheet.records[loser]) for _, loser in sheet.won[metric.name]}
+        assert beaten == {str(t) for t, rank in ranks.items() if rank > 1 and t in sheet.records}
+    data = report_data([Source(runs[1])], samples=2, thumb=32, resamples=200, seed=0)["sets"][0]
+    for name, answer in data["answers"].items():
+        metric = next(m for m in data["metrics"] if m["name"] == name)
+        rows = [t for t in data["triples"] if not t["control"] and name in t["scores"]]
+        best = (max if metric["up"] else min)(t["scores"][name] for t in rows)
+        assert f"{best:.{metric['digits']}f}" in answer["lines"][0]
+        assert ("highest" if metric["up"] else "lowest") in answer["lines"][0]
+
+
+def test_classes_are_the_means_of_their_images(runs):
+    data = data_of(runs[1:2])["sets"][0]
+    frame = runs[1].records("net/cam/sigmoid")
+    drop = 100 * (frame["y"] - frame["o"]).clip(lower=0) / frame["y"]
+    expected = drop.groupby(frame["label"]).mean()
+    found = data["perClass"]
+    record = next(t["record"] for t in data["triples"] if t["id"] == "net/cam/sigmoid")
+    assert found["values"]["average_drop"][record] == pytest.approx(expected.tolist(), abs=1e-3)
+    assert [c["images"] for c in found["classes"]] == frame["label"].value_counts().sort_index().tolist()
+
+
+def test_what_repeats_the_numbers_is_cited(runs):
+    cite = data_of(runs[:1])["sets"][0]["cite"]
+    manifest = runs[0].manifest
+    assert cite["commands"][0] == "cambench run --dataset toy --out 'a b'"
+    assert cite["commands"][1].startswith("cambench report ")
+    values = [value for _, value in cite["digests"]]
+    for digest in (manifest.protocol.digest, manifest.dataset.fingerprint, manifest.key):
+        assert digest in values
+    assert manifest.backbones["net"].weights_sha256 in values
+    assert manifest.protocol.digest in cite["text"]
+
+
+def test_another_data_set_is_chosen_and_linked(browser, runs, tmp_path):
+    file = write_report([Source(r) for r in runs], tmp_path / "several.html", samples=4, resamples=20)
+    assert not re.search(r"https?://(?!d3js|www\.w3\.org|observablehq)[a-z]", file.read_text().split("<script")[0])
+    browser.get("about:blank")
+    browser.get(file.as_uri())
+    options = browser.find_elements(By.CSS_SELECTOR, "#set option")
+    assert [o.text.split(" ")[0] for o in options] == ["toy", "other"]
+    titles = [f.text for f in browser.find_elements(By.CSS_SELECTOR, "#dots figcaption")]
+    assert [t.split(" ")[0] for t in titles] == ["toy", "other"], "the main chart shows both"
+    browser.get("about:blank")
+    browser.get(f"{file.as_uri()}#set=1&view=leaderboard")
+    assert "of other, split" in browser.find_element(By.ID, "compared").text
+    top = browser.execute_script("return document.getElementById('leaderboard').getBoundingClientRect().top")
+    assert abs(top) < 60, "the link leads to its section"
+    assert browser.get_log("browser") == []
+    assert json.loads(json.dumps(browser.execute_script("return location.hash"))) == "#set=1&view=leaderboard"
