@@ -4,7 +4,7 @@ from . import efficientnet_lite, inception, resnet, slim, vgg
 from .checkpoint_layouts import layout_of
 from .checkpoints import account_of
 from .opening import TIMM, features_digest, head_digest, open_backbone
-from .plain import backbone_of
+from .plain import backbone_of, read_at
 from .surgery import TorchvisionWeights
 from .timm.families import timm_models
 from .wrapped import wrap
@@ -20,6 +20,7 @@ __all__ = [
     "inception",
     "layout_of",
     "open_backbone",
+    "read_at",
     "resnet",
     "slim",
     "timm_models",

@@ -35,7 +35,10 @@ def check_classifier(net: nn.Module, seen: Sequence[Call], logits: Tensor, name:
         UnsupportedNetworkError: The output is a normalised, activated or merely pooled feature vector.
     """
     classes = logits.shape[1]
-    if any(p.ndim == 2 and classes in p.shape[:1] for p in net.parameters(recurse=False)):
+    called = {c.name for c in seen}
+    # A function may use a matrix of a module that is not called itself.
+    idle = (m for n, m in net.named_modules() if n not in called)
+    if any(p.ndim == 2 and len(p) == classes for m in idle for p in m.parameters(recurse=False)):
         return
     learnt = [c for c in seen if next(c.module.parameters(recurse=False), None) is not None]
     layers = [c for c in learnt if not _normalises(c.module)]

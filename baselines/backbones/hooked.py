@@ -202,9 +202,12 @@ class HookedNetwork(Backbone):
         trial = _noise_like(features)
         at = place_of(self._tap, seen)
         after = {c.name: c for c in seen[at:] if is_classifier(c.module, classes)}
+        called = {c.name for c in seen}
+        # A function may use the weights of a layer that is not called itself.
+        idle = [m for n, m in self.body.net.named_modules() if n not in called and is_classifier(m, classes)]
         wanted = self.body.replaced(probe, trial, self._tap)
-        for call in after.values():
-            gap = gap_linear_of(call.module).to(features.device)  # type: ignore[arg-type]
+        for module in (*(c.module for c in after.values()), *idle):
+            gap = gap_linear_of(module).to(features.device)
             fits = gap.linear.in_features == features.shape[1] and bool(gap.linear.weight.any())
             if fits and close(gap(features), logits) and close(gap(trial), wanted):
                 return gap.eval()

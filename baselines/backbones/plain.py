@@ -58,6 +58,21 @@ def backbone_of(
     return network
 
 
+def read_at(network: Backbone, layer: str | nn.Module) -> Backbone:
+    """A backbone that is read at another of its layers; only its own head can be read there.
+
+    Raises:
+        UnsupportedNetworkError: There is no such layer, or it makes no map.
+    """
+    said = {"mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist()}
+    facts = {"input_size": network.input_size, "class_names": network.class_names, "multi_label": network.multi_label}
+    with torch.inference_mode(False):
+        made = hooked(network, network.name, Reads(layer=layer), **said, **facts)
+    made.activation, made.weights_source = network.activation, network.weights_source
+    made.needs_training = network.needs_training
+    return made
+
+
 def _taken_apart(model: nn.Module, facts: NetworkFacts) -> Backbone | None:
     """The network in two parts; None where it has no two parts that give its logits."""
     methods = (getattr(model, "forward_features", None), getattr(model, "forward_head", None))

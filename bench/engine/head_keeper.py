@@ -152,6 +152,11 @@ class HeadKeeper:
         return self._train_table
 
 
+def has_head(run: Path, name: str, branch: Branch) -> bool:
+    """Whether a run trained a network's branch."""
+    return head_path(run, name, branch).is_file()
+
+
 def take_heads(run: Path, name: str, network: Backbone, branches: Sequence[Branch]) -> None:
     """Put the heads that a run trained onto the network.
 

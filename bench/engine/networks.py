@@ -38,6 +38,11 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
     """
     file = file_for(name, config.weights, only_one, "--weights")
     native = open_backbone(name, num_classes=None, weights=file, pretrained=config.pretrained)
+    if native.image_channels not in (1, 3):
+        raise UsageError(
+            f"{name} takes images of {native.image_channels} channels, and those of {table.name} have 3 colours; maps "
+            f"of other images are drawn by cambench.explain, from arrays (H,W,{native.image_channels})"
+        )
     if classes_fit(native.num_classes, table):
         return native
     if file is not None and not native.needs_training:

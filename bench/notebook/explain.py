@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
-from ...baselines.backbones import open_backbone
+from ...baselines.backbones import backbone_of, open_backbone, read_at
 from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
+from ...datasets.formats import imagenet_class_names
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
 from ...triple import Triple
-from ..engine.head_keeper import take_heads
+from ..engine.head_keeper import has_head, take_heads
 from ..engine.networks import torch_determinism
 from ..engine.reading import Reading
 from ..host.device import pick_device
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..training.checkpoint import load_head
-from .explanation import Explanation, Explanations, scores_of
+from .drawn_classes import ABOVE, Target, as_rows, given_classes, present
+from .explanation import Explanation, Explanations
 from .pictures import Images, Pictures, read_pictures
 
-Target = int | str | Sequence[int | str] | Tensor | None
+IMAGENET_CLASSES = 1000
 
 
 class ExplainOptions(TypedDict, total=False):
     """Keywords of ``explain``; each may be left out.
 
     Attributes:
-        target: Class whose evidence is drawn, by index or name, one for all images or one each. Left out: the predicted
-            class, where the protocol draws that.
+        target: Class whose evidence is drawn, by index or name: one for all images, one each, or a list of several each
+            (a row for each of them). Left out: the predicted class, where the protocol draws that; of a multi-label
+            network every class above ``above``, or the highest where none is.
+        above: Score, 0 to 1, from which a class of a multi-label network is present (default: 0.5).
+        layer: Layer whose output is the feature map, by name, or the module itself; left out: the network's target
+            layer. Of another layer only the network's own head can be read.
         protocol: Name, or a ``Protocol``; left out: that of ``run``, else ``paper``.
         tau: Threshold of the boxes, 0 to 1; left out: the protocol's ``loc_tau``.
         run: Folder of a run that trained the heads of this backbone. Its heads, class names, protocol, autocast dtype
@@ -46,7 +53,7 @@ class ExplainOptions(TypedDict, total=False):
         pretrained: Load the weights that the backbone's library or package ships (default: yes).
         mean: Of a plain network's input, for each channel, in [0, 1]; left out: what timm says, else ImageNet's.
         std: As ``mean``.
-        class_names: By class; left out: those of the network or the run.
+        class_names: By class; left out: those of the network or the run, or ImageNet's where there are 1,000.
         image_ids: One id an image; random methods draw their seeds from them. Left out: paths, or ``image 0`` ….
         device: ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images a forward (default: 32).
@@ -56,6 +63,8 @@ class ExplainOptions(TypedDict, total=False):
     """
 
     target: Target
+    above: float
+    layer: str | nn.Module | None
     protocol: str | Protocol | None
     tau: float | None
     run: str | Path | None
@@ -74,7 +83,7 @@ class ExplainOptions(TypedDict, total=False):
 
 @overload
 def explain(
-    model: str | nn.Module, images: Images, cam: str = ..., head: str = ..., **options: Unpack[ExplainOptions]
+    model: str | nn.Module, images: Images, cam: str = ..., head: str | None = ..., **options: Unpack[ExplainOptions]
 ) -> Explanation: ...
 
 
@@ -83,7 +92,7 @@ def explain(
     model: str | nn.Module,
     images: Images,
     cam: list[str] | tuple[str, ...],
-    head: str = ...,
+    head: str | None = ...,
     **options: Unpack[ExplainOptions],
 ) -> Explanations: ...
 
@@ -92,21 +101,23 @@ def explain(
     model: str | nn.Module,
     images: Images,
     cam: str | list[str] | tuple[str, ...] = "gradcam",
-    head: str = "sigmoid",
+    head: str | None = None,
     **options: Unpack[ExplainOptions],
 ) -> Explanation | Explanations:
     """Maps of one CAM method, or of several, on pictures: the same numbers as a run's, from one forward a batch.
 
     The class is the softmax branch's. The map is that of the head's branch: the heads ``sigmoid`` and
-    ``sigmoid_signed`` need the trained branch, from ``head_weights``, from a ``run``, or in ``weights``.
+    ``sigmoid_signed`` need the trained branch, from ``head_weights``, from a ``run``, or in ``weights``. The network
+    stays as it is, whatever its mode, dtype, device and wrapping.
 
     Args:
         model: Name of a backbone (``slim_resnet``, ``timm:resnet18``, one that ``cambench.wrap`` registered), a
-            backbone that ``cambench.wrap`` returned, or a plain network of timm or torchvision.
+            backbone that ``cambench.wrap`` returned, or a plain network of any library.
         images: A path, PIL image, array (H,W,3) or tensor (3,H,W) of uint8 or of fractions in [0, 1], a batch of
             arrays (B,H,W,3) or tensors (B,3,H,W), or a list of these. They are squashed to the protocol's R×R.
         cam: CAM method, or a list of methods.
-        head: ``softmax``, ``softmax_clamped``, ``sigmoid``, ``sigmoid_signed``. Methods that read no head ignore it.
+        head: ``softmax``, ``softmax_clamped``, ``sigmoid``, ``sigmoid_signed``; left out: ``sigmoid`` where the network
+            has that branch, else ``softmax``. Methods that read no head ignore it.
         **options: ``target``, ``protocol``, ``run``, ``weights``, ``device`` and the other fields of
             ``ExplainOptions``.
 
@@ -119,29 +130,44 @@ def explain(
         UnsupportedNetworkError: A plain network that cannot be split; the message says what to do.
         WeightsError: Weights that are missing or do not fit.
     """
-    request = _Request(**options)
+    # Tensors that are made in inference mode have no gradient.
+    with torch.inference_mode(False):
+        found = _explained(model, images, [cam] if isinstance(cam, str) else list(cam), head, _Request.of(options))
+    return found[0] if isinstance(cam, str) else Explanations(found)
+
+
+def _explained(
+    model: str | nn.Module, images: Images, cams: Sequence[str], head: str | None, request: _Request
+) -> list[Explanation]:
     manifest = None if request.run is None else read_manifest(Path(request.run))
     rules = _rules(request.protocol, manifest)
-    methods = [CAMS.get(name) for name in ([cam] if isinstance(cam, str) else cam)]
-    spec = HEADS.get(head)
+    methods = [CAMS.get(name) for name in cams]
     if not methods:
         raise UsageError("cam: an empty list; name at least one method")
-    pictures = read_pictures(images, rules.size, request.image_ids)
+    asked = None if head is None else HEADS.get(head)
     network, name = _network(model, request, manifest)
+    pictures = read_pictures(images, rules.size, request.image_ids, network.image_channels)
+    spec = _complete(network, name, asked, [] if all(m.headless for m in methods) else methods, request)
     branch: Branch = "softmax" if all(m.headless for m in methods) else spec.branch
-    _complete(network, name, branch, request)
     for method in methods:
         _check(method, network, spec)
-    names = tuple(request.class_names) or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
+    names = _class_names(request, network, manifest)
     reading = Reading(
         network.to(torch.device(pick_device(request.device))).freeze(), rules, **request.precision(manifest)
     )
     with torch_determinism():
-        chosen = _targets(request.target, names, network.num_classes, len(pictures.image_ids), rules)
-        columns = _Columns(reading, methods, spec, branch).over(pictures, chosen, request.batch_size)
-    explanations = [
+        given = given_classes(request.target, names, network.num_classes, len(pictures.image_ids), rules)
+        drawn = None if given is None else as_rows(given)
+        if drawn is None and network.multi_label:
+            drawn = present(_scores(reading, pictures, request.batch_size), request.above)
+        if drawn is not None:
+            pictures = pictures.rows(drawn.pictures)
+        columns = _Columns(reading, methods, spec, branch).over(
+            pictures, None if drawn is None else drawn.classes, request.batch_size
+        )
+    return [
         Explanation(
-            triple=Triple(name, m.name, "softmax" if m.headless else head),
+            triple=Triple(name, m.name, "softmax" if m.headless else spec.name),
             protocol=rules,
             tau=rules.loc_tau if request.tau is None else request.tau,
             image_ids=pictures.image_ids,
@@ -150,10 +176,10 @@ def explain(
             low_res=columns[f"map {m.name}"],
             **{key: columns[key] for key in ("predicted", "probability", "target", "score")},
             class_names=names,
+            sources=pictures.sources,
         )
         for m in methods
     ]
-    return explanations[0] if isinstance(cam, str) else Explanations(explanations)
 
 
 class _Precision(TypedDict):
@@ -166,6 +192,8 @@ class _Request:
     """``ExplainOptions`` with their defaults, checked."""
 
     target: Target = None
+    above: float = ABOVE
+    layer: str | nn.Module | None = None
     protocol: str | Protocol | None = None
     tau: float | None = None
     run: str | Path | None = None
@@ -181,7 +209,18 @@ class _Request:
     dtype: Dtype | None = None
     channels_last: bool | None = None
 
+    @classmethod
+    def of(cls, options: ExplainOptions) -> _Request:
+        """The request of keywords; UsageError for one that there is not."""
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(options) - set(known)):
+            near = difflib.get_close_matches(unknown[0], [*known, "cam", "head"], n=2) or known
+            raise UsageError(f"explain takes no {unknown[0]!r}; nearest: {', '.join(near)}")
+        return cls(**options)
+
     def __post_init__(self) -> None:
+        if not 0 <= self.above <= 1:
+            raise UsageError(f"above {self.above}: expected a score between 0 and 1")
         if self.batch_size < 1:
             raise UsageError(f"batch_size {self.batch_size}: expected at least 1")
         if self.tau is not None and not 0 <= self.tau <= 1:
@@ -224,9 +263,9 @@ class _Columns:
     @torch.no_grad()
     def _batch(self, pixels: Tensor, image_ids: Sequence[str], drawn: Tensor | None) -> dict[str, Tensor]:
         seen = self.reading.see(pixels, image_ids, drawn)
-        probability = scores_of(seen.logits, "softmax").gather(1, seen.predicted[:, None])[:, 0]
-        logits = self.reading.network.head(self.branch)(seen.features)
-        scores = scores_of(logits, "sigmoid" if self.branch == "sigmoid" else "softmax")
+        network = self.reading.network
+        probability = network.scores(seen.logits).gather(1, seen.predicted[:, None])[:, 0]
+        scores = network.scores(network.head(self.branch)(seen.features), self.branch)
         return {
             "predicted": seen.predicted,
             "probability": probability,
@@ -236,12 +275,37 @@ class _Columns:
         }
 
 
+@torch.no_grad()
+def _scores(reading: Reading, pictures: Pictures, batch_size: int) -> Tensor:
+    """Scores (B,C) float64 of the network's own head, on the CPU."""
+    found = []
+    for start in range(0, len(pictures.pixels), batch_size):
+        some = slice(start, start + batch_size)
+        seen = reading.see(pictures.pixels[some], pictures.image_ids[some], None)
+        found.append(reading.network.scores(seen.logits).cpu())
+    return torch.cat(found)
+
+
+def _class_names(request: _Request, network: Backbone, manifest: RunManifest | None) -> tuple[str, ...]:
+    # One name of a network of one logit has become two.
+    one = len(request.class_names) == 1 < len(network.class_names)
+    said = () if one else tuple(request.class_names)
+    names = said or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
+    # Nearly every network of 1,000 classes has ImageNet's, in the one order that all of them share.
+    return imagenet_class_names() if not names and network.num_classes == IMAGENET_CLASSES else names
+
+
 def _network(model: str | nn.Module, request: _Request, manifest: RunManifest | None) -> tuple[Backbone, str]:
     """The network and its name."""
     if isinstance(model, str):
-        return _named(model, manifest, request.weights, request.pretrained), model
-    network = _given(model, request)
-    return network, network.name or type(model).__name__
+        network, name = _named(model, manifest, request.weights, request.pretrained), model
+    else:
+        network = _given(model, request)
+        name = network.name or type(model).__name__
+    if request.layer is not None and (isinstance(model, str) or network is model):
+        network = read_at(network, request.layer)
+    # The caller's own backbone stays as it is: branches are added, and it may move to another device.
+    return (copy.deepcopy(network) if network is model else network), name
 
 
 def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, pretrained: bool) -> Backbone:
@@ -255,20 +319,27 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
 
 
 def _given(model: nn.Module, request: _Request) -> Backbone:
-    from ...baselines.backbones import backbone_of
-
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")
     if request.weights is not None:
         raise UsageError("weights: the network is given with its own; load them into it, or give it by name")
-    network = backbone_of(model, mean=request.mean, std=request.std, class_names=request.class_names)
-    # The caller's own backbone stays as it is: branches are added, and it may move to another device.
-    return copy.deepcopy(network) if network is model else network
+    return backbone_of(model, mean=request.mean, std=request.std, class_names=request.class_names, layer=request.layer)
 
 
-def _complete(network: Backbone, name: str, branch: Branch, request: _Request) -> None:
-    """Put the branches in place that are read; UsageError where one is nowhere, with what to do."""
+def _complete(
+    network: Backbone, name: str, asked: HeadSpec | None, readers: Sequence[CamMethod], request: _Request
+) -> HeadSpec:
+    """Put the branches in place that are read, and return the head; UsageError where one is nowhere, with what to do.
+
+    Where no head is asked for, the sigmoid one is read if the network, the run or a file has it.
+    """
     run, head_weights = request.run, request.head_weights
+    if run is not None and asked is None and has_head(Path(run), name, "sigmoid"):
+        asked = HEADS.get("sigmoid")
+    if asked is None:
+        found = head_weights is not None or "sigmoid" in network.heads
+        asked = HEADS.get("sigmoid" if found else "softmax")
+    branch: Branch = asked.branch if readers else "softmax"
     others: list[Branch] = [] if branch == "softmax" or head_weights is not None else [branch]
     if run is not None:
         take_heads(Path(run), name, network, ["softmax", *others])
@@ -284,6 +355,7 @@ def _complete(network: Backbone, name: str, branch: Branch, request: _Request) -
             f"head --backbone {name} --dataset NAME --out FILE`) or run=FOLDER of a `cambench run` that trained it; "
             "or ask for head='softmax'"
         )
+    return asked
 
 
 def _check(method: CamMethod, network: Backbone, head: HeadSpec) -> None:
@@ -292,28 +364,3 @@ def _check(method: CamMethod, network: Backbone, head: HeadSpec) -> None:
     reason = supports(method, network, None if method.headless else head)
     if reason is not None:
         raise UsageError(reason)
-
-
-def _targets(target: Target, names: Sequence[str], classes: int, count: int, protocol: Protocol) -> Tensor | None:
-    if target is None:
-        if protocol.target == "label":
-            raise UsageError(f"protocol {protocol.name} draws the label's map: give target=, the class of each image")
-        return None
-    given = target.tolist() if isinstance(target, Tensor) else target
-    listed = [given] * count if isinstance(given, int | str) else list(given)
-    if len(listed) != count:
-        raise UsageError(f"target: {len(listed)} classes for {count} images")
-    return torch.tensor([_class(one, names, classes) for one in listed])
-
-
-def _class(one: int | str, names: Sequence[str], classes: int) -> int:
-    if isinstance(one, str):
-        if one not in names:
-            known = (
-                f"; there are {', '.join(names[:5])} …" if names else ": the names of the classes are not known here"
-            )
-            raise UsageError(f"target {one!r}: no such class{known}")
-        return list(names).index(one)
-    if not 0 <= int(one) < classes:
-        raise UsageError(f"target {one}: the network has classes 0 to {classes - 1}")
-    return int(one)

@@ -12,8 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -26,8 +27,9 @@ from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
 from ...results.figures import OPACITY, MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
 from ...text import visible
-from ...triple import Triple
+from ...triple import Triple, file_name
 from ..host.errors import UsageError
+from .pictures import ImageLike, bands_of, colours_of
 
 DPI = 150
 DRAWN = 12
@@ -45,17 +47,27 @@ class _Picture:
         """``figure`` as a picture of ``dpi`` pixels an inch."""
         return Image.open(io.BytesIO(self._png(limit, dpi))).convert("RGB")
 
-    def save(self, path: str | Path, dpi: int = DPI) -> list[Path]:
+    def save(self, path: str | Path | None = None, dpi: int = DPI) -> list[Path]:
         """Write ``figure`` with all images as PNG or PDF (both where ``path`` has no ending); returns the files.
 
+        Where ``path`` is left out, a PNG named after the triple (``resnet50-gradcam-softmax.png``) in this folder.
+
         Raises:
-            UsageError: Another ending.
+            UsageError: Another ending, or a file that cannot be written.
         """
+        path = self._file_name() if path is None else path
         try:
             targets = targets_of(Path(path))
         except ValueError as error:
             raise UsageError(str(error).replace("--out ", "")) from None
-        return save_figure(self.figure(), targets, dpi)
+        try:
+            return save_figure(self.figure(), targets, dpi)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+    def _file_name(self) -> str:
+        """Name of the file where none is given."""
+        raise NotImplementedError
 
     def show(self) -> None:
         """Show ``figure`` in the notebook, else in the system's picture viewer."""
@@ -95,6 +107,7 @@ class Explanation(_Picture):
         target: Class (B,) int64 whose evidence is drawn.
         score: Score (B,) float64 of the target under the head: softmax probability, or sigmoid of the logit.
         class_names: By class; empty where unknown.
+        sources: The images as they were given, for pictures of their own size.
     """
 
     triple: Triple
@@ -109,6 +122,7 @@ class Explanation(_Picture):
     target: Tensor
     score: Tensor
     class_names: tuple[str, ...] = ()
+    sources: tuple[ImageLike, ...] = ()
 
     @property
     def maps(self) -> Tensor:
@@ -132,10 +146,31 @@ class Explanation(_Picture):
         """``boxes`` in pixels of the original images, (B,4) float64."""
         return self.boxes(tau).double() * self.sizes.repeat(1, 2) / self.protocol.size
 
-    def overlay(self, opacity: float = OPACITY) -> list[Image.Image]:
-        """The images under the colours of their maps, R×R, one a picture. ``opacity`` of the colours, 0 to 1."""
-        pixels = self.images.permute(0, 2, 3, 1).numpy()
-        return [Image.fromarray(overlay(p, m, opacity)) for p, m in zip(pixels, self.maps.numpy(), strict=True)]
+    def overlay(self, opacity: float = OPACITY, own_size: bool = False) -> list[Image.Image]:
+        """The images under the colours of their maps, one a picture.
+
+        Args:
+            opacity: Of the colours, 0 to 1.
+            own_size: In the size of the images as they were given, the maps resized to it (bilinear), instead of R×R.
+
+        Raises:
+            UsageError: ``own_size``, and an image is not where it was any more.
+        """
+        maps = self.maps.numpy()
+        if not own_size:
+            return [Image.fromarray(overlay(p, m, opacity)) for p, m in zip(self.colours, maps, strict=True)]
+        drawn = []
+        for source, channels, found in zip(self.sources, [self.images.shape[1]] * len(maps), maps, strict=True):
+            pixels = colours_of(bands_of(source, channels))
+            size = (pixels.shape[1], pixels.shape[0])
+            large = Image.fromarray(found.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+            drawn.append(Image.fromarray(overlay(pixels, np.asarray(large), opacity)))
+        return drawn
+
+    @property
+    def colours(self) -> npt.NDArray[np.uint8]:
+        """``images`` as pictures (B,R,R,3): grey of one band, the first three of more."""
+        return np.stack([colours_of(p) for p in self.images.permute(0, 2, 3, 1).numpy()])
 
     def class_name(self, label: int) -> str:
         """Name of a class, ``class 7`` where it has none."""
@@ -167,6 +202,9 @@ class Explanation(_Picture):
         _, norm, degenerate = locate(self.low_res, rule, self.protocol.size, finished=finished)
         return norm, degenerate
 
+    def _file_name(self) -> str:
+        return f"{file_name('-'.join(self.triple.names))}.png"
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
@@ -176,7 +214,8 @@ class Explanation(_Picture):
         cut: dict[str, Any] = {
             f.name: getattr(self, f.name)[chosen] for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
         }
-        return replace(self, image_ids=tuple(self.image_ids[i] for i in chosen), **cut)
+        sources = tuple(self.sources[i] for i in chosen) if self.sources else ()
+        return replace(self, image_ids=tuple(self.image_ids[i] for i in chosen), sources=sources, **cut)
 
     def __iter__(self) -> Iterator[Explanation]:
         return (self[i] for i in range(len(self)))
@@ -203,6 +242,10 @@ class Explanations(_Picture, Mapping[str, Explanation]):
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def _file_name(self) -> str:
+        triple = next(iter(self.values())).triple
+        return f"{file_name('-'.join((triple.backbone, *self, triple.head)))}.png"
 
     def figure(self, limit: int | None = None) -> Figure:
         """Input, and a column a method, a row an image (the first ``limit``), as a matplotlib figure."""
@@ -232,7 +275,7 @@ def _figure(members: Sequence[Explanation], limit: int | None) -> Figure:
     maps = [e.maps.numpy() for e in shown]
     boxes = [e.boxes().tolist() for e in shown]
     rows = []
-    for i, pixels in enumerate(first.images.permute(0, 2, 3, 1).numpy()):
+    for i, pixels in enumerate(first.colours):
         tiles = [
             MapTile(overlay(pixels, maps[k][i]), [boxes[k][i]] if any(boxes[k][i]) else [], f"{float(e.score[i]):.2f}")
             for k, e in enumerate(shown)
@@ -264,8 +307,3 @@ def _table(frame: pd.DataFrame) -> str:
 
 def _more(count: int) -> str:
     return f"<p>{count - DRAWN} more images</p>" if count > DRAWN else ""
-
-
-def scores_of(logits: Tensor, activation: str) -> Tensor:
-    """Scores (B,C) float64 of logits: softmax probabilities, or sigmoid scores."""
-    return torch.sigmoid(logits.double()) if activation == "sigmoid" else logits.double().softmax(1)

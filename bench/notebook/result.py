@@ -20,7 +20,7 @@ from .pairs import pairs_of, sorted_out
 from .tables import Leaderboard, PairedComparison
 
 if TYPE_CHECKING:
-    from .explain import Target
+    from .drawn_classes import Target
     from .explanation import Explanation
     from .pictures import Images
 
