@@ -88,6 +88,18 @@ class Protocol(BaseModel):
     """Width in pixels of the Gaussian's kernel."""
     insertion_blur_sigma: float = Field(default=5.0, gt=0)
     """Gaussian, in pixels, whose blurred image insertion starts from (RISE)."""
+    road_percents: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+    """Shares of the pixels, in percent, that ROAD removes."""
+    road_noise: float = Field(default=0.01, ge=0)
+    """Standard deviation of the noise on what ROAD imputes, in pixel values of [0, 1]."""
+    subset_cell: int = Field(default=16, ge=1)
+    """Side in pixels of the squares whose random subsets sensitivity-n blackens."""
+    subset_percents: tuple[float, ...] = (10, 30, 50)
+    """Sizes n of the subsets, in percent of the squares."""
+    subset_count: int = Field(default=30, ge=3)
+    """Random subsets of each size."""
+    cascade_steps: int = Field(default=4, ge=1)
+    """Steps of the cascading weight randomisation, from the classifier down; after the last one no layer is trained."""
     map_dtype: Literal["float64"] = "float64"
     """Resize, min-max and quantisation run in this dtype (float32 flips levels)."""
     score_channels: int | None = Field(default=None, ge=1)
@@ -98,6 +110,10 @@ class Protocol(BaseModel):
     def _check(self) -> Protocol:
         if not self.iou_thresholds or any(not 0 < t <= 1 for t in self.iou_thresholds):
             raise ValueError(f"iou_thresholds must be fractions in (0, 1], got {self.iou_thresholds}")
+        for field in ("road_percents", "subset_percents"):
+            values = getattr(self, field)
+            if not values or any(not 0 < v < 100 for v in values):
+                raise ValueError(f"{field} must lie between 0 and 100, both excluded, got {values}")
         return self
 
     @property
@@ -126,7 +142,18 @@ class Protocol(BaseModel):
         return {k: (ours[k], theirs[k]) for k in ours if ours[k] != theirs[k]}
 
 
-LATER = {"normalisation": "min_max", "loc_reference": "max", "loc_percentile": 90.0, "no_contour": "zero"}
+LATER: dict[str, Any] = {
+    "normalisation": "min_max",
+    "loc_reference": "max",
+    "loc_percentile": 90.0,
+    "no_contour": "zero",
+    "road_percents": [10, 20, 30, 40, 50, 60, 70, 80, 90],
+    "road_noise": 0.01,
+    "subset_cell": 16,
+    "subset_percents": [10, 30, 50],
+    "subset_count": 30,
+    "cascade_steps": 4,
+}
 """Fields that came after the first release -> the value that stands for what was done before."""
 
 

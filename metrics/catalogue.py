@@ -9,6 +9,9 @@ PERCENT = "%"
 CHOE = "Choe et al., CVPR 2020"
 CHATTOPADHYAY = "Chattopadhay et al., Grad-CAM++, WACV 2018"
 RISE = "Petsiuk et al., RISE, BMVC 2018"
+ROAD = "Rong et al., ICML 2022; mean class score over the protocol's shares"
+ADEBAYO = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018"
+SIXT = "Sixt et al., When Explanations Lie, ICML 2020"
 
 for _spec in (
     MetricSpec(
@@ -48,6 +51,38 @@ for _spec in (
     MetricSpec(
         "deletion", "Deletion AUC", False, PERCENT, RISE, "fidelity", ("forwards",), "Deletion",
         per_image.deletion, expensive=True,
+    ),
+    MetricSpec(
+        "road_morf", "ROAD MoRF", False, PERCENT, ROAD, "fidelity", ("forwards",), "", per_image.road_morf,
+        expensive=True,
+    ),
+    MetricSpec(
+        "road_lerf", "ROAD LeRF", True, PERCENT, ROAD, "fidelity", ("forwards",), "", per_image.road_lerf,
+        expensive=True,
+    ),
+    MetricSpec(
+        "road", "ROAD combined", True, PERCENT, f"{ROAD}; (LeRF − MoRF)/2 as in pytorch-grad-cam", "fidelity",
+        ("forwards",), "", per_image.road, expensive=True,
+    ),
+    MetricSpec(
+        "sensitivity_n", "Sensitivity-n", True, "", "Ancona et al., ICLR 2018; on squares, mean over n", "fidelity",
+        ("forwards",), "", per_image.sensitivity_n, expensive=True, digits=3,
+    ),
+    MetricSpec(
+        "weight_randomisation_ssim", "Weight randomisation, SSIM", False, "", f"{ADEBAYO}: cascading", "fidelity",
+        ("forwards",), "", per_image.weight_randomisation_ssim, expensive=True, digits=3,
+    ),
+    MetricSpec(
+        "weight_randomisation_rank", "Weight randomisation, rank", False, "", f"{ADEBAYO}: cascading", "fidelity",
+        ("forwards",), "", per_image.weight_randomisation_rank, expensive=True, digits=3,
+    ),
+    MetricSpec(
+        "logit_randomisation_ssim", "Logit randomisation, SSIM", False, "", SIXT, "fidelity", ("forwards",), "",
+        per_image.logit_randomisation_ssim, expensive=True, digits=3,
+    ),
+    MetricSpec(
+        "logit_randomisation_rank", "Logit randomisation, rank", False, "", SIXT, "fidelity", ("forwards",), "",
+        per_image.logit_randomisation_rank, expensive=True, digits=3,
     ),
     MetricSpec(
         "pointing_game", "Pointing game", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016", "localisation",

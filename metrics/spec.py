@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
+from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,19 @@ from torch import Tensor
 
 from ..protocol import Protocol
 from ..registry import Registry, RegistryError
+
+
+class Redraw(Interface):
+    """The maps of a batch drawn once more by the same method and head, for the same images, under a change."""
+
+    def another_class(self) -> Tensor:
+        """Maps (B,R,R) as ``MapBatch.maps``, of a class other than the target, a function of the image's id."""
+        ...
+
+    def random_weights(self, step: int, steps: int) -> Tensor:
+        """Maps (B,R,R) as ``MapBatch.maps``, of the network whose last ``step`` of ``steps`` shares of its layers are
+        drawn anew."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,8 @@ class MapBatch:
     float64: resized, negative values dropped, not normalised; ``pixels`` (B,3,R,R) float32 in [0, 1]; ``gt_boxes``: B
     arrays (K,4) int64 in R-pixel coordinates; ``regions`` bool (B,R,R): their union, or None without boxes; ``masks``
     (B,R,R) uint8 {0, 1, 255} or None; ``evidence`` (B,R,R) bool or None; ``score(images, index)``: class score (M,)
-    float64 of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,).
+    float64 of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,); ``redraw``: the maps
+    once more under a change of class or weights, or None where the caller cannot draw them.
     """
 
     image_ids: Sequence[str]
@@ -35,6 +50,14 @@ class MapBatch:
     evidence: Tensor | None
     protocol: Protocol
     score: Callable[[Tensor, Tensor], Tensor]
+    redraw: Redraw | None = None
+    _made: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, make: Callable[[MapBatch], Tensor]) -> Tensor:
+        """What ``make`` returns of the batch; made once for all metrics that ask for it under ``name``."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        return self._made[name]
 
 
 PerImage = Callable[[MapBatch], Tensor]
@@ -48,6 +71,7 @@ class MetricSpec:
     (``boxes``, ``masks``, ``evidence``, ``scores``, ``labels``). ``class_name``: its torchmetrics class.
     ``per_image``: values (B,) of a batch of maps, stored with the records and averaged in tables; None for metrics that
     the engine computes itself. An ``expensive`` one (many forwards) runs only where it is asked for by name.
+    ``digits``: decimals in tables.
     """
 
     name: str
@@ -60,6 +84,7 @@ class MetricSpec:
     class_name: str = ""
     per_image: PerImage | None = None
     expensive: bool = False
+    digits: int = 2
 
 
 METRICS: Registry[MetricSpec] = Registry("metric", "cambench.metrics", ("cambench.metrics.catalogue",))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ...hashing import id_seeds
 from ..contracts import Activation, Backbone, Branch, Head
 from ..heads.context import ContextHead
 
@@ -152,9 +152,7 @@ class Evidence:
     @cached_property
     def seeds(self) -> Tensor:
         """Seeds (B,), int64 in [0, 2^62), each a hash of the image's id alone."""
-        digests = [hashlib.sha256(i.encode("utf-8", "surrogateescape")).digest() for i in self.image_ids]
-        values = [int.from_bytes(d[:8], "big") >> 2 for d in digests]
-        return torch.tensor(values, dtype=torch.int64, device=self.features.device)
+        return id_seeds(self.image_ids, self.features.device)
 
     @cached_property
     def scored_channels(self) -> Tensor:

@@ -64,6 +64,7 @@ def measure_record(spec: MetricSpec) -> MetricRecord:
         title=spec.title,
         higher_is_better=spec.higher_is_better,
         unit=spec.unit,
+        digits=spec.digits,
         source=spec.source,
         code_sha256=foreign_code(spec.per_image),
     )

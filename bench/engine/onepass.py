@@ -37,6 +37,7 @@ from .clock import StageClock
 from .losses import BadReturnError, Culprit, first_failing, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
+from .randomised import Randomised, Redrawn
 from .reading import Reading, Seen
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -93,6 +94,7 @@ class OnePass:
         self.reading, self.maps, self.clock = reading, tuple(maps), clock
         self._scoring = scoring
         self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if scoring.has_boxes else None
+        self._random = Randomised(reading)
         self.feature_shape: tuple[int, int, int] | None = None
         self.lost: dict[str, str] = {}
 
@@ -159,7 +161,7 @@ class OnePass:
             return BatchScores(batch, {}, HostCopies({}), {}, {})
         self.feature_shape = seen.feature_shape
         self.clock.count(len(batch))
-        work = _Work(batch, seen, fidelity, y, self._scoring)
+        work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
         scores = BatchScores(
             batch, _shared(batch, self._scoring.has_boxes),
             HostCopies({"predicted": seen.predicted, "target": seen.target}), {}, {},
@@ -220,7 +222,7 @@ class OnePass:
             column["o"] = work.fidelity.masked_score(drawn.positive, drawn.finished)
         if scoring.measures:
             with clock.stage("measures", triple):
-                column |= self._measured(work, work.maps(norm, up), triple)
+                column |= self._measured(work, work.maps(norm, up, triple), triple)
         if 4 * drawn.low[0].numel() <= scoring.map_bytes:
             column["map"] = drawn.low.float()
         scores.columns[triple] = HostCopies(column)
@@ -247,8 +249,9 @@ class OnePass:
         seen = self._see(batch)
         up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
         fidelity = self._fidelity(seen)
-        work = _Work(batch, seen, fidelity, fidelity.score(seen.features, seen.logits), self._scoring)
-        return measure(spec, work.maps(norm, up))
+        y = fidelity.score(seen.features, seen.logits)
+        work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
+        return measure(spec, work.maps(norm, up, triple))
 
     def finish(self, scores: BatchScores) -> Rows:
         """The columns of a batch on the host, without what was lost."""
@@ -315,15 +318,18 @@ class OnePass:
 class _Work:
     """One batch on the device, and what all its maps share."""
 
-    def __init__(self, batch: Batch, seen: Seen, fidelity: Fidelity, y: Tensor, scoring: Scoring) -> None:
+    def __init__(
+        self, batch: Batch, seen: Seen, fidelity: Fidelity, y: Tensor, scoring: Scoring, random: Randomised
+    ) -> None:
         device = seen.pixels.device
         self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
+        self._again = random.see_again(batch.images, seen)
         self.masks = batch.masks.to(device, non_blocking=True) if batch.masks is not None else None
         self.parts = batch.evidence.to(device, non_blocking=True) if batch.evidence is not None else None
         wanted = scoring.has_boxes and bool(scoring.measures)
         self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if wanted else None
 
-    def maps(self, norm: Tensor, up: Tensor) -> MapBatch:
+    def maps(self, norm: Tensor, up: Tensor, triple: Triple) -> MapBatch:
         """What the metrics may read of one triple's maps."""
         return MapBatch(
             self.batch.image_ids,
@@ -336,6 +342,7 @@ class _Work:
             self.parts,
             self.seen.reading.protocol,
             self.fidelity.score_images,
+            Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
         )
 
 

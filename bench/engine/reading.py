@@ -6,9 +6,10 @@ Everything that draws or scores maps (a run, ``explain``, the figures, ``cambenc
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +43,12 @@ class Reading:
         self.notes: Counter[str] = Counter()
         self._autocast: torch.dtype | None = None if dtype == "float32" else getattr(torch, dtype)
         self._channels_last = channels_last
+
+    def of(self, network: Backbone) -> Reading:
+        """Another network, read as this one is; its notes are this reading's."""
+        other = copy.copy(self)
+        other.network = network
+        return other
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -104,6 +111,10 @@ class Seen:
         """Channels, rows and columns of the feature map, without the rows that a head takes as its context."""
         _, channels, rows, columns = self.features.shape
         return channels, rows - self.reading.network.head("softmax").context_rows, columns
+
+    def under(self, target: Tensor) -> Seen:
+        """The same forward, read for other classes (B,)."""
+        return replace(self, target=target, _evidence={})
 
     def evidence(self, branch: Branch) -> Evidence:
         """Evidence of a branch for the target classes, shared by all methods that read it."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from ....hashing import normals
 from ..evidence import Evidence
-from ..hashing import normals
 from ..method import register_cam
 from .captum_calls import attribute, largest_of_colours
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from ....hashing import splitmix64
 from ..evidence import Evidence
-from ..hashing import splitmix64
 from ..method import register_cam
 
 

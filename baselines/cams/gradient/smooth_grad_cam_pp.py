@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from ....hashing import normals
 from ..evidence import Evidence
-from ..hashing import normals
 from ..method import register_cam
 from .grad_cam_pp import EPS
 

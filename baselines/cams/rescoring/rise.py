@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ....hashing import uniforms
 from ..evidence import Evidence
-from ..hashing import uniforms
 from ..method import register_cam
 from .masking import bank_scores, copies_in_budget
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from ....hashing import normals
 from ..evidence import Evidence
-from ..hashing import normals
 from ..method import register_cam
 from .masking import channel_weights
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.gradient import finer_cam
 from cambench.baselines.cams.gradient.eigen import first_component
-from cambench.baselines.cams.hashing import normals, uniforms
 from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import masking as _masking
@@ -24,6 +23,7 @@ from cambench.baselines.cams.rescoring.extremal import AreaSchedule
 from cambench.baselines.cams.score_map import raw_map, score_map
 from cambench.baselines.contracts import BACKBONES, HEADS, Branch
 from cambench.baselines.heads.heads import GapLinear, ModuleHead
+from cambench.hashing import normals, uniforms
 from cambench.protocol import PROTOCOLS
 
 Make = Callable[..., Any]

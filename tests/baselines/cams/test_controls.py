@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
-from cambench.baselines.cams.hashing import splitmix64
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.heads.heads import GapLinear
+from cambench.hashing import splitmix64
 
 HEAD = GapLinear(2, 2)
 

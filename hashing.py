@@ -1,6 +1,8 @@
 """Integer hashing in tensor operations: the same bits on every device and in every batch."""
 
+import hashlib
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -12,6 +14,13 @@ def splitmix64(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _FIRST
     x = (x ^ _shift(x, 27)) * _SECOND
     return x ^ _shift(x, 31)
+
+
+def id_seeds(image_ids: Iterable[str], device: torch.device) -> Tensor:
+    """Seeds (B,), int64 in [0, 2^62), each a hash of the image's id alone."""
+    digests = [hashlib.sha256(i.encode("utf-8", "surrogateescape")).digest() for i in image_ids]
+    values = [int.from_bytes(d[:8], "big") >> 2 for d in digests]
+    return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 def uniforms(seeds: Tensor, streams: Tensor, count: int) -> Tensor:
