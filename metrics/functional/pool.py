@@ -84,7 +84,7 @@ class BoxPool:
 def _step_back() -> None:
     if sys.platform == "linux":
         # A thread has a priority of its own there. Where it may not be changed, only the order of work differs.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             own = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, own, min(19, os.getpriority(os.PRIO_PROCESS, own) + NICENESS))
 
