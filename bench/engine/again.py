@@ -15,7 +15,7 @@ from .config import RunConfig
 REQUEST = "request"
 """Where ``run.json`` keeps, among its settings, what was asked for."""
 TABLES = ("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "scores.csv", "throughput.csv")
-_NO_MATTER = {"out", "workers", "box_threads"}
+_NO_MATTER = {"out", "workers", "box_threads", "lock"}
 
 
 def request_of(config: RunConfig) -> dict[str, Any]:

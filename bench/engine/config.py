@@ -51,6 +51,9 @@ class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, Proto
     keep_maps: bool | None = Field(
         None, description="Store score maps. (default: those of at most 40 MiB for each triple)"
     )
+    lock: bool = Field(
+        True, description="Keep other runs out of the folder; --no-lock where the file system has no locks."
+    )
 
     @property
     def protocol_object(self) -> Protocol:

@@ -113,7 +113,7 @@ class _Runner:
             head_recipe=keeper.recipe_name,
             world_size=self.world,
         )
-        with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world) as store:
+        with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world, lock=config.lock) as store:
             self._say(f"{what}: its file was edited; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
             request = PassRequest(config, store, table, tuple(measures), self.clock, self.rank, self.world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -18,6 +19,7 @@ _RANK = re.compile(re.escape(LOCK_NAME) + r"\.rank\d+")
 _HOLDER = ".holder"
 """What a lock's file name ends with where the process that holds it says who it is: a locked file cannot be read on
 every system."""
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 PROBE_S = 0.25
 """Seconds that a look at a lock waits for another process's look at it, which takes a few milliseconds."""
 TURN_S = 120.0
@@ -134,10 +136,14 @@ def _take(path: Path, wait_s: float) -> FileLock | None:
     except Timeout:
         return None
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, PermissionError):
-            raise
         said = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) in _NOT_WRITABLE:
+            raise ResultsError(
+                f"{path.parent} cannot be written ({said}). Choose another --out folder; a finished run is read there: "
+                "'cambench leaderboard' and 'cambench report' with --dest elsewhere"
+            ) from None
         raise ResultsError(
-            f"{path}: this file system cannot lock files ({said}). Choose another --out folder"
+            f"{path}: this file system cannot lock files ({said}). Choose another --out folder, or give --no-lock and "
+            "see to it that no other run writes there"
         ) from error
     return lock
