@@ -7,7 +7,7 @@ reason, and every parameter of ours that the file lacks is named. Nothing is ski
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..contracts import BACKBONES, Backbone, Branch
-from ..weights.weight_files import State, WeightsError, apply_state, load_state
+from ..weights.file_names import State, some_names, without_prefix
+from ..weights.weight_files import WeightsError, apply_state, check_values, load_state
 from .checkpoint_layouts import Layout, layout_of
 
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
-_SHOWN = 6
 _VGG_CONVS_28 = (23, 25, 27)
 
 
@@ -57,10 +57,10 @@ class KeyAccount:
         reasons: dict[str, list[str]] = {}
         for key, reason in self.unused.items():
             reasons.setdefault(reason, []).append(key)
-        lines += [f"unused ({len(keys)}), {reason}: {_some(keys)}" for reason, keys in reasons.items()]
+        lines += [f"unused ({len(keys)}), {reason}: {some_names(keys)}" for reason, keys in reasons.items()]
         if self.missing:
             what = "" if self.refused else ", fresh parameters, to be trained"
-            lines.append(f"missing ({len(self.missing)}){what}: {_some(self.missing)}")
+            lines.append(f"missing ({len(self.missing)}){what}: {some_names(self.missing)}")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, *([f"refused: {self.refused}"] if self.refused else [])])
 
@@ -90,7 +90,7 @@ def open_checkpoint(
     """
     spec = BACKBONES.get(name)
     layout = _known_layout(name)
-    state = _without_module(load_state(file))
+    state = without_prefix(load_state(file), _fits(layout))
     found = classes_in(layout, state, str(file))
     if found is not None and num_classes is not None and found != num_classes:
         raise WeightsError(
@@ -115,12 +115,12 @@ def account_of(name: str, file: str | Path) -> KeyAccount:
         WeightsError: The network has no layout; the file is damaged or hostile, or contradicts itself.
     """
     spec, layout = BACKBONES.get(name), _known_layout(name)
-    state = _without_module(load_state(file))
+    state = without_prefix(load_state(file), _fits(layout))
     with torch.device("meta"):
         backbone = spec.build(classes_in(layout, state, str(file)))
     ours, account = translate(backbone, state, str(file))
     try:
-        _check_values(ours, account.source)
+        check_values(ours, account.source)
         _check_missing(backbone, ours, account)
         _check_shapes(backbone, ours, account)
     except WeightsError as error:
@@ -153,7 +153,7 @@ def translate(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> t
     """
     layout = _known_layout(backbone.name)
     own = backbone.state_dict()
-    state = _without_module(state)
+    state = without_prefix(state, _fits(layout))
     numbers = _renumbering(layout, state, own)
     ours: State = {}
     used: dict[str, str] = {}
@@ -184,7 +184,7 @@ def fill(backbone: Backbone, ours: State, account: KeyAccount) -> None:
     Raises:
         WeightsError: Other parameters are missing, shapes differ, or values are not finite numbers.
     """
-    _check_values(ours, account.source)
+    check_values(ours, account.source)
     _check_missing(backbone, ours, account)
     if "sigmoid" in account.branches:
         backbone.heads["sigmoid"] = backbone.head("softmax").fresh()
@@ -205,8 +205,8 @@ def _check_missing(backbone: Backbone, ours: State, account: KeyAccount) -> None
     absent = [g for g in groups if not any(k.startswith(g) for k in ours)]
     wrong = [k for k in account.missing if not k.startswith(tuple(absent))] if absent else list(account.missing)
     if wrong:
-        other = f"; unused: {_some(account.unused)}" if account.unused else ""
-        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. missing: {_some(wrong)}{other}")
+        other = f"; unused: {some_names(account.unused)}" if account.unused else ""
+        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. missing: {some_names(wrong)}{other}")
     body = [g for g in absent if g.startswith("body.")]
     if body and account.branches:
         raise WeightsError(
@@ -220,16 +220,7 @@ def _check_shapes(backbone: Backbone, ours: State, account: KeyAccount) -> None:
     like = {k: own[k.replace("heads.sigmoid.", "heads.softmax.")].shape for k in ours}
     odd = [f"{k} {tuple(t.shape)}, expected {tuple(like[k])}" for k, t in ours.items() if t.shape != like[k]]
     if odd:
-        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. of another shape: {_some(odd)}")
-
-
-def _check_values(ours: State, source: str) -> None:
-    odd = [k for k, t in ours.items() if t.layout != torch.strided or t.is_quantized or t.is_complex() or t.is_meta]
-    if odd:
-        raise WeightsError(f"weights {source}: these are no dense real tensors: {_some(odd)}")
-    bad = [k for k, t in ours.items() if not bool(torch.isfinite(t).all())]
-    if bad:
-        raise WeightsError(f"weights {source}: NaN or infinite values in {_some(bad)}")
+        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. of another shape: {some_names(odd)}")
 
 
 def _renumbering(layout: Layout, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
@@ -264,11 +255,5 @@ def _notes(name: str, state: Mapping[str, Tensor]) -> tuple[str, ...]:
     return ()
 
 
-def _without_module(state: Mapping[str, Tensor]) -> State:
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" … and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+def _fits(layout: Layout) -> Callable[[str], bool]:
+    return lambda key: layout.target(key) is not None or layout.reason(key) is not None

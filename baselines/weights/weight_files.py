@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...atomic import atomic_path
+from .file_names import State, renaming, some_names, without_prefix
 
-State = dict[str, Tensor]
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
-_SHOWN = 6
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net", "state_dict_ema", "network", "weights")
+"""Entries that hold the weights among others (epoch, optimiser), in the order in which they are looked for."""
+_NOT_WEIGHTS = ("optim", "sched", "scaler", "loss", "criterion")
 
 
 class WeightsError(ValueError):
@@ -31,7 +32,8 @@ def load_state(path: str | Path) -> State:
     """Tensors by name of a ``.safetensors`` file or a ``torch.save`` file, on the CPU.
 
     ``torch.save`` files are read with ``weights_only=True``: nothing in the file is executed. A wrapping
-    ``{"state_dict": …}`` is opened and ``module.`` prefixes of data-parallel training are dropped.
+    ``{"state_dict": …}`` of timm, Lightning, wsolevaluation or others is opened, and the prefixes ``module.`` and
+    ``_orig_mod.`` of data-parallel training and compilation are dropped; ``apply_state`` drops any other.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds anything but tensors by name.
@@ -41,7 +43,7 @@ def load_state(path: str | Path) -> State:
         raise WeightsError(f"weights {file}: no such file")
     if file.suffix == ".safetensors":
         try:
-            return _without_prefix(load_file(file), "module.")
+            return without_prefix(load_file(file))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"weights {file}: not a safetensors file ({error})") from error
     try:
@@ -56,7 +58,7 @@ def load_state(path: str | Path) -> State:
         ) from error
     except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
         raise WeightsError(f"weights {file}: damaged, or not written by torch.save ({error})") from error
-    return _without_prefix(_plain(loaded, file), "module.")
+    return without_prefix(_plain(loaded, file))
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
@@ -83,12 +85,15 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
 def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
     """Load ``state`` into ``module``: every key, no more, each of its shape. Values are cast to the module's dtypes.
 
-    BatchNorm's ``num_batches_tracked`` may be absent, as evaluation does not use it.
+    One prefix in front of all names is dropped where they fit then. BatchNorm's ``num_batches_tracked`` may be absent,
+    as evaluation does not use it.
 
     Raises:
-        WeightsError: Names the missing, unexpected and mis-shaped keys.
+        WeightsError: Names the missing, unexpected and mis-shaped keys, with the nearest renaming where the names are
+            another package's; values that are NaN or infinite.
     """
     own = module.state_dict()
+    state = without_prefix(state, own.__contains__)
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
     shaped = [
@@ -97,13 +102,26 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
         if k in state and state[k].shape != own[k].shape
     ]
     problems = [
-        f"{title}: {_some(names)}"
+        f"{title}: {some_names(names)}"
         for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
         if names
     ]
     if problems:
+        if missing and unexpected and (other := renaming(missing, state, own)):
+            problems.append(other)
         raise WeightsError(f"weights {source} do not fit {_title(module)}. " + "; ".join(problems))
+    check_values(state, source)
     module.load_state_dict(dict(state), strict=False)
+
+
+def check_values(state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise ``WeightsError`` where a tensor is no dense real one, or holds NaN or infinity; the message names it."""
+    odd = [k for k, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_complex() or t.is_meta]
+    if odd:
+        raise WeightsError(f"weights {source}: these are no dense real tensors: {some_names(odd)}")
+    bad = [k for k, t in state.items() if not bool(torch.isfinite(t).all())]
+    if bad:
+        raise WeightsError(f"weights {source}: NaN or infinite values in {some_names(bad)}")
 
 
 def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
@@ -126,28 +144,25 @@ def _harmless() -> list[Any]:
 
 
 def _plain(loaded: object, file: Path) -> State:
-    for key in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise WeightsError(f"weights {file}: not plain weights, holds a {type(loaded).__name__}; expected a state_dict")
-    strange = [str(k) for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
+    opened = _opened(loaded)
+    if not isinstance(opened, Mapping) or not opened:
+        raise WeightsError(f"weights {file}: not plain weights, holds a {type(opened).__name__}; expected a state_dict")
+    strange = [str(k) for k, v in opened.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
     if strange:
-        raise WeightsError(f"weights {file}: not plain weights; these entries are no tensors: {_some(strange)}")
-    return dict(loaded)
+        raise WeightsError(f"weights {file}: not plain weights; these entries are no tensors: {some_names(strange)}")
+    return dict(opened)
 
 
-def _without_prefix(state: State, prefix: str) -> State:
-    if state and all(k.startswith(prefix) for k in state):
-        return {k.removeprefix(prefix): v for k, v in state.items()}
-    return state
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" … and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+def _opened(loaded: object) -> object:
+    """The weights in a container: under a known name, or the only entry of tensors that is no optimiser's."""
+    while isinstance(loaded, Mapping):
+        inner = {str(k): v for k, v in loaded.items() if isinstance(v, Mapping) and v}
+        known = next((inner[k] for k in _WRAPPERS if k in inner), None)
+        others = [v for k, v in inner.items() if not any(word in k.casefold() for word in _NOT_WEIGHTS)]
+        if known is None and (len(others) != 1 or any(isinstance(v, Tensor) for v in loaded.values())):
+            break
+        loaded = others[0] if known is None else known
+    return loaded
 
 
 def _title(module: nn.Module) -> str:

@@ -1,0 +1,119 @@
+"""Checkpoints of other code: any one prefix, containers, NaN in a weight, names of another package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cambench.baselines.backbones.opening import open_backbone
+from cambench.baselines.weights.file_names import renaming, without_prefix
+from cambench.baselines.weights.weight_files import WeightsError, apply_state, load_state
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+
+
+PREFIXES = (
+    "",
+    "_orig_mod.",
+    "model.",
+    "module.",
+    "net.",
+    "encoder.",
+    "module._orig_mod.",
+    "student.backbone.",
+    "a.b.c.",
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_any_one_prefix_that_makes_all_names_fit(prefix: str, tmp_path: Path) -> None:
+    state = {prefix + k: v + 1 for k, v in net().state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pth")
+    filled = net()
+    apply_state(filled, load_state(tmp_path / "w.pth"), "w.pth")
+    assert all(torch.equal(filled.state_dict()[k.removeprefix(prefix)], v) for k, v in state.items())
+
+
+def test_a_prefix_that_a_network_has_itself_stays() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Linear(2, 2)
+
+    own = Named()
+    apply_state(own, {"model.weight": torch.ones(2, 2), "model.bias": torch.zeros(2)}, "w")
+    assert own.model.weight.tolist() == [[1, 1], [1, 1]]
+
+
+def test_two_prefixes_are_not_one() -> None:
+    halves = {("a." if k.startswith("0") else "b.") + k: v for k, v in net().state_dict().items()}
+    with pytest.raises(WeightsError, match="missing: .*unexpected: "):
+        apply_state(net(), halves, "w.pth")
+
+
+def test_without_names_only_wrappers_are_dropped() -> None:
+    state = {"module._orig_mod.model.a": torch.zeros(1)}
+    assert list(without_prefix(state)) == ["model.a"]
+    assert list(without_prefix(state, {"a"}.__contains__)) == ["a"]
+
+
+def containers(state: dict[str, Tensor]) -> dict[str, object]:
+    """What several packages write around the same weights."""
+    return {
+        "timm": {"epoch": 3, "arch": "x", "state_dict": state, "state_dict_ema": state, "optimizer": {"state": {}}},
+        "timm, averaged alone": {"epoch": 3, "state_dict_ema": state},
+        "Lightning": {"state_dict": {f"model.{k}": v for k, v in state.items()}, "optimizer_states": [{}], "epoch": 1},
+        "wsolevaluation": {
+            "architecture": "resnet50",
+            "epoch": 9,
+            "state_dict": {f"module.{k}": v for k, v in state.items()},
+        },
+        "two deep": {"model": {"state_dict": state}},
+        "of no known name": {"my_weights": state, "optimizer": {"param_groups": {"lr": 1}}, "step": 7},
+    }
+
+
+@pytest.mark.parametrize("kind", list(containers({})))
+def test_containers(kind: str, tmp_path: Path) -> None:
+    state = {k: v + 1 for k, v in net().state_dict().items()}
+    torch.save(containers(state)[kind], tmp_path / "w.pth")
+    filled = net()
+    apply_state(filled, load_state(tmp_path / "w.pth"), "w.pth")
+    assert torch.equal(filled[0].weight, state["0.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(value: float) -> None:
+    state = net().state_dict()
+    state["2.bias"][1] = value
+    before = net()
+    with pytest.raises(WeightsError, match=r"w\.pth: NaN or infinite values in 2\.bias"):
+        apply_state(before, state, "w.pth")
+    assert torch.isfinite(before[2].bias).all()
+
+
+def test_names_of_another_package_are_told_with_the_nearest_renaming(tmp_path: Path) -> None:
+    """``_conv_stem`` is how another package calls timm's ``conv_stem``."""
+    ours = open_backbone("efficientnet_lite0", pretrained=False).state_dict()
+    theirs = {}
+    for key, tensor in ours.items():
+        if not key.startswith("heads.softmax."):
+            theirs["_" + key.removeprefix("model.")] = tensor
+    theirs |= {"_fc.weight": ours["heads.softmax.linear.weight"], "_fc.bias": ours["heads.softmax.linear.bias"]}
+    torch.save(theirs, tmp_path / "lite0.pth")
+    with pytest.raises(WeightsError) as caught:
+        open_backbone("efficientnet_lite0", weights=tmp_path / "lite0.pth")
+    assert "nearest renaming begins _conv_stem.weight -> model.conv_stem.weight" in str(caught.value)
+
+
+def test_no_renaming_is_invented() -> None:
+    own = {"a.weight": torch.zeros(2, 3)}
+    assert renaming(["a.weight"], {"b.weight": torch.zeros(3, 3)}, own) == ""
+    assert renaming(["a.weight"], {"b.bias": torch.zeros(2, 3)}, own) == ""
+    assert "b.weight -> a.weight" in renaming(["a.weight"], {"b.weight": torch.zeros(2, 3)}, own)
