@@ -17,6 +17,8 @@ from latex2mathml.converter import convert
 
 from cambench import protocol as protocol_module
 from cambench.bench.cli.app import app
+from cambench.bench.cli.options import field_rows
+from cambench.bench.engine.config import RunConfig
 from cambench.datasets.schema import DATASETS
 from cambench.metrics import METRICS
 from cambench.protocol import PROTOCOLS, MapRule, Protocol
@@ -127,10 +129,20 @@ def datasets_table() -> str:
     return _table(("name", "what", "images", "truth", "`--option`"), rows)
 
 
+def fields_table() -> str:
+    """Every field of a run's configuration: in YAML, as a keyword of ``cambench.run``, on the command line."""
+    rows = [
+        (f"`{name}`", f"`{flag}`" if flag else "", f"`{default}`" if default else "", _cell(text))
+        for name, flag, default, text in field_rows(RunConfig)
+    ]
+    return _table(("field", "option", "default", ""), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "protocols": protocols_table,
     "metrics": metrics_table,
     "datasets": datasets_table,
+    "fields": fields_table,
 }
 
 

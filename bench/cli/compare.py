@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import AfterValidator, Field
 from rich.console import Console
 
 from ..host.errors import UsageError
+from ..host.options import Flag, IntervalOptions
+from .options import command
 
 if TYPE_CHECKING:
     from ...results.statistics import Difference
@@ -27,39 +29,55 @@ class _Verdict(Console):
 out = _Verdict(highlight=False)
 
 
-def compare(
-    what: Annotated[
-        list[str],
-        typer.Argument(help="Run folders, and triples of theirs (patterns are allowed); or FOLDER:TRIPLE each."),
-    ],
-    val: Annotated[
-        list[Path] | None,
-        typer.Option(help="Run of the val split: adds the threshold transfer. Once, or once per run folder."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(help="What the comparison is made for: only this is tested, and corrected for; repeatable."),
-    ] = None,
-    brief: Annotated[bool, typer.Option("--brief", help="The answer in words alone.")] = False,
-    by: Annotated[str | None, typer.Option(help="Metric of the image and class lists.", metavar="METRIC")] = None,
-    fail_if_worse: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit with 1 where the second is significantly worse; repeatable.", metavar="METRIC"),
-    ] = None,
-    intersect: Annotated[bool, typer.Option("--intersect", help="Compare the common images of the runs.")] = False,
-    all_pairs: Annotated[
-        bool, typer.Option("--all-pairs", help="Any two, not only the first with each other.")
-    ] = False,
-    output: Annotated[
-        list[Path] | None, typer.Option("--out", help="Also write a .md or .csv file; may be repeated.")
-    ] = None,
-    images: Annotated[int, typer.Option(help="Images listed on either side.", min=0)] = 5,
-    classes: Annotated[int, typer.Option(help="Classes listed; the CSV has all.", min=0)] = 10,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=2)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
-    level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
-    alpha: Annotated[float, typer.Option(help="Significance level, after Holm's correction.")] = 0.05,
-) -> None:
+def _fraction(value: float) -> float:
+    if not 0 < value < 1:
+        raise ValueError(f"'{value:g}': expected a fraction between 0 and 1")
+    return value
+
+
+def _table_file(file: Path) -> Path:
+    if file.suffix not in (".md", ".csv"):
+        raise ValueError(f"{str(file)!r}: expected a name that ends in .md or .csv")
+    return file
+
+
+Fraction = Annotated[float, AfterValidator(_fraction)]
+TableFile = Annotated[Path, AfterValidator(_table_file)]
+
+
+class CompareRequest(IntervalOptions):
+    """What is compared, by what, and what is shown."""
+
+    what: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
+        min_length=1,
+        description="Run folders, and triples of theirs (patterns are allowed); or FOLDER:TRIPLE each.",
+    )
+    val: tuple[Path, ...] = Field(
+        (), description="Run of the val split: adds the threshold transfer. Once, or once per run folder."
+    )
+    metric: tuple[str, ...] = Field(
+        (), description="What the comparison is made for: only this is tested, and corrected for; repeatable."
+    )
+    brief: Annotated[bool, Flag(("--brief",))] = Field(False, description="The answer in words alone.")
+    by: Annotated[str | None, Flag(metavar="METRIC")] = Field(None, description="Metric of the image and class lists.")
+    fail_if_worse: Annotated[tuple[str, ...], Flag(metavar="METRIC")] = Field(
+        (), description="Exit with 1 where the second is significantly worse; repeatable."
+    )
+    intersect: Annotated[bool, Flag(("--intersect",))] = Field(
+        False, description="Compare the common images of the runs."
+    )
+    all_pairs: Annotated[bool, Flag(("--all-pairs",))] = Field(
+        False, description="Any two, not only the first with each other."
+    )
+    out: tuple[TableFile, ...] = Field((), description="Also write a .md or .csv file; may be repeated.")
+    images: int = Field(5, ge=0, description="Images listed on either side.")
+    classes: int = Field(10, ge=0, description="Classes listed; the CSV has all.")
+    level: Fraction = Field(0.95, description="Coverage of the intervals.")
+    alpha: Fraction = Field(0.05, description="Significance level, after Holm's correction.")
+
+
+@command(CompareRequest)
+def compare(request: CompareRequest) -> None:
     """Is B better than A? The answer in a sentence; differences with intervals and tests, the images behind them.
 
     One folder and triples: the first triple with each other one; patterns that name several each are paired by the
@@ -85,28 +103,24 @@ def compare(
     from ...results.tables.grid import to_markdown
     from ..notebook.pairs import pairs_of, sorted_out
 
-    files = _checked_files(output or [])
-    for name, fraction in (("--level", level), ("--alpha", alpha)):
-        if not 0 < fraction < 1:
-            raise UsageError(f"{name} {fraction}: expected a fraction between 0 and 1")
     try:
-        runs, patterns = sorted_out(what)
-        pairs = pairs_of(runs, patterns, val or [], all_pairs)
+        runs, patterns = sorted_out(request.what)
+        pairs = pairs_of(runs, patterns, request.val, request.all_pairs)
         found = compare_pairs(
             pairs,
-            by=by,
-            metrics=metric or (),
-            intersect=intersect,
-            images=images,
-            resamples=resamples,
-            seed=seed,
-            level=level,
-            alpha=alpha,
+            by=request.by,
+            metrics=request.metric,
+            intersect=request.intersect,
+            images=request.images,
+            resamples=request.resamples,
+            seed=request.seed,
+            level=request.level,
+            alpha=request.alpha,
         )
-        worse = found.worse(fail_if_worse or [])
-        document = compare_document(found, classes=classes, brief=brief)
+        worse = found.worse(request.fail_if_worse)
+        document = compare_document(found, classes=request.classes, brief=request.brief)
         print_document(document, out)
-        for file in files:
+        for file in request.out:
             write_text(file, compare_csv(found) if file.suffix == ".csv" else to_markdown(document))
             out.print(f"wrote {file}", soft_wrap=True, markup=False)
     except (ResultsError, OSError) as error:
@@ -121,10 +135,3 @@ def compare(
 def _worse_line(d: Difference) -> str:
     by = f"{abs(d.value):.{d.metric.digits}f}"
     return f"worse: {d.second} than {d.first} in {d.metric.title} by {by} (p = {d.p_holm:.2g}; --fail-if-worse)"
-
-
-def _checked_files(files: Sequence[Path]) -> list[Path]:
-    for file in files:
-        if file.suffix not in (".md", ".csv"):
-            raise UsageError(f"--out {file}: expected a name that ends in .md or .csv")
-    return list(files)

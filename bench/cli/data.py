@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..host.consoles import out
 from ..host.errors import UsageError
-from ..host.options import HIDDEN, DataOptions, Flag, SplitName
+from ..host.options import HIDDEN, DataOptions, Flag, Options, SplitName
 from ..host.progress import progress
 from .options import command
 
@@ -120,13 +120,20 @@ def _print_finding(split: str, finding: Finding) -> None:
     out.print(f"[{_COLOURS[finding.level]}]{finding.level}[/] {split}: {escape(str(finding))}")
 
 
-def download(
-    name: Annotated[str, typer.Argument(help="Data set: see 'cambench ls datasets'.")],
-    root: Annotated[Path, typer.Option(help="Folder to download into; nothing in it is overwritten.")],
-    extract: Annotated[bool, typer.Option("--extract/--no-extract", help="Unpack the archives there.")] = True,
-    optional: Annotated[bool, typer.Option("--all", help="Also CUB's segmentations; ImageNet's train.")] = False,
-    mirror: Annotated[str, typer.Option(help="Fetch MIRROR/NAME instead; checksums as published.")] = "",
-) -> None:
+class DownloadRequest(Options):
+    """Which data set is fetched, and where to."""
+
+    name: Annotated[str, Flag(argument=True)] = Field(description="Data set: see 'cambench ls datasets'.")
+    root: Path = Field(description="Folder to download into; nothing in it is overwritten.")
+    extract: bool = Field(True, description="Unpack the archives there.")
+    optional: Annotated[bool, Flag(("--all",))] = Field(
+        False, description="Also CUB's segmentations; ImageNet's train."
+    )
+    mirror: str = Field("", description="Fetch MIRROR/NAME instead; checksums as published.")
+
+
+@command(DownloadRequest)
+def download(request: DownloadRequest) -> None:
     """Download a data set given out over plain HTTPS or on the Hugging Face hub: resumable, checksum-verified.
 
     cub and tiny_imagenet come from their publishers; imagenet from the hub, for those who accepted its terms there
@@ -140,14 +147,21 @@ def download(
     """
     from ...datasets.fetch import download as fetch
 
-    report = fetch(name, root, extract=extract, optional=optional, base_url=mirror, track=_track_bytes)
+    report = fetch(
+        request.name,
+        request.root,
+        extract=request.extract,
+        optional=request.optional,
+        base_url=request.mirror,
+        track=_track_bytes,
+    )
     for file in report.files:
         unpacked = f", {file.extracted:,} files extracted" if file.extracted else ""
         check = f", {file.checksum.partition(':')[0]} verified" if file.checksum else ""
         out.print(f"{escape(file.name)}: {file.outcome}{check}{unpacked} → {escape(str(file.path))}")
     for step in report.manual:
         out.print(f"[green]by hand[/] {escape(step)}")
-    out.print(f"next: cambench doctor {name} --root {escape(str(report.root))}")
+    out.print(f"next: cambench doctor {request.name} --root {escape(str(report.root))}")
 
 
 @contextmanager

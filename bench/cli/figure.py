@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from ..figures import pareto as figure_pareto
 from ..figures.figure_request import FigureRequest, MapsRequest, SheetRequest
+from ..figures.pareto import ParetoRequest, draw_pareto
 from ..host.consoles import out
 from ..paper.requests import DistortionRequest
 from .options import Verb, command, load_plugins
@@ -19,7 +19,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command()(figure_pareto.pareto)
+
+
+@app.command()
+@command(ParetoRequest)
+def pareto(request: ParetoRequest) -> None:
+    """Score against cost: a panel a backbone, 95 % intervals, the triples that nothing beats in both.
+
+    Example:
+
+        cambench figure pareto runs/first --metric pxap --out pareto
+    """
+    _wrote(draw_pareto(request))
 
 
 @app.command("contact-sheet")

@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
+from pydantic import Field
 
 from ..host.consoles import out
+from ..host.options import Flag, IntervalOptions, Words
+from .options import command
 
 
-def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
-    dest: Annotated[
-        Path | None, typer.Option(help="Where the tables go (default: tables/ in the first run's folder).")
-    ] = None,
-    val: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Run of the val split: for protocols that choose τ there, and adds the threshold transfer. Once, or "
-            "once per run folder."
-        ),
-    ] = None,
-    intervals: Annotated[
-        bool, typer.Option("--intervals/--no-intervals", help="Intervals, significance marks and ranks.")
-    ] = True,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=2)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
-    benchmarks: Annotated[Path | None, typer.Option(help="JSON of pytest-benchmark, shown beside the tables.")] = None,
-    layout: Annotated[str, typer.Option(help="compact, full, or as in the paper: paper1, paper2.")] = "compact",
-    columns: Annotated[
-        str | None, typer.Option(help="Metrics (patterns), 'cost', 'measured': name,name,…", metavar="NAMES")
-    ] = None,
-    methods: Annotated[str | None, typer.Option(help="Methods (patterns): name,name,…", metavar="NAMES")] = None,
-    heads: Annotated[str | None, typer.Option(help="Heads (patterns): name,name,…", metavar="NAMES")] = None,
-    decimals: Annotated[int | None, typer.Option(help="Decimals of every score.", min=0, max=8)] = None,
-    transpose: Annotated[bool, typer.Option("--transpose", help="Methods side by side, metrics below.")] = False,
-    sort: Annotated[str, typer.Option(help="Rows by this metric, the best first.", metavar="METRIC")] = "",
-    long: Annotated[bool, typer.Option("--long", help="One row for each triple and metric.")] = False,
-    width: Annotated[str, typer.Option(help="LaTeX tables of a column, of the text, or auto.")] = "auto",
-    standalone: Annotated[bool, typer.Option("--standalone", help="Every LaTeX file compiles as it is.")] = False,
-) -> None:
+class LeaderboardRequest(IntervalOptions):
+    """Which runs become tables, and how these are laid out."""
+
+    runs: Annotated[tuple[Path, ...], Flag(argument=True)] = Field(
+        min_length=1, description="Folders of runs (one protocol and data set)."
+    )
+    dest: Path | None = Field(None, description="Where the tables go (default: tables/ in the first run's folder).")
+    val: tuple[Path, ...] = Field(
+        (),
+        description="Run of the val split: for protocols that choose τ there, and adds the threshold transfer. Once, "
+        "or once per run folder.",
+    )
+    intervals: bool = Field(True, description="Intervals, significance marks and ranks.")
+    benchmarks: Path | None = Field(None, description="JSON of pytest-benchmark, shown beside the tables.")
+    layout: Literal["compact", "full", "paper1", "paper2"] = Field(
+        "compact", description="compact, full, or as in the paper: paper1, paper2."
+    )
+    columns: Words = Field((), description="Metrics (patterns), 'cost', 'measured': name,name,…")
+    methods: Words = Field((), description="Methods (patterns): name,name,…")
+    heads: Words = Field((), description="Heads (patterns): name,name,…")
+    decimals: int | None = Field(None, ge=0, le=8, description="Decimals of every score.")
+    transpose: Annotated[bool, Flag(("--transpose",))] = Field(
+        False, description="Methods side by side, metrics below."
+    )
+    sort: Annotated[str, Flag(metavar="METRIC")] = Field("", description="Rows by this metric, the best first.")
+    long: Annotated[bool, Flag(("--long",))] = Field(False, description="One row for each triple and metric.")
+    width: Literal["column", "text", "auto"] = Field(
+        "auto", description="LaTeX tables of a column, of the text, or auto."
+    )
+    standalone: Annotated[bool, Flag(("--standalone",))] = Field(
+        False, description="Every LaTeX file compiles as it is."
+    )
+
+
+@command(LeaderboardRequest)
+def leaderboard(request: LeaderboardRequest) -> None:
     """Rebuild Markdown, LaTeX and CSV leaderboards from records alone.
 
     Several runs of one protocol and data set become one table; the paper's layouts set several data sets side by side.
@@ -61,40 +69,24 @@ def leaderboard(
     from ...results.tables.selection import TableOptions
     from ...text import visible
 
-    options = TableOptions(
-        layout=layout,  # type: ignore[arg-type]  # checked there, as for every caller
-        columns=_names(columns),
-        methods=_names(methods),
-        heads=_names(heads),
-        decimals=decimals,
-        transpose=transpose,
-        sort=sort,
-        long=long,
-        width=width,  # type: ignore[arg-type]
-        standalone=standalone,
-    )
-    found = [run for run in runs if not _beside(run)] or runs
-    for other in (run for run in runs if run not in found):
+    found = [run for run in request.runs if not _beside(run)] or request.runs
+    for other in (run for run in request.runs if run not in found):
         out.print(f"left out: {visible(str(other))} is no run folder", soft_wrap=True, markup=False, style="yellow")
     loaded = [load_run(run) for run in found]
     paths = write_leaderboard(
         loaded,
-        dest,
-        benchmarks=benchmarks,
-        vals=val or [],
-        intervals=intervals,
-        resamples=resamples,
-        seed=seed,
-        options=options,
+        request.dest,
+        benchmarks=request.benchmarks,
+        vals=request.val,
+        intervals=request.intervals,
+        resamples=request.resamples,
+        seed=request.seed,
+        options=TableOptions(**{f.name: getattr(request, f.name) for f in fields(TableOptions)}),
     )
     for path in paths:
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
     for problem in (line for run in loaded for line in run.problems):
         out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, (part.strip() for part in (text or "").split(","))))
 
 
 def _beside(path: Path) -> bool:

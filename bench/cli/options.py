@@ -70,6 +70,23 @@ def made(model: type[M], given: Mapping[str, Any]) -> M:
         raise UsageError("; ".join(wrong_fields(error, model, flags))) from None
 
 
+def field_rows(model: type[Options]) -> list[tuple[str, str, str, str]]:
+    """Of every field of a request: its name in YAML and Python, its flag (or none), its default, what it means."""
+    rows = []
+    for name, field in model.model_fields.items():
+        flag = "" if _flag(field).hidden else _names(name, field)[0]
+        default = "required" if field.is_required() else _default_text(field)
+        rows.append((name, flag, default, field.description or ""))
+    return rows
+
+
+def _default_text(field: FieldInfo) -> str:
+    # What a factory makes depends on the machine; the description says what it is.
+    value = field.default
+    empty = field.default_factory is not None or value is None or value == ()
+    return "" if empty else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT", "PROMPT")
@@ -92,7 +109,7 @@ def _parameter(name: str, field: FieldInfo, lenient: bool) -> inspect.Parameter:
     made = make(**texts)
     default = field.default
     if flag.joined:
-        kind, default = str, ",".join(f"{value:g}" for value in default)
+        kind, default = str, ",".join(value if isinstance(value, str) else f"{value:g}" for value in default) or None
     if default is PydanticUndefined and field.default_factory is None and not lenient:
         return _keyword(name, Annotated[kind, made], inspect.Parameter.empty)
     if default is PydanticUndefined or default is None or isinstance(default, tuple | Mapping):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..host.consoles import out
 from ..host.errors import UsageError
-from ..host.options import HIDDEN, DataOptions, Flag, PluginOptions, SplitName
+from ..host.options import HIDDEN, DataOptions, Flag, IntervalOptions, PluginOptions, SplitName
 from .options import command, load_plugins
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class ReportRequest(PluginOptions, DataOptions):
+class ReportRequest(IntervalOptions, PluginOptions, DataOptions):
     """Which runs, and where their pictures are."""
 
     dataset: Annotated[str, HIDDEN] = Field("", description="The run's own.")
@@ -39,8 +39,6 @@ class ReportRequest(PluginOptions, DataOptions):
     val: tuple[Path, ...] = Field(
         (), description="Run of the val split, for protocols that choose τ there; once a data set."
     )
-    resamples: int = Field(2000, ge=2, description="Bootstrap resamples of the intervals.")
-    seed: int = Field(0, ge=0, description="Seed of the resamples.")
 
     @property
     def target(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -24,6 +24,9 @@ from ..host.yaml_mapping import yaml_mapping
 
 KEPT_MAPS = 40 << 20
 """Bytes of a triple's score maps that a run stores unasked: 50,000 maps of 14×14 in float32."""
+
+
+R = TypeVar("R", bound="RunConfig")
 
 
 class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
@@ -61,7 +64,7 @@ class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, Proto
         return PROTOCOLS.get(self.protocol).with_channels(self.channels)
 
 
-def read_config(file: Path, overrides: Mapping[str, Any]) -> RunConfig:
+def read_config(file: Path, overrides: Mapping[str, Any], model: type[R] = RunConfig) -> R:  # type: ignore[assignment]
     """Configuration of a YAML file; ``overrides`` (command-line values that were given) win.
 
     Relative paths in the file are taken from the file's folder, except ``out``, which is taken from the current one.
@@ -80,7 +83,7 @@ def read_config(file: Path, overrides: Mapping[str, Any]) -> RunConfig:
         if content.get(key) is not None:
             content[key] = _anchor(content[key], file.parent)
     try:
-        return RunConfig.create(**{**content, **overrides})
+        return model.create(**{**content, **overrides})
     except UsageError as error:
         raise UsageError(f"configuration {file}: {error}") from None
 

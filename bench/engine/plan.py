@@ -10,7 +10,7 @@ from ...baselines.contracts import HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...triple import Triple
 from ..host.errors import UsageError
-from .triples import Wanted
+from .triples import Wanted, unasked_methods
 
 
 @dataclass
@@ -67,6 +67,19 @@ def left_out(plan: BackbonePlan) -> list[str]:
         methods, heads = (", ".join(dict.fromkeys(t.names[at] for t in triples)) for at in (1, 2))
         lines.append(f"{plan.name}: left out {methods} under {heads}: {why}")
     return lines
+
+
+def unasked(patterns: Iterable[str], networks: Iterable[Backbone]) -> list[str]:
+    """A line of the methods that a glob leaves out though a network has what they need, with the way to get them."""
+    opened = list(networks)
+    methods = [m for m in unasked_methods(patterns) if any(supports(CAMS.get(m), n) is None for n in opened)]
+    if not methods:
+        return []
+    example = f"--triples '{opened[0].name}/{methods[0]}/*'"
+    return [
+        f"the pattern leaves out methods that are costly or need choices; name them, as in {example}: "
+        f"{', '.join(methods)}"
+    ]
 
 
 def needs_branch(plans: Mapping[str, BackbonePlan], protocol: Protocol, branch: Branch) -> list[str]:

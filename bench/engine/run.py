@@ -30,7 +30,7 @@ from .head_keeper import HeadKeeper
 from .losses import Culprit, is_loss
 from .measures import choose_measures
 from .networks import backbone_record, check_labels, open_network, tell_warnings, torch_determinism
-from .plan import BackbonePlan, left_out, needs_branch, plan_backbone
+from .plan import BackbonePlan, left_out, needs_branch, plan_backbone, unasked
 from .run_record import run_manifest
 from .triples import expand_patterns
 
@@ -97,6 +97,7 @@ class _Runner:
         networks = {name: self._open(name, table, only_one=len(names) == 1) for name in names}
         plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
         self._say(line for plan in plans.values() for line in left_out(plan))
+        self._say(unasked(config.triples, networks.values()))
         plans = {name: plan for name, plan in plans.items() if plan.triples}
         branches = {name: self._branches(name, plans) for name in plans}
         keeper = HeadKeeper(config, table, self.device, resolve_heads(config, branches, only_one=len(names) == 1))

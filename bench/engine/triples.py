@@ -56,6 +56,14 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
     return [Wanted(t, e) for t, e in found.items()]
 
 
+def unasked_methods(patterns: Iterable[str]) -> list[str]:
+    """Methods that globs of the patterns match and leave out, since they are taken by name alone."""
+    globs = [parts.cam for pattern in patterns for parts in split_pattern(pattern) if _PATTERN.search(parts.cam)]
+    named = {parts.cam for pattern in patterns for parts in split_pattern(pattern)}
+    matched = dict.fromkeys(cam for glob in globs for cam in CAMS.match(glob))
+    return [cam for cam in matched if CAMS.get(cam).by_name and cam not in named]
+
+
 def _heads_fit(triple: Triple, pattern: str, explicit: bool) -> bool:
     """Whether the method runs under its head; a glob over heads takes named ones with their own methods only."""
     own = CAMS.get(triple.cam).heads

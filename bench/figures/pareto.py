@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from pydantic import Field
 
 from ...registry import UnknownNameError
 from ..host.consoles import out
 from ..host.errors import UsageError
+from ..host.options import Flag, IntervalOptions
+from .figure_request import PictureOptions
 
 if TYPE_CHECKING:
     from ...results.scores import Merged
@@ -23,49 +24,23 @@ LABELS = {
 }
 
 
-def pareto(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs (one protocol and data set).")],
-    output: Annotated[
-        Path, typer.Option("--out", help="FILE.png, .pdf or .svg; a name without ending gives all three.")
-    ],
-    metric: Annotated[
-        str | None, typer.Option(help="Score: a column of scores.csv. (default: MaxBoxAccV2, else the first there is)")
-    ] = None,
-    cost: Annotated[str, typer.Option(help="measured (in the run) or declared (the method's formula).")] = "measured",
-    val: Annotated[list[Path] | None, typer.Option(help="Run of the val split, as in 'leaderboard'.")] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the intervals.", min=2)] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.", min=0)] = 0,
-    dpi: Annotated[int, typer.Option(help="Pixels an inch of a PNG.", min=20, max=600)] = 150,
-    style: Annotated[str, typer.Option(help="paper (serif, small) or screen (large type, thicker lines).")] = "paper",
-) -> None:
-    """Score against cost: a panel a backbone, 95 % intervals, the triples that nothing beats in both.
+class ParetoRequest(IntervalOptions, PictureOptions):
+    """Which score of which runs is drawn against which cost."""
 
-    Example:
-
-        cambench figure pareto runs/first --metric pxap --out pareto
-    """
-    if cost not in LABELS:
-        raise UsageError(f"--cost {cost!r}: expected {' or '.join(LABELS)}")
-    drawn = draw_pareto(
-        runs, output, metric, cost, val or [], resamples=resamples, seed=seed, dpi=dpi, style=style
-    )  # fmt: skip
-    for file in drawn:
-        out.print(f"wrote {file}", soft_wrap=True, markup=False)
+    runs: Annotated[tuple[Path, ...], Flag(argument=True)] = Field(
+        min_length=1, description="Folders of runs (one protocol and data set)."
+    )
+    metric: str | None = Field(
+        None, description="Score: a column of scores.csv. (default: MaxBoxAccV2, else the first there is)"
+    )
+    cost: Literal["measured", "declared"] = Field(
+        "measured", description="measured (in the run) or declared (the method's formula)."
+    )
+    val: tuple[Path, ...] = Field((), description="Run of the val split, as in 'leaderboard'.")
 
 
-def draw_pareto(
-    runs: Sequence[Path],
-    output: Path,
-    metric: str | None,
-    cost: str,
-    vals: Sequence[Path] = (),
-    *,
-    resamples: int,
-    seed: int,
-    dpi: int,
-    style: str = "paper",
-) -> list[Path]:
-    """Write the figure to the files that ``output`` names; returns them.
+def draw_pareto(request: ParetoRequest) -> list[Path]:
+    """Write the figure to the files that ``request.out`` names; returns them.
 
     Raises:
         UsageError: A file format that cannot be written, or records without costs.
@@ -78,22 +53,24 @@ def draw_pareto(
     from ...text import visible
 
     try:
-        targets, look = targets_of(output), style_named(style)
+        targets, look = targets_of(request.out), style_named(request.style)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    merged = merge_runs([load_run(r) for r in runs], [load_run(v) for v in vals])
+    merged = merge_runs([load_run(r) for r in request.runs], [load_run(v) for v in request.val])
     for problem in (line for run in merged.runs for line in run.problems):
         out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
     known = {m.name: m for m in merged.metrics if m.ranked and not m.per_backbone}
-    name = metric or next((n for n in DEFAULTS if n in known), next(iter(known), ""))
+    name = request.metric or next((n for n in DEFAULTS if n in known), next(iter(known), ""))
     if name not in known:
         raise UnknownNameError("metric", name, known)
-    costs = measured_costs(merged) if cost == "measured" else declared_costs(merged)
-    groups = pareto_points(merged, name, costs, standing(merged, resamples=resamples, seed=seed).intervals)
+    costs = measured_costs(merged) if request.cost == "measured" else declared_costs(merged)
+    intervals = standing(merged, resamples=request.resamples, seed=request.seed).intervals
+    groups = pareto_points(merged, name, costs, intervals)
     if not groups:
-        raise UsageError(f"{', '.join(map(str, runs))}: no triple has both {name} and a {cost} cost in its records")
+        runs = ", ".join(map(str, request.runs))
+        raise UsageError(f"{runs}: no triple has both {name} and a {request.cost} cost in its records")
     with drawing(look):
-        return save_figure(pareto_figure(merged, known[name], groups, LABELS[cost], look), targets, dpi)
+        return save_figure(pareto_figure(merged, known[name], groups, LABELS[request.cost], look), targets, request.dpi)
 
 
 def measured_costs(merged: Merged) -> dict[str, float]:

@@ -136,11 +136,17 @@ def _patterns(value: Any) -> Any:
     return tuple(p for v in values for p in str(v).split()) if isinstance(values, list | tuple) else value
 
 
+def _split(value: Any) -> Any:
+    """Words from one text with commas between them."""
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+
 NamedFiles = Annotated[dict[str, Path], BeforeValidator(_named_files)]
 Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 NamePairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 FilePairs = Annotated[dict[str, Path], BeforeValidator(_pairs)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split), Flag(joined=True, metavar="NAMES")]
 
 
 class DataOptions(Options):
@@ -233,3 +239,15 @@ class ProtocolOptions(Options):
     """Under which protocol."""
 
     protocol: str = Field("paper", description="Protocol: see 'cambench ls protocols'.")
+
+
+class ResampleOptions(Options):
+    """How intervals are drawn."""
+
+    resamples: int = Field(2000, ge=2, description="Bootstrap resamples of the intervals.")
+
+
+class IntervalOptions(ResampleOptions):
+    """How intervals are drawn, where nothing else is."""
+
+    seed: int = Field(0, ge=0, description="Seed of the resamples.")

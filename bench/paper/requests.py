@@ -18,10 +18,10 @@ from ..host.options import (
     FilePairs,
     Flag,
     NamePairs,
-    Options,
     PaceOptions,
     PluginOptions,
     ProtocolOptions,
+    ResampleOptions,
     WeightsOptions,
 )
 
@@ -35,12 +35,6 @@ FOLDERS = {
     "openimages30k": ("OpenImages", "openimages30k", "openimages"),
 }
 """Usual folder names below ``--data-root``."""
-
-
-class ResampleOptions(Options):
-    """How intervals are drawn."""
-
-    resamples: int = Field(2000, ge=2, description="Bootstrap resamples of the intervals.")
 
 
 class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):

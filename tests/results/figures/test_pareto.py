@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cambench.bench.figures.pareto import declared_costs, draw_pareto, measured_costs
+from cambench.bench.figures.pareto import ParetoRequest, declared_costs, draw_pareto, measured_costs
 from cambench.bench.host.errors import UsageError
 from cambench.registry import UnknownNameError
 from cambench.results.figures.figure_style import drawing, style_named
@@ -124,23 +124,27 @@ def test_heads_have_fixed_looks_and_others_their_own():
 
 def test_files_and_errors(toy, tmp_path):
     timed_run(toy, tmp_path / "run")
-    options = {"resamples": 20, "seed": 0, "dpi": 40}
-    files = draw_pareto([tmp_path / "run"], tmp_path / "pareto", None, "measured", **options)
+
+    def draw(name, run="run", **fields):
+        request = ParetoRequest.create(runs=(tmp_path / run,), out=tmp_path / name, resamples=20, dpi=40, **fields)
+        return draw_pareto(request)
+
+    files = draw("pareto")
     assert [f.suffix for f in files] == [".png", ".pdf", ".svg"]
     vector = files[2].read_bytes()
     assert b"<svg" in vector
     assert files[0].read_bytes().startswith(b"\x89PNG")
     first = files[0].read_bytes()
-    draw_pareto([tmp_path / "run"], tmp_path / "pareto.png", "max_box_acc_v2", "measured", **options)
+    draw("pareto.png", metric="max_box_acc_v2")
     assert files[0].read_bytes() == first, "the same records give the same bytes"
-    (again,) = draw_pareto([tmp_path / "run"], tmp_path / "again.svg", None, "measured", **options)
+    (again,) = draw("again.svg")
     assert again.read_bytes() == vector
-    with pytest.raises(UnknownNameError, match="unknown style"):
-        draw_pareto([tmp_path / "run"], tmp_path / "x.png", None, "measured", **options, style="poster")
+    with pytest.raises(UsageError, match="style 'poster': expected 'paper' or 'screen'"):
+        draw("x.png", style="poster")
     with pytest.raises(UnknownNameError, match="pxap"):
-        draw_pareto([tmp_path / "run"], tmp_path / "x.png", "pxab", "measured", **options)
+        draw("x.png", metric="pxab")
     with pytest.raises(UsageError, match=".pdf or .svg"):
-        draw_pareto([tmp_path / "run"], tmp_path / "x.gif", None, "measured", **options)
+        draw("x.gif")
     toy.fill(tmp_path / "bare", toy.manifest())
     with pytest.raises(UsageError, match="no triple has both"):
-        draw_pareto([tmp_path / "bare"], tmp_path / "x.png", None, "measured", **options)
+        draw("x.png", "bare")

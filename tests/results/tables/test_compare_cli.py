@@ -175,7 +175,7 @@ def test_val_adds_the_threshold_transfer(call):
         (["missing", A, B], "'missing' is neither a run folder nor a triple"),
         ([A, B], "no run folder"),
         (["one", A, B, "--out", "x.pdf"], "ends in .md or .csv"),
-        (["one", A, B, "--level", "95"], "--level 95.0: expected a fraction"),
+        (["one", A, B, "--level", "95"], "--level '95': expected a fraction"),
         (["one", A, B, "--by", "nope"], "do not both have the metric 'nope'"),
         (["one", A, B, "--fail-if-worse", "nope"], "no metric nope in these records"),
         (["one", "net/{cam/softmax", B], "'{' is not closed"),
