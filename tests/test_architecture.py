@@ -195,3 +195,35 @@ def test_the_package_list_is_the_tree():
     tree = {".".join(("cambench", *f.relative_to(ROOT).parts)) for f in folders} | {"cambench"}
     assert len(listed) == len(set(listed))
     assert set(listed) == tree
+
+
+MANY_PARAMETERS = {
+    "bench.training.backbone.train_backbone": 15,
+    "bench.training.features.feature_source": 9,
+    "bench.training.head.train_head": 15,
+    "results.report.page.write_report": 9,
+    # Kernels take arrays, one by one: Numba has no values of ours.
+    "metrics.functional.kernels.ascent.basins_of": 12,
+    "metrics.functional.kernels.basins.sweep_components": 15,
+    "metrics.functional.kernels.basins.sweep_holes": 11,
+    "metrics.functional.kernels.contours.component_iou": 9,
+    "metrics.functional.kernels.contours.hole_iou": 9,
+    "metrics.functional.kernels.maxtree.components": 16,
+    "metrics.functional.kernels.maxtree.holes": 12,
+}
+"""Functions with more than eight parameters, and how many they have: the list only shrinks."""
+
+
+def test_no_function_has_more_than_eight_parameters():
+    many = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                found = node.args
+                names = [
+                    a.arg for a in (*found.posonlyargs, *found.args, *found.kwonlyargs, found.vararg, found.kwarg) if a
+                ]
+                if (count := len([n for n in names if n not in ("self", "cls")])) > 8:
+                    many[f"{module.removeprefix('cambench.')}.{node.name}"] = count
+    assert {name: n for name, n in many.items() if n > MANY_PARAMETERS.get(name, 8)} == {}
+    assert MANY_PARAMETERS.keys() <= many.keys(), "a function that was made smaller leaves the list"

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field
 from rich.console import Console
 
 from ..host.errors import UsageError
-from ..host.options import Flag, IntervalOptions
+from ..host.options import Flag
+from ..notebook.compare_options import CompareOptions
 from .options import command
 
 if TYPE_CHECKING:
@@ -29,23 +30,16 @@ class _Verdict(Console):
 out = _Verdict(highlight=False)
 
 
-def _fraction(value: float) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"'{value:g}': expected a fraction between 0 and 1")
-    return value
-
-
 def _table_file(file: Path) -> Path:
     if file.suffix not in (".md", ".csv"):
         raise ValueError(f"{str(file)!r}: expected a name that ends in .md or .csv")
     return file
 
 
-Fraction = Annotated[float, AfterValidator(_fraction)]
 TableFile = Annotated[Path, AfterValidator(_table_file)]
 
 
-class CompareRequest(IntervalOptions):
+class CompareRequest(CompareOptions):
     """What is compared, by what, and what is shown."""
 
     what: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
@@ -55,25 +49,15 @@ class CompareRequest(IntervalOptions):
     val: tuple[Path, ...] = Field(
         (), description="Run of the val split: adds the threshold transfer. Once, or once per run folder."
     )
-    metric: tuple[str, ...] = Field(
-        (), description="What the comparison is made for: only this is tested, and corrected for; repeatable."
-    )
     brief: Annotated[bool, Flag(("--brief",))] = Field(False, description="The answer in words alone.")
-    by: Annotated[str | None, Flag(metavar="METRIC")] = Field(None, description="Metric of the image and class lists.")
     fail_if_worse: Annotated[tuple[str, ...], Flag(metavar="METRIC")] = Field(
         (), description="Exit with 1 where the second is significantly worse; repeatable."
-    )
-    intersect: Annotated[bool, Flag(("--intersect",))] = Field(
-        False, description="Compare the common images of the runs."
     )
     all_pairs: Annotated[bool, Flag(("--all-pairs",))] = Field(
         False, description="Any two, not only the first with each other."
     )
     out: tuple[TableFile, ...] = Field((), description="Also write a .md or .csv file; may be repeated.")
-    images: int = Field(5, ge=0, description="Images listed on either side.")
     classes: int = Field(10, ge=0, description="Classes listed; the CSV has all.")
-    level: Fraction = Field(0.95, description="Coverage of the intervals.")
-    alpha: Fraction = Field(0.05, description="Significance level, after Holm's correction.")
 
 
 @command(CompareRequest)
@@ -106,17 +90,7 @@ def compare(request: CompareRequest) -> None:
     try:
         runs, patterns = sorted_out(request.what)
         pairs = pairs_of(runs, patterns, request.val, request.all_pairs)
-        found = compare_pairs(
-            pairs,
-            by=request.by,
-            metrics=request.metric,
-            intersect=request.intersect,
-            images=request.images,
-            resamples=request.resamples,
-            seed=request.seed,
-            level=request.level,
-            alpha=request.alpha,
-        )
+        found = compare_pairs(pairs, request.choices)
         worse = found.worse(request.fail_if_worse)
         document = compare_document(found, classes=request.classes, brief=request.brief)
         print_document(document, out)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ...results.records.load import Run, load_run
 from ...results.records.run_folder import TABLES_NAME
 from ...results.scores import merge_runs
-from ...results.statistics import ALPHA, LEVEL, RESAMPLES, standing
+from ...results.statistics import RESAMPLES, standing
 from ...results.statistics import compare as compare_pairs
 from ...results.tables.leaderboard import write_leaderboard
 from ...triple import Triple
+from .compare_options import CompareOptions
 from .pairs import pairs_of, sorted_out
 from .tables import Leaderboard, PairedComparison
 
@@ -94,22 +95,9 @@ class RunResult:
             parts.append(part)
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-    def compare(
-        self,
-        a: str,
-        b: str,
-        *,
-        by: str | None = None,
-        images: int = 5,
-        resamples: int = RESAMPLES,
-        seed: int = 0,
-        level: float = LEVEL,
-        alpha: float = ALPHA,
-    ) -> PairedComparison:
-        """Is triple ``b`` better than ``a``? Differences are b − a. Arguments and errors as ``cambench.compare``."""
-        return compare(
-            self, a, b, by=by, images=images, resamples=resamples, seed=seed, level=level, alpha=alpha
-        )  # fmt: skip
+    def compare(self, a: str, b: str, **options: Any) -> PairedComparison:
+        """Is triple ``b`` better than ``a``? Differences are b − a. Keywords and errors as ``cambench.compare``."""
+        return compare(self, a, b, **options)
 
     def explain(
         self,
@@ -176,15 +164,8 @@ def load(out: str | Path) -> RunResult:
 def compare(
     *what: RunResult | str | Path,
     val: Sequence[RunResult | str | Path] = (),
-    by: str | None = None,
-    metrics: Sequence[str] = (),
-    intersect: bool = False,
     all_pairs: bool = False,
-    images: int = 5,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-    alpha: float = ALPHA,
+    **options: Any,
 ) -> PairedComparison:
     """Compare triples of one run, or runs with each other, on the same images; as ``cambench compare``.
 
@@ -193,32 +174,19 @@ def compare(
             triple with each other one. Several runs: each triple that they share, the first run with each other one.
         val: Runs of the val split, one or one for each run: they choose the location threshold of a protocol that takes
             it from there, and add the threshold transfer.
-        metrics: What the comparison is made for: these alone are tested, and corrected for (default: all).
-        by: Metric of the image and class lists. intersect: Compare the common images of the runs.
-        all_pairs: Any two, not only the first with each other. images: Images listed on either side.
-        resamples: Bootstrap resamples. seed: Of the draws.
-        level: Coverage of the intervals. alpha: Level of the verdicts, after Holm's correction.
+        all_pairs: Any two, not only the first with each other.
+        **options: Fields of ``CompareOptions``: ``metrics`` (what the comparison is made for: these alone are tested,
+            and corrected for; default: all), ``by`` (metric of the image and class lists), ``intersect``, ``images``
+            (listed on either side), ``resamples``, ``seed``, ``level`` (of the intervals), ``alpha`` (of the verdicts).
 
     Raises:
         UsageError, UnknownNameError: What is compared cannot be made out; the message says why.
         CompareError: The runs differ in protocol, data set or images; the message says how.
         RecordError: Records are damaged or cannot be scored.
     """
+    choices = CompareOptions.create(**options).choices
     runs, patterns = sorted_out([_run(w) if isinstance(w, RunResult) else w for w in what])
-    pairs = pairs_of(runs, patterns, [_run(v) for v in val], all_pairs)
-    return PairedComparison(
-        compare_pairs(
-            pairs,
-            by=by,
-            metrics=metrics,
-            intersect=intersect,
-            images=images,
-            resamples=resamples,
-            seed=seed,
-            level=level,
-            alpha=alpha,
-        )
-    )
+    return PairedComparison(compare_pairs(pairs_of(runs, patterns, [_run(v) for v in val], all_pairs), choices))
 
 
 def _run(result: RunResult | str | Path) -> Run:

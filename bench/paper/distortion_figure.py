@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,8 +78,8 @@ def draw_distortion(request: DistortionRequest) -> tuple[Document, list[Path]]:
     blocks = []
     for i in range(min(request.drawn, len(batch))):
         image = batch.images[i].permute(1, 2, 0).numpy()
-        one = features[i : i + 1], labels[i : i + 1], image, _short(batch.image_ids[i])
-        blocks += [_block(network, *one, method, protocol, found, equation) for equation in EQUATIONS]
+        one = _Picture(features[i : i + 1], labels[i : i + 1], image, _short(batch.image_ids[i]))
+        blocks += [_block(network, one, method, protocol, found, equation) for equation in EQUATIONS]
     title = f"Does the map move when no probability does? {method.title} on {_title(request.backbone)}"
     with drawing(look):
         files = save_figure(shift_figure(title, blocks, _charts(found), look), targets, request.dpi)
@@ -98,23 +99,30 @@ def _shifts(found: Sensitivity, equation: Equation, inputs: int) -> tuple[tuple[
     return deltas, all_channels(scaled, inputs)
 
 
+class _Picture(NamedTuple):
+    """One image of the figure: its features (1,N,P,Q) and label (1,), its pixels (H,W,3) and name."""
+
+    features: Tensor
+    label: Tensor
+    pixels: Pixels
+    caption: str
+
+
 def _block(
     network: Backbone,
-    features: Tensor,
-    labels: Tensor,
-    image: Pixels,
-    caption: str,
+    picture: _Picture,
     method: CamMethod,
     protocol: Protocol,
     found: Sensitivity,
     equation: Equation,
 ) -> ShiftBlock:
     inputs = classifier_of(network.head("softmax")).weight.shape[1]
+    features = picture.features
     deltas, shifts = _shifts(found, equation, inputs)
     rows = []
     for name in DRAWN_HEADS:
         head = HEADS.get(name)
-        here = distort(network, features, labels, shifts.to(features.device), method, head, protocol)
+        here = distort(network, features, picture.label, shifts.to(features.device), method, head, protocol)
         target = here.probabilities[0, 0].argmax()
         p = here.probabilities[:, 0, target].tolist()
         change = (100 * (here.maps - here.maps[:1]).abs().mean((1, 2, 3))).tolist()
@@ -124,14 +132,14 @@ def _block(
             f"p = {value:.4f}\nmoved {moved:.1f} %{', empty' if gone else ''}"
             for value, moved, gone in zip(p, change, empty, strict=True)
         ]
-        rows.append(ShiftRow(head.title, [overlay(image, m) for m in maps], captions))
+        rows.append(ShiftRow(head.title, [overlay(picture.pixels, m) for m in maps], captions))
     if equation == "Eq. 9":
         title = f"The weight of one channel (number {found.channel}) is raised by δ in every class (Eq. 9)"
     else:
         title = "Every weight is lowered by Δ (Eq. 10)"
     symbol = "δ = " if equation == "Eq. 9" else "Δ = "
     heads = [f"{symbol}{d:g} σ" if d else f"{symbol}0" for d in deltas]
-    return ShiftBlock(title, image, caption, heads, rows)
+    return ShiftBlock(title, picture.pixels, picture.caption, heads, rows)
 
 
 def _title(backbone: str) -> str:

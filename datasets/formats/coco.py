@@ -21,7 +21,7 @@ from .coco_masks import draw_mask, extent, is_of, is_segmentation
 from .instances import Instances
 from .label_words import cleaned
 from .network_classes import network_indices, network_names
-from .own_table import OwnOptions, build_own
+from .own_table import OwnFile, OwnOptions, build_own
 
 MASK_OPTION = (
     "COCO: auto (default: polygons and run lengths are masks where every annotation has one) or off (boxes only)"
@@ -43,10 +43,9 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
     images = sorted(content["images"], key=lambda i: (isinstance(i["id"], str), i["id"]))
     inst = _instances(images, content["annotations"], label_of, path, findings)
     drawn = masks != "off" and _have_masks(inst, path, findings)
-    return build_own(
-        root, path, inst, names, options, findings, has_boxes=True, draw=draw_mask if drawn else None,
-        facts={"label_space": "network"} if labels == "network" else None,
-    )  # fmt: skip
+    facts = {"label_space": "network"} if labels == "network" else {}
+    file = OwnFile(path, inst, names, has_boxes=True, draw=draw_mask if drawn else None, facts=facts)
+    return build_own(root, file, options, findings)
 
 
 def _entries(path: Path) -> Entries:

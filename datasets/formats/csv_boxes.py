@@ -14,7 +14,7 @@ from ..tables.build import Built
 from .csv_columns import Columns
 from .instances import Instances
 from .label_words import class_indices, cleaned
-from .own_table import OwnOptions, build_own
+from .own_table import OwnFile, OwnOptions, build_own
 
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _NOTHING = ("", "nan", "null", "none")
@@ -127,7 +127,8 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
         numbers=np.array(lines.numbers, np.float64).reshape(-1, 4),
     )
     facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
-    return build_own(root, path, inst, names, options, findings, has_boxes=bool(columns.box), facts=facts)
+    file = OwnFile(path, inst, names, has_boxes=bool(columns.box), facts=facts)
+    return build_own(root, file, options, findings)
 
 
 def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +61,39 @@ class _Files:
         return known
 
 
-def build_own(
-    root: Path,
-    where: Path,
-    inst: Instances,
-    names: tuple[str, ...],
-    options: OwnOptions,
-    findings: Findings,
-    *,
-    has_boxes: bool,
-    draw: DrawMask | None = None,
-    facts: dict[str, Any] | None = None,
-) -> Built:
-    """Rows of the instances' images below ``root``.
+@dataclass(frozen=True)
+class OwnFile:
+    """What a file of annotations says.
+
+    Attributes:
+        path: The file, for messages.
+        instances: Its boxes, labels and sizes.
+        names: Classes by index.
+        has_boxes: Whether rows have boxes; images without one are left out then, and counted.
+        draw: Draws an instance's mask, where all have one.
+        facts: Of the table.
+    """
+
+    path: Path
+    instances: Instances
+    names: tuple[str, ...]
+    has_boxes: bool
+    draw: DrawMask | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings) -> Built:
+    """Rows of the images of a file of annotations.
 
     Args:
         root: Folder that file names are relative to.
-        where: The annotation file, for messages.
-        inst: What it says. names: Classes by index. options: The user's choices.
+        file: What the file says.
+        options: The user's choices.
         findings: Receives what is found.
-        has_boxes: Whether rows have boxes; images without one are left out then, and counted.
-        draw: Draws an instance's mask, where all have one.
-        facts: The table's facts.
     """
+    where, names, has_boxes, draw = file.path, file.names, file.has_boxes, file.draw
     index = FileIndex()
-    inst = _with_content(inst, where, findings)
+    inst = _with_content(file.instances, where, findings)
     files, inst = _find(root, where, inst, index, findings)
     reach = _reach(inst, options.boxes) if has_boxes else None
     turn = settle_exif(files.ids, files.headers[:, :2], inst.sizes, files.headers[:, 2], options.exif, findings, reach)
@@ -116,7 +124,7 @@ def build_own(
                 _add_masks(chunk, inst, rows, held, part, pictures, draw)
             yield chunk
 
-    table = {"exif": "apply" if turn else "ignore", **(facts or {})}
+    table = {"exif": "apply" if turn else "ignore", **file.facts}
     return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None)
 
 

@@ -1,7 +1,7 @@
 """Intervals, paired tests, ranks."""
 
 from .bootstrap import Bootstrap, Entry, bootstrap
-from .comparison import Comparison, Pair, compare
+from .comparison import CompareChoices, Comparison, Pair, compare
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .paired import ALPHA, Difference
 from .standing import Standing, standing
@@ -11,6 +11,7 @@ __all__ = [
     "LEVEL",
     "RESAMPLES",
     "Bootstrap",
+    "CompareChoices",
     "Comparison",
     "Difference",
     "Entry",

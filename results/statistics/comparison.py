@@ -115,29 +115,44 @@ class Comparison:
         return [d for d in tested if d.verdict(self.alpha) == "worse"]
 
 
+@dataclass(frozen=True)
+class CompareChoices:
+    """What a comparison is made for, and how it is drawn.
+
+    Attributes:
+        by: Metric of the image and class lists (default: the first of ``metrics``, else of ``PREFERRED`` that differs).
+        metrics: The metrics that the comparison was made for: Holm's correction is over these alone, and the others are
+            not tested (default: all).
+        intersect: Compare the common images where the runs' image sets differ.
+        images: Images listed on either side.
+        resamples: Of the bootstrap.
+        seed: Of the resamples.
+        level: Of the intervals.
+        alpha: Of the verdicts.
+    """
+
+    by: str | None = None
+    metrics: tuple[str, ...] = ()
+    intersect: bool = False
+    images: int = 5
+    resamples: int = RESAMPLES
+    seed: int = 0
+    level: float = LEVEL
+    alpha: float = ALPHA
+
+
+DEFAULT_CHOICES = CompareChoices()
+
+
 def compare(
-    pairs: Sequence[Pair],
-    *,
-    by: str | None = None,
-    metrics: Sequence[str] = (),
-    intersect: bool = False,
-    images: int = 5,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
-    alpha: float = ALPHA,
-    threads: int | None = None,
+    pairs: Sequence[Pair], choices: CompareChoices = DEFAULT_CHOICES, *, threads: int | None = None
 ) -> Comparison:
     """Compare pairs of triples on the same images.
 
     Args:
         pairs: ``(first, second)``: the reference and what is compared with it.
-        by: Metric of the image and class lists (default: the first of ``metrics``, else of ``PREFERRED`` that differs).
-        metrics: The metrics that the comparison was made for: Holm's correction is over these alone, and the others are
-            not tested (default: all).
-        intersect: Compare the common images where the runs' image sets differ.
-        images: Images listed on either side. resamples, seed, threads: Of the bootstrap.
-        level: Of the intervals. alpha: Of the verdicts.
+        choices: Metrics, lists and intervals.
+        threads: Of the bootstrap.
 
     Raises:
         CompareError: The runs differ in protocol, data set or image set, or no entry has the metric ``by``.
@@ -148,22 +163,24 @@ def compare(
         raise ValueError("no pair to compare")
     entries = {e.name: e for pair in pairs for e in pair}
     runs = {str(e.run.out): e.run for e in entries.values()}
-    limited, notes = same_images(list(runs.values()), intersect=intersect)
+    limited, notes = same_images(list(runs.values()), intersect=choices.intersect)
     restricted = dict(zip(runs, limited, strict=True))
     entries = {n: replace(e, run=restricted[str(e.run.out)]) for n, e in entries.items()}
     controls = control_entries(list(entries.values()))
-    boot = bootstrap([*entries.values(), *controls], resamples=resamples, seed=seed, threads=threads)
-    primary = _known_metrics(boot, entries, metrics)
-    by = by or next(iter(primary), None)
+    boot = bootstrap([*entries.values(), *controls], resamples=choices.resamples, seed=choices.seed, threads=threads)
+    primary = _known_metrics(boot, entries, choices.metrics)
+    by = choices.by or next(iter(primary), None)
     named = [(a.name, b.name, same_records(entries[a.name], entries[b.name])) for a, b in pairs]
-    tested = _tested(differences(boot, [(a, b) for a, b, same in named if not same], level=level), primary)
+    tested = _tested(differences(boot, [(a, b) for a, b, same in named if not same], level=choices.level), primary)
     reports = [
         PairReport(a, b, same)
         if same
-        else _report(boot, limited[0], [d for d in tested if _of(d, a, b)], a, b, by, images)
+        else _report(boot, limited[0], [d for d in tested if _of(d, a, b)], a, b, by, choices.images)
         for a, b, same in named
     ]
-    reports = [replace(r, unbeaten=unbeaten_among(boot, r.first, r.second, entries, controls, alpha)) for r in reports]
+    reports = [
+        replace(r, unbeaten=unbeaten_among(boot, r.first, r.second, entries, controls, choices.alpha)) for r in reports
+    ]
     notes += _same_notes(reports)
     notes += [
         f"{p.first} and {p.second}: no record differs in any metric"
@@ -177,9 +194,11 @@ def compare(
         boot=boot,
         entries=tuple(entries.values()),
         notes=tuple(dict.fromkeys(notes)),
-        level=level,
-        alpha=alpha,
-        transfers=tuple(threshold_transfer(with_val, resamples=resamples, seed=seed, level=level)),
+        level=choices.level,
+        alpha=choices.alpha,
+        transfers=tuple(
+            threshold_transfer(with_val, resamples=choices.resamples, seed=choices.seed, level=choices.level)
+        ),
         primary=tuple(primary),
     )
 
@@ -213,7 +232,7 @@ def _same_notes(reports: Sequence[PairReport]) -> list[str]:
 def compare_triples(run: Run, first: str, second: str, *, val: Run | None = None, by: str | None = None) -> Comparison:
     """``compare`` of two triples of one run; ``val`` as in ``Entry``."""
     names = (first, second) if first != second else (first, f"{second} (again)")
-    return compare([(Entry(names[0], run, first, val), Entry(names[1], run, second, val))], by=by)
+    return compare([(Entry(names[0], run, first, val), Entry(names[1], run, second, val))], CompareChoices(by=by))
 
 
 def same_records(first: Entry, second: Entry) -> str:

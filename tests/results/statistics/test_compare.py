@@ -15,7 +15,7 @@ from cambench.results.records.store import RunStore
 from cambench.results.scores.comparable import CompareError, same_images
 from cambench.results.scores.shown import score_run
 from cambench.results.statistics.bootstrap import Entry, bootstrap_run
-from cambench.results.statistics.comparison import compare, compare_triples
+from cambench.results.statistics.comparison import CompareChoices, compare, compare_triples
 from cambench.results.statistics.image_scores import image_scores
 from cambench.results.statistics.transfer import threshold_transfer
 from cambench.results.tables.compare_table import compare_csv, compare_document, print_document
@@ -171,7 +171,7 @@ def test_the_same_records_are_said_to_be_the_same(run, toy, tmp_path):
 def test_runs_that_differ_are_refused_by_what_differs(run, toy, tmp_path):
     def refusal(other, match):
         with pytest.raises(CompareError, match=match):
-            compare([(Entry("a", run, A), Entry("b", other, A))], intersect=True)
+            compare([(Entry("a", run, A), Entry("b", other, A))], CompareChoices(intersect=True))
 
     other = PROTOCOLS.get("paper").model_copy(update={"loc_tau": 0.3, "gt_boxes": "first"})
     refusal(filled(toy, tmp_path / "p", protocol=other), "(?s)loc_tau: 0.2 and 0.3.*gt_boxes: 'any' and 'first'")
@@ -185,7 +185,7 @@ def test_image_sets_are_refused_or_intersected(run, toy, tmp_path):
     pair = (Entry("all", run, A), Entry("first 50", short, B))
     with pytest.raises(CompareError, match="(?s)50 common images with --intersect.*30 image.s. only in .*img/050.jpg"):
         compare([pair])
-    found = compare([pair], intersect=True)
+    found = compare([pair], CompareChoices(intersect=True))
     assert found.boot.plan.images == 50
     assert "over the 50 common images only" in " ".join(found.notes)
     value = next(d.a for d in found.differences if d.metric.name == "gt_known_loc")
@@ -298,7 +298,9 @@ def test_a_val_run_may_serve_a_triple_by_an_equal_method(toy, tmp_path):
     whole = filled(toy, tmp_path / "val", split="val", protocol=protocol)
     few = filled(toy, tmp_path / "few", split="val", protocol=protocol, triples=[alias, second], aliases={})
     for val in (whole, few):
-        found = compare([(Entry(alias, test, alias, val), Entry(second, test, second, val))], resamples=20)
+        found = compare(
+            [(Entry(alias, test, alias, val), Entry(second, test, second, val))], CompareChoices(resamples=20)
+        )
         taus = {(t.entry, t.metric.name): t for t in found.transfers}
         row = taus[alias, "gt_known_loc"]
         assert row.val.score == found.boot.points[alias]["gt_known_loc"]
@@ -306,7 +308,7 @@ def test_a_val_run_may_serve_a_triple_by_an_equal_method(toy, tmp_path):
 
 def test_a_comparison_holds_the_threshold_transfer_where_val_is_given(run, toy, tmp_path):
     val = filled(toy, tmp_path / "val", lopsided, split="val")
-    found = PairedComparison(compare([(Entry(A, run, A, val), Entry(B, run, B, val))], resamples=50))
+    found = PairedComparison(compare([(Entry(A, run, A, val), Entry(B, run, B, val))], CompareChoices(resamples=50)))
     table = found.transfer.set_index(["entry", "metric", "choice"])
     assert len(table) == 2 * 2 * 3
     assert table.loc[(A, "gt_known_loc", "fixed"), "score"] == found.comparison.boot.points[A]["gt_known_loc"]
@@ -319,7 +321,7 @@ def test_a_comparison_holds_the_threshold_transfer_where_val_is_given(run, toy, 
     rows = [row for row in csv.DictReader(io.StringIO(found.to_csv())) if row["kind"] == "transfer"]
     assert [(r["first"], r["metric"], r["name"]) for r in rows] == [i for i in table.index if i[2] != "oracle"]
     assert [float(r["tau"]) for r in rows] == [t for i, t in table["tau"].items() if i[2] != "oracle"]
-    plain = PairedComparison(compare([(Entry(A, run, A), Entry(B, run, B))], resamples=50))
+    plain = PairedComparison(compare([(Entry(A, run, A), Entry(B, run, B))], CompareChoices(resamples=50)))
     assert plain.transfer.empty
     assert "transfer" not in plain.to_markdown()
 
@@ -327,7 +329,7 @@ def test_a_comparison_holds_the_threshold_transfer_where_val_is_given(run, toy, 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_the_threshold_transfer_names_its_entries_on_any_terminal(run, toy, tmp_path, width):
     val = filled(toy, tmp_path / "val", lopsided, split="val")
-    found = compare([(Entry(A, run, A, val), Entry(B, run, B, val))], resamples=50)
+    found = compare([(Entry(A, run, A, val), Entry(B, run, B, val))], CompareChoices(resamples=50))
     console = Console(file=io.StringIO(), width=width)
     print_document(compare_document(found), console)
     shown = console.file.getvalue().partition("Threshold transfer: Top-1")[2]

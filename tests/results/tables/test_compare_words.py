@@ -11,7 +11,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.scores.comparable import CompareError
 from cambench.results.statistics.bootstrap import Entry
-from cambench.results.statistics.comparison import compare, compare_triples
+from cambench.results.statistics.comparison import CompareChoices, compare, compare_triples
 from cambench.results.statistics.intervals import Interval
 from cambench.results.statistics.paired import holm
 from cambench.results.tables.compare_table import compare_document
@@ -71,7 +71,9 @@ def test_a_control_that_does_as_well_is_said(run):
 
 
 def test_only_what_is_asked_for_is_tested(run):
-    whole, asked = (compare([(Entry(A, run, A), Entry(B, run, B))], metrics=m) for m in ((), ("gt_known_loc",)))
+    whole, asked = (
+        compare([(Entry(A, run, A), Entry(B, run, B))], CompareChoices(metrics=m)) for m in ((), ("gt_known_loc",))
+    )
     tested = {d.metric.name: d for d in asked.tested}
     assert set(tested) == {"gt_known_loc"}
     assert tested["gt_known_loc"].p_holm == tested["gt_known_loc"].p
@@ -90,7 +92,7 @@ def test_only_what_is_asked_for_is_tested(run):
     assert [row[-1].text for row in rows].count("not tested") == len(whole.differences) - 1 - len(same)
     assert asked.pairs[0].by.name == "gt_known_loc"
     with pytest.raises(CompareError, match="no metric nope in these records"):
-        compare([(Entry(A, run, A), Entry(B, run, B))], metrics=["nope"])
+        compare([(Entry(A, run, A), Entry(B, run, B))], CompareChoices(metrics=["nope"]))
 
 
 def test_columns_carry_the_names_of_the_two(run):
