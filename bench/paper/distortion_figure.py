@@ -78,7 +78,7 @@ def draw_distortion(request: DistortionRequest) -> tuple[Document, list[Path]]:
     blocks = []
     for i in range(min(request.drawn, len(batch))):
         image = batch.images[i].permute(1, 2, 0).numpy()
-        one = _Picture(features[i : i + 1], labels[i : i + 1], image, _short(batch.image_ids[i]))
+        one = _Shifted(features[i : i + 1], labels[i : i + 1], image, _short(batch.image_ids[i]))
         blocks += [_block(network, one, method, protocol, found, equation) for equation in EQUATIONS]
     title = f"Does the map move when no probability does? {method.title} on {_title(request.backbone)}"
     with drawing(look):
@@ -99,7 +99,7 @@ def _shifts(found: Sensitivity, equation: Equation, inputs: int) -> tuple[tuple[
     return deltas, all_channels(scaled, inputs)
 
 
-class _Picture(NamedTuple):
+class _Shifted(NamedTuple):
     """One image of the figure: its features (1,N,P,Q) and label (1,), its pixels (H,W,3) and name."""
 
     features: Tensor
@@ -110,7 +110,7 @@ class _Picture(NamedTuple):
 
 def _block(
     network: Backbone,
-    picture: _Picture,
+    picture: _Shifted,
     method: CamMethod,
     protocol: Protocol,
     found: Sensitivity,
