@@ -87,11 +87,10 @@ def own_size(model: nn.Module | None) -> int | None:
     """The only side in pixels of the images that a network says it takes: a vision transformer's; else None."""
     configured = getattr(getattr(model, "config", None), "vision_config", None) or getattr(model, "config", None)
     embedding = getattr(model, "patch_embed", None)
-    strict = getattr(embedding, "strict_img_size", False) is True
     for owner, field in (
         (configured, "image_size"),
         (model, "image_size"),
-        (embedding if strict else None, "img_size"),
+        (embedding, "img_size"),
     ):
         size = getattr(owner, field, None)
         if isinstance(size, tuple | list) and len(set(size)) == 1:
