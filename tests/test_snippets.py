@@ -23,7 +23,10 @@ from cambench.metrics import METRICS
 from cambench.results.records.load import load_run
 
 ROOT = Path(__file__).parents[1]
-EXECUTED = ["README.md", *(f"docs/{n}.md" for n in ("quickstart", "your-cam", "notebook", "own-network", "plugins"))]
+EXECUTED = [
+    "README.md",
+    *(f"docs/{n}.md" for n in ("quickstart", "your-cam", "notebook", "own-network", "plugins", "coming-from")),
+]
 PAGES = sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>python|bash)\n(?P<body>.*?)^```$", re.M | re.S)
 SMALLER = {

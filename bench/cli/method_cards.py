@@ -11,6 +11,8 @@ from ...baselines.cams import Card, built_in_cards
 INTRODUCTION = """\
 # CAM methods
 
+![Six methods on the same birds](images/figure-methods.png)
+
 Written by `python -m cambench.bench.cli.method_cards docs/methods.md`, from the methods' registrations and docstrings.
 
 F is the target feature map of N channels and P×Q cells, G the gradient of the target's logit y with respect to F.

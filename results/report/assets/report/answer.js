@@ -3,12 +3,20 @@ const HERO_ROWS = 3;
 
 function drawAnswer() {
   const metric = qualityOf(), found = DATA.answers[metric.name] ?? { lines: [], doubts: {} };
-  const [first, ...others] = found.lines;
-  byId("answer-text").replaceChildren(
-    el("p", { className: "lead" }, first ?? "No metric is ranked."),
-    ...others.map((line) => el("p", {}, line)),
-    ...Object.entries(found.doubts).map(([backbone, text]) => el("p", { className: "notice" }, `‡ ${backbone}: ${text}`)),
-  );
+  const [first, ...others] = found.lines, doubts = Object.entries(found.doubts);
+  const everywhere = doubts.length > 0 && doubts.length === new Set(distinct.filter((t) => !t.control && t.scores[metric.name] !== undefined).map((t) => t.backbone)).size;
+  const answer = [el("p", { className: everywhere ? "" : "lead" }, first ?? "No metric is ranked."), ...others.map((line) => el("p", {}, line))];
+  byId("answer-text").replaceChildren(...(everywhere ? [...doubted(doubts, everywhere), ...answer] : [...answer, ...doubted(doubts, everywhere)]));
+}
+
+// The reason once; the other networks on demand.
+function doubted(doubts, everywhere) {
+  if (!doubts.length) return [];
+  const text = ([backbone, reason]) => `‡ ${backbone}: ${reason}`;
+  const more = doubts.slice(1).map((one) => el("p", {}, text(one)));
+  const lead = everywhere ? "This metric cannot tell methods from controls here. " : "";
+  const rest = more.length ? el("details", {}, el("summary", {}, `So on ${more.length} more network${more.length === 1 ? "" : "s"}`), ...more) : null;
+  return [el("div", { className: "notice" }, el("p", {}, el("b", {}, lead), text(doubts[0])), rest)];
 }
 
 // Images whose scores differ most between the ticked methods; those with a picture first.

@@ -17,10 +17,12 @@ const priceText = () => PRICES.find(([key]) => key === state.price)?.[1] ?? "";
 // Whole decades say too little of a narrow range.
 const costTicks = (least, most) => (most / least < 20 ? d3.ticks(least, most, 4) : d3.scaleLog([least, most], [0, 1]).ticks(4).filter((v) => /^[125]/.test(v.toExponential())));
 
+const onScale = (points, [low, high]) => points.filter((p) => p.y >= low && p.y <= high);
+
 function costPanel(width, points, metric, domains) {
   const { x: [least, most], y } = domains;
-  // Controls cost next to nothing: on a logarithmic axis they stand at its left end.
-  const placed = points.filter((p) => p.y >= y[0] && p.y <= y[1]).map((p) => ({ ...p, at: Math.max(p.x, least) }));
+  // Controls cost next to nothing, and a logarithmic axis has no zero: they stand at its left end.
+  const placed = onScale(points, y).map((p) => ({ ...p, at: Math.max(p.x, least) }));
   const front = placed.filter((p) => p.front);
   const steps = front.flatMap((p, k) => (k ? [{ at: p.at, y: front[k - 1].y }, p] : [p]));
   if (front.length) steps.push({ at: most, y: front.at(-1).y });
@@ -70,7 +72,7 @@ function drawCost(host) {
   const grid = el("div", { className: "grid" }, ...panels.map((p) => costPanel(width, p, metric, domains)));
   grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   byId("pareto-front").replaceChildren(frontTable(panels.flat(), metric));
-  return [legend(points.map((p) => p.t)), grid];
+  return [legend(onScale(points, domains.y).map((p) => p.t)), grid];
 }
 
 function frontTable(points, metric) {
