@@ -112,6 +112,7 @@ class Backbone(nn.Module, ABC):
             a ``sigmoid`` of each (binary and multi-label networks).
         multi_label: An image may have several of the classes; ``predicted`` is the one of the highest score.
         through_network: A pass of the head runs the network anew, as its head reads more than the feature map.
+        reads: Digest of the user's functions by which the network is called and read; empty where there are none.
     """
 
     name: str = ""
@@ -129,6 +130,7 @@ class Backbone(nn.Module, ABC):
     activation: Activation = "softmax"
     multi_label: bool = False
     through_network: bool = False
+    reads: str = ""
     mean: Tensor
     std: Tensor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -123,6 +124,32 @@ def _globals_used(function: types.FunctionType) -> dict[str, Any]:
         names.update(code.co_names)
         codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
     return {n: function.__globals__[n] for n in names if n in function.__globals__}
+
+
+def function_digest(value: Any) -> str:
+    """SHA-256 (hex) of what a function computes: its code, its constants, and the tensors and numbers that it holds."""
+    digest = hashlib.sha256()
+    _digest(value, digest.update, set())
+    return digest.hexdigest()
+
+
+def _digest(value: Any, update: Callable[[bytes], object], seen: set[int]) -> None:
+    if id(value) in seen:
+        return
+    if isinstance(value, types.CodeType):
+        update(value.co_code + repr(value.co_names).encode())
+        for constant in value.co_consts:
+            _digest(constant, update, seen)
+    elif isinstance(value, Tensor):
+        update(repr((value.dtype, tuple(value.shape), value.detach().flatten().tolist())).encode())
+    elif isinstance(value, str | bytes | int | float | bool | None):
+        update(repr(value).encode())
+    elif _own_function(value) or isinstance(value, types.MethodType | functools.partial | list | tuple | Mapping):
+        seen.add(id(value))
+        if isinstance(value, types.FunctionType):
+            _digest(value.__code__, update, seen)
+        for inner in _within(value):
+            _digest(inner, update, seen)
 
 
 class FunctionPart(nn.Module):

@@ -14,7 +14,7 @@ from ..heads.heads import gap_linear_of
 from ..heads.readings import make_binary
 from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
-from .function_parts import modules_in, rebound
+from .function_parts import function_digest, modules_in, rebound
 from .network_facts import PROBE_SIZE, NetworkFacts
 from .outputs import NoLogitsError, described, first_tensor, logits_in
 from .own_copy import not_finite, own_copies, unwrapped
@@ -51,6 +51,8 @@ class HookedNetwork(Backbone):
         super().__init__(facts.mean, facts.std)
         self.name, self.class_names, self.multi_label = facts.name, facts.class_names, facts.multi_label
         self.weights_source = "given to cambench.wrap"
+        functions = [f for f in (reads.inputs, reads.score or reads.logits) if f is not None]
+        self.reads = function_digest(functions) if functions else ""
         size = facts.input_size or PROBE_SIZE
         probe = _noise(0, size, self.image_channels)
         self.body = self._copied(model, reads, probe)

@@ -76,6 +76,9 @@ def open_backbone(
 def features_digest(backbone: Backbone) -> str:
     """SHA-256 (hex) over the body's parameters and the input normalisation: what decides the features."""
     digest = hashlib.sha256()
+    own = (backbone.input_size, backbone.activation, backbone.reads)
+    if own != (None, "softmax", ""):
+        digest.update(repr(own).encode())
     for constant in (backbone.mean, backbone.std):
         digest.update(repr([round(float(v), 9) for v in constant.flatten()]).encode())
     body = {k: v for k, v in backbone.state_dict().items() if not k.startswith("heads.")}

@@ -14,7 +14,7 @@ from ..heads.heads import ModuleHead, gap_linear_of
 from ..heads.readings import LogitOfProbability, make_binary
 from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
-from .function_parts import CopyingPart, Part, as_module, module_of, modules_in, rebound
+from .function_parts import CopyingPart, Part, as_module, function_digest, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of
 from .own_copy import not_finite, own_copies, unwrapped
@@ -177,6 +177,8 @@ class WrappedNetwork(Backbone):
         self.multi_label = facts.multi_label
         self.weights_source = "given to cambench.wrap"
         name = facts.name
+        functions = [part for part in (features, head) if module_of(part) is None]
+        self.reads = function_digest(functions) if functions else ""
         self.body, net, self.model = _own_parts(features, head, model, name)
         like = next(iter([*self.parameters(), *net.parameters()]), self.mean)
         self.to(like.device)

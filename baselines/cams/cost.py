@@ -3,7 +3,8 @@
 A cost is a sum of counts and units, ``1 + N forwards + 1 head backward``, and may end in a remark after a semicolon.
 Counts are arithmetic of whole numbers and of N, P and Q: channels, rows and columns of the target feature map. A head
 pass runs everything after that map; it is a small part of a forward and is counted apart. The image's own forward is
-included: a method that shares it with others of the same run costs less there.
+included: a method that shares it with others of the same run costs less there. Of a network whose head reads more than
+the map (``Backbone.through_network``) each head pass is a network pass: a forward, or a forward and a backward.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-UNITS = ("forward", "backward", "head forward", "head backward")
+UNITS = ("forward", "backward", "head forward", "head backward", "network forward", "network backward")
 BACKWARD_IN_FORWARDS = 2
 """A backward computes two products for each one of a forward."""
-_UNIT = re.compile(r"(?P<count>[^;]*?)\s*(?P<unit>(?:head )?(?:forward|backward))s?\b\s*\+?\s*")
+_UNIT = re.compile(r"(?P<count>[^;]*?)\s*(?P<unit>(?:head |network )?(?:forward|backward))s?\b\s*\+?\s*")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
 
 
@@ -56,9 +57,10 @@ class Cost:
         return {unit: _value(count, names, self.text) for unit, count in self.counts.items()}
 
     def forwards(self, channels: int, rows: int, columns: int) -> int:
-        """Cost in plain forwards, a backward as two of them; head passes are left out."""
+        """Cost in plain forwards, a backward as two of them; head passes are left out, those of the network are not."""
         counts = self.evaluate(channels, rows, columns)
-        return counts.get("forward", 0) + BACKWARD_IN_FORWARDS * counts.get("backward", 0)
+        forwards = sum(counts.get(unit, 0) for unit in ("forward", "network forward", "network backward"))
+        return forwards + BACKWARD_IN_FORWARDS * (counts.get("backward", 0) + counts.get("network backward", 0))
 
 
 def _value(expression: str, names: Mapping[str, int], text: str) -> int:

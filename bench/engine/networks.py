@@ -70,6 +70,8 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
         feature_layer=backbone.feature_layer,
         head_kind=backbone.head_kind,
         num_classes=backbone.num_classes,
+        through_network=backbone.through_network,
+        activation=backbone.activation,
         parameters=sum(p.numel() for n, p in backbone.named_parameters() if not n.startswith("heads.sigmoid.")),
     )
 

@@ -96,7 +96,7 @@ def declared_costs(merged: Merged) -> dict[str, float]:
         if timing is None or timing.feature_shape is None or cam not in manifest.cams:
             continue
         try:
-            found[triple] = Cost.parse(manifest.cams[cam].cost).forwards(*timing.feature_shape)
+            found[triple] = Cost.parse(manifest.cost(backbone, cam)).forwards(*timing.feature_shape)
         except CostError:
             continue
     return found

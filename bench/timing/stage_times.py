@@ -142,6 +142,7 @@ class _Timed:
                 "map_pairs": len(plan.triples),
                 "distinct_maps": len(plan.maps),
                 "feature_shape": engine.feature_shape,
+                "through_network": engine.reading.network.through_network,
                 "peak_memory_mib": peak_memory_mib(where),
             }
         )
@@ -217,6 +218,8 @@ def _cost_table(report: TimingReport, backbone: str) -> Table:
         if name != backbone or timing.map_forwards is None:
             continue
         declared = CAMS.get(cam).declared_cost
+        if report.timings.backbones[backbone].through_network:
+            declared = declared.replace("head ", "network ")
         table.add_row(
             f"{cam}/{head}", declared or "not declared", _evaluated(declared, shape), f"{timing.map_forwards:.2f}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,10 @@ class BackboneRecord(_Model):
     num_classes: int = Field(ge=1)
     parameters: int | None = None
     """Number of parameters of the network with its softmax branch."""
+    through_network: bool = False
+    """A pass of the head runs the network, as its head reads more than the feature map."""
+    activation: str = "softmax"
+    """How the network's own logits become scores: ``softmax``, or ``sigmoid`` (binary and multi-label networks)."""
     branches: dict[str, BranchRecord] = Field(default_factory=dict)
 
 
@@ -212,6 +217,15 @@ class RunManifest(_Model):
         metrics = {name: m.code_sha256 for name, m in sorted(self.metrics.items()) if m.code_sha256}
         content = [self.key, triple, network.weights_sha256, network.feature_layer, weights, code]
         return _sha256([*content, metrics] if metrics else content)
+
+    def cost(self, backbone: str, cam: str) -> str:
+        """The declared cost of a method's map on a network; empty where the records do not say.
+
+        Where a pass of the head runs the network, it is called a network pass.
+        """
+        declared = self.cams[cam].cost if cam in self.cams else ""
+        through = backbone in self.backbones and self.backbones[backbone].through_network
+        return re.sub(r"\bhead (forward|backward)", r"network \1", declared) if through else declared
 
     def canonical(self, triple: str) -> Triple:
         """The triple whose records serve ``triple`` (itself unless it is an alias); ValueError on a circle."""

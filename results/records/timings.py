@@ -58,6 +58,8 @@ class BackboneTiming(BaseModel):
     """(method, head) pairs that ``map_forwards`` covers."""
     distinct_maps: int | None = None
     """Maps computed and scored after aliasing, per image."""
+    through_network: bool = False
+    """A pass of the head runs the network."""
     feature_shape: tuple[int, int, int] | None = None
     """Target feature map N, P, Q: what declared costs are formulas of."""
     peak_memory_mib: float | None = Field(default=None, ge=0)

@@ -103,7 +103,7 @@ def _costs(sheet: Sheet, triple: Triple) -> Json:
         "ms": timing.ms_per_image if timing else None,
         "forwards": timing.forwards if timing else None,
         "map": timing.map_forwards if timing else None,
-        "cost": visible(cam_cost(manifest, triple.cam)),
+        "cost": visible(cam_cost(manifest, triple.backbone, triple.cam)),
     }
 
 

@@ -34,9 +34,9 @@ def row_title(manifest: RunManifest, triple: str) -> str:
     return name if head == BASE_HEAD else f"{name} + {head_title(manifest, head)}"
 
 
-def cam_cost(manifest: RunManifest, cam: str) -> str:
-    """The declared cost of a method's map, without its remark; empty where the records do not say."""
-    return manifest.cams[cam].cost.partition(";")[0].strip() if cam in manifest.cams else ""
+def cam_cost(manifest: RunManifest, backbone: str, cam: str) -> str:
+    """The declared cost of a method's map on a network, without its remark; empty where the records do not say."""
+    return manifest.cost(backbone, cam).partition(";")[0].strip()
 
 
 def identity(manifest: RunManifest, triple: str) -> str:

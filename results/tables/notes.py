@@ -10,7 +10,7 @@ from ...triple import Triple
 from ..records.manifest import RunManifest
 from ..scores.merge import Merged
 from ..statistics.standing import Standing
-from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, head_title, identity, row_title
+from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, cam_cost, head_title, identity, row_title
 from .selection import Block, Row, TableOptions
 
 SIGNIFICANT = "*"
@@ -129,9 +129,16 @@ def score_notes(
     plain = [m.title for m in metrics.values() if m.unit != "%"]
     notes.append("Scores in %" + (f", except {', '.join(plain)}." if plain else "."))
     if any(block.cost or block.measured for block in tables):
+        triples = [row.triple for block in tables for row in block.rows]
+        through = any("network " in cam_cost(merged.manifest(t), t.backbone, t.cam) for t in triples)
         notes.append(
             "Cost: declared, of one map alone; N, P, Q: channels, rows and columns of the target feature map. Rows of "
             "one run share the forward and the head's backward."
+            + (
+                " A network forward or backward runs the whole network: its head reads more than the map."
+                if through
+                else ""
+            )
             + (" Measured: without any score." if any(block.measured for block in tables) else "")
         )
     rows = [row.triple for block in tables for row in block.rows]

@@ -109,7 +109,9 @@ def _grid(table: _Table) -> Grid:
 def _cost_cells(merged: Merged, block: Block, row: Row, group: Sequence[Row]) -> list[Cell]:
     cells = []
     if block.cost:
-        cells.append(_spanning(cam_cost(merged.manifest(row.triple), row.triple.cam) or "–", row, group))
+        cells.append(
+            _spanning(cam_cost(merged.manifest(row.triple), row.triple.backbone, row.triple.cam) or "–", row, group)
+        )
     if block.measured:
         forwards = map_forwards(merged, row.triple)
         cells.append(Cell("–" if forwards is None else f"{forwards:.2f}"))
@@ -166,7 +168,7 @@ def score_rows(merged: Merged, stats: Standing | None = None) -> tuple[list[str]
         rows.append(
             [
                 *(backbone, cam, head_name, merged.alias_of(triple), int(merged.manifest(triple).is_control(cam))),
-                *(cam_cost(merged.manifest(triple), cam), merged.images),
+                *(cam_cost(merged.manifest(triple), backbone, cam), merged.images),
                 *(own.get(n) for n in names),
                 *(own[n] - base[n] if differs and n in own and n in base else None for n in names),
                 *([] if stats is None else _statistics(stats, triple, names, ranked)),

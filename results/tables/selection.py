@@ -166,7 +166,7 @@ def _block(
         names = [n for n in present if n in reported or n not in usual]
         names += ["degenerate"] if _occurs(merged, "degenerate", members) else []
         names = names or list(present)
-        dear = any(cam_cost(merged.manifest(t), t.cam) not in CHEAP for t in members)
+        dear = any(cam_cost(merged.manifest(t), t.backbone, t.cam) not in CHEAP for t in members)
         cost = {COST: dear, MEASURED: dear}
     metrics = tuple(present[n] for n in names if n in present)
     return Block(backbone, tuple(map(tuple, rows)), metrics, cost[COST], measured and cost[MEASURED] and timed)

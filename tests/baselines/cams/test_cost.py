@@ -53,3 +53,11 @@ def test_the_cost_follows_from_needs_where_the_shared_pass_covers_them():
     assert method() == "0 forwards"
     assert method("features", "rescoring") == ""
     assert method("features", "rescoring", cost="7 forwards") == "7 forwards"
+
+
+def test_passes_of_a_head_that_runs_the_network_are_passes_of_the_network():
+    """One forward to the layer, then the network's own forward and backward: 1 + 1 + 2."""
+    cost = Cost.parse("1 forward + 1 network backward; remark")
+    assert cost.evaluate(8, 7, 7) == {"forward": 1, "network backward": 1}
+    assert cost.forwards(8, 7, 7) == 4
+    assert Cost.parse("1 forward + N network forwards").forwards(8, 7, 7) == 9
