@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols
+    from .api import list_backbones, list_cams, list_datasets, list_heads, list_metrics, list_protocols, list_wsol
     from .baselines.backbones import wrap
     from .baselines.cams import register_cam
     from .baselines.contracts import register_backbone, register_head
+    from .baselines.wsol import WsolMethod, register_wsol
     from .bench.notebook.explain import explain
     from .bench.notebook.result import RunResult, compare, load
     from .bench.notebook.runs import run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Protocol": ".protocol",
+    "WsolMethod": ".baselines.wsol",
     "RunResult": ".bench.notebook.result",
     "compare": ".bench.notebook.result",
     "explain": ".bench.notebook.explain",
@@ -33,12 +35,14 @@ _HOMES = {
     "list_heads": ".api",
     "list_metrics": ".api",
     "list_protocols": ".api",
+    "list_wsol": ".api",
     "load": ".bench.notebook.result",
     "register_backbone": ".baselines.contracts",
     "register_cam": ".baselines.cams",
     "register_dataset": ".datasets.schema",
     "register_head": ".baselines.contracts",
     "register_metric": ".metrics",
+    "register_wsol": ".baselines.wsol",
     "run": ".bench.notebook.runs",
     "wrap": ".baselines.backbones",
 }
@@ -46,6 +50,7 @@ _HOMES = {
 __all__ = [
     "Protocol",
     "RunResult",
+    "WsolMethod",
     "__version__",
     "compare",
     "explain",
@@ -55,12 +60,14 @@ __all__ = [
     "list_heads",
     "list_metrics",
     "list_protocols",
+    "list_wsol",
     "load",
     "register_backbone",
     "register_cam",
     "register_dataset",
     "register_head",
     "register_metric",
+    "register_wsol",
     "run",
     "wrap",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .baselines.cams import CAMS
 from .baselines.contracts import BACKBONES, HEADS
+from .baselines.wsol import WSOL
 from .datasets.schema import DATASETS
 from .metrics import METRICS
 from .protocol import PROTOCOLS
@@ -41,3 +42,8 @@ def list_metrics(pattern: str = "*") -> list[str]:
 def list_protocols(pattern: str = "*") -> list[str]:
     """Named protocols that match a glob."""
     return PROTOCOLS.names(pattern)
+
+
+def list_wsol(pattern: str = "*") -> list[str]:
+    """Registered ways of training a network for localisation that match a glob."""
+    return WSOL.names(pattern)

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 PLUGIN = "cambench_plugin_"
 """How the modules of plug-in files are named."""
 
@@ -41,6 +42,18 @@ class UnknownNameError(KeyError):
         return str(self.args[0])
 
 
+class Derived(Protocol[T_co]):
+    """Entries that are made from others, under names that no module registers (``vgg16_gap+adl``)."""
+
+    def names(self, pattern: str) -> list[str]:
+        """Such names that a pattern selects; none where it is not of their form."""
+        ...
+
+    def get(self, name: str) -> T_co | None:
+        """The entry of such a name; None where it is not of their form."""
+        ...
+
+
 class Registry(Generic[T]):
     """Entries of one kind under their names.
 
@@ -58,6 +71,8 @@ class Registry(Generic[T]):
     ) -> None:
         self.kind, self.group = kind, group
         self._builtin, self._check = builtin, check
+        self.derived: Derived[T] | None = None
+        """Further entries, which ``names`` lists only for a pattern of their form."""
         self._entries: dict[str, T] = {}
         self._origin: dict[str, str] = {}
         self._state: str = "new"
@@ -86,16 +101,21 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The entry called ``name``; raises ``UnknownNameError`` with the nearest names."""
         self._load()
-        try:
+        if name in self._entries:
             return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(self.kind, name, self._entries) from None
+        made = None if self.derived is None else self.derived.get(name)
+        if made is None:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return made
 
     def names(self, pattern: str = "*") -> list[str]:
         """Names that match a glob with optional ``{a,b}`` alternatives, in registration order."""
         self._load()
         patterns = expand_braces(pattern)
-        return [n for n in self._entries if any(fnmatchcase(n, p) for p in patterns)]
+        found = [n for n in self._entries if any(fnmatchcase(n, p) for p in patterns)]
+        if self.derived is None:
+            return found
+        return list(dict.fromkeys([*found, *(n for p in patterns for n in self.derived.names(p))]))
 
     def match(self, pattern: str) -> list[str]:
         """Like ``names``, but every brace alternative must match something; else ``UnknownNameError``."""
@@ -103,6 +123,8 @@ class Registry(Generic[T]):
         for part in expand_braces(pattern):
             hits = self.names(part)
             if not hits:
+                # A name of a derived entry says which of its parts is unknown.
+                self.get(part)
                 raise UnknownNameError(self.kind, part, self._entries)
             found.update(dict.fromkeys(hits))
         return list(found)
@@ -110,11 +132,17 @@ class Registry(Generic[T]):
     def origin(self, name: str) -> str:
         """The module that registered ``name``."""
         self.get(name)
-        return self._origin[name]
+        return self._origin.get(name, "derived")
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._entries
+        return name in self._entries or (isinstance(name, str) and self._is_derived(name))
+
+    def _is_derived(self, name: str) -> bool:
+        try:
+            return self.derived is not None and self.derived.get(name) is not None
+        except UnknownNameError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -263,7 +291,7 @@ def load_plugin(path: str | Path) -> None:
     elif name not in _registered:
         raise RegistryError(
             f'plugin {file}: registers nothing. Put @register_cam("NAME") above the method\'s function (or call '
-            "register_metric, register_backbone, register_head, register_dataset or cambench.wrap)"
+            "register_metric, register_backbone, register_head, register_dataset, register_wsol or cambench.wrap)"
         )
 
 

@@ -17,7 +17,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "bench": [{"cli"}, {"paper"}, {"notebook", "figures", "timing"}, {"engine"}, {"training"}, {"host"}],
     "results": [{"report", "figures", "paper"}, {"tables"}, {"statistics"}, {"scores"}, {"records"}],
     "metrics": [{"catalogue"}, {"builtin"}, {"classes"}, {"functional"}, {"kernels"}],
-    "baselines": [{"cams", "backbones"}, {"probes"}, {"heads"}, {"contracts", "weights"}],
+    "baselines": [{"cams", "backbones"}, {"wsol"}, {"probes"}, {"heads"}, {"contracts", "weights"}],
     "datasets": [
         {"adapters"},
         {"doctor"},

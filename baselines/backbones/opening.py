@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,8 @@ from .. import weights as weights_package
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch, Head
 from ..heads.readings import make_binary
 from ..weights.file_names import State, without_prefix
-from ..weights.weight_files import WeightsError, apply_state, load_state, weights_digest
+from ..weights.weight_files import WeightsError, apply_state, load_metadata, load_state, weights_digest
+from ..wsol import PLAIN, WsolError, spec_with, split_name
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 
@@ -55,7 +58,7 @@ def open_backbone(
         if name.startswith(TIMM):
             backbone = _open_timm(name, weights, pretrained)
         else:
-            backbone = _open_registered(_spec(name), weights, pretrained)
+            backbone = _open_registered(_spec(name, weights), weights, pretrained)
     if backbone.num_classes == 1 and not backbone.needs_training:
         make_binary(backbone)
     if num_classes is not None and num_classes != backbone.num_classes:
@@ -91,15 +94,31 @@ def head_digest(head: Head) -> str:
     return weights_digest(head.state_dict())
 
 
-def _spec(name: str) -> BackboneSpec:
+def _spec(name: str, weights: Path | None) -> BackboneSpec:
     try:
-        return BACKBONES.get(name)
+        spec = BACKBONES.get(name)
+        if weights is None:
+            return spec
+        return spec_with(name, _parameters_in(name, weights)) or spec
+    except WsolError as error:
+        raise WeightsError(str(error) if weights is None else f"weights {weights}: {error}") from None
     except UnknownNameError:
         import timm
 
         if timm.is_model(name.split(".")[0]):
             raise UnknownNameError("backbone", name, [f"{TIMM}{name}"]) from None
         raise
+
+
+def _parameters_in(name: str, weights: Path) -> dict[str, Any]:
+    """The method's parameters that a file of ours was trained with; WeightsError where it is of another method."""
+    record = json.loads(load_metadata(weights).get("record", "{}"))
+    trained = record.get("method", "cross_entropy") if "recipe" in record else None
+    base, wanted = split_name(name)
+    if trained is not None and wanted != (found := PLAIN if trained == "cross_entropy" else trained):
+        right = base if found == PLAIN else f"{base}+{found}"
+        raise WeightsError(f"weights {weights}: trained with {found}, not with {wanted}: open them as {right}")
+    return dict(record.get("method_parameters", {}))
 
 
 def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool) -> Backbone:

@@ -39,6 +39,8 @@ from .attention.rollout import rollout
 from .attention.ts_cam import ts_cam
 from .attention.le_grad import le_grad
 from .attention.transformer_attribution import transformer_attribution
+from .trained.acol_own_map import acol_own_map
+from .trained.spg_own_map import spg_own_map
 from .controls.random_map import random_map
 from .controls.center import center
 from .controls.uniform import uniform
@@ -58,6 +60,7 @@ __all__ = [
     "Evidence",
     "MapKey",
     "ablation_cam",
+    "acol_own_map",
     "apply_sign",
     "bag_cams",
     "built_in_cards",
@@ -98,6 +101,7 @@ __all__ = [
     "shapley_cam",
     "smooth_grad_cam_pp",
     "smoothgrad",
+    "spg_own_map",
     "ss_cam",
     "supports",
     "transformer_attribution",

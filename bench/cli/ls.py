@@ -17,7 +17,7 @@ from ...datasets.open import PLACE as DATASET_PLACE
 from ...declared import Place, declared
 from ...protocol import PROTOCOLS
 from ...registry import Registry, UnknownNameError, expand_braces
-from ..engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE
+from ..engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
 from ..host.errors import UsageError
 
 METRIC_PLACE = Place("metrics.spec", "METRICS", "MetricSpec")
@@ -106,6 +106,11 @@ def _protocols(pattern: str) -> tuple[Row, Rows]:
     return ("name", "version", "digest", "differs from paper by"), rows
 
 
+def _wsol(pattern: str) -> tuple[Row, Rows]:
+    rows: Rows = [(name, way.title, way.source) for name, way in _entries(WSOL_PLACE, pattern, ("title", "source"))]
+    return ("name", "title", "source"), rows
+
+
 KINDS: dict[str, Callable[[str], tuple[Row, Rows]]] = {
     "backbones": _backbones,
     "cams": _cams,
@@ -113,6 +118,7 @@ KINDS: dict[str, Callable[[str], tuple[Row, Rows]]] = {
     "datasets": _datasets,
     "metrics": _metrics,
     "protocols": _protocols,
+    "wsol": _wsol,
 }
 
 

@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-REPEATED = ("backbone", "dataset", "recipe", "split", "accumulate", "dtype", "limit", "seed")
+REPEATED = ("backbone", "dataset", "recipe", "method", "split", "accumulate", "dtype", "limit", "seed")
 """Options that the command in a network's file repeats."""
 
 
@@ -39,6 +39,10 @@ def backbone(request: NetworkTraining) -> None:
         torchrun --nproc-per-node 8 -m cambench train backbone --recipe imagenet-vgg16_gap --root … --out …
 
         cambench train backbone --backbone slim_resnet --dataset synthbirds --recipe synthbirds --out FILE.safetensors
+
+    With a method for weakly supervised localisation (cambench ls wsol), which the network's name then ends in:
+
+        cambench train backbone --method adl --recipe cub-vgg16_gap --root ~/data/CUB_200_2011 --out FILE.safetensors
     """
     request, chosen = _with_recipe(request)
     request.check()
@@ -216,8 +220,8 @@ def _with_recipe(request: NetworkTraining) -> tuple[NetworkTraining, BackboneRec
     if recipe == "auto":
         if not (request.backbone and request.dataset):
             raise UsageError("give --recipe NAME, or --backbone and --dataset for the paper's own recipe")
-        recipe = backbone_recipe_name(request.dataset, request.backbone)
-    chosen = changed(load_recipe(BackboneRecipe, recipe), accumulate=request.accumulate, dtype=request.dtype)
+        recipe = backbone_recipe_name(request.dataset, request.backbone.partition("+")[0])
+    chosen = changed(_recipe_of(request, recipe), accumulate=request.accumulate, dtype=request.dtype)
     found = {
         "backbone": request.backbone or chosen.network, "dataset": request.dataset or chosen.dataset, "recipe": recipe
     }  # fmt: skip
@@ -225,6 +229,18 @@ def _with_recipe(request: NetworkTraining) -> tuple[NetworkTraining, BackboneRec
         if not value:
             raise UsageError(f"recipe {recipe} is for any {name}: give --{name}")
     return request.model_copy(update=found), chosen
+
+
+def _recipe_of(request: NetworkTraining, recipe: str) -> BackboneRecipe:
+    """The recipe, with the method that the request, its own name or the network's suffix asks for."""
+    if request.method is None and "+" not in recipe + request.backbone:
+        return load_recipe(BackboneRecipe, recipe)
+    # Only methods need the networks' library before the data is checked.
+    from ...baselines.wsol import split_name
+    from ..training.method_recipes import method_recipe
+
+    load_plugins(request.plugins)
+    return method_recipe(recipe, request.method, split_name(request.backbone)[1])
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:

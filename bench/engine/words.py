@@ -21,6 +21,7 @@ TIMM = "timm:"
 BACKBONE_PLACE = Place("baselines.contracts", "BACKBONES", "register_backbone")
 CAM_PLACE = Place("baselines.cams.method", "CAMS", "register_cam")
 HEAD_PLACE = Place("baselines.contracts", "HEADS", "HeadSpec")
+WSOL_PLACE = Place("baselines.wsol.wsol_method", "WSOL", "register_wsol")
 
 
 class _Names(NamedTuple):
@@ -32,7 +33,11 @@ class _Names(NamedTuple):
     def has(self, pattern: str) -> bool:
         if self.kind == "backbone" and pattern.startswith(TIMM):
             return True
-        return any(fnmatchcase(name, pattern) for name in self.known)
+        if any(fnmatchcase(name, pattern) for name in self.known):
+            return True
+        # A network that a method trained: vgg16_gap+adl.
+        base, plus, method = pattern.rpartition("+")
+        return self.kind == "backbone" and bool(plus) and self.has(base) and _names(WSOL_PLACE, _wsol).has(method)
 
 
 def check_request(config: RunConfig) -> None:
@@ -87,6 +92,10 @@ def _check(triple: Triple, kinds: tuple[_Names, ...]) -> None:
     if kind.kind == "backbone" and part in timm_names():
         right = triple.but(backbone=TIMM + part)
         raise UsageError(f"triple {str(triple)!r}: {part} is a network of timm; write {right}")
+    base, plus, method = part.rpartition("+")
+    if kind.kind == "backbone" and plus and kind.has(base):
+        methods = _names(WSOL_PLACE, _wsol)
+        raise UnknownNameError(methods.kind, method, methods.known)
     raise UnknownNameError(kind.kind, part, kind.known)
 
 
@@ -124,6 +133,12 @@ def _heads() -> Registry[object]:
     from ...baselines.contracts import HEADS
 
     return HEADS  # type: ignore[return-value]
+
+
+def _wsol() -> Registry[object]:
+    from ...baselines.wsol import WSOL
+
+    return WSOL  # type: ignore[return-value]
 
 
 _KINDS: Mapping[Place, Callable[[], Registry[object]]] = {

@@ -16,6 +16,7 @@ from torch import nn
 from ...baselines.backbones import open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.weights import weights_digest
+from ...baselines.wsol import PLAIN, WsolError, WsolMethod, apply_method, make_method, split_name
 from ...datasets.schema import SampleTable
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
@@ -32,7 +33,6 @@ from .optim import rng_devices
 from .recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
 from .top1 import top1
-from .training_method import Method
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -58,7 +58,7 @@ def train_backbone(
     epoch_done: EpochDone | None = None,
     fabric: Fabric | None = None,
     log: TrainingLog | None = None,
-    method: Method | None = None,
+    method: WsolMethod | None = None,
 ) -> BackboneTrainingRecord:
     """Train every parameter of the softmax network (cross entropy); the sigmoid branch, if any, is dropped.
 
@@ -81,7 +81,7 @@ def train_backbone(
         epoch_done: Called with (epoch from 0, mean loss, top-1 percent) after the state of an epoch is written.
         fabric: Device, precision and processes (``open_fabric``); in its place, ``device`` and the recipe's dtype.
         log: Where curves go.
-        method: What is minimised and changed; plain cross entropy if left out.
+        method: What is minimised and changed; the recipe's if left out.
 
     Raises:
         TrainingDivergedError: The loss or a parameter is NaN or infinite; ``backbone`` holds the last good parameters.
@@ -92,7 +92,8 @@ def train_backbone(
     """
     keep_freed_memory()
     fabric, log = fabric or open_fabric(device, recipe.dtype), log or TrainingLog()
-    method, where, first = method or Method(recipe.label_smoothing), fabric.device, fabric.is_global_zero
+    where, first = fabric.device, fabric.is_global_zero
+    method = method or method_of(recipe)
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
     if table.num_classes != backbone.num_classes:
@@ -106,13 +107,16 @@ def train_backbone(
             "other weights"
         )
     labels = checked_labels(table, backbone.num_classes).to(where)
-    method.change_network(backbone)
+    try:
+        apply_method(backbone, method)
+    except WsolError as error:
+        raise UsageError(str(error)) from None
     backbone.to(where).requires_grad_(True)
     if recipe.channels_last:
         _channels_last(backbone)
     images = ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
     trainer = BackboneTrainer(backbone, images, labels, recipe, seed, method, fabric, log)
-    key = _key(backbone, table, recipe, seed, trainer.parts.count)
+    key = _key(backbone, table, recipe, method, seed, trainer.parts.count)
     facts = common_facts(backbone, table, recipe, seed, {}, str(where))
     state = load_training(state_file, key) if state_file is not None else None
     fabric.barrier()
@@ -156,6 +160,7 @@ def train_backbone(
         processes=fabric.world_size,
         weights=backbone.weights_source,
         method=method.name,
+        method_parameters=method.parameters_given,
         cam=method.cam,
         images_per_second=len(trainer.losses) * trainer.steps * trainer.batch / max(trainer.seconds, 1e-9),
         peak_memory_mib=memory,
@@ -193,8 +198,11 @@ def open_for_training(name: str, num_classes: int, recipe: BackboneRecipe, weigh
     Raises:
         UnknownNameError, WeightsError: No such network; weights that do not fit.
     """
+    base, method = split_name(name)
+    if method not in (PLAIN, recipe.method_name):
+        raise UsageError(f"{name}: the recipe {recipe.name} trains with the method {recipe.method_name}; give --method")
     backbone = open_backbone(
-        name, num_classes, weights, pretrained=recipe.init == "pretrained", seed=seed, new_head=True
+        base, num_classes, weights, pretrained=recipe.init == "pretrained", seed=seed, new_head=True
     )
     if recipe.body_from:
         _copy_body(open_backbone(recipe.body_from), backbone)
@@ -212,10 +220,21 @@ def _copy_body(source: Backbone, target: Backbone) -> None:
     target.load_state_dict(shared, strict=False)
 
 
-def _key(backbone: Backbone, table: SampleTable, recipe: BackboneRecipe, seed: int, parts: int) -> str:
-    """What must agree for a training to continue: network with its first parameters, data, recipe, seed, torch."""
+def method_of(recipe: BackboneRecipe) -> WsolMethod:
+    """The method that a recipe names; UsageError where its parameters are none of its own, or out of range."""
+    try:
+        return make_method(recipe.method, recipe.label_smoothing)
+    except WsolError as error:
+        raise UsageError(f"recipe {recipe.name}: {error}") from None
+
+
+def _key(
+    backbone: Backbone, table: SampleTable, recipe: BackboneRecipe, method: WsolMethod, seed: int, parts: int
+) -> str:
+    """What must agree for a training to continue: network, its first parameters, data, recipe, method, seed, torch."""
     first = weights_digest(network_tensors(backbone))
-    facts = [backbone.name, first, table.fingerprint, recipe.digest, seed, parts, torch.__version__]
+    way = [method.name, method.model_dump(mode="json")]
+    facts = [backbone.name, first, table.fingerprint, recipe.digest, way, seed, parts, torch.__version__]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...baselines.contracts import Backbone
+from ...baselines.wsol import WsolMethod
 from ..host.errors import RunError
 from ..host.memory import BatchMemoryError, is_out_of_memory, memory_error
 from ..host.progress import Bar
@@ -20,7 +21,7 @@ from .log import TrainingLog
 from .microbatches import Parts, RunningStatistics
 from .optim import build_optimiser, epoch_order, image_seeds, rate_factor, seed_part, set_rate
 from .recipe import BackboneRecipe
-from .training_method import Method, Objective
+from .training_method import Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -50,7 +51,7 @@ class BackboneTrainer:
         labels: Tensor,
         recipe: BackboneRecipe,
         seed: int,
-        method: Method,
+        method: WsolMethod,
         fabric: Fabric,
         log: TrainingLog,
     ) -> None:
@@ -58,7 +59,7 @@ class BackboneTrainer:
         self.seed, self.method, self.fabric, self.log = seed, method, fabric, log
         self.batch = min(recipe.batch_size, len(images.table))
         self.parts = Parts.of(self.batch, recipe.accumulate, fabric.global_rank, fabric.world_size)
-        self.optimiser = build_optimiser(recipe.optimiser, _groups(backbone, recipe))
+        self.optimiser = build_optimiser(recipe.optimiser, _groups(backbone, recipe, method))
         # The network is on its device already; Fabric's own move knows CPU and numbered CUDA devices only.
         self._objective = fabric.setup_module(Objective(backbone, method), move_to_device=False)
         self._stepper = fabric.setup_optimizers(self.optimiser)
@@ -268,9 +269,9 @@ class BackboneTrainer:
         )
 
 
-def _groups(backbone: Backbone, recipe: BackboneRecipe) -> list[tuple[list[nn.Parameter], float]]:
+def _groups(backbone: Backbone, recipe: BackboneRecipe, method: WsolMethod) -> list[tuple[list[nn.Parameter], float]]:
     """Parameters of the body, and those that train at the head's rate."""
-    fast = ("heads.softmax.", *recipe.head_like)
+    fast = ("heads.softmax.", *recipe.head_like, *method.new_layers)
     named = list(backbone.named_parameters())
     return [
         ([p for n, p in named if not n.startswith(fast)], 1.0),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Kind = Literal["backbone", "head"]
-_YOUNGER = ("body_from", "accumulate", "head_like")
+_YOUNGER = ("body_from", "accumulate", "head_like", "method")
 
 
 class Optimiser(BaseModel):
@@ -102,6 +102,8 @@ class BackboneRecipe(Recipe):
     """Backbone that it is meant for; empty: any."""
     dataset: str = ""
     """Data set that it is meant for; empty: any."""
+    method: dict[str, Any] = {"name": "cam"}
+    """WSOL method with its parameters, ``{name: adl, drop_rate: 0.75}``, or its name alone; ``cam``: plain training."""
     epochs: int = Field(ge=0)
     """0: nothing is trained, the network keeps the weights that it starts with."""
     accumulate: int = Field(default=1, ge=1)
@@ -126,6 +128,16 @@ class BackboneRecipe(Recipe):
     """Input side of the first epochs (progressive resolution); None: ``size`` throughout."""
     small_epochs: int = Field(default=0, ge=0)
     """Epochs at ``small_size``."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def method_name(self) -> str:
+        """Name of the WSOL method."""
+        return str(self.method.get("name", "cam"))
 
     def side(self, epoch: int) -> int:
         """Side of the network's input in this epoch, pixels."""

@@ -62,8 +62,8 @@ class BackboneTrainingRecord(TrainingRecord):
     """How a network was trained. ``train_top1``: percent per epoch on augmented images; ``eval_top1``: percent per
     evaluated split. ``parts``: parts of a batch, over ``processes`` processes; ``weights``: where the training began.
     ``images_per_second``: over the whole training, decoding included. ``peak_memory_mib``: MiB, allocated on a CUDA
-    device, else resident, in the (first) process that ended the training. ``method``: how it was trained; ``cam``: the
-    CAM method that reads such a network at test time.
+    device, else resident, in the (first) process that ended the training. ``method``: how it was trained, and
+    ``method_parameters``; ``cam``: the CAM method that reads such a network at test time.
     """
 
     train_top1: tuple[float, ...]
@@ -72,7 +72,8 @@ class BackboneTrainingRecord(TrainingRecord):
     parts: int = 1
     processes: int = 1
     weights: str = ""
-    method: str = "cross_entropy"
+    method: str = "cam"
+    method_parameters: dict[str, Any] = {}
     cam: str = "cam"
     images_per_second: float = 0.0
     peak_memory_mib: float = 0.0

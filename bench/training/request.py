@@ -83,6 +83,9 @@ class NetworkTraining(TrainingRequest):
         "auto", description="Shipped recipe (cub-resnet50, synthbirds, …) or a YAML file; auto: the paper's own."
     )
     backbone: str = Field("", description="Network; default: the recipe's.")
+    method: str | None = Field(
+        None, description="WSOL method (cambench ls wsol), with parameters after commas: adl,drop_rate=0.5."
+    )
     accumulate: int | None = Field(
         None, ge=1, description="Parts of a batch, one after the other (gradient accumulation)."
     )

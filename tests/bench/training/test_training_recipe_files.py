@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cambench.baselines.contracts import BACKBONES
+from cambench.baselines.wsol import WsolMethod
 from cambench.bench.host.errors import UsageError
 from cambench.bench.training.loop import _groups
 from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
@@ -42,7 +43,7 @@ def test_a_recipe_for_each_network_and_data_set(short, network):
     assert recipe.batch_size == (64 if (short, network) == ("cub", "inception_v3") else 32)
     with torch.device("meta"):
         net = BACKBONES.get(network).build(7)
-    (body, slow), (fast, factor) = _groups(net, recipe)
+    (body, slow), (fast, factor) = _groups(net, recipe, WsolMethod())
     assert (slow, factor) == (1.0, 10.0)
     named = {id(p): n for n, p in net.named_parameters()}
     begins = {"vgg16_gap": "conv6", "resnet50": "layer4", "inception_v3_gap": "conv7_"}.get(network, "-")

@@ -1,0 +1,1 @@
+"""Maps that only networks trained by a certain method offer."""
