@@ -56,7 +56,9 @@ class Adl(WsolMethod):
         if base_name(network) == "inception_v3_gap":
             # wsolevaluation's Inception for ADL has no dropout before its last convolutions.
             for name in ("dropout1", "dropout2", "dropout3"):
-                network.get_submodule(f"body.{name}").p = 0.0
+                dropout = network.get_submodule(f"body.{name}")
+                assert isinstance(dropout, nn.Dropout)
+                dropout.p = 0.0
         for name in self.layers or POSITIONS[base_name(network)]:
             network.get_submodule(name).register_forward_hook(AttentionDropout(self.drop_rate, self.threshold))
 

@@ -102,12 +102,12 @@ def run(
 def list_names(
     request: PluginOptions,
     kind: Annotated[
-        str | None, typer.Argument(help="backbones, cams, heads, datasets, metrics or protocols (default: all).")
+        str | None, typer.Argument(help="backbones, cams, heads, datasets, metrics, protocols or wsol (default: all).")
     ] = None,
     pattern: Annotated[str, typer.Argument(help="Glob, such as 'slim_*' or 'timm:*convnext*'.")] = "*",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Sources, counts, needs.")] = False,
 ) -> None:
-    """List what can be named: backbones, CAM methods, heads, data sets, metrics, protocols.
+    """List what can be named: backbones, CAM methods, heads, data sets, metrics, protocols, WSOL methods.
 
     Example:
 
