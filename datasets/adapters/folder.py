@@ -1,4 +1,4 @@
-"""`folder`: people's own images, with a CSV of boxes, a COCO JSON, or only one folder a class."""
+"""`folder`: people's own images, with a CSV of boxes, COCO JSON, VOC or YOLO files, or only one folder a class."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from ..formats.csv_boxes import build_csv
 from ..formats.csv_columns import COLUMNS_OPTION, find_columns
 from ..formats.exif import EXIF_OPTION, settle_exif
 from ..formats.instances import RULE_OPTIONS
+from ..formats.label_files import CLASS_FILES, KINDS, label_kind
 from ..formats.label_words import LABEL_OPTION, check_kind, class_indices, cleaned
 from ..formats.own_table import OwnOptions
+from ..formats.voc_boxes import VOC_READING, build_voc
+from ..formats.yolo_boxes import YOLO_READING, build_yolo
 from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut
@@ -28,8 +31,9 @@ from ..tables.rows import Chunk
 
 OPTIONS = {
     "annotations": "CSV (image,label,x0,y0,x1,y1 or the names that other tools use; maybe width,height,split) or COCO "
-    "JSON, one file a split as in instances_{split}.json; default: one folder a class",
-    "images": "COCO: folder of the images below the root, as in {split}2017 (default: the root)",
+    "JSON, one file a split as in instances_{split}.json, or a folder of PASCAL VOC .xml or YOLO .txt files, one an "
+    "image, as in labels/{split}; default: one folder a class",
+    "images": "COCO, VOC, YOLO: folder of the images below the root, as in {split}2017 (default: the root)",
     "columns": COLUMNS_OPTION,
     "labels": LABEL_OPTION,
     **RULE_OPTIONS,
@@ -53,7 +57,9 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
         return BuildPlan("class folders", lambda: build_folders(root, split, labels, chosen.exif))
     by_split = "{split}" in str(named)
     path = Path(str(named).replace("{split}", split)).expanduser()
-    path = path if path.is_file() or path.is_absolute() else root / path
+    path = path if path.exists() or path.is_absolute() else root / path
+    if path.is_dir():
+        return _plan_label_files(root, path, split, options, by_split)
     if not path.is_file():
         kind = MissingSplitError if by_split else DatasetError
         raise kind(f"folder: annotations={named}: no such file {path.name}, neither here nor in {root}")
@@ -73,6 +79,28 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
         return build_csv(root, path, split, columns, OwnOptions.of(options, columns.reading), labels)
 
     return BuildPlan("CSV of boxes", build, (path,))
+
+
+def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[str, Any], by_split: bool) -> BuildPlan:
+    """A label file an image: PASCAL VOC or YOLO."""
+    if split != "test" and not by_split:
+        raise MissingSplitError(
+            f"folder: label files have no splits, so all of {folder.name} is test; with a folder a split, pass "
+            "annotations='labels/{split}' and images='images/{split}'"
+        )
+    images = root / str(options.get("images", "")).replace("{split}", split)
+    if not images.is_dir():
+        raise DatasetError(f"folder: images={options.get('images')}: no such folder in {root}")
+    suffix, labels = label_kind(folder), check_kind(options.get("labels"))
+    build, reading = (build_voc, VOC_READING) if suffix == ".xml" else (build_yolo, YOLO_READING)
+    chosen = OwnOptions.of(options, reading)
+    lists = [place / name for place in (folder, folder.parent, folder.parent.parent, root) for name in CLASS_FILES]
+    return BuildPlan(
+        KINDS[suffix],
+        lambda: build(root, folder, images, chosen, labels),
+        tuple(dict.fromkeys(f for f in lists if f.is_file())),
+        folders=tuple(dict.fromkeys((folder, images))),
+    )
 
 
 def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None = None) -> Built:
@@ -143,7 +171,7 @@ SPEC = register_dataset(
         name="folder",
         load=ADAPTER.load,
         title="your own images",
-        source="a folder with a CSV of boxes, COCO JSON, or class folders",
+        source="a folder with a CSV of boxes, COCO JSON, VOC or YOLO files, or class folders",
         licence="the images' own",
         options=ADAPTER.all_options,
         metrics=("boxes",),

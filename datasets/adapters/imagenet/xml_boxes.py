@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from ...disk.archives import index_tar, is_member, member_path, read_member
 from ...findings import Findings, some
+from ...formats.voc_boxes import parse_objects
 from ...tables.rows import Chunk, Ints
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass
@@ -33,10 +32,8 @@ def parse_xml(data: bytes) -> tuple[str, list[list[float]], tuple[int, int]]:
     Raises:
         ElementTree.ParseError, ValueError: The file is damaged.
     """
-    root = ElementTree.fromstring(data)
-    boxes = [[float(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS] for o in root.iter("object")]
-    size = int(root.findtext("size/width", "0")), int(root.findtext("size/height", "0"))
-    return root.findtext("object/name", ""), boxes, size
+    objects, size = parse_objects(data)
+    return (objects[0][0] if objects else ""), [box for _, box in objects], size
 
 
 def read_xml(place: Path, labels: dict[str, int], findings: Findings) -> Annotations:

@@ -1,0 +1,110 @@
+"""Folders of YOLO and VOC label files: the same boxes, as rows."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
+
+BOXES = {"a": [("cat", (10, 20, 50, 60))], "b": [("dog", (0, 0, 32, 24)), ("dog", (30, 10, 64, 48))]}
+SIZE = (64, 80)
+WORDS = ["dog", "cat"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in (*BOXES, "empty"):
+        Image.new("RGB", SIZE, "grey").save(tmp_path / "images" / f"{name}.JPG", "JPEG")
+    return tmp_path
+
+
+def write_voc(root, width="64.0"):
+    (root / "xml").mkdir()
+    for name, boxes in BOXES.items():
+        objects = "".join(
+            f"<object><name>{w}</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+            "</bndbox></object>"
+            for w, (x0, y0, x1, y1) in boxes
+        )
+        size = f"<size><width>{width}</width><height>80</height></size>"
+        (root / "xml" / f"{name}.xml").write_text(f"<annotation>{size}{objects}</annotation>", encoding="utf-8")
+
+
+def write_yolo(root, *, polygon=False):
+    (root / "labels").mkdir()
+    for name, boxes in BOXES.items():
+        lines = []
+        for word, (x0, y0, x1, y1) in boxes:
+            u0, v0, u1, v1 = x0 / SIZE[0], y0 / SIZE[1], x1 / SIZE[0], y1 / SIZE[1]
+            numbers = (u0, v0, u1, v0, u1, v1, u0, v1) if polygon else ((u0 + u1) / 2, (v0 + v1) / 2, u1 - u0, v1 - v0)
+            lines.append(" ".join([str(WORDS.index(word)), *map(repr, numbers)]))
+        (root / "labels" / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "labels" / "empty.txt").write_text("", encoding="utf-8")
+
+
+def check(table, names):
+    assert list(table.class_names) == names
+    rows = [table.rows[i] for i in range(len(table))]
+    found = {row["image_id"]: row for row in rows}
+    assert set(found) == {"images/a.JPG", "images/b.JPG"}, "an image without a box is left out"
+    for name, boxes in BOXES.items():
+        row = found[f"images/{name}.JPG"]
+        assert names[row["label"]] == boxes[0][0]
+        assert np.allclose(row["boxes"], [box for _, box in boxes], atol=1e-4)
+
+
+def test_voc(photos):
+    write_voc(photos)
+    table = open_table("folder", photos, "test", annotations="xml", images="images")
+    check(table, ["cat", "dog"])
+    assert any("1 of 3 images have no box" in warning for warning in table.warnings)
+
+
+@pytest.mark.parametrize("polygon", [False, True])
+@pytest.mark.parametrize("listed", ["classes.txt", "data.yaml"])
+def test_yolo(photos, polygon, listed):
+    write_yolo(photos, polygon=polygon)
+    text = "names:\n  0: dog\n  1: cat\n" if listed == "data.yaml" else "dog\ncat\n"
+    (photos / listed).write_text(text, encoding="utf-8")
+    check(open_table("folder", photos, "test", annotations="labels", images="images"), WORDS)
+
+
+def test_yolo_without_names_has_indices(photos):
+    write_yolo(photos)
+    check_names = open_table("folder", photos, "test", annotations="labels", images="images").class_names
+    assert list(check_names) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("labels/a.txt", "0 0.5 0.5\n", r"a\.txt.*1.*no 'class x y w h'"),
+        ("labels/a.txt", "cat 0.5 0.5 0.1 0.1\n", "no 'class x y w h'"),
+        ("labels/a.txt", "7 0.5 0.5 0.1 0.1\n", "class 7 has no name: 2 names"),
+        ("labels/c.txt", "0 0.5 0.5 0.1 0.1\n", r"1 label files have no image of their name"),
+        ("labels/a.xml", "<annotation/>", "files of two kinds"),
+        ("data.yaml", "names: [[[", "cannot be read as a list of class names"),
+    ],
+)
+def test_damage_is_named(photos, file, text, said):
+    write_yolo(photos)
+    (photos / "data.yaml").write_text("names: [dog, cat]\n", encoding="utf-8")
+    (photos / file).write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=said):
+        open_table("folder", photos, "test", annotations="labels", images="images")
+
+
+def test_pixels_in_yolo_files_are_refused_with_the_remedy(photos):
+    write_yolo(photos)
+    (photos / "labels" / "a.txt").write_text("0 30 40 40 40\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="boxes="):
+        open_table("folder", photos, "test", annotations="labels", images="images")
+
+
+def test_a_damaged_or_foreign_xml_is_named(photos):
+    write_voc(photos)
+    (photos / "xml" / "a.xml").write_text("<annotation><object>", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"1 XML files cannot be read: a\.xml"):
+        open_table("folder", photos, "test", annotations="xml", images="images")
