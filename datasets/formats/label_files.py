@@ -49,7 +49,7 @@ def label_kind(folder: Path) -> str:
     )
 
 
-class Pictures:
+class PicturesByStem:
     """The pictures of a folder, by their names without suffix."""
 
     def __init__(self, root: Path, images: Path) -> None:
@@ -76,7 +76,7 @@ class Pictures:
         return None
 
     def unused(self) -> list[str]:
-        """Pictures, relative to the root, that no label file speaks of."""
+        """PicturesByStem, relative to the root, that no label file speaks of."""
         return [self._base + name for names in self._by_place.values() for name in names if name not in self.used]
 
     def close(self, where: Path, findings: Findings) -> None:

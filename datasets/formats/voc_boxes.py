@@ -12,7 +12,7 @@ from ..schema import DatasetError
 from ..tables.build import Built
 from .box_forms import BoxReading
 from .instances import Instances
-from .label_files import Pictures, files_below
+from .label_files import PicturesByStem, files_below
 from .label_words import class_indices, cleaned
 from .own_table import OwnOptions, build_own
 
@@ -49,7 +49,7 @@ def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, label
     Raises:
         DatasetError: Files that cannot be read, objects without a box or a name, no label at all.
     """
-    findings, pictures = Findings(), Pictures(root, images)
+    findings, pictures = Findings(), PicturesByStem(root, images)
     names: list[str] = []
     sizes: list[tuple[int, int]] = []
     owner, words, numbers = list[int](), list[str](), list[list[float]]()

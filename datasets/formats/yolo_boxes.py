@@ -14,7 +14,7 @@ from ..schema import DatasetError
 from ..tables.build import Built
 from .box_forms import WHOLE, BoxReading
 from .instances import Instances
-from .label_files import CLASS_FILES, Pictures, files_below
+from .label_files import CLASS_FILES, PicturesByStem, files_below
 from .label_words import class_indices, cleaned, whole
 from .own_table import OwnOptions, build_own
 
@@ -37,7 +37,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
     Raises:
         DatasetError: Lines that are none, classes that have no name, no label at all.
     """
-    findings, pictures = Findings(), Pictures(root, images)
+    findings, pictures = Findings(), PicturesByStem(root, images)
     names: list[str] = []
     owner, classes, numbers = list[int](), list[int](), list[list[float]]()
     for file in files_below(folder, ".txt"):
