@@ -48,7 +48,7 @@ from .cards import Card, built_in_cards, method_card
 from .cost import Cost, CostError
 from .evidence import Evidence
 from .identities import MapKey, canonical, supports
-from .method import CAMS, CamMethod, register_cam
+from .method import CAMS, CamMethod, Identity, register_cam
 from .score_map import apply_sign, clamps, raw_map
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Cost",
     "CostError",
     "Evidence",
+    "Identity",
     "MapKey",
     "ablation_cam",
     "acol_own_map",

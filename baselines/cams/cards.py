@@ -115,17 +115,7 @@ def _heads(method: CamMethod) -> str:
 
 
 def _identities(method: CamMethod) -> list[str]:
-    linear = "on a GAP + linear head" + (" with F ≥ 0" if method.gap_linear_nonnegative else "")
-    found = []
-    if method.gap_linear_equal:
-        found.append(f"equals {_title(method.gap_linear_equal)} {linear}")
-    if method.gap_linear_clamped:
-        found.append(f"equals {_title(method.gap_linear_clamped)} with the clamp {linear}")
-    if method.clamped_equal:
-        found.append(f"with the clamp equals {_title(method.clamped_equal)} with the clamp")
-    if method.sigmoid_piecewise_equal:
-        other = _title(method.sigmoid_piecewise_equal)
-        found.append(f"equals {other} on the sigmoid branch of a GAP + linear or MLP head")
+    found = [identity.words(_title(identity.equals)) for identity in method.identities]
     if method.gap_linear_unclamped:
         found.append("the clamp changes nothing on a GAP + linear head with F ≥ 0")
     return found

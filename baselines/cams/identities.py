@@ -43,27 +43,16 @@ def canonical(method: CamMethod, head: HeadSpec, backbone: Backbone, protocol: P
         return MapKey(method.name, None, False, rule)
     visited = {method.name}
     while True:
-        equal, clamp = _equal(method, head.branch, clamp, backbone)
-        if equal is None or equal in visited:
+        found = next((i for i in method.identities if i.holds(head.branch, clamp, backbone)), None)
+        if found is None or found.equals in visited:
             break
-        visited.add(equal)
-        method = CAMS.get(equal)
+        clamp = found.clamped(clamp)
+        visited.add(found.equals)
+        method = CAMS.get(found.equals)
     unclamped = method.nonnegative_weights or (backbone.head_kind == "gap_linear" and method.gap_linear_unclamped)
     if method.nonnegative_always or (backbone.nonnegative and unclamped):
         clamp = False
     return MapKey(method.name, head.branch, clamp, rule)
-
-
-def _equal(method: CamMethod, branch: Branch, clamp: bool, backbone: Backbone) -> tuple[str | None, bool]:
-    """The method whose map ``method``'s equals on this backbone, if one is known, and whether that one is clamped."""
-    if backbone.head_kind == "gap_linear" and (backbone.nonnegative or not method.gap_linear_nonnegative):
-        if method.gap_linear_equal is not None:
-            return method.gap_linear_equal, clamp
-        if method.gap_linear_clamped is not None:
-            return method.gap_linear_clamped, True
-    if branch == "sigmoid" and backbone.head_kind in ("gap_linear", "mlp") and method.sigmoid_piecewise_equal:
-        return method.sigmoid_piecewise_equal, clamp
-    return (method.clamped_equal if clamp else None), clamp
 
 
 def supports(method: CamMethod, backbone: Backbone, head: HeadSpec | None = None) -> str | None:
@@ -102,6 +91,7 @@ def _nearest(method: CamMethod, backbone: Backbone) -> str:
     """The first method that runs on the backbone: its ``nearest``, then those that equal it on a GAP + linear head."""
     others = [CAMS.get(name) for name in CAMS.names() if name != method.name]
     order = {name: place for place, name in enumerate(method.nearest, -len(method.nearest))}
-    others.sort(key=lambda m: (order.get(m.name, 0), method.name not in (m.gap_linear_equal, m.gap_linear_clamped)))
+    equal = {m.name: any(i.equals == method.name and i.head == "gap_linear" for i in m.identities) for m in others}
+    others.sort(key=lambda m: (order.get(m.name, 0), not equal[m.name]))
     fits = (m.name for m in others if not m.headless and not m.heads and _refusal(m, backbone) is None)
     return next(fits, "none")

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from torch import Tensor
 
 from ...registry import Registry, RegistryError
-from ..contracts import Backbone
+from ..contracts import Backbone, Branch
 from ..declared_cost import declared_cost
 from .evidence import Evidence
 
@@ -25,6 +25,43 @@ Need = Literal[
     "attention",
 ]
 Returns = Literal["weights", "map", "mask"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A method whose map equals another's after min-max, by algebra.
+
+    Attributes:
+        equals: Name of the other method.
+        head: Under which heads: ``any``, ``gap_linear`` (GAP + linear), or ``piecewise_linear`` (that, or an MLP).
+        clamp: ``same``: both with the clamp or both without; ``added``: the other one with the clamp; ``needed``: only
+            with the clamp, which the other one has too.
+        needs: What must hold besides: ``nonnegative`` (F >= 0) or ``sigmoid`` (the sigmoid branch).
+    """
+
+    equals: str
+    head: Literal["any", "gap_linear", "piecewise_linear"] = "any"
+    clamp: Literal["same", "added", "needed"] = "same"
+    needs: Literal["nonnegative", "sigmoid"] | None = None
+
+    def holds(self, branch: Branch, clamp: bool, backbone: Backbone) -> bool:
+        """Whether the maps are equal on a network, under a branch of it with or without the clamp."""
+        heads = {"gap_linear": ("gap_linear",), "piecewise_linear": ("gap_linear", "mlp")}
+        fits = self.head == "any" or backbone.head_kind in heads[self.head]
+        met = {"nonnegative": backbone.nonnegative, "sigmoid": branch == "sigmoid", None: True}[self.needs]
+        return fits and met and (clamp or self.clamp != "needed")
+
+    def clamped(self, clamp: bool) -> bool:
+        """Whether the other method's map is clamped, where this one is or is not."""
+        return clamp or self.clamp == "added"
+
+    def words(self, title: str) -> str:
+        """The identity for people; ``title``: of the other method."""
+        both = f"with the clamp equals {title} with the clamp"
+        equal = {"same": f"equals {title}", "added": f"equals {title} with the clamp", "needed": both}[self.clamp]
+        kind = {"any": "", "gap_linear": "a GAP + linear head", "piecewise_linear": "a GAP + linear or MLP head"}
+        where = f"the sigmoid branch of {kind[self.head] or 'any head'}" if self.needs == "sigmoid" else kind[self.head]
+        return equal + (f" on {where}" if where else "") + (" with F ≥ 0" if self.needs == "nonnegative" else "")
 
 
 @dataclass(frozen=True)
@@ -44,22 +81,14 @@ class CamMethod:
     returns: Returns = "weights"
     headless: bool = False
     """The map depends on no head (controls, Eigen-CAM): listed once, under the head ``softmax``."""
-    gap_linear_equal: str | None = None
-    """On a GAP + linear head the map equals this method's after min-max (same clamp)."""
-    gap_linear_clamped: str | None = None
-    """On a GAP + linear head the map equals this method's with the clamp on, after min-max."""
-    gap_linear_nonnegative: bool = False
-    """The identity above holds where F >= 0 only."""
+    identities: tuple[Identity, ...] = ()
+    """Methods whose map is the same by algebra, and where; the first that holds is taken."""
     nonnegative_weights: bool = False
     """The weights are never negative (where F >= 0), so the clamp changes nothing."""
     nonnegative_always: bool = False
     """The weights are never negative, whatever the sign of F."""
-    sigmoid_piecewise_equal: str | None = None
-    """On the sigmoid branch of a piecewise linear head (GAP + linear, MLP) the map equals this method's."""
     gap_linear_unclamped: bool = False
     """On a GAP + linear head with F >= 0 the weights are never negative, so the clamp changes nothing."""
-    clamped_equal: str | None = None
-    """With the clamp on, the map equals this method's with the clamp on, under any head."""
     cost: str = ""
     """Forwards and backwards of one map alone (``1 + N forwards``, see ``cost.py``); ``declared_cost`` is asked."""
     expensive: bool = False

@@ -98,9 +98,10 @@ def identity(alias: Triple, original: Triple) -> str:
         if method.nonnegative_always:
             return f"{title} has no negative weights, so the clamp changes nothing"
         return f"{title} has no negative weights here (F ≥ 0), so the clamp changes nothing"
-    if head.clamp and method.clamped_equal == original.cam:
+    known = [i for i in method.identities if i.equals == original.cam]
+    if head.clamp and any(i.clamp == "needed" for i in known):
         return f"with the clamp, {title} equals {other}"
-    if head.branch == "sigmoid" and method.sigmoid_piecewise_equal == original.cam:
+    if head.branch == "sigmoid" and any(i.needs == "sigmoid" for i in known):
         return f"the sigmoid branch's head has no curvature, so {title} equals {other}"
     clamped = " with the clamp" if HEADS.get(original.head).clamp else ""
     return f"on a GAP + linear head with F ≥ 0, {title} equals {other}{clamped} after min-max"

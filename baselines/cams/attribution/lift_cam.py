@@ -9,7 +9,7 @@ from ...contracts import Backbone
 from ...probes.anatomy import LINEAR_OPS, head_anatomy
 from ...probes.explained import explained_head
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 from .captum_calls import AFFINE, unfit
 from .deep_lift import RULES, overlaps, with_own_inputs
 
@@ -29,7 +29,7 @@ def _refuses(backbone: Backbone) -> str | None:
     title="LIFT-CAM",
     source="Jung & Oh, ICCV 2021; DeepLIFT (rescale rule) from features of zero; through Captum",
     needs=("features", "head_gradients"),
-    gap_linear_equal="ablationcam",
+    identities=(Identity("ablationcam", "gap_linear"),),
     named=True,
     cost="1 forward + 2 head forwards + 2 head backwards; none of the head on a GAP + linear head",
     requires="captum",

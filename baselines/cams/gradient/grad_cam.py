@@ -3,10 +3,12 @@
 from torch import Tensor
 
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 
 
-@register_cam("gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017", gap_linear_equal="cam")
+@register_cam(
+    "gradcam", title="Grad-CAM", source="Selvaraju et al., ICCV 2017", identities=(Identity("cam", "gap_linear"),)
+)
 def grad_cam(e: Evidence) -> Tensor:
     """w_i = mean over the map of G_i; (B,N,1,1)."""
     return e.gradients.mean((-2, -1), keepdim=True)

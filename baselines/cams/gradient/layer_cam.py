@@ -3,14 +3,14 @@
 from torch import Tensor
 
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 
 
 @register_cam(
     "layercam",
     title="Layer-CAM",
     source="Jiang et al., TIP 2021",
-    gap_linear_clamped="cam",
+    identities=(Identity("cam", "gap_linear", clamp="added"),),
     nonnegative_weights=True,
     nonnegative_always=True,
 )

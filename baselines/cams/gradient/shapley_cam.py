@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 
 
 @register_cam(
     "shapleycam",
     title="Shapley-CAM",
     source="Cai, 2025 (arXiv 2501.06261): gradient and Hessian-vector product of the ReST score",
-    sigmoid_piecewise_equal="gradcam",
+    identities=(Identity("gradcam", "piecewise_linear", needs="sigmoid"),),
     needs=("features", "head_gradients"),
     cost="1 forward + 2 head backwards",
 )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ....hashing import normals
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 from .grad_cam_pp import EPS
 
 SAMPLES, SIGMA = 4, 0.3
@@ -17,7 +17,7 @@ SAMPLES, SIGMA = 4, 0.3
     title="Smooth Grad-CAM++",
     source=f"Omeiza et al., 2019 (arXiv 1908.01224); {SAMPLES} samples, σ = {SIGMA:g}, seeded by image id",
     needs=("features", "images", "rescoring", "head_gradients"),
-    gap_linear_equal="gradcam++",
+    identities=(Identity("gradcam++", "gap_linear"),),
     cost=f"1 + {SAMPLES} forwards + {SAMPLES} head backwards; 1 forward on a GAP + linear head",
     expensive=True,
 )

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..evidence import Evidence
-from ..method import register_cam
+from ..method import Identity, register_cam
 
 EPS = 1e-7
 
@@ -12,8 +12,7 @@ EPS = 1e-7
     "xgradcam",
     title="XGrad-CAM",
     source="Fu et al., BMVC 2020",
-    gap_linear_equal="cam",
-    gap_linear_nonnegative=True,
+    identities=(Identity("cam", "gap_linear", needs="nonnegative"),),
 )
 def x_grad_cam(e: Evidence) -> Tensor:
     """w_i = Σ(G_i·F_i) / (ΣF_i + ε), ε = 1e-7; (B,N,1,1)."""
