@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ..host.errors import UsageError
 from ..host.options import Flag
-from ..notebook.compare_options import CompareOptions
+from ..notebook.compare_options import CompareOptions, placed
 from .options import command
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ class CompareRequest(CompareOptions):
     classes: int = Field(10, ge=0, description="Classes listed; the CSV has all.")
 
 
+def check_words(words: tuple[str, ...]) -> None:
+    """Raise what is wrong with the words of a comparison, before any table is read."""
+    from ...results.records.run_folder import read_manifest
+
+    folders = [folder for folder, _ in map(placed, words) if folder is not None]
+    for folder in folders:
+        read_manifest(folder)
+    if not folders:
+        raise UsageError(f"no run folder among {' '.join(words)}; see 'cambench compare --help'")
+
+
 @command(CompareRequest)
 def compare(request: CompareRequest) -> None:
     """Is B better than A? The answer in a sentence; differences with intervals and tests, the images behind them.
@@ -80,8 +91,13 @@ def compare(request: CompareRequest) -> None:
 
         cambench compare runs/main:vgg16/gradcam/softmax runs/mine:vgg16/mine/sigmoid
     """
-    from ...atomic import write_text
     from ...results.records.record_errors import ResultsError
+
+    try:
+        check_words(request.what)
+    except ResultsError as error:
+        raise UsageError(str(error)) from error
+    from ...atomic import write_text
     from ...results.statistics import compare as compare_pairs
     from ...results.tables.compare_table import compare_csv, compare_document, print_document
     from ...results.tables.grid import to_markdown

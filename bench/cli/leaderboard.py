@@ -64,12 +64,16 @@ def leaderboard(request: LeaderboardRequest) -> None:
 
         cambench leaderboard runs/first --columns pxap,gt_known_loc --heads softmax,sigmoid --sort pxap --decimals 1
     """
+    from ...results.records.run_folder import read_manifest
+
+    found = [run for run in request.runs if not _beside(run)] or request.runs
+    for run in found:
+        read_manifest(run)
     from ...results.records.load import load_run
     from ...results.tables.leaderboard import write_leaderboard
     from ...results.tables.selection import TableOptions
     from ...text import visible
 
-    found = [run for run in request.runs if not _beside(run)] or request.runs
     for other in (run for run in request.runs if run not in found):
         out.print(f"left out: {visible(str(other))} is no run folder", soft_wrap=True, markup=False, style="yellow")
     loaded = [load_run(run) for run in found]

@@ -61,6 +61,10 @@ def report(request: ReportRequest) -> None:
 
         cambench report runs/birds runs/imagenet --out both.html
     """
+    from ...results.records.run_folder import read_manifest
+
+    for run in request.runs:
+        read_manifest(run)
     from ...results.records.load import load_run
     from ...results.report import Source, write_report
     from ...text import visible

@@ -46,6 +46,10 @@ def draw_pareto(request: ParetoRequest) -> list[Path]:
         UsageError: A file format that cannot be written, or records without costs.
         UnknownNameError: The records have no such ranked metric.
     """
+    from ...results.records.run_folder import read_manifest
+
+    for run in request.runs:
+        read_manifest(run)
     from ...results.figures import drawing, pareto_figure, pareto_points, save_figure, style_named, targets_of
     from ...results.records.load import load_run
     from ...results.scores import merge_runs

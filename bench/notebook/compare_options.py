@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
+from ..host.errors import UsageError
 from ..host.options import Flag, IntervalOptions
 
 if TYPE_CHECKING:
@@ -20,6 +22,27 @@ def _fraction(value: float) -> float:
 
 
 Fraction = Annotated[float, AfterValidator(_fraction)]
+
+
+def placed(word: str | Path) -> tuple[Path | None, str | None]:
+    """The run folder and the pattern of triples that a word of a comparison gives; ``FOLDER:TRIPLE`` gives both.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if Path(word).is_dir():
+        return Path(word), None
+    if (folder := folder_of(str(word))) is not None:
+        return folder, f"{folder}:{str(word).partition(':')[2]}"
+    if isinstance(word, str) and word.count("/") >= 2:
+        return None, word
+    raise UsageError(f"{str(word)!r} is neither a run folder nor a triple backbone/cam/head, nor FOLDER:TRIPLE")
+
+
+def folder_of(word: str) -> Path | None:
+    """The folder of a word ``FOLDER:TRIPLE``; None where it is none."""
+    folder, colon, triple = word.partition(":")
+    return Path(folder) if colon and triple.count("/") >= 2 and Path(folder).is_dir() else None
 
 
 class CompareOptions(IntervalOptions):

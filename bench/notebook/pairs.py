@@ -13,6 +13,7 @@ from ...results.scores import same_images
 from ...results.statistics import Entry, Pair
 from ...triple import Triple
 from ..host.errors import UsageError
+from .compare_options import folder_of, placed
 
 LISTED = 8
 """Triples of a run that a message names."""
@@ -30,16 +31,12 @@ def sorted_out(what: Sequence[str | Path | Run]) -> tuple[list[Run], list[str]]:
     for word in what:
         if isinstance(word, Run):
             runs.append(word)
-        elif Path(word).is_dir():
-            runs.append(load_run(word))
-        elif (folder := _folder_of(str(word))) is not None:
-            if folder not in [run.out for run in runs]:
-                runs.append(load_run(folder))
-            patterns.append(f"{folder}:{str(word).split(':', 1)[1]}")
-        elif isinstance(word, str) and word.count("/") >= 2:
-            patterns.append(word)
-        else:
-            raise UsageError(f"{str(word)!r} is neither a run folder nor a triple backbone/cam/head, nor FOLDER:TRIPLE")
+            continue
+        folder, pattern = placed(word)
+        if folder is not None and (pattern is None or folder not in [run.out for run in runs]):
+            runs.append(load_run(folder))
+        if pattern is not None:
+            patterns.append(pattern)
     if not runs:
         raise UsageError(f"no run folder among {' '.join(map(str, what))}; see 'cambench compare --help'")
     for run in runs:
@@ -90,17 +87,10 @@ def pairs_of(runs: list[Run], patterns: list[str], val: Sequence[Path | Run], al
     return _among([entry(i, t) for i, t in _spread(runs, patterns)], all_pairs)
 
 
-def _folder_of(word: str) -> Path | None:
-    """The folder of ``FOLDER:TRIPLE``; None for anything else."""
-    # A triple may hold a colon of its own: timm:resnet18/gradcam/softmax.
-    folder, colon, triple = word.partition(":")
-    return Path(folder) if colon and triple.count("/") >= 2 and Path(folder).is_dir() else None
-
-
 def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, Triple]]:
     """Run numbers and triples of patterns with a folder, in the order of the request; empty where none has one."""
     found: list[tuple[int, Triple]] = []
-    folders = [p.partition(":")[0] for p in patterns if _folder_of(p) is not None]
+    folders = [p.partition(":")[0] for p in patterns if folder_of(p) is not None]
     for pattern in patterns if folders else ():
         numbers = [i for i, run in enumerate(runs) if pattern.startswith(f"{run.out}:")]
         if not numbers:

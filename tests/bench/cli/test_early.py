@@ -1,5 +1,6 @@
 """Wrong use is answered before any network or data library is imported."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,87 +9,101 @@ import pytest
 
 HEAVY = ("torch", "timm", "scipy", "pandas", "datasets", "pyarrow", "matplotlib")
 PROGRAM = f"""
-import sys
+import contextlib, io, json, sys
 from cambench.bench.cli.app import main
-code = 0
-try:
-    main()
-except SystemExit as stop:
-    code = stop.code or 0
-print("loaded:", *(name for name in {HEAVY!r} if name in sys.modules))
-sys.exit(code)
+
+for args in json.loads(sys.argv[1]):
+    sys.argv, said, code = ["cambench", *args], io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    print(json.dumps([code, loaded, said.getvalue()]))
 """
+CASES = [
+    (["--version"], 0, "cambench "),
+    (["run", "--help"], 0, "--triples"),
+    (["run", "--root", "nowhere"], 2, "--dataset and --out missing"),
+    (["run", "--dataset", "cub", "--out", "x", "--root", "nowhere"], 1, "cub: root nowhere does not exist"),
+    (["run", "--dataset", "cubb", "--out", "x"], 2, "unknown data set 'cubb'; did you mean 'cub'?"),
+    (["run", "--dataset", "cub", "--out", "x", "--protocol", "papr"], 2, "unknown protocol 'papr'; did you mean"),
+    (["run", "--dataset", "cub", "--out", "x", "--triples", "a/b"], 2, "triple 'a/b': expected backbone/cam/head"),
+    (["run", "--dataset", "cub", "--out", "x", "--triples", "a/{b/c"], 2, "a/{b/c"),
+    (["run", "--config", "run.yaml"], 2, "colour"),
+    (["--help"], 0, "leaderboard"),
+    (["ls"], 0, "gradcam++"),
+    (["ls", "cams", "-v"], 0, "forwards"),
+    (["ls", "backbones", "slim_*", "-v"], 0, "slim_vgg"),
+    (["ls", "heads", "-v"], 0, "sigmoid"),
+    (["ls", "metrics", "-v"], 0, "higher"),
+    (["ls", "datasets"], 0, "cub"),
+    (["ls", "protocols", "-v"], 0, "wsoleval"),
+    (["ls", "camz"], 2, "did you mean 'cams'"),
+    (["ls", "cams", "gradcan"], 2, "did you mean"),
+    (["ls", "cams", "}"], 2, "without '{'"),
+    (["run", "--dataset", "cub", "--out", "x"], 1, "--root is needed"),
+    (["run", "--dataset", "cub", "--out", "x", "--batch-size", "0"], 2, "--batch-size"),
+    (["run", "--dataset", "cub", "--out", "x", "--split", "tset"], 2, "'train', 'val' or 'test'"),
+    (["run", "--dataset", "cub", "--out", "x", "--tripels", "a"], 2, "--triples"),
+    (
+        ["run", "--dataset", "cub", "--out", "x", "--option", "metadata"],
+        2,
+        "--option 'metadata': expected key=value",
+    ),
+    (
+        ["run", "--dataset", "cub", "--out", "x", "slim_vgg/cam/softmax"],
+        2,
+        "give triples with their option, --triples 'slim_vgg/cam/softmax'",
+    ),
+    (
+        ["run", "--dataset", "cub", "--out", "x", "--triples", "resnet18/gradcam/softmax"],
+        2,
+        "write timm:resnet18/gradcam/softmax",
+    ),
+    (
+        ["run", "--dataset", "cub", "--out", "x", "--triples", "gradcam/softmax/vgg16"],
+        2,
+        "the order is backbone/cam/head; write vgg16/gradcam/softmax",
+    ),
+    (["run", "--dataset", "cub", "--out", "x", "--triples", "vgg16/gradcan/softmax"], 2, "unknown CAM method"),
+    (["figure", "maps", "--out", "x", "--triples", "a/b"], 2, "expected backbone/cam/head"),
+    (["figure", "contact-sheet", "--out", "x", "--dataset", "cubb"], 2, "did you mean 'cub'"),
+    (["figure", "distortion", "--out", "x", "--backbone", "slim_vg"], 2, "did you mean 'slim_vgg'"),
+    (["time", "--triples", "slim_vgg/cam/softmax", "--protocol", "papr"], 2, "did you mean 'paper'"),
+    (["train", "head", "--backbone", "vgg16", "--dataset", "cub", "--out", "x.safetensors"], 1, "--root is needed"),
+    (["train", "head", "--backbone", "vgg16", "--dataset", "cub", "--out", "x.pt"], 2, "ending in .safetensors"),
+    (["train", "backbone", "--recipe", "cub-resnet5", "--out", "x.safetensors"], 2, "unknown backbone recipe"),
+    (["doctor", "cub", "--root", "nowhere"], 2, "cub: root nowhere does not exist"),
+    (["compare", "nowhere", "a/b/c"], 2, "'nowhere' is neither a run folder nor a triple"),
+    (["compare", "a/b/c", "a/b/d"], 2, "no run folder among"),
+    (["compare", ".", "a/b/c", "a/b/d"], 2, ". is not a run folder: it has no run.json"),
+    (["compare", ".", "--level", "95"], 2, "--level '95': expected a fraction"),
+    (["leaderboard", "nowhere"], 1, "nowhere is not a run folder"),
+    (["report", "nowhere"], 1, "nowhere is not a run folder"),
+    (["figure", "pareto", "nowhere", "--out", "x.png"], 1, "nowhere is not a run folder"),
+    (["leaderboard", "nowhere", "--layout", "paper3"], 2, "--layout 'paper3': expected 'compact', 'full'"),
+    (["factorial", "--backbone", "vgg16", "--dataset", "cub", "--out", "x", "--root", "no"], 1, "does not exist"),
+]
 
 
-def answer(folder, *args, **env):
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *args],
-        capture_output=True, text=True, cwd=folder, timeout=120, env={**os.environ, "COLUMNS": "200", **env},
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What each case is answered, by one process after the other: exit code, heavy libraries loaded so far, text."""
+    folder = tmp_path_factory.mktemp("early")
+    (folder / "run.yaml").write_text("dataset: cub\nout: x\ncolour: red\n")
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([args for args, _, _ in CASES])],
+        capture_output=True, text=True, cwd=folder, timeout=300, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert not (folder / "x").exists()
+    return [json.loads(line) for line in found.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "said"),
-    [
-        (["--version"], 0, "cambench "),
-        (["run", "--help"], 0, "--triples"),
-        (["run", "--root", "nowhere"], 2, "--dataset and --out missing"),
-        (["run", "--dataset", "cub", "--out", "x", "--root", "nowhere"], 1, "cub: root nowhere does not exist"),
-        (["run", "--dataset", "cubb", "--out", "x"], 2, "unknown data set 'cubb'; did you mean 'cub'?"),
-        (["run", "--dataset", "cub", "--out", "x", "--protocol", "papr"], 2, "unknown protocol 'papr'; did you mean"),
-        (["run", "--dataset", "cub", "--out", "x", "--triples", "a/b"], 2, "triple 'a/b': expected backbone/cam/head"),
-        (["run", "--dataset", "cub", "--out", "x", "--triples", "a/{b/c"], 2, "a/{b/c"),
-        (["run", "--config", "run.yaml"], 2, "colour"),
-        (["--help"], 0, "leaderboard"),
-        (["ls"], 0, "gradcam++"),
-        (["ls", "cams", "-v"], 0, "forwards"),
-        (["ls", "backbones", "slim_*", "-v"], 0, "slim_vgg"),
-        (["ls", "heads", "-v"], 0, "sigmoid"),
-        (["ls", "metrics", "-v"], 0, "higher"),
-        (["ls", "datasets"], 0, "cub"),
-        (["ls", "protocols", "-v"], 0, "wsoleval"),
-        (["ls", "camz"], 2, "did you mean 'cams'"),
-        (["ls", "cams", "gradcan"], 2, "did you mean"),
-        (["ls", "cams", "}"], 2, "without '{'"),
-        (["run", "--dataset", "cub", "--out", "x"], 1, "--root is needed"),
-        (["run", "--dataset", "cub", "--out", "x", "--batch-size", "0"], 2, "--batch-size"),
-        (["run", "--dataset", "cub", "--out", "x", "--split", "tset"], 2, "'train', 'val' or 'test'"),
-        (["run", "--dataset", "cub", "--out", "x", "--tripels", "a"], 2, "--triples"),
-        (
-            ["run", "--dataset", "cub", "--out", "x", "--option", "metadata"],
-            2,
-            "--option 'metadata': expected key=value",
-        ),
-        (
-            ["run", "--dataset", "cub", "--out", "x", "slim_vgg/cam/softmax"],
-            2,
-            "give triples with their option, --triples 'slim_vgg/cam/softmax'",
-        ),
-        (
-            ["run", "--dataset", "cub", "--out", "x", "--triples", "resnet18/gradcam/softmax"],
-            2,
-            "write timm:resnet18/gradcam/softmax",
-        ),
-        (
-            ["run", "--dataset", "cub", "--out", "x", "--triples", "gradcam/softmax/vgg16"],
-            2,
-            "the order is backbone/cam/head; write vgg16/gradcam/softmax",
-        ),
-        (["run", "--dataset", "cub", "--out", "x", "--triples", "vgg16/gradcan/softmax"], 2, "unknown CAM method"),
-        (["figure", "maps", "--out", "x", "--triples", "a/b"], 2, "expected backbone/cam/head"),
-        (["figure", "contact-sheet", "--out", "x", "--dataset", "cubb"], 2, "did you mean 'cub'"),
-        (["figure", "distortion", "--out", "x", "--backbone", "slim_vg"], 2, "did you mean 'slim_vgg'"),
-        (["time", "--triples", "slim_vgg/cam/softmax", "--protocol", "papr"], 2, "did you mean 'paper'"),
-        (["train", "head", "--backbone", "vgg16", "--dataset", "cub", "--out", "x.safetensors"], 1, "--root is needed"),
-        (["train", "head", "--backbone", "vgg16", "--dataset", "cub", "--out", "x.pt"], 2, "ending in .safetensors"),
-        (["train", "backbone", "--recipe", "cub-resnet5", "--out", "x.safetensors"], 2, "unknown backbone recipe"),
-        (["doctor", "cub", "--root", "nowhere"], 2, "cub: root nowhere does not exist"),
-        (["factorial", "--backbone", "vgg16", "--dataset", "cub", "--out", "x", "--root", "no"], 1, "does not exist"),
-    ],
-)
-def test_wrong_use_loads_no_heavy_library(tmp_path, args, code, said):
-    (tmp_path / "run.yaml").write_text("dataset: cub\nout: x\ncolour: red\n")
-    found = answer(tmp_path, *args)
-    assert (found.returncode, found.stdout.splitlines()[-1].split()) == (code, ["loaded:"]), found.stderr
-    assert said in " ".join((found.stdout + found.stderr).replace("│", " ").split())
-    assert not (tmp_path / "x").exists()
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[" ".join(args) for args, _, _ in CASES])
+def test_wrong_use_loads_no_heavy_library(answers, case):
+    (_, code, said), (found, loaded, text) = CASES[case], answers[case]
+    assert (found, loaded) == (code, []), text
+    assert said in " ".join(text.replace("│", " ").split())
