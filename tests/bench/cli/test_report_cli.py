@@ -33,7 +33,8 @@ def data_of(file):
     found = re.search(
         r'<script type="application/json" id="data">(.*?)</script>', file.read_text(encoding="utf-8"), re.S
     )
-    return json.loads(found[1])
+    (table,) = json.loads(found[1])["sets"]
+    return table
 
 
 @pytest.fixture
@@ -64,6 +65,9 @@ def test_report_shows_the_images_maps_and_boxes_of_the_run(finished):
 
 def test_report_without_the_data_says_so(finished, tmp_path):
     file = tmp_path / "r.html"
+    said = invoke(finished["out"], "--out", file, "--resamples", 10)
+    assert "no pictures" not in said, "the run says where its data are"
+    finished["root"].rename(tmp_path / "elsewhere")
     said = invoke(finished["out"], "--out", file, "--resamples", 10)
     assert "no pictures" in said
     data = data_of(file)

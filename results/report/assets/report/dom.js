@@ -62,7 +62,8 @@ async function copyText(button, text, done) {
   setTimeout(() => (button.textContent = before), 2500);
 }
 
-// Work that is not needed before its section comes near the window, or the page is printed.
+// Work that is not needed before its section comes near the window, the page is printed, or nothing else is to be done:
+// pictures take a moment, and a print does not wait for them.
 function whenNear(id, work) {
   let done = false;
   const once = () => {
@@ -75,6 +76,7 @@ function whenNear(id, work) {
     once();
   }, { rootMargin: "600px" });
   observer.observe(byId(id));
+  addEventListener("load", () => setTimeout(() => requestIdleCallback(once), 1500));
   addEventListener("beforeprint", once);
   matchMedia("print").addEventListener("change", once);
   return () => done && work();
