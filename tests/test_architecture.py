@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("baselines", "datasets", "metrics", "results", "bench")
 
 FLOORS: dict[str, list[set[str]]] = {
-    "bench": [{"cli"}, {"paper"}, {"notebook", "figures", "timing"}, {"engine"}, {"training"}, {"host"}],
+    "bench": [
+        {"cli"},
+        {"paper"},
+        {"notebook", "figures", "timing", "stored"},
+        {"engine"},
+        {"training"},
+        {"maps"},
+        {"host"},
+    ],
     "results": [{"report", "figures", "paper"}, {"tables"}, {"statistics"}, {"scores"}, {"records"}],
     "metrics": [{"catalogue"}, {"builtin"}, {"classes"}, {"functional"}, {"kernels"}],
     "baselines": [{"cams", "backbones"}, {"wsol"}, {"probes"}, {"heads"}, {"contracts", "weights"}],

@@ -26,6 +26,7 @@ from . import figure as cli_figure
 from . import leaderboard as cli_leaderboard
 from . import paper as cli_paper
 from . import report as cli_report
+from . import stored as cli_stored
 from . import time as cli_time
 from . import train as cli_train
 from .options import Verb, command, load_plugins, made
@@ -120,6 +121,7 @@ def list_names(
 
 
 app.command("time", cls=Verb)(cli_time.time_stages)
+app.command()(cli_stored.rescore)
 app.command()(cli_compare.compare)
 app.command()(cli_leaderboard.leaderboard)
 app.command()(cli_report.report)
@@ -128,6 +130,7 @@ app.command()(cli_data.download)
 app.command()(cli_paper.reproduce)
 app.command()(cli_paper.factorial)
 app.add_typer(cli_train.app, name="train")
+app.add_typer(cli_stored.app, name="export")
 app.add_typer(cli_figure.app, name="figure")
 
 

@@ -24,6 +24,7 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     return {
         "fields": config.model_dump(mode="json", exclude=_NO_MATTER),
         "files": [[str(file), *_stamp(Path(file).expanduser())] for file in files],
+        "maps": [[name, *_folder_stamp(folder.expanduser())] for name, folder in config.maps.items()],
         "root": [] if config.root is None else _stamp(config.root.expanduser()),
     }
 
@@ -71,3 +72,12 @@ def _stamp(path: Path) -> list[int]:
     except OSError:
         return []
     return [found.st_size, found.st_mtime_ns]
+
+
+def _folder_stamp(folder: Path) -> list[int]:
+    """Number, size and last change of all files of a folder and below."""
+    try:
+        found = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    except OSError:
+        return []
+    return [len(found), sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)]

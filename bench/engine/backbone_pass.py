@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...baselines.contracts import Backbone
+from ...baselines.cams import CamMethod
+from ...baselines.contracts import Backbone, HeadSpec
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, ImageFailure, SampleTable
 from ...metrics import MetricSpec
@@ -23,12 +24,14 @@ from ...results.records.timings import BackboneTiming, Timings
 from ...triple import Triple
 from ..host.device import peak_memory_mib
 from ..host.progress import progress
+from ..maps.given_method import folder_of
 from .clock import Sample, StageClock, backbone_timing, triple_timings
 from .config import RunConfig, map_bytes
 from .onepass import Columns, OnePass, Rows, Scoring
 from .plan import BackbonePlan
-from .reading import Reading
+from .reading import Reading, ScoreMap, given_score_map
 from .run_record import device_name
+from .without_network import BareReading
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,22 @@ def run_pass(
     Returns:
         Wall seconds (0 where nothing was left to do), and what failed -> why.
     """
-    groups = _missing(request, plan)
-    begun, lost = time.monotonic(), dict[str, str]()
-    if not groups:
-        return 0.0, lost
     reading = Reading(
         network.freeze(),
         request.store.manifest.protocol,
         dtype=request.config.dtype,
         channels_last=request.config.channels_last,
     )
+    return _run_groups(request, reading, plan, timings)
+
+
+def _run_groups(
+    request: PassRequest, reading: Reading, plan: BackbonePlan, timings: Timings
+) -> tuple[float, dict[str, str]]:
+    groups = _missing(request, plan)
+    begun, lost = time.monotonic(), dict[str, str]()
+    if not groups:
+        return 0.0, lost
     for missing, shards in groups.items():
         maps = [triple for triple in missing if triple not in lost]
         if maps:
@@ -78,6 +87,21 @@ def run_pass(
     for note in reading.notes:
         warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
     return time.monotonic() - begun, lost
+
+
+def run_bare_pass(
+    request: PassRequest, device: torch.device, plan: BackbonePlan, timings: Timings
+) -> tuple[float, dict[str, str]]:
+    """As ``run_pass``, of maps that no network stands behind."""
+    protocol = request.store.manifest.protocol
+
+    def maps_of(method: CamMethod, _: HeadSpec, image_ids: Sequence[str]) -> ScoreMap:
+        folder = folder_of(method)
+        assert folder is not None
+        maps = [torch.from_numpy(m).to(device) for m in folder.read(image_ids)]
+        return given_score_map(method, maps, folder.shape, protocol)
+
+    return _run_groups(request, BareReading(protocol, device, maps_of), plan, timings)
 
 
 def _missing(request: PassRequest, plan: BackbonePlan) -> dict[tuple[Triple, ...], list[int]]:
@@ -134,7 +158,8 @@ class _Pass:
                         break
         finally:
             engine.close()
-        self._time(samples, time.monotonic() - begun, timings)
+        if not isinstance(self.reading, BareReading):
+            self._time(samples, time.monotonic() - begun, timings)
         return engine.lost
 
     def _shard(self, shard: int, advance: Any) -> tuple[Rows, list[ImageFailure]]:

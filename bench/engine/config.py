@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from ..host.errors import UsageError
 from ..host.options import (
     DataOptions,
     DeviceOptions,
+    FilePairs,
+    Flag,
     PaceOptions,
     Patterns,
     PluginOptions,
@@ -35,6 +37,11 @@ class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, Proto
     triples: Patterns = Field(
         ("*/*/*",),
         description="Pattern backbone/cam/head, such as 'slim_*/gradcam/{softmax,sigmoid}'; may be repeated.",
+    )
+    maps: Annotated[FilePairs, Flag(metavar="NAME=DIR")] = Field(
+        default_factory=dict,
+        description="Score maps made elsewhere (.npy, .npz, grey .png, called as the images) as the method "
+        "NAME; may be repeated.",
     )
     channels: int | None = Field(
         None,
@@ -79,7 +86,7 @@ def read_config(file: Path, overrides: Mapping[str, Any], model: type[R] = RunCo
     except UnicodeDecodeError as error:
         raise UsageError(f"configuration {file}: not YAML: {error}") from None
     content = yaml_mapping(text, f"configuration {file}")
-    for key in ("root", "plugins", "weights", "head_weights", "softmax_weights"):
+    for key in ("root", "plugins", "weights", "head_weights", "softmax_weights", "maps"):
         if content.get(key) is not None:
             content[key] = _anchor(content[key], file.parent)
     try:

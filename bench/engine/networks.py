@@ -12,7 +12,7 @@ from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, split_name
 from ...datasets.schema import SampleTable
-from ...results.records.manifest import BackboneRecord
+from ...results.records.manifest import NO_NETWORK, BackboneRecord
 from ...text import visible
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
@@ -80,6 +80,13 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
         through_network=backbone.through_network,
         activation=backbone.activation,
         parameters=sum(p.numel() for n, p in backbone.named_parameters() if not n.startswith("heads.sigmoid.")),
+    )
+
+
+def bare_record(table: SampleTable) -> BackboneRecord:
+    """What ``run.json`` says where no network stands behind the maps."""
+    return BackboneRecord(
+        title="Maps from elsewhere", weights_sha256="", head_kind=NO_NETWORK, num_classes=table.num_classes
     )
 
 

@@ -34,11 +34,12 @@ from ...triple import Triple
 from ..host.errors import RunError
 from ..host.memory import with_memory
 from .clock import StageClock
-from .losses import BadReturnError, Culprit, first_failing, is_loss
+from .losses import BadReturnError, Culprit, NotMeasurableError, first_failing, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
 from .randomised import Randomised, Redrawn
 from .reading import Reading, Seen
+from .without_network import BareReading, no_network
 
 Columns = dict[str, npt.NDArray[np.generic]]
 Rows = dict[Triple, Columns]
@@ -134,7 +135,7 @@ class OnePass:
         """``begin``, with the largest batch that fits named where memory runs out."""
         return with_memory(
             lambda count: self.begin(batch if count == len(batch) else batch.head(count)),
-            f"{self.reading.network.name}, {len(self.maps)} maps",
+            f"{self.reading.name}, {len(self.maps)} maps",
             len(batch),
             self.reading.device,
             lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
@@ -153,7 +154,7 @@ class OnePass:
                 seen = self._see(batch)
             fidelity = self._fidelity(seen)
             with self.clock.stage("fidelity"):
-                y = fidelity.score(seen.features, seen.logits)
+                y = None if fidelity is None else fidelity.score(seen.features, seen.logits)
         except Exception as error:
             if not is_loss(error):
                 raise
@@ -175,8 +176,11 @@ class OnePass:
     def _see(self, batch: Batch) -> Seen:
         return self.reading.see(batch.images, batch.image_ids, self.reading.drawn_class(batch.labels))
 
-    def _fidelity(self, seen: Seen) -> Fidelity:
+    def _fidelity(self, seen: Seen) -> Fidelity | None:
+        """What scores masked images; None where no network stands behind the maps."""
         reading = self.reading
+        if isinstance(reading, BareReading):
+            return None
         return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
 
     def _gradients(self, work: _Work) -> None:
@@ -209,7 +213,7 @@ class OnePass:
                 raise
             self._lose(triple, work.batch, error)
             return
-        column = {"degenerate": degenerate, "peak": levels.amax((1, 2)), "y": work.y}
+        column = {"degenerate": degenerate, "peak": levels.amax((1, 2))}
         if protocol.loc_reference == "percentile":
             column["reference"] = reference_levels(levels, protocol)
         boxes = self._pool.submit_timed(levels, work.batch.gt_boxes) if self._pool is not None else None
@@ -218,13 +222,15 @@ class OnePass:
                 column["pixel_histogram"] = pixel_histograms(norm, work.masks, protocol.tau_grid)
             if work.parts is not None:
                 column["evidence_precision"] = evidence_precision(up.clamp_min(0), work.parts)
-        with clock.stage("fidelity", triple):
-            column["o"] = work.fidelity.masked_score(drawn.positive, drawn.finished)
+        if work.fidelity is not None and work.y is not None:
+            with clock.stage("fidelity", triple):
+                column |= {"y": work.y, "o": work.fidelity.masked_score(drawn.positive, drawn.finished)}
         if scoring.measures:
             with clock.stage("measures", triple):
                 column |= self._measured(work, work.maps(norm, up, triple), triple)
-        if 4 * drawn.low[0].numel() <= scoring.map_bytes:
-            column["map"] = drawn.low.float()
+        stored = drawn.stored
+        if stored is not None and stored[0].nbytes <= scoring.map_bytes:
+            column["map"] = stored
         scores.columns[triple] = HostCopies(column)
         if boxes is not None:
             scores.boxes[triple] = boxes
@@ -236,6 +242,8 @@ class OnePass:
                 continue
             try:
                 found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
+            except NotMeasurableError:
+                continue
             except Exception as error:
                 if not is_loss(error):
                     raise
@@ -249,7 +257,7 @@ class OnePass:
         seen = self._see(batch)
         up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
         fidelity = self._fidelity(seen)
-        y = fidelity.score(seen.features, seen.logits)
+        y = None if fidelity is None else fidelity.score(seen.features, seen.logits)
         work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
         return measure(spec, work.maps(norm, up, triple))
 
@@ -276,7 +284,7 @@ class OnePass:
 
     def _check_scores(self, triple: Triple, columns: Columns, image_ids: Sequence[str]) -> None:
         """Lose the metric, or the network, whose score is no finite number."""
-        for name in ("y", "o", *(n for n in columns if n.startswith(EXTRA))):
+        for name in (n for n in columns if n in ("y", "o") or n.startswith(EXTRA)):
             bad = ~np.isfinite(columns[name])
             if not bad.any():
                 continue
@@ -306,11 +314,12 @@ class OnePass:
     def _lose_network(self, batch: Batch, error: Exception) -> None:
         def attempt(count: int) -> object:
             seen = self._see(batch.head(count))
-            return self._fidelity(seen).score(seen.features, seen.logits)
+            fidelity = self._fidelity(seen)
+            return None if fidelity is None else fidelity.score(seen.features, seen.logits)
 
         said = Culprit(type(self.reading.network).features, error).said(first_failing(attempt, batch.image_ids))
         if not self.maps:
-            raise RunError(f"{self.reading.network.name}: {said}") from error
+            raise RunError(f"{self.reading.name}: {said}") from error
         for triple in self.maps:
             self.lost.setdefault(str(triple), said)
 
@@ -319,7 +328,13 @@ class _Work:
     """One batch on the device, and what all its maps share."""
 
     def __init__(
-        self, batch: Batch, seen: Seen, fidelity: Fidelity, y: Tensor, scoring: Scoring, random: Randomised
+        self,
+        batch: Batch,
+        seen: Seen,
+        fidelity: Fidelity | None,
+        y: Tensor | None,
+        scoring: Scoring,
+        random: Randomised,
     ) -> None:
         device = seen.pixels.device
         self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
@@ -341,7 +356,7 @@ class _Work:
             self.masks,
             self.parts,
             self.seen.reading.protocol,
-            self.fidelity.score_images,
+            no_network if self.fidelity is None else self.fidelity.score_images,
             Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
         )
 

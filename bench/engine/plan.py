@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...baselines.cams import CAMS, MapKey, canonical, supports
@@ -10,6 +10,7 @@ from ...baselines.contracts import HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...triple import Triple
 from ..host.errors import UsageError
+from .given_triples import MAPS
 from .triples import Wanted, unasked_methods
 
 
@@ -55,6 +56,11 @@ def plan_backbone(name: str, wanted: Iterable[Wanted], backbone: Backbone, proto
             plan.aliases[triple] = original
             plan.identities[triple] = identity(triple, original)
     return plan
+
+
+def plan_bare(triples: Sequence[Triple]) -> BackbonePlan:
+    """Plan of maps that no network stands behind: every folder is a map of its own."""
+    return BackbonePlan(MAPS, list(triples), list(triples))
 
 
 def left_out(plan: BackbonePlan) -> list[str]:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ...baselines.cams import CamMethod
 from ...baselines.contracts import Backbone, HeadSpec
 from ...hashing import id_seeds
+from ..maps.given_method import folder_of
+from .losses import NotMeasurableError
 from .reading import Reading, Seen
 
 _Fresh = dict[str, tuple[dict[str, nn.Parameter], dict[str, Tensor]]]
@@ -127,4 +129,6 @@ class Redrawn:
         return self._located(self.again.with_random_weights(step, steps))
 
     def _located(self, seen: Seen) -> Tensor:
+        if folder_of(self.method) is not None:
+            raise NotMeasurableError("it draws maps once more, and these were made elsewhere")
         return seen.score_map(self.method, self.head).locate()[1]

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ...baselines.cams import CamMethod, Evidence, apply_sign, clamps, raw_map
 from ...baselines.contracts import Backbone, Branch, HeadSpec
+from ...metrics.functional.fidelity import image_masks
 from ...metrics.functional.maps import locate
 from ...protocol import MapRule, Protocol
 from ..host.dtypes import Dtype
+from ..maps.given_method import folder_of
 
 OVERFLOW = "float16 overflows in the network: the batches concerned were computed in float32"
 
@@ -40,9 +42,17 @@ class Reading:
         self, network: Backbone, protocol: Protocol, *, dtype: Dtype = "float32", channels_last: bool = False
     ) -> None:
         self.network, self.protocol, self.device = network, protocol, network.mean.device
-        self.notes: Counter[str] = Counter()
+        self._no_notes()
         self._autocast: torch.dtype | None = None if dtype == "float32" else getattr(torch, dtype)
         self._channels_last = channels_last
+
+    @property
+    def name(self) -> str:
+        """What the maps are of, in messages: the network."""
+        return self.network.name
+
+    def _no_notes(self) -> None:
+        self.notes: Counter[str] = Counter()
 
     def of(self, network: Backbone) -> Reading:
         """Another network, read as this one is; its notes are this reading's."""
@@ -107,8 +117,11 @@ class Seen:
     _evidence: dict[Branch, Evidence] = field(default_factory=dict, repr=False)
 
     @property
-    def feature_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of the feature map, without the rows that a head takes as its context."""
+    def feature_shape(self) -> tuple[int, int, int] | None:
+        """Channels, rows and columns of the feature map, without the rows that a head takes as its context.
+
+        None where no network stands behind the maps.
+        """
         _, channels, rows, columns = self.features.shape
         return channels, rows - self.reading.network.head("softmax").context_rows, columns
 
@@ -140,6 +153,7 @@ class ScoreMap:
     Attributes:
         low: (B,P,Q) after the protocol's sign rule, as the method gave them: what records store.
         positive: (B,P,Q), negative values dropped whatever the sign rule says; zero where the map is not finite.
+        exact: Doubles are stored as doubles (maps made elsewhere; what cambench draws is stored as float32).
     """
 
     low: Tensor
@@ -147,6 +161,12 @@ class ScoreMap:
     rule: MapRule
     size: int
     finished: bool
+    exact: bool = False
+
+    @property
+    def stored(self) -> Tensor | None:
+        """(B,P,Q), what records hold of the maps: float32; as they are where they are to be ``exact``."""
+        return self.low if self.exact and self.low.dtype == torch.float64 else self.low.float()
 
     def locate(self) -> tuple[Tensor, Tensor, Tensor]:
         """Resized maps (B,R,R), the same min-max normalised, and flags (B,): see ``locate``."""
@@ -155,8 +175,88 @@ class ScoreMap:
 
 def score_map_of(method: CamMethod, evidence: Evidence, head: HeadSpec, protocol: Protocol) -> ScoreMap:
     """The score map of a method from the evidence of the head's branch, under a protocol."""
+    folder = folder_of(method)
+    if folder is not None:
+        maps = [torch.from_numpy(m).to(evidence.features.device) for m in folder.read(evidence.image_ids)]
+        return given_score_map(method, maps, folder.shape, protocol)
     raw = raw_map(method, evidence, clamp=clamps(method, head, protocol)).detach()
+    return signed_score_map(method, raw, protocol)
+
+
+def signed_score_map(method: CamMethod, raw: Tensor, protocol: Protocol) -> ScoreMap:
+    """The score map of a method's raw maps (B,P,Q), before the sign rule, under a protocol."""
     rule = protocol.rule_for(method.name)
     finite = raw.float().isfinite().flatten(1).all(1)[:, None, None]
     positive = torch.where(finite, raw.clamp_min(0), raw.new_zeros(()))
     return ScoreMap(apply_sign(raw, method, rule), positive, rule, protocol.size, method.returns == "mask")
+
+
+class SizedMaps(ScoreMap):
+    """Score maps of several sizes, made elsewhere: each is resized by itself, and records do not hold them.
+
+    ``positive`` is the mask (B,R,R) of the images, made under the protocol of every map by itself.
+    """
+
+    parts: Sequence[tuple[Tensor, ScoreMap]]
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Tensor, ScoreMap]], protocol: Protocol) -> SizedMaps:
+        """The maps of groups of one size each: places in the batch (G,) and their score map."""
+        kernel, how = protocol.fidelity_kernel, protocol.fidelity_min_max
+        masks = [image_masks(part.positive, protocol.size, kernel, how) for _, part in parts]
+        places = [at for at, _ in parts]
+        made = cls(masks[0], _in_place(places, masks), parts[0][1].rule, protocol.size, True)
+        object.__setattr__(made, "parts", tuple(parts))
+        return made
+
+    @property
+    def stored(self) -> Tensor | None:
+        """None: maps of several sizes have no column."""
+        return None
+
+    def locate(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``ScoreMap.locate``."""
+        places, found = [at for at, _ in self.parts], [part.locate() for _, part in self.parts]
+        up, norm, flags = (_in_place(places, [triple[k] for triple in found]) for k in range(3))
+        return up, norm, flags
+
+
+def given_score_map(
+    method: CamMethod, maps: Sequence[Tensor], shape: tuple[int, int] | None, protocol: Protocol
+) -> ScoreMap:
+    """The score map of maps made elsewhere, one tensor (h,w) an image.
+
+    Args:
+        method: The method that stands for them.
+        maps: Raw values.
+        shape: Cells of every map of the split; None where they differ, whatever this batch's are.
+        protocol: Its sign rule, kernels and normalisation.
+    """
+    if shape is not None:
+        return replace(signed_score_map(method, _stacked(maps), protocol), exact=True)
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for place, values in enumerate(maps):
+        sizes.setdefault((*values.shape, values.element_size()), []).append(place)
+    parts = [
+        (
+            torch.tensor(at, device=maps[0].device),
+            signed_score_map(method, torch.stack([maps[k] for k in at]), protocol),
+        )
+        for at in sizes.values()
+    ]
+    return SizedMaps.of(parts, protocol)
+
+
+def _in_place(places: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    """Values of groups (G,…) in the order of the batch."""
+    count = sum(len(at) for at in places)
+    whole = values[0].new_empty((count, *values[0].shape[1:]))
+    for at, part in zip(places, values, strict=True):
+        whole[at] = part
+    return whole
+
+
+def _stacked(maps: Sequence[Tensor]) -> Tensor:
+    """Maps of one size as (B,h,w): float64 where one of them is, which changes no value of the others."""
+    wide = any(m.dtype == torch.float64 for m in maps)
+    return torch.stack([m.double() if wide else m for m in maps])

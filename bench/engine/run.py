@@ -22,17 +22,19 @@ from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
 from ..host.device import pick_device
 from ..host.errors import RunError
-from .backbone_pass import PassRequest, run_pass
+from ..maps.given_method import register_maps
+from .backbone_pass import PassRequest, run_bare_pass, run_pass
 from .clock import StageClock
 from .config import RunConfig
 from .given import HEAD_BRANCHES, check_names, resolve_heads
+from .given_triples import given_triples
 from .head_keeper import HeadKeeper
 from .losses import Culprit, is_loss
 from .measures import choose_measures
-from .networks import backbone_record, check_labels, open_network, tell_warnings, torch_determinism
-from .plan import BackbonePlan, left_out, needs_branch, plan_backbone, unasked
+from .networks import backbone_record, bare_record, check_labels, open_network, tell_warnings, torch_determinism
+from .plan import BackbonePlan, left_out, needs_branch, plan_backbone, plan_bare, unasked
 from .run_record import run_manifest
-from .triples import expand_patterns
+from .triples import Wanted, expand_patterns
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,18 @@ class _Runner:
     def run(self) -> Done:
         started = time.monotonic()
         config = self.config
-        wanted = expand_patterns(config.triples)
+        asked = given_triples(config)
+        wanted = expand_patterns(asked.patterns) if asked.patterns else []
+        backbones = list(dict.fromkeys(w.triple.backbone for w in wanted))
+        wanted += [Wanted(triple, explicit=True) for triple in asked.of_backbones(backbones)]
         names = list(dict.fromkeys(w.triple.backbone for w in wanted))
         check_names(config, names)
         table = config.source.open().head(config.limit)
         tell_warnings(table)
         if not len(table):
             raise RunError(f"{config.dataset} {config.split} has no images")
+        given = register_maps(config.maps, table.rows["image_id"][:]) if config.maps else []
+        self._say(line for folder in given for line in folder.findings())
         networks = {name: self._open(name, table, only_one=len(names) == 1) for name in names}
         plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
         self._say(line for plan in plans.values() for line in left_out(plan))
@@ -104,22 +111,26 @@ class _Runner:
         for name in plans:
             check_labels(networks[name], table, name)
             keeper.take(name, networks[name], branches[name])
+        bare = plan_bare(asked.bare_triples)
         measures = choose_measures(config.metrics, table)
         manifest = run_manifest(
             config,
             table,
-            plans,
+            {**plans, **({bare.name: bare} if bare.triples else {})},
+            given=given,
             device=self.device,
             measures=measures,
             head_recipe=keeper.recipe_name,
             world_size=self.world,
         )
         with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world, lock=config.lock) as store:
-            self._say(f"{what}: its file was edited; what it made is computed anew" for what in store.recoded)
+            self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
             request = PassRequest(config, store, table, tuple(measures), self.clock, self.rank, self.world)
             for name, plan in plans.items():
                 self._backbone(request, keeper, networks.pop(name), plan, branches[name])
+            if bare.triples:
+                self._bare(request, bare)
             self.durations["total"] = time.monotonic() - started
             store.finish(durations_s=self.durations, timings=self.timings)
             return self._close(store)
@@ -163,6 +174,14 @@ class _Runner:
         store.add_backbone(plan.name, record)
         self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
         seconds, lost = run_pass(request, network, plan, self.timings)
+        if seconds:
+            self.durations[f"pass {plan.name}"] = seconds
+        self.lost |= lost
+
+    def _bare(self, request: PassRequest, plan: BackbonePlan) -> None:
+        """The maps that no network stands behind."""
+        request.store.add_backbone(plan.name, bare_record(request.table))
+        seconds, lost = run_bare_pass(request, self.device, plan, self.timings)
         if seconds:
             self.durations[f"pass {plan.name}"] = seconds
         self.lost |= lost

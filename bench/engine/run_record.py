@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,8 @@ from ...datasets.schema import DATASETS, SampleTable
 from ...metrics import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ...version import __version__
+from ..maps.given_method import folder_of
+from ..maps.map_folder import MapFolder
 from .again import REQUEST, request_of
 from .config import RunConfig
 from .measures import foreign_code, measure_record, measures_key
@@ -34,15 +37,17 @@ def run_manifest(
     measures: Sequence[MetricSpec],
     head_recipe: str,
     world_size: int,
+    given: Sequence[MapFolder] = (),
 ) -> RunManifest:
     """The manifest of a run that is about to start.
 
     Args:
         config: The request. table: Samples of the split. plans: Backbone -> triples and distinct maps.
         device: Where the run computes. measures: Further metrics. head_recipe: Recipe of the heads that are trained.
-        world_size: Processes of the run.
+        world_size: Processes of the run. given: Maps made elsewhere.
     """
     protocol = config.protocol_object
+    maps = {f.name: _maps_record(f) for f in given}
     triples = [t for plan in plans.values() for t in plan.triples]
     return RunManifest(
         code_version=__version__,
@@ -85,6 +90,7 @@ def run_manifest(
             "box_threads": config.box_threads,
             "world_size": world_size,
             REQUEST: request_of(config),
+            **({"maps": maps} if maps else {}),
             "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,14 +99,30 @@ def run_manifest(
 
 def _cam_record(name: str) -> CamRecord:
     method = CAMS.get(name)
+    folder = folder_of(method)
     return CamRecord(
         title=method.title,
         source=method.source,
         cost=method.declared_cost,
         control=method.control,
         finished=method.returns == "mask",
-        code_sha256=foreign_code(method.fn),
+        code_sha256=foreign_code(method.fn) if folder is None else folder.sha256,
     )
+
+
+def _maps_record(folder: MapFolder) -> dict[str, Any]:
+    """What ``run.json`` says of maps made elsewhere."""
+    return {
+        "folder": str(folder.folder),
+        "sha256": folder.sha256,
+        "files": len(folder.files),
+        "shape": folder.shape,
+        "missing": len(folder.missing),
+        "without_a_map": len(folder.faults),
+        "not_finite": len(folder.not_finite),
+        "extra": len(folder.extra),
+        "findings": folder.findings(),
+    }
 
 
 def _head_record(name: str) -> HeadRecord:

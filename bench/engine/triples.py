@@ -11,7 +11,8 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
 from ...triple import Triple
 from ..host.errors import UsageError
-from .words import TIMM, check_triples, split_pattern
+from .alternatives import split_pattern
+from .words import TIMM, check_triples
 
 _PATTERN = re.compile(r"[*?\[{]")
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from ...declared import Place, declared
 from ...protocol import PROTOCOLS
-from ...registry import Registry, RegistryError, UnknownNameError, expand_braces
+from ...registry import Registry, UnknownNameError
 from ...triple import Triple
 from ..host.errors import UsageError
+from .alternatives import split_pattern
 from .config import RunConfig
+from .given_triples import given_triples
 
 TIMM = "timm:"
 BACKBONE_PLACE = Place("baselines.contracts", "BACKBONES", "register_backbone")
@@ -53,7 +55,7 @@ def check_request(config: RunConfig) -> None:
     if config.plugins:
         return
     PROTOCOLS.get(config.protocol)
-    check_triples(config.triples)
+    check_triples(given_triples(config).patterns)
     config.source.check()
 
 
@@ -62,22 +64,6 @@ def check_triples(patterns: Iterable[str]) -> None:
     kinds = tuple(_names(place, load) for place, load in _KINDS.items())
     for triple in (t for pattern in patterns for t in split_pattern(pattern)):
         _check(triple, kinds)
-
-
-def split_pattern(pattern: str) -> list[Triple]:
-    """The alternatives of a pattern such as ``slim_*/gradcam/{softmax,sigmoid}``: triples of patterns without braces.
-
-    Raises:
-        UsageError: A brace is not closed, or an alternative does not have three parts.
-    """
-    try:
-        alternatives = expand_braces(pattern)
-    except RegistryError as error:
-        raise UsageError(str(error)) from None
-    try:
-        return [Triple.parse(plain) for plain in alternatives]
-    except ValueError as error:
-        raise UsageError(f"{error}, such as slim_resnet/gradcam/sigmoid") from None
 
 
 def _check(triple: Triple, kinds: tuple[_Names, ...]) -> None:

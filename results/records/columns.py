@@ -37,7 +37,7 @@ COLUMNS: dict[str, Column] = {
     "image_id": Column("str", 0, "id of the image in the data set"),
     "index": Column("<i8", 0, "row of the data set"),
     "label": Column("<i4", 0, "class of the image"),
-    "predicted": Column("<i4", 0, "argmax of the softmax branch"),
+    "predicted": Column("<i4", 0, "argmax of the softmax branch; -1 where no network stands behind the maps"),
     "target": Column("<i4", 0, "class whose evidence is drawn and scored"),
     "degenerate": Column("|u1", 0, "0: map has contrast; 1: constant or empty; 2: held NaN or infinity"),
     "peak": Column("|u1", 0, "highest quantised level of the map, 0 to 255"),
@@ -125,7 +125,7 @@ _EXTRA_COLUMN = Column("<f8", 0, "a further metric's value of the image")
 def _cast(triple: str, name: str, value: Array, dtype: str) -> Array:
     if dtype == "str":
         return value.astype(object)
-    if name == MAP and value.dtype == np.float32:
+    if name == MAP and value.dtype in (np.float32, np.float64):
         return value
     if np.issubdtype(value.dtype, np.floating) and np.dtype(dtype).kind in "iu":
         raise RecordError(f"records of {triple}: column {name} must be integers, got {value.dtype}")

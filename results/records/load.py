@@ -58,6 +58,8 @@ class Run:
         """Names of a triple's columns."""
         canonical = self._canonical(triple)
         names = column_names(part_path(self.out, canonical, self._shards[canonical][0]))
+        if not self.manifest.predicts(canonical):
+            names.remove("predicted")
         # Shards that were done before a metric failed have its column, the others do not.
         return [n for n in names if f"{LOST_METRIC}{n.removeprefix(EXTRA)}" not in self.lost or not n.startswith(EXTRA)]
 
@@ -90,6 +92,8 @@ class Run:
         names = [n for n in self.columns(triple) if n not in COLUMNS or COLUMNS[n].ndim == 0]
         batches = list(self.batches(triple, names))
         frame = pd.DataFrame({name: np.concatenate([b[name] for b in batches]) for name in names})
+        if "predicted" not in names:
+            return frame
         frame.insert(names.index("predicted") + 1, "correct", frame["predicted"] == frame["label"])
         return frame
 

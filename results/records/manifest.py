@@ -20,6 +20,10 @@ SCHEMA_VERSION = 1
 Scalar = str | int | float | bool | None
 
 
+NO_NETWORK = "none"
+"""``head_kind`` where no network stands behind the maps: nothing is predicted, and images are not masked."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +69,7 @@ class BackboneRecord(_Model):
     weights_source: str = ""
     feature_layer: str = ""
     head_kind: str = "other"
-    """``gap_linear``, ``mlp`` or ``other``."""
+    """``gap_linear``, ``mlp`` or ``other``; ``NO_NETWORK`` for maps made elsewhere that are scored alone."""
     num_classes: int = Field(ge=1)
     parameters: int | None = None
     """Number of parameters of the network with its softmax branch."""
@@ -194,6 +198,11 @@ class RunManifest(_Model):
     def rows_of(self, shard: int) -> range:
         """Data-set rows of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.dataset.rows))
+
+    def predicts(self, triple: str) -> bool:
+        """A network stands behind a triple, so that it has a predicted class."""
+        backbone = self.backbones.get(Triple.parse(triple).backbone)
+        return backbone is None or backbone.head_kind != NO_NETWORK
 
     def is_control(self, cam: str) -> bool:
         """The method is a control (random, center, uniform); False where the records do not name it."""

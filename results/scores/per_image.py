@@ -87,12 +87,15 @@ class PerImage:
             best: What ``best_counts`` (R,S) makes of the samples' hits.
         """
         at = dict(zip(self.names, sums, strict=True))
-        found = {"top1_cls": at["correct"] / self.images, "degenerate": at["degenerate"] / self.images}
+        found = {"top1_cls": at["correct"] / self.images} if "correct" in at else {}
+        found["degenerate"] = at["degenerate"] / self.images
         for metric, column in _MEANS.items():
             if column in at:
                 found[metric] = at[column] / self.images
         if self.curves is not None and best is not None:
             found |= self._box_scores(at, dict(zip(self.curves.names, best, strict=True)))
+            if "correct" not in at:
+                del found["top1_loc"]
         percent = {name: 100.0 * value for name, value in found.items()}
         for name in self.names:
             if name.startswith(EXTRA):
@@ -157,11 +160,13 @@ def read_per_image(run: Run, triple: str, val: Run | None = None, *, loc_curves:
             parts.append(batch[name])
     data = {name: np.concatenate(parts) for name, parts in kept.items()}
     protocol = run.manifest.protocol
-    columns = {"correct": data["predicted"] == data["label"], "degenerate": data["degenerate"] != 0}
+    predicts = "predicted" in data
+    correct = data["predicted"] == data["label"] if predicts else np.zeros(len(data["label"]), bool)
+    columns = {**({"correct": correct} if predicts else {}), "degenerate": data["degenerate"] != 0}
     curves, tau = None, None
     if hits:
         tau = _fixed_tau(run, triple, val)
-        boxes, curves = _boxes(run, data, columns["correct"], tau, loc_curves)
+        boxes, curves = _boxes(run, data, correct, tau, loc_curves)
         columns |= boxes
     if "y" in data and "o" in data:
         columns |= _fidelity(data["y"], data["o"], protocol, triple)

@@ -85,7 +85,8 @@ def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | N
     for batch in run.batches(triple, [*scalars, *arrays]):
         for name in scalars:
             kept[name].append(batch[name])
-        correct = batch["predicted"] == batch["label"]
+        predicted = batch.get("predicted")
+        correct = np.zeros(len(batch["label"]), bool) if predicted is None else predicted == batch["label"]
         if "hits_single" in have:
             _add_hits(sums, batch, correct, protocol)
         if "pixel_histogram" in have:
@@ -94,7 +95,8 @@ def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | N
     if protocol.loc_threshold == "oracle" and sums.loc_counts.size:
         sums.loc_index = int(loc_threshold(torch.from_numpy(sums.loc_counts), "oracle"))
     joined = {name: np.concatenate(parts) for name, parts in kept.items()}
-    sums.correct = int((joined["predicted"] == joined["label"]).sum())
+    if "predicted" in joined:
+        sums.correct = int((joined["predicted"] == joined["label"]).sum())
     sums.degenerate = int((joined["degenerate"] != 0).sum())
     if "y" in joined and "o" in joined:
         _add_fidelity(sums, joined["y"], joined["o"], protocol, triple)

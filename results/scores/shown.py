@@ -109,7 +109,7 @@ METRICS: tuple[Metric, ...] = (
         lambda t, _: _percent(t.correct, t.images),
         per_backbone=True,
     ),
-    _known("top1_loc", "Top-1 Loc", ("hits_single",), _top1_loc),
+    _known("top1_loc", "Top-1 Loc", ("hits_single", "predicted"), _top1_loc),
     _known("gt_known_loc", "GT-known Loc", ("hits_single",), _gt_known),
     _known("max_box_acc", "MaxBoxAcc", ("hits_single",), _max_box_acc),
     _known("max_box_acc_v2", "MaxBoxAccV2", ("hits_multi",), _max_box_acc_v2),

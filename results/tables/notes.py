@@ -175,6 +175,8 @@ def remarks(merged: Merged) -> list[str]:
     for run in merged.runs:
         notes += _some("problem", [line.replace(f"{run.out}/", "") for line in run.problems])
         notes += [visible(note) for note in run.notes]
+        given = run.manifest.settings.get("maps", {})
+        notes += [visible(line) for about in given.values() for line in about["findings"]]
         notes += _some("no records", run.pending)
         # Many triples are skipped for one reason; say each reason once.
         reasons: dict[str, list[str]] = {}

@@ -1,0 +1,1 @@
+"""Score maps made elsewhere: their files, and the method that stands for them."""

@@ -1,0 +1,184 @@
+"""A folder of score maps beside the images of a split: which image has which file, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..host.errors import UsageError
+from .map_files import SUFFIXES, Map, MapFileError, read_map
+
+NAMED = 3
+"""Files and images that a message names; the rest are counted."""
+READERS = 8
+"""Threads that look through the files."""
+
+
+@dataclass(frozen=True)
+class MapFolder:
+    """The maps of one method; made by ``open_folder``.
+
+    Attributes:
+        name: Name of the method.
+        folder: Where its files are.
+        files: Image id -> its file; of images whose file holds a map only.
+        missing: Images without a file.
+        faults: Image id -> file name and why it holds no map.
+        not_finite: Images whose map holds NaN or infinity.
+        extra: Files of the folder that belong to no image of the split.
+        shape: Cells (h, w) of every map; None where they differ.
+        sha256: SHA-256 hex over the content of all files of images.
+        images: Images of the split.
+    """
+
+    name: str
+    folder: Path
+    files: dict[str, Path]
+    missing: tuple[str, ...]
+    faults: dict[str, str]
+    not_finite: tuple[str, ...]
+    extra: tuple[str, ...]
+    shape: tuple[int, int] | None
+    sha256: str
+    images: int
+
+    def read(self, image_ids: Sequence[str]) -> list[Map]:
+        """The maps of images; one of NaN, which is scored as an empty map, where an image has none."""
+        return [self._one(image_id) for image_id in image_ids]
+
+    def _one(self, image_id: str) -> Map:
+        path = self.files.get(image_id)
+        if path is None:
+            return np.full(self.shape or (1, 1), np.nan, np.float32)
+        try:
+            return read_map(path)
+        except MapFileError as error:
+            raise UsageError(f"maps {self.name}: {path}: {error}; it has changed while the run went on") from None
+
+    def findings(self) -> list[str]:
+        """What is odd about the folder, a sentence a kind, with the first few names; empty where nothing is."""
+        faults = [f"{file} ({why})" for file, why in (fault.split("\n") for fault in self.faults.values())]
+        found = [
+            (len(self.missing), "image(s) have no map and are scored as empty maps", self.missing),
+            (len(faults), "file(s) hold no map; their images are scored as empty maps", faults),
+            (len(self.not_finite), "map(s) hold NaN or infinity and are scored as empty maps", self.not_finite),
+            (len(self.extra), "file(s) belong to no image of the split and are not read", self.extra),
+        ]
+        return [f"maps {self.name}: {count} {what}: {_some(names, count)}" for count, what, names in found if count] + (
+            [] if self.shape else [f"maps {self.name}: the maps have several sizes; each is resized by itself"]
+        )
+
+
+def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
+    """Look through a folder of maps: every file is read once, so that what is wrong is said before the run.
+
+    A map is called as its image's id with ``.npy``, ``.npz`` or ``.png`` behind it, with or without the image's own
+    suffix, in the sub-folders of the id; or, where no file is, by the last part of the id alone.
+
+    Raises:
+        UsageError: There is no such folder, it holds no map file, or none that belongs to an image.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--maps {name}={folder}: no such folder")
+    there = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if _is_map(p, folder)}
+    if not there:
+        raise UsageError(f"--maps {name}={folder}: the folder holds no {', '.join(SUFFIXES)} file")
+    matched = _matched(there, image_ids)
+    if not matched:
+        raise UsageError(
+            f"--maps {name}={folder}: none of the {len(there)} files is called as one of the {len(image_ids)} images: "
+            f"files such as {_some(list(there), len(there))}; expected names such as "
+            f"{_some([_plain(i) + '.npy' for i in image_ids], len(image_ids))}"
+        )
+    _refuse_shared(name, matched)
+    paths = {image_id: there[file] for image_id, file in matched.items()}
+    looks = dict(zip(paths, _looks(paths.values()), strict=True))
+    good = {image_id: look for image_id, look in looks.items() if not look.fault}
+    if not good:
+        image_id, look = next(iter(looks.items()))
+        raise UsageError(f"--maps {name}={folder}: no file holds a map; {matched[image_id]}: {look.fault}")
+    sizes = Counter(look.shape for look in good.values())
+    digest = hashlib.sha256("".join(f"{i}\0{look.sha256}\n" for i, look in sorted(looks.items())).encode())
+    return MapFolder(
+        name=name,
+        folder=folder,
+        files={image_id: paths[image_id] for image_id in good},
+        missing=tuple(i for i in image_ids if i not in matched),
+        faults={i: f"{matched[i]}\n{look.fault}" for i, look in looks.items() if look.fault},
+        not_finite=tuple(matched[i] for i, look in good.items() if not look.finite),
+        extra=tuple(sorted(set(there) - set(matched.values()))),
+        shape=next(iter(sizes)) if len(sizes) == 1 else None,
+        sha256=digest.hexdigest(),
+        images=len(image_ids),
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    sha256: str
+    shape: tuple[int, int] = (0, 0)
+    finite: bool = True
+    fault: str = ""
+
+
+def _looks(paths: Iterable[Path]) -> Iterator[_Look]:
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(_look, paths)
+
+
+def _look(path: Path) -> _Look:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        values = read_map(path)
+    except OSError as error:
+        return _Look("", fault=f"it cannot be read ({error.strerror})")
+    except MapFileError as error:
+        return _Look(digest, fault=str(error))
+    # What is beyond float32 counts as infinite, as with every method.
+    with np.errstate(over="ignore"):
+        finite = bool(np.isfinite(values.astype(np.float32)).all())
+    return _Look(digest, (values.shape[0], values.shape[1]), finite)
+
+
+def _is_map(path: Path, folder: Path) -> bool:
+    inside = path.relative_to(folder).parts
+    return path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in inside) and path.is_file()
+
+
+def _matched(there: dict[str, Path], image_ids: Sequence[str]) -> dict[str, str]:
+    """Image id -> the file that is called as it is, of those with maps."""
+    # Suffixes are compared without case; a file of an earlier kind wins.
+    order = sorted(there, key=lambda file: SUFFIXES.index(PurePosixPath(file).suffix.lower()))
+    by_stem: dict[str, str] = {}
+    for file in order:
+        by_stem.setdefault(file[: -len(PurePosixPath(file).suffix)], file)
+    whole = {i: by_stem.get(i) or by_stem.get(_plain(i)) for i in image_ids}
+    last = {i: by_stem.get(PurePosixPath(i).name) or by_stem.get(PurePosixPath(_plain(i)).name) for i in image_ids}
+    return {i: file for i, file in whole.items() if file} or {i: file for i, file in last.items() if file}
+
+
+def _refuse_shared(name: str, matched: dict[str, str]) -> None:
+    """Raise where two images have one file: their maps cannot both be in it."""
+    owners: dict[str, str] = {}
+    for image_id, file in matched.items():
+        if (other := owners.setdefault(file, image_id)) != image_id:
+            raise UsageError(
+                f"maps {name}: the file {file} could belong to the image {other} and to {image_id}; call each map as "
+                f"its image's whole id, such as {image_id}.npy"
+            )
+
+
+def _plain(image_id: str) -> str:
+    """An image's id without the suffix of its file."""
+    path = PurePosixPath(image_id)
+    return str(path.with_suffix("")) if path.name and path.suffix else image_id
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")
