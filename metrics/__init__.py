@@ -5,18 +5,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .spec import METRICS, MapBatch, MetricSpec, register_metric
+from .spec import METRICS, MapBatch, MetricSpec, NotMeasurableError, register_metric
 
 if TYPE_CHECKING:
-    from .classes.box_metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc
-    from .classes.fidelity_metrics import AverageDrop, AverageGain, EvidencePrecision, IncreaseInConfidence, Top1Cls
-    from .classes.pixel_metrics import PxAP
+    from .classes.box_metrics import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, Top1Loc, Top5Loc
+    from .classes.fidelity_metrics import (
+        AverageDrop,
+        AverageGain,
+        EvidencePrecision,
+        IncreaseInConfidence,
+        Top1Cls,
+        Top5Cls,
+    )
+    from .classes.pixel_metrics import PIoU, PxAP
     from .classes.probing_metrics import Deletion, EnergyPointingGame, Insertion, PointingGame
 
 _HOMES = {
-    "classes.box_metrics": ("GTKnownLoc", "MaxBoxAcc", "MaxBoxAccV2", "Top1Loc"),
-    "classes.fidelity_metrics": ("AverageDrop", "AverageGain", "EvidencePrecision", "IncreaseInConfidence", "Top1Cls"),
-    "classes.pixel_metrics": ("PxAP",),
+    "classes.box_metrics": ("GTKnownLoc", "MaxBoxAcc", "MaxBoxAccV2", "Top1Loc", "Top5Loc"),
+    "classes.fidelity_metrics": (
+        "AverageDrop",
+        "AverageGain",
+        "EvidencePrecision",
+        "IncreaseInConfidence",
+        "Top1Cls",
+        "Top5Cls",
+    ),
+    "classes.pixel_metrics": ("PIoU", "PxAP"),
     "classes.probing_metrics": ("Deletion", "EnergyPointingGame", "Insertion", "PointingGame"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -35,10 +49,14 @@ __all__ = [
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "MetricSpec",
+    "NotMeasurableError",
+    "PIoU",
     "PointingGame",
     "PxAP",
     "Top1Cls",
     "Top1Loc",
+    "Top5Cls",
+    "Top5Loc",
     "register_metric",
 ]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..hashing import id_seeds, normals, uniforms
-from .spec import MapBatch, Redraw
+from .spec import MapBatch, NotMeasurableError, Redraw
 
 
 def pointing_game(batch: MapBatch) -> Tensor:
@@ -20,6 +20,23 @@ def pointing_game(batch: MapBatch) -> Tensor:
 
     assert batch.regions is not None
     return pointing_hits(batch.maps, batch.regions, batch.protocol.pointing_tolerance).double()
+
+
+def mask_pointing_game(batch: MapBatch) -> Tensor:
+    """1 where the highest pixel lies within the protocol's tolerance of the object's mask, else 0; (B,) float64."""
+    from .functional.pointing import pointing_hits
+
+    assert batch.masks is not None
+    return pointing_hits(batch.maps, batch.masks == 1, batch.protocol.pointing_tolerance).double()
+
+
+def top5_cls(batch: MapBatch) -> Tensor:
+    """1 where the label is among the five classes of highest logit, else 0; (B,) float64."""
+    from .functional.classification import top_k_hits
+
+    if batch.logits is None or batch.labels is None:
+        raise NotMeasurableError("no network stands behind these maps, so that no class is predicted")
+    return top_k_hits(batch.logits, batch.labels, 5).double()
 
 
 def energy_pointing_game(batch: MapBatch) -> Tensor:

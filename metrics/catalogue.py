@@ -30,6 +30,18 @@ for _spec in (
         "max_box_acc_v2", "MaxBoxAccV2", True, PERCENT, "Choe et al., TPAMI 2022", "localisation", ("boxes",),
         "MaxBoxAccV2",
     ),
+    MetricSpec(
+        "top5_cls", "Top-5 Cls", True, PERCENT, "Russakovsky et al., IJCV 2015", "classification", ("labels",),
+        "Top5Cls", per_image.top5_cls, named=True,
+    ),
+    MetricSpec(
+        "top5_loc", "Top-5 Loc", True, PERCENT, "Russakovsky et al., IJCV 2015; one map an image", "localisation",
+        ("boxes", "labels"), "Top5Loc", named=True, made_from="top5_cls",
+    ),
+    MetricSpec(
+        "piou", "pIoU", True, PERCENT, "Zhang et al., Self-Enhancement Maps, 2020", "pixels", ("masks",), "PIoU",
+        named=True,
+    ),
     MetricSpec("pxap", "PxAP", True, PERCENT, CHOE, "pixels", ("masks",), "PxAP"),
     MetricSpec("average_drop", "Average Drop", False, PERCENT, CHATTOPADHYAY, "fidelity", ("scores",), "AverageDrop"),
     MetricSpec(
@@ -87,6 +99,10 @@ for _spec in (
     MetricSpec(
         "pointing_game", "Pointing game", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016", "localisation",
         ("boxes",), "PointingGame", per_image.pointing_game,
+    ),
+    MetricSpec(
+        "mask_pointing_game", "Pointing game, mask", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016",
+        "pixels", ("masks",), "PointingGame", per_image.mask_pointing_game, named=True,
     ),
     MetricSpec(
         "energy_pointing_game", "Energy pointing game", True, PERCENT, "Wang et al., Score-CAM, CVPRW 2020",

@@ -28,6 +28,10 @@ class Redraw(Interface):
         ...
 
 
+class NotMeasurableError(ValueError):
+    """A metric asks for what a batch of maps cannot give: it is left out for their triple, and nothing else is lost."""
+
+
 @dataclass(frozen=True)
 class MapBatch:
     """What a per-image metric may read: one batch of maps of one triple, on the maps' device.
@@ -37,7 +41,8 @@ class MapBatch:
     arrays (K,4) int64 in R-pixel coordinates; ``regions`` bool (B,R,R): their union, or None without boxes; ``masks``
     (B,R,R) uint8 {0, 1, 255} or None; ``evidence`` (B,R,R) bool or None; ``score(images, index)``: class score (M,)
     float64 of images (M,3,R,R) in [0, 1] for the targets of the batch's images ``index`` (M,); ``redraw``: the maps
-    once more under a change of class or weights, or None where the caller cannot draw them.
+    once more under a change of class or weights, or None where the caller cannot draw them; ``labels`` (B,) int64;
+    ``logits`` (B,C) float32 of the softmax branch, or None where no network stands behind the maps.
     """
 
     image_ids: Sequence[str]
@@ -51,6 +56,8 @@ class MapBatch:
     protocol: Protocol
     score: Callable[[Tensor, Tensor], Tensor]
     redraw: Redraw | None = None
+    labels: Tensor | None = None
+    logits: Tensor | None = None
     _made: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, name: str, make: Callable[[MapBatch], Tensor]) -> Tensor:
@@ -70,8 +77,9 @@ class MetricSpec:
     ``kind``: ``classification``, ``localisation``, ``pixels`` or ``fidelity``. ``needs``: what it is computed from
     (``boxes``, ``masks``, ``evidence``, ``scores``, ``labels``). ``class_name``: its torchmetrics class.
     ``per_image``: values (B,) of a batch of maps, stored with the records and averaged in tables; None for metrics that
-    the engine computes itself. An ``expensive`` one (many forwards) runs only where it is asked for by name.
-    ``digits``: decimals in tables.
+    the engine computes itself. An ``expensive`` one (many forwards) runs only where it is asked for by name;
+    so does a ``named`` one, which came later: a pattern goes on selecting what it selected. ``made_from``: the
+    per-image metric whose column tables make it from. ``digits``: decimals in tables.
     """
 
     name: str
@@ -85,6 +93,8 @@ class MetricSpec:
     per_image: PerImage | None = None
     expensive: bool = False
     digits: int = 2
+    named: bool = False
+    made_from: str = ""
 
 
 METRICS: Registry[MetricSpec] = Registry("metric", "cambench.metrics", ("cambench.metrics.catalogue",))

@@ -25,10 +25,6 @@ class BadReturnError(ValueError):
     """Foreign code returned what it must not; the message says what was expected."""
 
 
-class NotMeasurableError(ValueError):
-    """A metric asks for what maps made elsewhere cannot give; it is left out for their triple, and nothing is lost."""
-
-
 @dataclass(frozen=True)
 class Culprit:
     """Foreign code that failed: the function that was called, and the error that came of it."""

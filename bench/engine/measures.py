@@ -31,13 +31,15 @@ def choose_measures(patterns: Iterable[str], table: SampleTable) -> list[MetricS
         named = not GLOB & set(pattern)
         for name in METRICS.match(pattern):
             spec = METRICS.get(name)
+            if named and spec.made_from:
+                spec = METRICS.get(spec.made_from)
             lacking = [need for need in spec.needs if not has.get(need, True)]
             if named and spec.per_image is None:
                 raise UsageError(f"metric {name}: always computed where the data supports it; it needs no --metrics")
             if named and lacking:
                 raise UsageError(f"metric {name} needs {', '.join(lacking)}, which {table.name} {table.split} lacks")
-            if spec.per_image is not None and not lacking and (named or not spec.expensive):
-                chosen[name] = spec
+            if spec.per_image is not None and not lacking and (named or not (spec.expensive or spec.named)):
+                chosen[spec.name] = spec
     return list(chosen.values())
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...datasets.schema import Batch
-from ...metrics import MapBatch, MetricSpec
+from ...metrics import MapBatch, MetricSpec, NotMeasurableError
 from ...metrics.functional.boxes import LevelIoUs, join_boxes, quantize
 from ...metrics.functional.fidelity import evidence_precision
 from ...metrics.functional.host_copies import HostCopies
@@ -34,7 +34,7 @@ from ...triple import Triple
 from ..host.errors import RunError
 from ..host.memory import with_memory
 from .clock import StageClock
-from .losses import BadReturnError, Culprit, NotMeasurableError, first_failing, is_loss
+from .losses import BadReturnError, Culprit, first_failing, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
 from .randomised import Randomised, Redrawn
@@ -358,6 +358,8 @@ class _Work:
             self.seen.reading.protocol,
             no_network if self.fidelity is None else self.fidelity.score_images,
             Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
+            self.batch.labels.to(self.seen.pixels.device),
+            None if self.fidelity is None else self.seen.logits,
         )
 
 

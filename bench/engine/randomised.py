@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ...baselines.cams import CamMethod
 from ...baselines.contracts import Backbone, HeadSpec
 from ...hashing import id_seeds
+from ...metrics import NotMeasurableError
 from ..maps.given_method import folder_of
-from .losses import NotMeasurableError
 from .reading import Reading, Seen
 
 _Fresh = dict[str, tuple[dict[str, nn.Parameter], dict[str, Tensor]]]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...baselines.cams import CamMethod
 from ...baselines.contracts import HeadSpec
+from ...metrics import NotMeasurableError
 from ...protocol import Protocol
-from .losses import NotMeasurableError
 from .reading import Reading, ScoreMap, Seen
 
 MapsOf = Callable[[CamMethod, HeadSpec, Sequence[str]], ScoreMap]

@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from ...protocol import PROTOCOLS, Protocol
 from ..functional import localisation
 from ..functional.boxes import level_ious, quantize
+from ..functional.classification import top_k_hits
 from ..functional.localisation import hit_counts, percent, tau_grid
 from ..functional.maps import locate
 from ..functional.no_contour import reference_levels
@@ -269,3 +270,29 @@ class Top1Loc(BoxMetric):
         if int(self.judged) != int(self.total):
             raise ValueError("Top1Loc: update() needs predicted and labels for every image")
         return self._loc(right=True)
+
+
+class Top5Loc(Top1Loc):
+    """Top-5 Loc in percent: as GT-known Loc, and the label must be among the five classes of highest score.
+
+    One map an image, of the protocol's class, as published WSOL tables have it; the challenge draws a box for each of
+    the five classes.
+
+    Source: Russakovsky et al., IJCV 2015, §4.2; ``functional.classification.top_k_hits``.
+
+    Examples:
+        >>> metric = Top5Loc()
+        >>> blobs = torch.zeros(2, 7, 7)
+        >>> blobs[:, 2:5, 2:5] = 1
+        >>> boxes = [np.array([[64, 64, 160, 160]])] * 2
+        >>> metric.update_scored(blobs, boxes, torch.arange(7.0).repeat(2, 1), torch.tensor([2, 1]))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
+    """
+
+    def update_scored(
+        self, maps: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], logits: Tensor, labels: Tensor
+    ) -> None:
+        """Add maps and boxes as ``update``, with class scores (B,C) and labels (B,)."""
+        hits = top_k_hits(logits.detach(), labels, 5)
+        self.update(maps, gt_boxes, predicted=torch.where(hits, labels, -1), labels=labels)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from ..functional.classification import top_k_hits
 from ..functional.fidelity import average_drop, average_gain, evidence_precision, increase_in_confidence, mean_percent
 
 
@@ -182,3 +183,21 @@ class Top1Cls(Metric):
         if int(self.images) == 0:
             raise ValueError("Top1Cls: no image to score; call update() first")
         return 100.0 * self.right.to(torch.float64) / self.images
+
+
+class Top5Cls(Top1Cls):
+    """Top-5 accuracy of the softmax branch in percent: the label is among the five classes of highest score.
+
+    Source: as ``functional.classification.top_k_hits``.
+
+    Examples:
+        >>> metric = Top5Cls()
+        >>> metric.update(torch.arange(7.0).repeat(2, 1), torch.tensor([2, 1]))
+        >>> metric.compute()
+        tensor(50., dtype=torch.float64)
+    """
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add class scores (B,C) and labels (B,), integers."""
+        hits = top_k_hits(logits.detach(), labels, 5)
+        super().update(torch.where(hits, labels, -1), labels)

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from ...protocol import Protocol
 from ..functional.maps import locate
-from ..functional.pixels import bin_count, pixel_histograms, pxap
+from ..functional.pixels import bin_count, pious, pixel_histograms, pxap
 from .box_metrics import digest_state, resolve_protocol
 
 
@@ -71,3 +71,28 @@ class PxAP(Metric):
         if int(self.invalid):
             raise ValueError(f"PxAP: the masks of {int(self.invalid)} images have values other than 0, 1, 255")
         return torch.tensor(pxap(self.histogram), dtype=torch.float64, device=self.histogram.device)
+
+
+class PIoU(PxAP):
+    """Peak IoU in percent: the best IoU of the pixels of all images with the masks, over the thresholds.
+
+    Args:
+        protocol: Protocol or its name: map rule, size, threshold grid.
+        **kwargs: Arguments of ``torchmetrics.Metric``.
+
+    Source: as ``functional.pixels.pious``.
+
+    Examples:
+        >>> metric = PIoU()
+        >>> maps, masks = torch.zeros(1, 224, 224), torch.zeros(1, 224, 224, dtype=torch.uint8)
+        >>> maps[:, 50:100, 50:100], masks[:, 50:100, 50:100] = 1, 1
+        >>> metric.update(maps, masks)
+        >>> metric.compute()
+        tensor(100., dtype=torch.float64)
+    """
+
+    def compute(self) -> Tensor:
+        """Percent, float64 ()."""
+        if int(self.invalid):
+            raise ValueError(f"PIoU: the masks of {int(self.invalid)} images have values other than 0, 1, 255")
+        return pious(self.histogram[None])[0]

@@ -12,19 +12,19 @@ import torch
 
 from ...metrics.functional.fidelity import average_drop, average_gain, drops, gains, increase_in_confidence
 from ...metrics.functional.localisation import at_threshold, best_tau, hits_at, loc_threshold, tau_grid, unpack_hits
-from ...metrics.functional.pixels import pxap
+from ...metrics.functional.pixels import pious, pxap
 from ...protocol import Protocol
 from ..records.columns import EXTRA, HITS, Array
 from ..records.load import Run, require_images
 from ..records.record_errors import RecordError
 from .curves import Counts, Curves, HitReader
-from .reduce import SCALARS, loc_curve_column, reference_of
+from .reduce import SCALARS, TOP5, loc_curve_column, reference_of, reports_piou
 from .val_run import val_triple
 
 Floats = npt.NDArray[np.float64]
 
 V2 = "multi:"
-SINGLE, LOC, TOP1 = "single", "located", "top1"
+SINGLE, LOC, TOP1, TOP5_LOC = "single", "located", "top1", "top5"
 PIXELS = "pixel_histogram"
 
 
@@ -74,7 +74,7 @@ class PerImage:
         assert self.curves is not None
         best: Counts = counts.max(axis=1)
         if LOC in self.curves.names:
-            rows = [self.curves.names.index(name) for name in (LOC, TOP1)]
+            rows = [self.curves.names.index(name) for name in (LOC, TOP1, TOP5_LOC) if name in self.curves.names]
             loc = torch.from_numpy(counts[rows]).movedim(1, -1)
             best[rows] = at_threshold(loc, loc_threshold(loc[0], "oracle")).numpy()
         return best
@@ -111,6 +111,8 @@ class PerImage:
             batches = self.run.batches(self.triple, [PIXELS])
             total = sum(b[PIXELS].sum(axis=0, dtype=np.int64) for b in batches)
             found["pxap"] = pxap(torch.from_numpy(np.asarray(total)))
+            if reports_piou(self.run.manifest):
+                found["piou"] = float(pious(torch.from_numpy(np.asarray(total))[None])[0])
         return found
 
     def _box_scores(self, at: dict[str, Floats], best: dict[str, Counts]) -> dict[str, Floats]:
@@ -123,6 +125,7 @@ class PerImage:
             "max_box_acc_v2": multi / boxed,
             "gt_known_loc": loc[LOC] / boxed,
             "top1_loc": loc[TOP1] / boxed,
+            **({"top5_loc": loc[TOP5_LOC] / boxed} if TOP5_LOC in loc else {}),
         }
 
     def _scale(self, column: str) -> float:
@@ -214,10 +217,12 @@ def _boxes(
     rows[SINGLE] = (data["hits_single"][:, thresholds.index(protocol.loc_iou)], boxed)
     if tau is None or loc_curves:
         rows |= {LOC: (located, boxed), TOP1: (located, boxed & correct)}
+        rows |= {TOP5_LOC: (located, boxed & (data[TOP5] > 0))} if TOP5 in data else {}
     columns: dict[str, Array] = {"boxed": boxed}
     if tau is not None:
         hit = boxed & _hits_at(located, reference_of(data), tau)
         columns |= {LOC: hit, TOP1: hit & correct}
+        columns |= {TOP5_LOC: hit & (data[TOP5] > 0)} if TOP5 in data else {}
     return columns, reader.curves(rows)
 
 

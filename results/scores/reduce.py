@@ -11,10 +11,11 @@ import torch
 
 from ...metrics.functional.fidelity import average_drop, average_gain, increase_in_confidence
 from ...metrics.functional.localisation import best_threshold, hit_counts, loc_threshold, tau_grid, unpack_hits
-from ...metrics.functional.pixels import pxap
+from ...metrics.functional.pixels import pious, pxap
 from ...protocol import Protocol
 from ..records.columns import EXTRA, Array
 from ..records.load import Run, require_images
+from ..records.manifest import RunManifest
 from ..records.record_errors import RecordError
 
 SCALARS: tuple[str, ...] = (
@@ -23,6 +24,10 @@ SCALARS: tuple[str, ...] = (
 )
 
 Counts = npt.NDArray[np.int64]
+PIOU_DATA = ("openimages30k",)
+"""Data sets whose papers report pIoU (DA-WSOL, CVPR 2022, and those after it)."""
+TOP5 = f"{EXTRA}top5_cls"
+"""Column that says whether an image's label is among the five best classes."""
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Totals:
             the protocol's ``loc_iou`` only: (τ,)).
         loc_counts, top1_counts: Images (τ,) located by the protocol's box rule; those also classified correctly. One
             entry where the protocol fixes τ.
+        top5_counts: Those located whose label is among the five best classes, where that is recorded.
         loc_index: Index of the location threshold in them; None where it must come from the val split.
         average_drop, average_gain, increase: Fidelity scores in percent.
         histogram: Pixels (2,K) per threshold bin, background and object.
@@ -52,6 +58,7 @@ class Totals:
     single_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     loc_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     top1_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    top5_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     loc_index: int | None = None
     average_drop: float = 0.0
     average_gain: float = 0.0
@@ -60,9 +67,18 @@ class Totals:
     evidence: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
 
+    def piou(self) -> float:
+        """Peak IoU in percent."""
+        return float(pious(torch.from_numpy(self.histogram)[None])[0])
+
     def pxap(self) -> float:
         """PxAP in percent."""
         return pxap(torch.from_numpy(self.histogram))
+
+
+def reports_piou(manifest: RunManifest) -> bool:
+    """pIoU has a column: papers on this data set report it beside PxAP."""
+    return manifest.dataset.name in PIOU_DATA
 
 
 def totals(run: Run, triple: str, columns: Iterable[str], val_counts: Counts | None = None) -> Totals:
@@ -142,6 +158,9 @@ def _add_hits(sums: Totals, batch: dict[str, Array], correct: npt.NDArray[np.boo
     before = (sums.multi_counts, sums.single_counts, sums.loc_counts, sums.top1_counts)
     joined = counts if first else tuple(a + b for a, b in zip(before, counts, strict=True))
     sums.multi_counts, sums.single_counts, sums.loc_counts, sums.top1_counts = joined
+    if TOP5 in batch:
+        five = _counts(located, reference, loc_grid, boxed & (batch[TOP5] > 0))
+        sums.top5_counts = five if first else sums.top5_counts + five
     sums.boxed += int(boxed.sum())
 
 

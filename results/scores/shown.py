@@ -14,8 +14,9 @@ from ...metrics.functional import localisation
 from ...protocol import Protocol
 from ..records.columns import EXTRA
 from ..records.load import Run, require_images
+from ..records.manifest import RunManifest
 from ..records.record_errors import RecordError
-from .reduce import Totals, loc_curve_column, totals
+from .reduce import TOP5, Totals, loc_curve_column, reports_piou, totals
 from .val_run import val_triple
 
 
@@ -110,10 +111,12 @@ METRICS: tuple[Metric, ...] = (
         per_backbone=True,
     ),
     _known("top1_loc", "Top-1 Loc", ("hits_single", "predicted"), _top1_loc),
+    _known("top5_loc", "Top-5 Loc", ("hits_single", TOP5), lambda t, p: _at_tau(t.top5_counts, t, p)),
     _known("gt_known_loc", "GT-known Loc", ("hits_single",), _gt_known),
     _known("max_box_acc", "MaxBoxAcc", ("hits_single",), _max_box_acc),
     _known("max_box_acc_v2", "MaxBoxAccV2", ("hits_multi",), _max_box_acc_v2),
     _known("pxap", "PxAP", ("pixel_histogram",), lambda t, _: t.pxap()),
+    _known("piou", "pIoU", ("pixel_histogram",), lambda t, _: t.piou()),
     _known("average_drop", "Avg Drop", ("y", "o"), lambda t, _: t.average_drop),
     _known("increase_in_confidence", "Inc Conf", ("y", "o"), lambda t, _: t.increase),
     _known("average_gain", "Avg Gain", ("y", "o"), lambda t, _: t.average_gain),
@@ -171,7 +174,7 @@ def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = 
             run, canonical, columns, None if val is None else loc_curve_column(val, val_triple(run, val, canonical))
         )
         protocol = run.manifest.protocol
-        applicable = [m for m in (*METRICS, *extra) if _applies(m, columns, protocol)]
+        applicable = [m for m in (*METRICS, *extra) if _applies(m, columns, run.manifest)]
         try:
             cache[canonical] = {m.name: m.compute(found, protocol) for m in applicable}
         except ValueError as error:
@@ -181,8 +184,10 @@ def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = 
     return ScoreTable(tuple(m for m in (*METRICS, *extra) if m.name in present), scores, len(run.index))
 
 
-def _applies(metric: Metric, columns: set[str], protocol: Protocol) -> bool:
-    if metric.name == "average_gain" and protocol.fidelity_score == "logit":
+def _applies(metric: Metric, columns: set[str], manifest: RunManifest) -> bool:
+    if metric.name == "average_gain" and manifest.protocol.fidelity_score == "logit":
+        return False
+    if metric.name == "piou" and not reports_piou(manifest):
         return False
     return set(metric.needs) <= columns
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from ...metrics.functional.localisation import best_threshold
-from ...metrics.functional.pixels import pxaps
-from ..scores.per_image import LOC, PIXELS, SINGLE, TOP1, V2, Floats, PerImage
+from ...metrics.functional.pixels import pious, pxaps
+from ..scores.per_image import LOC, PIXELS, SINGLE, TOP1, TOP5_LOC, V2, Floats, PerImage
 from ..scores.shown import Metric
 from .bootstrap import Bootstrap
 
@@ -34,11 +36,11 @@ def image_scores(boot: Bootstrap, entry: str, metric: Metric) -> Floats:
         raise KeyError(f"{entry} has no {metric.name}; it has {', '.join(boot.points[entry])}")
     if metric.name in MEANS:
         return 100.0 * record.column(MEANS[metric.name])
-    if metric.name in ("max_box_acc", "max_box_acc_v2", "gt_known_loc", "top1_loc"):
+    if metric.name in ("max_box_acc", "max_box_acc_v2", "gt_known_loc", "top1_loc", "top5_loc"):
         hits = _box_hits(record, metric.name)
         return np.where(record.column("boxed") > 0, 100.0 * hits, np.nan)
-    if metric.name == "pxap":
-        return _pxap(record)
+    if metric.name in ("pxap", "piou"):
+        return _pooled(record, pxaps if metric.name == "pxap" else pious)
     if metric.name == "degenerate":
         return 100.0 * record.column("degenerate")
     column = record.column(f"extra:{metric.name}")
@@ -46,7 +48,7 @@ def image_scores(boot: Bootstrap, entry: str, metric: Metric) -> Floats:
 
 
 def _box_hits(record: PerImage, metric: str) -> Floats:
-    columns = {"gt_known_loc": LOC, "top1_loc": TOP1}
+    columns = {"gt_known_loc": LOC, "top1_loc": TOP1, "top5_loc": TOP5_LOC}
     if metric in columns and record.tau is not None:
         return record.column(columns[metric])
     assert record.curves is not None
@@ -61,13 +63,13 @@ def _box_hits(record: PerImage, metric: str) -> Floats:
     return hits
 
 
-def _pxap(record: PerImage) -> Floats:
+def _pooled(record: PerImage, score: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
     parts = []
     for batch in record.run.batches(record.triple, [PIXELS]):
         histograms = torch.from_numpy(batch[PIXELS].astype(np.int64))
         scores = torch.full((len(histograms),), torch.nan, dtype=torch.float64)
         with_object = histograms[:, 1].sum(-1) > 0
         if bool(with_object.any()):
-            scores[with_object] = pxaps(histograms[with_object])
+            scores[with_object] = score(histograms[with_object])
         parts.append(scores.numpy())
     return np.concatenate(parts)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from ...jit import kernel
 from ..scores.curves import Counts, Weights
 from ..scores.per_image import Floats, PerImage
-from .resample_pixels import EXACT_IMAGES, pxap_influence, resampled_pxap
+from ..scores.reduce import reports_piou
+from .resample_pixels import EXACT_IMAGES, pxap_influence, resampled_piou, resampled_pxap
 
 BLOCK = 128
 """Resamples that share a generator; part of the definition of a resample, like the seed."""
@@ -95,6 +96,8 @@ def resampled_scores(
                     _append(found[i], {"pxap": expansion[0] + next(influence)})
                 elif triple.has_pixels:
                     _append(found[i], {"pxap": resampled_pxap(triple, weights, pool)})
+                if triple.has_pixels and reports_piou(triple.run.manifest):
+                    _append(found[i], {"piou": resampled_piou(triple, weights)})
     return [{name: np.concatenate(parts) for name, parts in one.items()} for one in found]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ...jit import kernel
-from ...metrics.functional.pixels import pxaps
+from ...metrics.functional.pixels import pious, pxaps
 from ..scores.curves import Weights
 from ..scores.per_image import PIXELS, Floats, PerImage
 
@@ -48,6 +48,27 @@ def resampled_pxap(triple: PerImage, weights: Sequence[Weights], pool: ThreadPoo
         return values
 
     return np.concatenate(list(pool.map(score, range(0, len(drawn), SCORED))))
+
+
+def resampled_piou(triple: PerImage, weights: Sequence[Weights]) -> Floats:
+    """Peak IoU (S,) of resamples, of any number of images: the histograms of an image are drawn together.
+
+    Args:
+        triple: Records with histograms. weights: How often each image is drawn, uint8 (n,s) a block.
+    """
+    drawn = np.concatenate(weights, axis=1)
+    summed, first = np.float64(0), 0
+    for batch in _rebatched(triple):
+        # Whole numbers below 2^53, so the sums are exact.
+        part = drawn[first : first + len(batch)].T.astype(np.float64)
+        summed = summed + part @ batch.reshape(len(batch), -1).astype(np.float64)
+        first += len(batch)
+    counts = torch.from_numpy(np.asarray(summed)).view(drawn.shape[1], 2, -1)
+    some = counts[:, 1].sum(-1) > 0
+    scores = torch.full((len(counts),), torch.nan, dtype=torch.float64)
+    scores[some] = pious(counts[some])
+    found: Floats = scores.numpy()
+    return found
 
 
 def pxap_influence(triple: PerImage) -> tuple[float, Floats]:
