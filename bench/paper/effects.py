@@ -19,6 +19,13 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "resize": ("bicubic", "bilinear", "bilinear-lowres"),
 }
 """Factors and their levels; the first level is the one that effects are measured from."""
+AXES: dict[str, tuple[str, ...]] = {
+    "normalisation": ("min_max", "max", "pas", "ivr(45)"),
+    "no_contour": ("zero", "whole"),
+    "loc_reference": ("max", "percentile"),
+}
+"""Factors that are added where they are asked for: fields of the protocol that read the same maps otherwise."""
+Factors = Mapping[str, tuple[str, ...]]
 HEADS = {
     ("softmax", "off"): "softmax",
     ("softmax", "on"): "softmax_clamped",
@@ -68,9 +75,9 @@ def contrast(boot: Bootstrap, weights: Mapping[str, float], metric: str) -> Cont
     return Contrast(*(round(v, 5) + 0.0 for v in (point, interval.low, interval.high)))
 
 
-def main_effect(boot: Bootstrap, factor: str, level: str, metric: str) -> Contrast:
+def main_effect(boot: Bootstrap, factor: str, level: str, metric: str, factors: Factors = FACTORS) -> Contrast:
     """Mean over all combinations at one level minus that at the factor's first level."""
-    position, first = list(FACTORS).index(factor), FACTORS[factor][0]
+    position, first = list(factors).index(factor), factors[factor][0]
     weights = {}
     for wanted, sign in ((level, 1), (first, -1)):
         found = [e for e in boot.entries if e.split("|")[position] == wanted]
@@ -78,13 +85,13 @@ def main_effect(boot: Bootstrap, factor: str, level: str, metric: str) -> Contra
     return contrast(boot, weights, metric)
 
 
-def share(boot: Bootstrap, part: str, sign: str, resize: str, metric: str) -> Contrast:
-    """One of ``SHARES`` at one map rule.
+def share(boot: Bootstrap, part: str, levels: Sequence[str], metric: str) -> Contrast:
+    """One of ``SHARES`` at one map rule: ``levels`` of all factors but head and clamp.
 
     ``both`` is what the published tables change at once. The sigmoid's share of it is the mean of its effect without
     and with the clamp, and the clamp's that of its effect on either head; the two add up to ``both``.
     """
-    return contrast(boot, {"|".join((*pair, sign, resize)): w for pair, w in SHARES[part].items()}, metric)
+    return contrast(boot, {"|".join((*pair, *levels)): w for pair, w in SHARES[part].items()}, metric)
 
 
 def verdict(parts: Mapping[str, Contrast], higher_is_better: bool) -> str:
@@ -98,19 +105,29 @@ def verdict(parts: Mapping[str, Contrast], higher_is_better: bool) -> str:
     return "both" if len(owners) == 2 else f"the {owners[0]}'s"
 
 
-def factorial_document(boot: Bootstrap, title: str, protocol: Protocol) -> Document:
+def own_levels(protocol: Protocol, factors: Factors) -> dict[str, str]:
+    """A protocol's own level of every factor but head and clamp; the first one where it has none of them."""
+    rule = protocol.map_rule
+    own = {
+        "sign": rule.sign,
+        "resize": rule.kernel + ("-lowres" if rule.low_res_min_max else ""),
+        "normalisation": rule.normalisation,
+        "no_contour": protocol.no_contour,
+        "loc_reference": protocol.loc_reference,
+    }
+    names = [name for name in factors if name not in ("head", "clamp")]
+    return {name: own[name] if own[name] in factors[name] else factors[name][0] for name in names}
+
+
+def factorial_document(boot: Bootstrap, title: str, protocol: Protocol, factors: Factors = FACTORS) -> Document:
     """The answer, the main effects, and every combination."""
     metrics = [m for m in boot.metrics if m.ranked and not m.per_backbone]
-    rule = protocol.map_rule
-    resize = rule.kernel + ("-lowres" if rule.low_res_min_max else "")
-    if resize not in FACTORS["resize"]:
-        resize = FACTORS["resize"][0]
     return Document(
         f"Factorial of {title}",
         [
-            _answer(boot, metrics, rule.sign, resize),
-            _main_effects(boot, metrics),
-            _combinations(boot, metrics),
+            _answer(boot, metrics, own_levels(protocol, factors)),
+            _main_effects(boot, metrics, factors),
+            _combinations(boot, metrics, factors),
         ],
         facts=[
             ("Protocol", f"{protocol.name}, map rule aside"),
@@ -128,54 +145,59 @@ def factorial_document(boot: Bootstrap, title: str, protocol: Protocol) -> Docum
     )
 
 
-def factorial_rows(boot: Bootstrap) -> tuple[tuple[str, ...], list[tuple[str | float, ...]]]:
+def factorial_rows(
+    boot: Bootstrap, factors: Factors = FACTORS
+) -> tuple[tuple[str, ...], list[tuple[str | float, ...]]]:
     """Head and rows of ``factorial.csv``: unrounded scores of every combination."""
     names = [m.name for m in boot.metrics if m.ranked and not m.per_backbone]
     rows: list[tuple[str | float, ...]] = [(*e.split("|"), *(boot.points[e][n] for n in names)) for e in boot.entries]
-    return (*FACTORS, *names), rows
+    return (*factors, *names), rows
 
 
-def _answer(boot: Bootstrap, metrics: Sequence[Metric], sign: str, resize: str) -> Grid:
+def _answer(boot: Bootstrap, metrics: Sequence[Metric], own: Mapping[str, str]) -> Grid:
     rows = []
     for metric in metrics:
-        parts = {part: share(boot, part, sign, resize, metric.name) for part in SHARES}
+        parts = {part: share(boot, part, list(own.values()), metric.name) for part in SHARES}
         cells = [Cell(c.text()) for c in parts.values()]
         rows.append((Cell(_title(metric)), *cells, Cell(verdict(parts, metric.higher_is_better))))
     head = ("Score", "Both", "Sigmoid", "Clamp", "Interaction", "Gain")
-    title = f"Is the gain the sigmoid's or the clamp's? ({sign} map, {resize})"
+    title = f"Is the gain the sigmoid's or the clamp's? ({', '.join((own['sign'] + ' map', *list(own.values())[1:]))})"
     return Grid(title, head, rows, details=("Interaction",))
 
 
-def _main_effects(boot: Bootstrap, metrics: Sequence[Metric]) -> Grid:
-    effects = [(factor, level) for factor, levels in FACTORS.items() for level in levels[1:]]
-    head = ("Score", *(f"{factor}: {level} − {FACTORS[factor][0]}" for factor, level in effects))
+def _main_effects(boot: Bootstrap, metrics: Sequence[Metric], factors: Factors) -> Grid:
+    effects = [(factor, level) for factor, levels in factors.items() for level in levels[1:]]
+    head = ("Score", *(f"{factor}: {level} − {factors[factor][0]}" for factor, level in effects))
     rows = [
-        (Cell(_title(m)), *(Cell(main_effect(boot, factor, level, m.name).text()) for factor, level in effects))
+        (
+            Cell(_title(m)),
+            *(Cell(main_effect(boot, factor, level, m.name, factors).text()) for factor, level in effects),
+        )
         for m in metrics
     ]
     return Grid("Main effects in points, 95 % intervals", head, rows)
 
 
-def _combinations(boot: Bootstrap, metrics: Sequence[Metric]) -> Grid:
+def _combinations(boot: Bootstrap, metrics: Sequence[Metric], factors: Factors) -> Grid:
     best = {m.name: _best([boot.points[e][m.name] for e in boot.entries], m.higher_is_better) for m in metrics}
     rows, rules = list[tuple[Cell, ...]](), set[int]()
-    for entry in sorted(boot.entries, key=_order):
+    for entry in sorted(boot.entries, key=lambda e: _order(e, factors)):
         levels = entry.split("|")
-        if levels[2:] == [FACTORS["sign"][0], FACTORS["resize"][0]]:
+        if levels[2:] == [each[0] for each in factors.values()][2:]:
             rules.add(len(rows))
         values = [(boot.points[entry][m.name], best[m.name]) for m in metrics]
         cells = [Cell(f"{value:.2f}", bold=round(value, 2) == round(top, 2)) for value, top in values]
         rows.append((*(Cell(level) for level in levels), *cells))
-    head = (*FACTORS, *(_title(m) for m in metrics))
-    return Grid("Every combination", head, rows, rules=frozenset(rules), names=len(FACTORS))
+    head = (*factors, *(_title(m) for m in metrics))
+    return Grid("Every combination", head, rows, rules=frozenset(rules), names=len(factors))
 
 
 def _title(metric: Metric) -> str:
     return f"{metric.title} {metric.arrow}"
 
 
-def _order(entry: str) -> list[int]:
-    return [levels.index(v) for levels, v in zip(FACTORS.values(), entry.split("|"), strict=True)]
+def _order(entry: str, factors: Factors) -> list[int]:
+    return [levels.index(v) for levels, v in zip(factors.values(), entry.split("|"), strict=True)]
 
 
 def _best(values: list[float], higher: bool) -> float:

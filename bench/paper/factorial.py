@@ -5,7 +5,7 @@ The published tables change head and clamp together; here every factor is change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -20,17 +20,20 @@ from ..engine.config import RunConfig
 from ..host.errors import RunError
 from ..host.options import DataOptions, DeviceOptions, PaceOptions, PluginOptions, WeightsOptions
 from ..notebook.runs import run
-from .effects import FACTORS, HEADS, factorial_document, factorial_rows
+from ..stored.requests import RescoreRequest
+from ..stored.rescore import rescore
+from .effects import AXES, FACTORS, HEADS, Factors, factorial_document, factorial_rows
 from .requests import FactorialRequest
 
 BRANCH_OF = {"softmax_weights": "softmax", "head_weights": "sigmoid"}
 """Field of ``RunConfig`` that names a branch's file -> the branch."""
 
 
-def map_rule(sign: str, resize: str) -> MapRule:
-    """The protocol's map rule for a level of ``sign`` and of ``resize``."""
+def map_rule(sign: str, resize: str, normalisation: str = "min_max") -> MapRule:
+    """The protocol's map rule for a level of ``sign``, of ``resize`` and of ``normalisation``."""
     kernel = resize.removesuffix("-lowres")
-    return MapRule.model_validate({"sign": sign, "kernel": kernel, "low_res_min_max": resize.endswith("-lowres")})
+    fields = {"sign": sign, "kernel": kernel, "low_res_min_max": resize.endswith("-lowres")}
+    return MapRule.model_validate({**fields, "normalisation": normalisation})
 
 
 def factorial(
@@ -51,7 +54,8 @@ def factorial(
         UsageError: A triple that is impossible on the network.
     """
     base, backbone, cam = PROTOCOLS.get(request.protocol), request.backbone, request.cam
-    entries = list[Entry]()
+    axes = {name: AXES[name] for name in AXES if name in request.axes}
+    factors, entries = {**FACTORS, **axes}, list[Entry]()
     given = {flag: dict(getattr(request, flag)) for flag in BRANCH_OF}
     for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
         folder = request.out / f"{sign}-{resize}"
@@ -62,6 +66,7 @@ def factorial(
                 triples=tuple(f"{backbone}/{cam}/{head}" for head in HEADS.values()),
                 protocol=_derived(base, sign, resize),
                 out=folder,
+                keep_maps=True if axes else None,
                 limit=request.limit,
                 seed=request.seed,
             )
@@ -76,13 +81,16 @@ def factorial(
             file = folder / "heads" / f"{file_name(backbone)}.{branch}.safetensors"
             if not given[flag] and file.is_file():
                 given[flag] = {backbone: file}
-        entries += [
-            Entry("|".join((*key, sign, resize)), result.run, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
-        ]
+        for levels in product(*axes.values()):
+            read = _read_otherwise(result.run, base, (sign, resize), dict(zip(axes, levels, strict=True)), say)
+            entries += [
+                Entry("|".join((*key, sign, resize, *levels)), read, f"{backbone}/{cam}/{head}")
+                for key, head in HEADS.items()
+            ]
     boot = bootstrap(entries, resamples=request.resamples)
-    document = factorial_document(boot, f"{backbone}/{cam} on {request.dataset}", base)
+    document = factorial_document(boot, f"{backbone}/{cam} on {request.dataset}", base, factors)
     show(Document(document.title, document.grids[:1], document.facts, document.notes[:1]))
-    return _write(document, boot, request.out)
+    return _write(document, boot, request.out, factors)
 
 
 def _branches(run: Run) -> dict[str, str]:
@@ -90,19 +98,33 @@ def _branches(run: Run) -> dict[str, str]:
     return {f"{n}.{b}": branch.sha256 for n, r in run.manifest.backbones.items() for b, branch in r.branches.items()}
 
 
-def _derived(base: Protocol, sign: str, resize: str) -> str:
-    """Registers the protocol with another map rule for every method; returns its name."""
-    name = f"{base.name}+{sign}+{resize}"
-    fields = {"name": name, "map_rule": map_rule(sign, resize), "map_overrides": {}, "clamp_exempt": ()}
+def _read_otherwise(
+    run: Run, base: Protocol, rule: tuple[str, str], levels: dict[str, str], say: Callable[[str], None]
+) -> Run:
+    """A run's maps under other levels of the further axes, without the network; the run itself where there are none."""
+    if not levels:
+        return run
+    name = _derived(base, *rule, levels)
+    say(f"  its maps under {', '.join(f'{axis} {level}' for axis, level in levels.items())}")
+    folder = run.out.with_name("-".join((run.out.name, *map(file_name, levels.values()))))
+    return rescore(RescoreRequest(run=run.out, protocol=name, out=folder)).records
+
+
+def _derived(base: Protocol, sign: str, resize: str, levels: Mapping[str, str] | None = None) -> str:
+    """Registers the protocol with another map rule for every method, and further levels; returns its name."""
+    more = dict(levels or {})
+    name = "+".join((base.name, sign, resize, *more.values()))
+    rule = map_rule(sign, resize, more.pop("normalisation", base.map_rule.normalisation))
+    fields = {"name": name, "map_rule": rule, "map_overrides": {}, "clamp_exempt": (), **more}
     PROTOCOLS.add(name, base.model_copy(update=fields), origin=__name__)
     return name
 
 
-def _write(document: Document, boot: Bootstrap, out: Path) -> list[Path]:
+def _write(document: Document, boot: Bootstrap, out: Path, factors: Factors) -> list[Path]:
     texts = {
         "md": to_markdown(document),
         "tex": to_latex_document([document]),
-        "csv": to_csv(*factorial_rows(boot)),
+        "csv": to_csv(*factorial_rows(boot, factors)),
     }
     for suffix, text in texts.items():
         write_text(out / f"factorial.{suffix}", text)

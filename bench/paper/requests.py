@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -109,16 +109,34 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
         return found
 
 
+def _words(value: Any) -> Any:
+    """Words from a text with commas between them."""
+    values = [value] if isinstance(value, str) else value
+    return (
+        tuple(w for v in values for w in str(v).replace(",", " ").split())
+        if isinstance(values, list | tuple)
+        else value
+    )
+
+
+AxisName = Literal["normalisation", "no_contour", "loc_reference"]
+Axes = Annotated[tuple[AxisName, ...], BeforeValidator(_words)]
+
+
 class FactorialRequest(
     ResampleOptions, PluginOptions, PaceOptions, DeviceOptions, ProtocolOptions, WeightsOptions, DataOptions
 ):
-    """Head × clamp × sign × resize on one checkpoint."""
+    """Head × clamp × sign × resize on one checkpoint, and further axes of the protocol."""
 
     backbone: str = Field(description="Network: see 'cambench ls backbones'.")
     out: Path = Field(description="Folder of the tables, and of one run for each map rule.")
     cam: str = Field("gradcam", description="CAM method.")
     limit: int | None = Field(None, ge=1, description="Only the first N images.")
     seed: int = Field(0, ge=0, description="Seed of the heads.")
+    axes: Axes = Field(
+        (),
+        description="Further axes: normalisation, no_contour, loc_reference, or several with commas between them.",
+    )
 
 
 def _numbers(value: Any) -> Any:

@@ -87,21 +87,30 @@ def explorer(sheet: Sheet, samples: int, pictures: Pictures | None, absent: str,
         "tau": protocol.loc_tau,
         "iou": protocol.loc_iou,
         "firstBox": protocol.gt_boxes == "first",
+        "whole": protocol.no_contour == "whole",
         "boxed": manifest.dataset.has_boxes,
         "images": len(run.index),
         "absent": visible(absent) if not found else "",
-        "classes": {int(k): visible(names[k]) if k < len(names) else str(k) for k in used},
+        "classes": {
+            int(k): visible(names[k]) if 0 <= k < len(names) else "no class" if k < 0 else str(k) for k in used
+        },
         "metrics": [m.name for m in metrics],
         "cases": cases,
         "records": records,
     }
 
 
+def _class_name(names: Sequence[str], label: int) -> str:
+    if label < 0:
+        return "no class"
+    return visible(names[label]) if label < len(names) else str(label)
+
+
 def _record(sheet: Sheet, number: int, rows: Index, at: Index, metrics: Sequence[Metric]) -> Json:
     triple = sheet.records[number]
     run = sheet.merged.run(triple)
     have = run.columns(triple)
-    wanted = [n for n in ("predicted", "target", "degenerate", "peak", "y", "o", PIXELS) if n in have]
+    wanted = [n for n in ("predicted", "target", "degenerate", "peak", "reference", "y", "o", PIXELS) if n in have]
     wanted += [MAP] if run.has_column(triple, MAP) else []
     batches = list(replace(run, index=rows).batches(triple, wanted))
     data = {name: np.concatenate([b[name] for b in batches]) for name in wanted}
@@ -111,10 +120,14 @@ def _record(sheet: Sheet, number: int, rows: Index, at: Index, metrics: Sequence
         scores[metric.name] = [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
     rule, about = run.manifest.protocol.rule_for(triple.cam), run.manifest.cams.get(triple.cam)
     return {
+        # No class is predicted where no network stands behind the maps.
+        "predicted": [-1] * len(rows),
         **{name: data[name].tolist() for name in ("predicted", "target", "degenerate", "peak") if name in data},
+        **({"reference": data["reference"].tolist()} if "reference" in data else {}),
         "scores": scores,
         "kernel": rule.kernel,
         "lowMinMax": rule.low_res_min_max,
+        "normalisation": rule.normalisation,
         "finished": about is not None and about.finished,
         "maps": _maps(data[MAP]) if MAP in data else None,
     }

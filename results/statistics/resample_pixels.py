@@ -57,7 +57,8 @@ def resampled_piou(triple: PerImage, weights: Sequence[Weights]) -> Floats:
         triple: Records with histograms. weights: How often each image is drawn, uint8 (n,s) a block.
     """
     drawn = np.concatenate(weights, axis=1)
-    summed, first = np.float64(0), 0
+    summed: Floats = np.zeros(())
+    first = 0
     for batch in _rebatched(triple):
         # Whole numbers below 2^53, so the sums are exact.
         part = drawn[first : first + len(batch)].T.astype(np.float64)

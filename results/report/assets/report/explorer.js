@@ -66,7 +66,13 @@ function localise(record, position) {
   const levels = levelsAt(record, position);
   if (!levels) return { levels: null, boxes: [], text: "no map was kept" };
   const peak = levels.reduce((a, b) => Math.max(a, b), 0);
-  const found = boxesOf(levels, EX.size, Math.floor(tauOf(state.tau) * peak));
+  // A threshold is a fraction of the map's highest level, or of the percentile that the record holds.
+  const reference = EX.records[record].reference?.[position] ?? peak;
+  const found = boxesOf(levels, EX.size, Math.floor(tauOf(state.tau) * reference));
+  if (found.empty && EX.whole) {
+    const whole = [0, 0, EX.size - 1, EX.size - 1];
+    Object.assign(found, { empty: false, single: whole, multi: [whole] });
+  }
   const boxes = state.contours === "multi" ? found.multi : [found.single];
   const truth = truthOf(position);
   const about = EX.records[record].maps.shrunk ? "≈ " : "";

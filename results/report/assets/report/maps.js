@@ -65,13 +65,30 @@ function minMax(map) {
   return finite && span > 0 && Number.isFinite(span) ? map.map((v) => (v - low) / span) : new Float64Array(map.length);
 }
 
+// To [0, 1] as the protocol says: min_max, max, pas or ivr(p); zero where nothing is above what is subtracted.
+function normalised(map, how = "min_max") {
+  const plain = minMax(map);
+  if (how === "min_max" || plain.every((v) => v === 0)) return plain;
+  const ranked = (values, percent) => {
+    const sorted = Float64Array.from(values).sort();
+    return sorted[Math.min(Math.floor(sorted.length * (percent / 100)), sorted.length - 1)];
+  };
+  if (how === "pas") {
+    const low = map.reduce((a, b) => Math.min(a, b)), shifted = map.map((v) => v - low), scale = ranked(shifted, 90);
+    return shifted.map((v) => (scale > 0 ? Math.min(1, v / scale) : v > 0 ? 1 : 0));
+  }
+  const less = how === "max" ? 0 : ranked(map, Number(how.slice(4, -1)));
+  const above = map.map((v) => Math.max(0, v - less)), high = above.reduce((a, b) => Math.max(a, b));
+  return high > 0 ? above.map((v) => v / high) : above;
+}
+
 // Levels uint8 (size x size) of a stored map. Finished masks (controls) are clipped, not stretched.
-function levelsOf(map, height, width, size, { kernel, lowMinMax, finished }) {
+function levelsOf(map, height, width, size, { kernel, lowMinMax, finished, normalisation }) {
   let values = Float64Array.from(map);
   const flat = values.every((v) => v === values[0]);
   if (!finished && lowMinMax) values = minMax(values);
   let up = flat ? new Float64Array(size * size).fill(values[0]) : resize(values, height, width, size, kernel);
-  up = finished ? up.map((v) => Math.min(1, Math.max(0, v))) : minMax(up);
+  up = finished ? up.map((v) => Math.min(1, Math.max(0, v))) : normalised(up, normalisation);
   return Uint8Array.from(up, (v) => Math.floor(v * 255));
 }
 
