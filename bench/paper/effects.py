@@ -171,7 +171,7 @@ def _main_effects(boot: Bootstrap, metrics: Sequence[Metric], factors: Factors) 
     rows = [
         (
             Cell(_title(m)),
-            *(Cell(main_effect(boot, factor, level, m.name, factors).text()) for factor, level in effects),
+            *(Cell(main_effect(boot, *effect, m.name, factors).text()) for effect in effects),
         )
         for m in metrics
     ]

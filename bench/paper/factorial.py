@@ -54,8 +54,9 @@ def factorial(
         UsageError: A triple that is impossible on the network.
     """
     base, backbone, cam = PROTOCOLS.get(request.protocol), request.backbone, request.cam
-    axes = {name: AXES[name] for name in AXES if name in request.axes}
-    factors, entries = {**FACTORS, **axes}, list[Entry]()
+    axes: dict[str, tuple[str, ...]] = {str(name): AXES[name] for name in AXES if name in request.axes}
+    factors: Factors = {**FACTORS, **axes}
+    entries = list[Entry]()
     given = {flag: dict(getattr(request, flag)) for flag in BRANCH_OF}
     for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
         folder = request.out / f"{sign}-{resize}"

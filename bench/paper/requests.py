@@ -112,11 +112,9 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
 def _words(value: Any) -> Any:
     """Words from a text with commas between them."""
     values = [value] if isinstance(value, str) else value
-    return (
-        tuple(w for v in values for w in str(v).replace(",", " ").split())
-        if isinstance(values, list | tuple)
-        else value
-    )
+    if not isinstance(values, list | tuple):
+        return value
+    return tuple(w for v in values for w in str(v).replace(",", " ").split())
 
 
 AxisName = Literal["normalisation", "no_contour", "loc_reference"]

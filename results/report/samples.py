@@ -91,9 +91,7 @@ def explorer(sheet: Sheet, samples: int, pictures: Pictures | None, absent: str,
         "boxed": manifest.dataset.has_boxes,
         "images": len(run.index),
         "absent": visible(absent) if not found else "",
-        "classes": {
-            int(k): visible(names[k]) if 0 <= k < len(names) else "no class" if k < 0 else str(k) for k in used
-        },
+        "classes": {int(k): _class_name(names, k) for k in used},
         "metrics": [m.name for m in metrics],
         "cases": cases,
         "records": records,
