@@ -104,7 +104,7 @@ class _Runner:
         networks = {name: self._open(name, table, only_one=len(names) == 1) for name in names}
         plans = {name: plan_backbone(name, wanted, networks[name], self.protocol) for name in names}
         self._say(line for plan in plans.values() for line in left_out(plan))
-        self._say(unasked(config.triples, networks.values()))
+        self._say(unasked(asked.patterns, networks.values()))
         plans = {name: plan for name, plan in plans.items() if plan.triples}
         branches = {name: self._branches(name, plans) for name in plans}
         keeper = HeadKeeper(config, table, self.device, resolve_heads(config, branches, only_one=len(names) == 1))

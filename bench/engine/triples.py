@@ -11,6 +11,7 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
 from ...triple import Triple
 from ..host.errors import UsageError
+from ..maps.given_method import folder_of
 from .alternatives import split_pattern
 from .words import TIMM, check_triples
 
@@ -62,7 +63,8 @@ def unasked_methods(patterns: Iterable[str]) -> list[str]:
     globs = [parts.cam for pattern in patterns for parts in split_pattern(pattern) if _PATTERN.search(parts.cam)]
     named = {parts.cam for pattern in patterns for parts in split_pattern(pattern)}
     matched = dict.fromkeys(cam for glob in globs for cam in CAMS.match(glob))
-    return [cam for cam in matched if CAMS.get(cam).by_name and cam not in named]
+    # Maps made elsewhere are asked for by an option, not by a pattern.
+    return [c for c in matched if CAMS.get(c).by_name and c not in named and folder_of(CAMS.get(c)) is None]
 
 
 def _heads_fit(triple: Triple, pattern: str, explicit: bool) -> bool:
