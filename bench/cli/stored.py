@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..host.consoles import out
-from ..stored.requests import ExportMapsRequest, RescoreRequest
+from ..stored.stored_requests import ExportMapsRequest, RescoreRequest
 from .options import command, load_plugins
 
 app = typer.Typer(

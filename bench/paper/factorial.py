@@ -20,8 +20,8 @@ from ..engine.config import RunConfig
 from ..host.errors import RunError
 from ..host.options import DataOptions, DeviceOptions, PaceOptions, PluginOptions, WeightsOptions
 from ..notebook.runs import run
-from ..stored.requests import RescoreRequest
 from ..stored.rescore import rescore
+from ..stored.stored_requests import RescoreRequest
 from .effects import AXES, FACTORS, HEADS, Factors, factorial_document, factorial_rows
 from .requests import FactorialRequest
 

@@ -9,8 +9,8 @@ from ...results.records.columns import MAP, Array
 from ...triple import Triple, file_name
 from ..host.errors import RunError, UsageError
 from ..maps.map_files import Format, write_map
-from .requests import ExportMapsRequest
 from .stored_maps import left_without, open_stored
+from .stored_requests import ExportMapsRequest
 
 
 def export_maps(request: ExportMapsRequest, say: Callable[[str], None] = lambda _: None) -> list[Path]:

@@ -33,8 +33,8 @@ from ..engine.without_network import BareReading
 from ..host.errors import RunError
 from ..host.progress import progress
 from .fitting import Fitting, fitting
-from .requests import RescoreRequest
 from .stored_maps import left_without, open_data, open_stored
+from .stored_requests import RescoreRequest
 
 FROM_RUN = ("predicted", "target", "y", "o")
 """Columns that the network decided, taken from the run as they are."""

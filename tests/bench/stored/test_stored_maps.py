@@ -10,8 +10,8 @@ from cambench.bench.engine.config import RunConfig
 from cambench.bench.engine.run import run
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.stored.export_maps import export_maps
-from cambench.bench.stored.requests import ExportMapsRequest, RescoreRequest
 from cambench.bench.stored.rescore import rescore
+from cambench.bench.stored.stored_requests import ExportMapsRequest, RescoreRequest
 from cambench.protocol import PROTOCOLS, MapRule
 from cambench.results.records.load import Run, load_run
 from cambench.results.scores.merge import merge_runs
