@@ -22,6 +22,7 @@ import torch
 from divergences import DIVERGES, METRICS, REMARKS
 from peer_fidelity import FidelityRow, fidelity_rows
 from peer_methods import METHODS, PeerMethod, our_maps
+from peer_removal import removal_rows
 from torch import Tensor
 
 from cambench.baselines.backbones.opening import open_backbone
@@ -36,7 +37,7 @@ ROWS = (0, 60, 130, 220)
 """Images of the synthbirds test split."""
 EQUAL = 1e-4
 """Maps in [0, 1] that differ by less are the same up to rounding (float32)."""
-PACKAGES = {"pytorch-grad-cam": "grad-cam", "torch-cam": "torchcam", "Captum": "captum"}
+PACKAGES = {"pytorch-grad-cam": "grad-cam", "torch-cam": "torchcam", "Captum": "captum", "Quantus": "quantus"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _scaled(maps: Tensor) -> Tensor:
     return positive / positive.amax((1, 2), keepdim=True).clamp_min(1e-300)
 
 
-def page(rows: Sequence[Row], fidelity: Sequence[FidelityRow]) -> str:
+def page(rows: Sequence[Row], fidelity: Sequence[FidelityRow], removal: Sequence[FidelityRow] = ()) -> str:
     """The table as Markdown."""
     packages = ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
@@ -133,16 +134,30 @@ def page(rows: Sequence[Row], fidelity: Sequence[FidelityRow]) -> str:
         "## Average Drop and Increase in Confidence",
         "",
         "Both on the maps of Grad-CAM, on the same images; in %.",
+    ]
+    lines += _scores(fidelity)
+    lines += [
+        "",
+        "## ROAD, its imputation, and the similarity of maps",
+        "",
+        "On the maps of Grad-CAM, without noise; in %.",
+    ]
+    lines += _scores(removal)
+    return "\n".join(lines) + "\n"
+
+
+def _scores(rows: Sequence[FidelityRow]) -> list[str]:
+    lines = [
         "",
         "| score | peer | network | theirs | ours | what there is to know |",
         "|:---|:---|:---|---:|---:|:---|",
     ]
-    for found in fidelity:
+    for found in rows:
+        known = found.remark or (METRICS.get(found.package, "") if found.explained else "")
         lines.append(
-            f"| {found.score} | {found.package} | {found.network} | {found.theirs:.3f} | {found.ours:.3f} "
-            f"| {METRICS[found.package] if found.explained else ''} |"
+            f"| {found.score} | {found.package} | {found.network} | {found.theirs:.3f} | {found.ours:.3f} | {known} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> None:
@@ -156,14 +171,16 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[Row] = []
     fidelity: list[FidelityRow] = []
+    removal: list[FidelityRow] = []
     for name in NETWORKS:
         net, peer, images, classes = example(name)
         chosen = [m for m in METHODS if applicable(m, net)]
         rows += [compare(m, net, peer, images, classes, given.rounds if m.cheap else 0) for m in chosen]
         fidelity += fidelity_rows(net, peer, images, classes)
+        removal += removal_rows(net, peer, images, classes)
     rows.sort(key=lambda r: METHODS.index(r.method))
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(page(rows, fidelity), encoding="utf-8")
+    given.out.write_text(page(rows, fidelity, removal), encoding="utf-8")
 
 
 if __name__ == "__main__":

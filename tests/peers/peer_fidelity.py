@@ -20,7 +20,7 @@ from cambench.protocol import PROTOCOLS
 
 @dataclass(frozen=True)
 class FidelityRow:
-    """A score of a peer and ours, in percent; ``explained`` where a remark belongs to it."""
+    """A score of a peer and ours, in percent; ``explained`` where the package's remark belongs to it, or its own."""
 
     score: str
     package: str
@@ -28,6 +28,7 @@ class FidelityRow:
     theirs: float
     ours: float
     explained: bool = True
+    remark: str = ""
 
 
 def our_scores(net: Backbone, images: Tensor, classes: Sequence[int], *, logits: bool) -> tuple[Tensor, Tensor]:

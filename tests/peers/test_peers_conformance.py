@@ -6,11 +6,13 @@ import torch
 pytest.importorskip("pytorch_grad_cam")
 pytest.importorskip("torchcam")
 pytest.importorskip("captum")
+pytest.importorskip("quantus")
 
 from conformance import EQUAL, NETWORKS, applicable, compare, example, page
 from divergences import DIVERGES, REMARKS
 from peer_fidelity import fidelity_rows, torch_cam_scores
 from peer_methods import METHODS, captum_input
+from peer_removal import SAME, removal_rows
 
 from cambench import run
 from cambench.baselines.backbones.opening import open_backbone
@@ -104,6 +106,16 @@ def test_a_run_under_torchcam_has_the_scores_of_torch_cams_metric(network, tmp_p
     assert ours["average_drop"] == pytest.approx(100 * theirs["avg_drop"], abs=1e-2)
     assert ours["increase_in_confidence"] == pytest.approx(100 * theirs["conf_increase"], abs=1e-9)
     assert theirs["avg_drop"] > 0
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_road_imputation_and_similarity(examples, network):
+    rows = {row.score: row for row in removal_rows(*examples[network])}
+    for name in ("ROAD MoRF", "ROAD LeRF", "ROAD combined", "Spearman"):
+        assert rows[name].ours == pytest.approx(rows[name].theirs, abs=SAME), name
+    assert rows["ROAD LeRF"].ours != pytest.approx(rows["ROAD MoRF"].ours, abs=1)
+    assert rows["imputation"].ours < 2e-3
+    assert rows["SSIM"].ours != pytest.approx(rows["SSIM"].theirs, abs=SAME), "this divergence is gone"
 
 
 def test_the_page_has_a_row_for_each_comparison(examples):
