@@ -22,11 +22,16 @@ def removed(maps: Tensor, percent: float) -> Tensor:
         >>> removed(torch.tensor([[[0.1, 0.4], [0.3, 0.3]]]), 50.0).tolist()
         [[[False, True], [True, False]]]
     """
-    flat = maps.flatten(1)
-    order = flat.sort(dim=1, descending=True, stable=True).indices
-    first = order[:, : int(percent * flat.shape[1] / 100)]
-    chosen = torch.zeros_like(flat, dtype=torch.bool)
-    return chosen.scatter_(1, first, True).view(maps.shape)
+    return _first(_order(maps), percent).view(maps.shape)
+
+
+def _order(maps: Tensor) -> Tensor:
+    return maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
+
+
+def _first(order: Tensor, percent: float) -> Tensor:
+    chosen = torch.zeros_like(order, dtype=torch.bool)
+    return chosen.scatter_(1, order[:, : int(percent * order.shape[1] / 100)], True)
 
 
 def road_curves(
@@ -65,9 +70,9 @@ def road_curves(
             f"expected images and noise (B,C,R,R) and maps (B,R,R), got {tuple(images.shape)}, {tuple(noise.shape)} "
             f"and {tuple(maps.shape)}"
         )
-    found = []
+    found, order = list[Tensor](), _order(maps)
     for percent in percents:
-        missing = removed(maps, percent)
+        missing = _first(order, percent).view(maps.shape)
         scores = score(torch.where(missing[:, None], impute(images, missing) + noise, images))
         if scores.shape != (len(images),):
             raise ValueError(

@@ -22,18 +22,18 @@ from cambench.metrics.functional.removal import removed, road_curves
 from cambench.metrics.functional.similarity import rank_correlation, structural_similarity
 from cambench.protocol import PAPER
 
-SAME = 0.05
-"""Percent in which two scores may differ: steps of the imputation, and a pixel more or less."""
+SAME = 0.5
+"""Percent in which two scores may differ: pixels of equal value, and steps of the imputation."""
 REMARKS = {
-    "ROAD": "theirs is the change f(x_p) − f(x), here with f(x) added; a percentile takes a pixel more or less; one "
-    "sparse solve an image, ours one batch of multigrid steps",
+    "ROAD": "theirs is the change f(x_p) − f(x), here with f(x) added; pixels of equal value (zeros, after ReLU) go all "
+    "at once, here in raster order; one sparse solve an image, ours a batch of multigrid steps",
     "imputation": "largest difference in units of the normalised image; theirs is the exact solution",
-    "SSIM": "scikit-image's uniform window of 7 pixels and the two maps' own range; here, as published, a Gaussian of 11 "
-    "pixels and the range 1",
+    "SSIM": "scikit-image's uniform window of 7 pixels and the two maps' own range; here, as published, a Gaussian of "
+    "11 pixels and the range 1",
     "Spearman": "",
 }
-"""Score -> what there is to know. Quantus's own ROAD counts correct predictions over images, as the paper does; its MPRT
-compares after every single layer, and its Random Logit draws one class for a whole batch."""
+"""Score -> what there is to know. Quantus's own ROAD counts correct predictions over images, as the paper does; its
+MPRT compares after every single layer, and its Random Logit draws one class for a whole batch."""
 
 
 def maps_of(net: Backbone, images: Tensor, classes: Sequence[int]) -> Tensor:
@@ -88,7 +88,7 @@ def imputation_difference(images: Tensor, maps: Tensor) -> float:
 
 
 def removal_rows(net: Backbone, peer: Backbone, images: Tensor, classes: Sequence[int]) -> list[FidelityRow]:
-    """ROAD of pytorch-grad-cam, and Quantus's functions, beside ours; scores in percent. One image: they take seconds."""
+    """ROAD of pytorch-grad-cam, and Quantus's functions, beside ours, in percent; one image, as they take seconds."""
     from quantus.functions import similarity_func
 
     images, classes = images[:1], list(classes)[:1]
