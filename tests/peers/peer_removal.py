@@ -25,8 +25,8 @@ from cambench.protocol import PAPER
 SAME = 0.5
 """Percent in which two scores may differ: pixels of equal value, and steps of the imputation."""
 REMARKS = {
-    "ROAD": "theirs is the change f(x_p) − f(x), here with f(x) added; pixels of equal value (zeros, after ReLU) go all "
-    "at once, here in raster order; one sparse solve an image, ours a batch of multigrid steps",
+    "ROAD": "theirs is the change f(x_p) − f(x), here with f(x) added; pixels of equal value (zeros, after ReLU) go "
+    "all at once, here in raster order; one sparse solve an image, ours a batch of multigrid steps",
     "imputation": "largest difference in units of the normalised image; theirs is the exact solution",
     "SSIM": "scikit-image's uniform window of 7 pixels and the two maps' own range; here, as published, a Gaussian of "
     "11 pixels and the range 1",

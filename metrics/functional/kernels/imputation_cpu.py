@@ -158,7 +158,8 @@ def _around(x: Floats, i: np.uintp, stride: np.uintp, c: int) -> np.float32:
     one = np.uintp(1)
     beside = x[i - one, c] + x[i + one, c] + x[i - stride, c] + x[i + stride, c]
     above = x[i - stride - one, c] + x[i - stride + one, c]
-    return beside * SIXTH + (above + x[i + stride - one, c] + x[i + stride + one, c]) * TWELFTH
+    total: np.float32 = beside * SIXTH + (above + x[i + stride - one, c] + x[i + stride + one, c]) * TWELFTH
+    return total
 
 
 @kernel
@@ -215,7 +216,9 @@ def _solve(
     x: Floats, r: Floats, z: Floats, p: Floats, q: Floats,
     places: Places, first: Ints, weights: Floats, shape: Ints, iterations: int,
 ) -> None:  # fmt: skip
-    index, stride, stop, inverse = places[0], np.uintp(shape[0, 2] + 2), first[1], 1 / weights
+    index, stride, stop = places[0], np.uintp(shape[0, 2] + 2), first[1]
+    # An integer divided by the weights would be float64, and every sweep with it.
+    inverse: Floats = np.float32(1) / weights
     size, factor, length = np.zeros(4, np.float64), np.zeros(4, np.float32), np.zeros(4, np.float32)
     for n in range(stop):
         i = index[n]
