@@ -34,8 +34,8 @@ def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, 
         cells += (high + 2) * (wide + 2)
         high, wide = (high + 1) // 2, (wide + 1) // 2
     stride, weights = width + 2, _weights(shape, cells)
-    x, have, hole = np.zeros((cells, 4), np.float32), np.zeros(cells, np.float32), np.zeros(cells, np.bool_)
-    r, z, p, q = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    work, have, hole = np.zeros((5, cells, 4), np.float32), np.zeros(cells, np.float32), np.zeros(cells, np.bool_)
+    x, z, p = work[0], work[2], work[3]
     for image in range(len(images)):
         # Above the finest level sums are gathered; the border of every level stays zero.
         x[(height + 2) * stride :] = 0
@@ -51,7 +51,7 @@ def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, 
         for level in range(halvings, -1, -1):
             _guess(x, have, shape, level, halvings)
         places, first = _lists(hole, shape)
-        _solve(x, r, z, p, q, places, first, weights, shape, iterations)
+        _solve(work, places, first, weights, shape, iterations)
         for n in range(first[1]):
             i = places[0, n]
             row, column = int(i) // stride - 1, int(i) % stride - 1
@@ -212,10 +212,9 @@ def _cycle(e: Floats, b: Floats, places: Places, first: Ints, weights: Floats, i
 
 
 @kernel
-def _solve(
-    x: Floats, r: Floats, z: Floats, p: Floats, q: Floats,
-    places: Places, first: Ints, weights: Floats, shape: Ints, iterations: int,
-) -> None:  # fmt: skip
+def _solve(work: Floats, places: Places, first: Ints, weights: Floats, shape: Ints, iterations: int) -> None:
+    """``work`` (5,cells,4): the solution, the residual, the V-cycle's step, the direction, and its image."""
+    x, r, z, p, q = work[0], work[1], work[2], work[3], work[4]
     index, stride, stop = places[0], np.uintp(shape[0, 2] + 2), first[1]
     # An integer divided by the weights would be float64, and every sweep with it.
     inverse: Floats = np.float32(1) / weights
