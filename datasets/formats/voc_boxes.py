@@ -14,7 +14,7 @@ from .box_forms import BoxReading
 from .instances import Instances
 from .label_files import PicturesByStem, files_below
 from .label_words import class_indices, cleaned
-from .own_table import OwnOptions, build_own
+from .own_table import OwnFile, OwnOptions, build_own
 
 VOC_READING = BoxReading("xyxy")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -86,4 +86,4 @@ def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, label
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
     facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
-    return build_own(root, folder, inst, classes, options, findings, has_boxes=True, facts=facts)
+    return build_own(root, OwnFile(folder, inst, classes, has_boxes=True, facts=facts), options, findings)

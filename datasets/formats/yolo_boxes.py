@@ -16,7 +16,7 @@ from .box_forms import WHOLE, BoxReading
 from .instances import Instances
 from .label_files import CLASS_FILES, PicturesByStem, files_below
 from .label_words import class_indices, cleaned, whole
-from .own_table import OwnOptions, build_own
+from .own_table import OwnFile, OwnOptions, build_own
 
 YOLO_READING = BoxReading("cxcywh", "fraction")
 _LONGEST_NAMES = 1 << 20
@@ -68,7 +68,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
     facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
-    return build_own(root, folder, inst, words, options, findings, has_boxes=True, facts=facts)
+    return build_own(root, OwnFile(folder, inst, words, has_boxes=True, facts=facts), options, findings)
 
 
 def class_names(root: Path, folder: Path) -> tuple[str, ...]:
