@@ -95,13 +95,15 @@ class CalledNetwork(nn.Module):
         def hook(_: nn.Module, __: Any, out: Any) -> None:
             found.append(_tensor(out, tap))
             if len(found) == tap.call:
-                raise _ReachedError
+                raise _ReachedError(found)
 
         handle = self.net.get_submodule(tap.layer).register_forward_hook(hook)
         try:
             self(images)
-        except _ReachedError:
-            pass
+        except _ReachedError as reached:
+            # A network that is read in this way itself stops at its own layer only.
+            if reached.args[0] is not found:
+                raise
         finally:
             handle.remove()
         return tap.layout.feature_map(found[tap.call - 1])
