@@ -7,7 +7,8 @@ torchvision (``features``, ``layer4``, ``Mixed_6e``, ``fc``), clovaai/wsolevalua
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 _AUXILIARY = "torchvision's auxiliary classifier"
 _OTHER_HEAD = "the ImageNet network's own classifier; this network has another"
@@ -35,7 +36,7 @@ class Layout:
 
     def target(self, key: str) -> str | None:
         """Our key for theirs; None where the network has no such layer."""
-        if key.startswith(("body.", "heads.")):
+        if key.startswith(("body.", "heads.", "branches.")):
             return key
         return next((ours + key.removeprefix(theirs) for theirs, ours in self.renamed if key.startswith(theirs)), None)
 
@@ -103,6 +104,56 @@ _LAYOUTS = {
 }
 
 
+_ACOL = (
+    ("classifier_A.4.", "heads.softmax.linear."),
+    ("classifier_A.", "body.branch_a."),
+    ("classifier_B.", "branches.b."),
+)
+_SPG_BRANCHES = (
+    ("SPG_B_1a.", "branches.b1."),
+    ("SPG_B_2a.", "branches.b2."),
+    ("SPG_B_shared.", "branches.shared."),
+    ("SPG_C.", "branches.c."),
+)
+_VGG_SPG = (
+    *((f"SPG_A_1.{n}.", f"body.features.{17 + n}.") for n in (0, 2, 4)),
+    *((f"SPG_A_2.{n}.", f"body.features.{24 + n}.") for n in (0, 2, 4)),
+    ("SPG_A_3.", "body.spg_a."),
+    ("SPG_A_4.", "heads.softmax.linear."),
+)
+_RESNET_SPG = (
+    ("SPG_A1.0.", "body.layer3.0."),
+    *((f"SPG_A2.{n}.", f"body.layer3.{n + 1}.") for n in range(5)),
+    ("SPG_A4.", "heads.softmax.linear."),
+)
+_ADDED = ("heads.softmax.", "body.branch_a.", "body.spg_a.", "branches.")
+_SPG_NAMES = {"vgg16_gap": _VGG_SPG, "resnet50": _RESNET_SPG, "inception_v3_gap": ()}
+
+
+def _changed(base: str, method: str) -> Layout | None:
+    """Layout of a network that ACoL or SPG changed, as wsolevaluation names its parameters."""
+    plain = _LAYOUTS[base]
+    if method == "spg" and base in _SPG_NAMES:
+        renamed = (*_SPG_NAMES[base], *_SPG_BRANCHES, *plain.renamed)
+        fresh, numbered = (*plain.fresh, *_ADDED), () if base != "inception_v3_gap" else plain.numbered
+        return replace(plain, renamed=renamed, fresh=fresh, numbered=numbered, unused=plain.unused[:3])
+    if method == "acol":
+        dropped = tuple((theirs, _OTHER_HEAD) for theirs in ("fc.", "classifier.", "classifier_2."))
+        return replace(plain, renamed=(*_ACOL, *plain.renamed), fresh=_ADDED, unused=(*plain.unused, *dropped))
+    return plain
+
+
 def layout_of(name: str) -> Layout | None:
-    """Layout of a network or of its 28×28 version, whose parameters are the same; None where none is known."""
-    return _LAYOUTS.get(name.removesuffix("_28"))
+    """Layout of a network, of its 28×28 version, whose parameters are the same, or of one that a method trained
+    (``resnet50_28+acol``); None where none is known."""
+    base, _, method = name.partition("+")
+    base = base.removesuffix("_28")
+    return _changed(base, method) if base in _LAYOUTS else None
+
+
+def method_of(keys: Iterable[str]) -> str:
+    """The method that gave a file of wsolevaluation's its branches, by its keys: ``acol``, ``spg``, or empty."""
+    listed = list(keys)
+    if any(key.startswith("classifier_A.") for key in listed):
+        return "acol"
+    return "spg" if any(key.startswith("SPG_B_") for key in listed) else ""

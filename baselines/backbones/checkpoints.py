@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..contracts import BACKBONES, Backbone, Branch
+from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch
 from ..weights.file_names import State, some_names, without_prefix
 from ..weights.weight_files import WeightsError, apply_state, check_values, load_state
-from .checkpoint_layouts import Layout, layout_of
+from .checkpoint_layouts import Layout, layout_of, method_of
 
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
 _VGG_CONVS_28 = (23, 25, 27)
@@ -73,7 +73,11 @@ class KeyAccount:
 
 
 def open_checkpoint(
-    name: str, file: str | Path, num_classes: int | None = None, seed: int = 0
+    name: str,
+    file: str | Path,
+    num_classes: int | None = None,
+    seed: int = 0,
+    spec: BackboneSpec | None = None,
 ) -> tuple[Backbone, KeyAccount]:
     """A frozen network with the weights of a checkpoint in any known layout, and the account of its keys.
 
@@ -83,12 +87,13 @@ def open_checkpoint(
         num_classes: Classes wanted; a checkpoint of another count is refused. Where the checkpoint has no classifier
             of this network, it gets a fresh one of this count and ``needs_training`` is set.
         seed: Of the parameters that the checkpoint lacks.
+        spec: The network to build, where it is not the registered one of that name.
 
     Raises:
         UnknownNameError: No such network.
         WeightsError: The file is damaged, hostile, of another network or of another class count.
     """
-    spec = BACKBONES.get(name)
+    spec = spec or BACKBONES.get(name)
     layout = _known_layout(name)
     state = without_prefix(load_state(file), _fits(layout))
     found = classes_in(layout, state, str(file))
@@ -201,7 +206,15 @@ def _known_layout(name: str) -> Layout:
 
 
 def _check_missing(backbone: Backbone, ours: State, account: KeyAccount) -> None:
-    groups = _known_layout(backbone.name).fresh
+    base, _, wanted = backbone.name.partition("+")
+    held = method_of([*account.used, *account.unused])
+    if held and held != wanted and "softmax" not in account.branches:
+        raise WeightsError(
+            f"weights {account.source} do not fit {backbone.name}: {held} trained the network that they are of; open "
+            f"them as {base}+{held}"
+        )
+    own = backbone.state_dict()
+    groups = [g for g in _known_layout(backbone.name).fresh if any(k.startswith(g) for k in own)]
     absent = [g for g in groups if not any(k.startswith(g) for k in ours)]
     wrong = [k for k in account.missing if not k.startswith(tuple(absent))] if absent else list(account.missing)
     if wrong:

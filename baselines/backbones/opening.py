@@ -124,7 +124,14 @@ def _parameters_in(name: str, weights: Path) -> dict[str, Any]:
 def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool) -> Backbone:
     if weights is not None:
         if layout_of(spec.name) is not None:
-            return open_checkpoint(spec.name, weights)[0]
+            backbone = open_checkpoint(spec.name, weights, spec=spec)[0]
+            method = split_name(spec.name)[1]
+            if method != PLAIN and backbone.needs_training:
+                raise WeightsError(
+                    f"weights {weights}: hold no whole network that {method} trained; `cambench train keys "
+                    f"{weights.name} --backbone {spec.name}` says which parameters are missing"
+                )
+            return backbone
         return _from_state(spec, load_state(weights), str(weights), f"file {weights.name}")
     if pretrained and spec.weights:
         shipped = files(weights_package).joinpath(spec.weights)
