@@ -95,7 +95,7 @@ def test_a_figure_takes_names_as_text(toy, tmp_path):
     metric = next(m for m in merged.metrics if m.name == "pxap")
     figure = pareto_figure(merged, metric, {"net": [Point(A, 1.0, 50.0)]}, "cost")
     figure.savefig(tmp_path / "x.png")
-    assert r"\x1b[31m" in figure.axes[0].get_title()
+    assert r"\x1b[31m" in figure.axes[0].get_title(loc="left")
 
 
 @pytest.fixture
