@@ -138,7 +138,7 @@ class BoxMetric(Metric):
         if (predicted is None) != (labels is None):
             raise ValueError("give both predicted and labels, or neither")
         levels = self._levels(maps)
-        ious = level_ious(levels, gt_boxes, image_ids=image_ids, no_contour=self.protocol.no_contour)
+        ious = level_ious(levels, gt_boxes, image_ids, no_contour=self.protocol.no_contour, engine="cpu")
         reference = reference_levels(levels, self.protocol).cpu()
         limits = torch.tensor(self.thresholds, dtype=torch.float64)
         table = torch.stack([ious.multi, ious.single, ious.single_first], 1)

@@ -1,7 +1,7 @@
 """Boxes of a map at every threshold at once: the IoU of its contours with the ground truth, exactly as published.
 
 A threshold τ keeps the pixels above the integer level int(τ·peak), so every curve over τ is a function of at most 256
-levels. ``level_ious`` computes them all in one go on the CPU.
+levels. ``level_ious`` computes them all in one go, on the CPU or on the device where the maps are.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def level_ious(
     image_ids: Sequence[str] | None = None,
     *,
     no_contour: str = "zero",
+    engine: str = "auto",
 ) -> LevelIoUs:
     """IoU with the ground truth at every level of every map of a batch.
 
@@ -86,15 +87,19 @@ def level_ious(
     inclusive (+1); where nothing is above a level, the box is [0, 0, 0, 0].
 
     Args:
-        levels: uint8 (B,H,W), H and W at most 512; a device batch is copied to the host in one transfer.
+        levels: uint8 (B,H,W), H and W at most 512, on any device.
         gt_boxes: B integer arrays (K,4) of x0, y0, x1, y1 in pixels of the map; K may be 0 (IoU 0). A box that ends
             beyond the image is kept as published.
         image_ids: Names for messages.
         no_contour: ``zero``, or ``whole`` (``whole_where_empty``).
+        engine: ``cpu``: compiled kernels; a device batch is copied to the host in one transfer, and the curves are
+            CPU tensors. ``tensor``: batched tensor operations on the levels' device, where the curves stay; equal to
+            the bit. ``auto``: ``cpu`` for maps on the CPU, ``tensor`` on accelerators that have float64.
 
     Raises:
         TypeError: Levels that are not uint8, or boxes that are not integers.
-        ValueError: Wrong shapes, or a box with a negative coordinate, x1 < x0 or y1 < y0; names the image.
+        ValueError: Wrong shapes, or a box with a negative coordinate, x1 < x0 or y1 < y0 (names the image); an
+            unknown engine, or one that the device cannot run.
 
     Source: wsolevaluation, ``compute_bboxes_from_scoremaps`` and ``calculate_multiple_iou``; SEMANTICS §3.
 
@@ -109,4 +114,4 @@ def level_ious(
     """
     check_levels(levels)
     boxes, offsets = join_boxes(gt_boxes, len(levels), image_ids)
-    return run_rule(levels, boxes, offsets, no_contour)
+    return run_rule(levels, boxes, offsets, no_contour, engine)

@@ -8,13 +8,20 @@ import torch
 from torch import Tensor
 
 from ...protocol import Protocol
+from .device_boxes import choose_engine, run_on_device
 from .kernels.levels import LEVELS, LevelIoUs, run
 
 
 def run_rule(
-    levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+    levels: Tensor,
+    boxes: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    no_contour: str,
+    engine: str = "cpu",
 ) -> LevelIoUs:
     """Level curves of checked levels (B,H,W) and joined boxes under a protocol's ``no_contour``.
+
+    ``engine`` is as of ``level_ious``.
 
     Examples:
         >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -22,7 +29,8 @@ def run_rule(
         >>> float(curves.multi[0, 0])
         1.0
     """
-    ious = run(levels, boxes, offsets)
+    on_device = choose_engine(engine, levels.device) == "tensor"
+    ious = run_on_device(levels, boxes, offsets) if on_device else run(levels, boxes, offsets)
     if no_contour == "zero":
         return ious
     return whole_where_empty(ious, levels.shape[1], levels.shape[2], boxes, offsets)
@@ -60,8 +68,9 @@ def whole_where_empty(
     best, first = np.zeros(len(counts)), np.zeros(len(counts))
     np.maximum.at(best, np.repeat(np.arange(len(counts)), counts), each)
     first[counts > 0] = each[offsets[:-1][counts > 0]]
-    empty = torch.arange(LEVELS)[None] >= ious.peak[:, None]
-    any_box, first_box = (torch.from_numpy(v)[:, None] for v in (best, first))
+    device = ious.multi.device
+    empty = torch.arange(LEVELS, device=device)[None] >= ious.peak[:, None]
+    any_box, first_box = (torch.from_numpy(v)[:, None].to(device) for v in (best, first))
     return LevelIoUs(
         torch.where(empty, any_box, ious.multi),
         torch.where(empty, any_box, ious.single),

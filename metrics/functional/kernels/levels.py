@@ -17,7 +17,7 @@ LEVELS = 256
 
 
 class LevelIoUs(NamedTuple):
-    """IoU of the boxes of {levels > l} with the ground truth, for l = 0 … 255; CPU tensors.
+    """IoU of the boxes of {levels > l} with the ground truth, for l = 0 … 255.
 
     ``multi`` (B,256) float64: best over all contours (8-connected components, nested ones, holes with their grown
     boxes) and all ground-truth boxes. ``single`` (B,256) float64: the contour of largest polygon area, any

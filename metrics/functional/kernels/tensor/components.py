@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .ascent import resolve
-from .basins import MAX_BASINS, Basins
+from .merge_tree import MAX_BASINS, Basins
+from .pointers import resolve
 
 LEVELS = 256
 
@@ -97,7 +97,7 @@ def _largest(index: Tensor, source: Tensor, size: int, empty: int) -> Tensor:
 
 def _by_value(extremes: Tensor, place: Tensor) -> Tensor:
     """Largest place int32 (B,(K+1)·256) at which a basin's row or column maxima (B,K+1,S) have each value."""
-    count, slots, _ = extremes.shape
+    _count, slots, _ = extremes.shape
     own = torch.arange(slots, device=extremes.device)[:, None] * LEVELS
     return _largest((own + extremes).flatten(1), place.expand_as(extremes).flatten(1), slots * LEVELS, -1)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .ascent import FRAME, ascend, resolve, select
+from .pointers import FRAME, ascend, resolve, select
 
 MAX_BASINS = 64
 """Basins after plateaus are merged; a map with more is left to the CPU kernels."""

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .basins import find_basins
 from .components import Components, find_components, polygon_areas
+from .merge_tree import find_basins
 
 Box = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -45,7 +45,9 @@ def tensor_curves(levels: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
     areas = polygon_areas(both, basins, parts.root)
     size = levels.shape[1:]
     count = len(levels)
-    multi = torch.maximum(_every_contour(parts, count, size, truth), _every_hole(find_components(255 - values, pits), size, truth))
+    multi = torch.maximum(
+        _every_contour(parts, count, size, truth), _every_hole(find_components(255 - values, pits), size, truth)
+    )
     single, first = _largest_contour(parts, areas, count, size, truth)
     nothing = torch.zeros_like(truth.counts)[:, None]
     empty = levels.flatten(1).amax(1, keepdim=True) <= torch.arange(256, device=levels.device)
@@ -99,7 +101,9 @@ def _iou(box: Box, truth: Truth, only_first: bool = False) -> Tensor:
     rows = truth.boxes.int()
     for g in range(min(1, rows.shape[1]) if only_first else rows.shape[1]):
         gx0, gy0, gx1, gy1 = (rows[:, g, side].view(shape) for side in range(4))
-        other = ((truth.boxes[:, g, 2] - truth.boxes[:, g, 0] + 1) * (truth.boxes[:, g, 3] - truth.boxes[:, g, 1] + 1)).view(shape)
+        other = (
+            (truth.boxes[:, g, 2] - truth.boxes[:, g, 0] + 1) * (truth.boxes[:, g, 3] - truth.boxes[:, g, 1] + 1)
+        ).view(shape)
         wide = (torch.minimum(x1, gx1) - torch.maximum(x0, gx0) + 1).clamp(min=0)
         high = (torch.minimum(y1, gy1) - torch.maximum(y0, gy0) + 1).clamp(min=0)
         inter = wide * high

@@ -99,7 +99,7 @@ def _joins(values: Tensor, holes: bool) -> Tensor:
         parts = (east & ~(ne & n), n & ~(nw & west), west & ~(sw & s), s & ~(se & east))
     else:
         parts = (~east & (ne | n), ~n & (nw | west), ~west & (sw | s), ~s & (se | east))
-    several = sum(part.to(torch.uint8) for part in parts) >= 2
+    several = torch.stack(parts).sum(0, dtype=torch.uint8) >= 2
     if holes:
         several[:, 0], several[:, -1], several[:, :, 0], several[:, :, -1] = True, True, True, True
     return several
