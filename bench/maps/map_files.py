@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...atomic import atomic_path
+from ...opener import open_header
 
 Map = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Format = Literal["npy", "png"]
@@ -77,9 +78,7 @@ def _why(error: Exception) -> str:
 
 
 def _picture(path: Path) -> npt.NDArray[Any]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with open_header(path) as picture:
         if picture.mode not in ("L", "1", "I", "I;16", "I;16B", "F"):
             raise MapFileError(
                 f"a picture of mode {picture.mode}: a score map is grey, of 8 or 16 bits; a coloured rendering holds "

@@ -49,7 +49,7 @@ def test_report_shows_the_images_maps_and_boxes_of_the_run(finished):
     out, metadata = finished["out"], finished["options"]["metadata"]
     said = invoke(out, "--root", finished["root"], "--metadata", metadata, "--samples", 4, "--resamples", 10)
     assert "wrote" in said
-    explorer = data_of(out / "report.html")["sets"][0]["explorer"]
+    explorer = data_of(out / "report.html")["explorer"]
     assert explorer["absent"] == ""
     assert len(explorer["cases"]) == 4
     table = open_table("wsol", finished["root"], "test", metadata=metadata)
@@ -65,17 +65,16 @@ def test_report_shows_the_images_maps_and_boxes_of_the_run(finished):
 
 def test_report_without_the_data_says_so(finished, tmp_path):
     file = tmp_path / "r.html"
-    finished["root"].rename(tmp_path / "elsewhere")
     said = invoke(finished["out"], "--out", file, "--resamples", 10)
     assert "no pictures" not in said, "the run says where its data are"
     finished["root"].rename(tmp_path / "elsewhere")
     said = invoke(finished["out"], "--out", file, "--resamples", 10)
     assert "no pictures" in said
-    (data,) = data_of(file)["sets"]
+    data = data_of(file)
     assert "--root" in data["explorer"]["absent"]
     assert [t["id"] for t in data["triples"]] == ["slim_resnet/cam/softmax", "slim_resnet/center/softmax"]
     invoke(finished["out"], "--out", file, "--no-pictures", "--resamples", 10)
-    assert "--no-pictures" in data_of(file)["sets"][0]["explorer"]["absent"]
+    assert "--no-pictures" in data_of(file)["explorer"]["absent"]
 
 
 def test_other_data_are_refused(finished, tmp_path):
@@ -103,6 +102,6 @@ def test_sessions_that_kept_maps_and_sessions_that_did_not_make_one_report(finis
     run_benchmark(**finished | {"keep_maps": False})
     metadata = finished["options"]["metadata"]
     invoke(finished["out"], "--root", finished["root"], "--metadata", metadata, "--resamples", 10)
-    explorer = data_of(finished["out"] / "report.html")["sets"][0]["explorer"]
+    explorer = data_of(finished["out"] / "report.html")["explorer"]
     assert len(explorer["cases"]) == 6
     assert all(record["maps"] is None for record in explorer["records"])

@@ -118,7 +118,17 @@ def test_the_simulation_refuses_what_a_device_refuses(simulated):
         there.numpy()
 
 
-OTHERS = ("rollout", "tscam", "legrad", "transformer_attribution", "vit_reciprocam", "layercam_fused", "zoomcam")
+OTHERS = (
+    "rollout",
+    "tscam",
+    "legrad",
+    "transformer_attribution",
+    "vit_reciprocam",
+    "layercam_fused",
+    "zoomcam",
+    "acolmap",
+    "spgmap",
+)
 CONVOLUTIONAL = [c for c in CAMS if c not in OTHERS]
 
 

@@ -12,6 +12,7 @@ import cambench
 from cambench.bench.engine.config import RunConfig
 from cambench.bench.engine.run import run
 from cambench.bench.host.errors import UsageError
+from cambench.bench.maps.map_files import MapFileError, read_map
 from cambench.registry import RegistryError
 from cambench.results.scores.shown import score_run
 
@@ -192,3 +193,10 @@ def test_changed_maps_are_scored_anew_and_nothing_else(settings: Any, tmp_path: 
     assert (after.column(BARE, "hits_single")[4] != old[4]).any()
     np.testing.assert_array_equal(np.delete(after.column(BARE, "hits_single"), 4, 0), np.delete(old, 4, 0))
     assert files == {p: p.stat().st_mtime_ns for p in files}
+
+
+def test_a_picture_comes_through_the_door_of_all_pictures(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
+    with pytest.raises(MapFileError, match="not an image of a known format"):
+        read_map(file)

@@ -70,7 +70,7 @@ class Population:
             rows |= {"located": (hits[:, 1], boxed), "top1": (hits[:, 1], boxed & right)}
         reader = HitReader(np.full(len(chosen), 255, np.uint8), tau_grid(self.protocol.tau_grid).numpy())
         run = SimpleNamespace(
-            manifest=SimpleNamespace(protocol=self.protocol, metrics={}),
+            manifest=SimpleNamespace(protocol=self.protocol, metrics={}, dataset=SimpleNamespace(name="drawn")),
             batches=lambda triple, names: iter([{PIXELS: histograms}]),
         )
         values = np.stack([np.asarray(v, dtype=float) for v in columns.values()], axis=1)
