@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ...text import visible
 from ...triple import Triple
 from .columns import COLUMNS, EXTRA, Array
 from .manifest import Failure, RunManifest
 from .markers import LOST_METRIC, ShardMark, damaged_marks, read_marks, said_notes
 from .parts import check_part, column_names, part_path, read_part
 from .record_errors import RecordError
-from .run_folder import read_manifest
+from .run_folder import damaged_manifest, read_manifest
 
 Index = npt.NDArray[np.int64]
 
@@ -117,6 +118,8 @@ def load_run(out: str | Path) -> Run:
     manifest = read_manifest(out)
     backbones = dict.fromkeys(t.backbone for t in manifest.triples)
     marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
+    for backbone in (b for b, found in marks.items() if found and b not in manifest.backbones):
+        raise damaged_manifest(out, f"it says nothing of the network {visible(backbone)}, which has records")
     unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
     canonical = list(dict.fromkeys(manifest.canonical(t) for t in manifest.triples))
     good: dict[str, list[int]] = {}

@@ -37,7 +37,7 @@ class DatasetRecord(_Model):
     split: str
     fingerprint: str
     """SHA-256 hex over everything of the data that can change a number."""
-    rows: int = Field(ge=0)
+    rows: int = Field(ge=0, le=10**9)
     """Images of the split, failed ones included."""
     num_classes: int = Field(ge=1)
     class_names: list[str] = Field(default_factory=list)

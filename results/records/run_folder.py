@@ -33,9 +33,7 @@ def read_manifest(out: Path) -> RunManifest:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError):
-        raise RecordError(
-            f"{path}: damaged; expected the JSON object that a run writes. {_without_manifest(out)}"
-        ) from None
+        raise damaged_manifest(out, "expected the JSON object that a run writes") from None
     if version != SCHEMA_VERSION:
         writer = content.get("code_version", "?")
         raise RecordError(
@@ -51,6 +49,11 @@ def read_manifest(out: Path) -> RunManifest:
             f"{path}: written by cambench {writer}, not understood by {__version__}: {fields}. If cambench {writer} "
             f"cannot read it either, it is damaged. {_without_manifest(out)}"
         ) from None
+
+
+def damaged_manifest(out: Path, why: str) -> RecordError:
+    """The error of a run folder whose manifest contradicts itself or its records, with what to do."""
+    return RecordError(f"{out / MANIFEST_NAME}: damaged; {why}. {_without_manifest(out)}")
 
 
 def _without_manifest(out: Path) -> str:
