@@ -40,6 +40,37 @@ if os.environ.get("CAMBENCH_TESTS_WITHOUT_POSIX"):
     builtins.__import__ = import_without_posix
 
 
+AT_WORK = {
+    f"cambench.{name}"
+    for name in (
+        "baselines.backbones.wrapped",
+        "bench.maps.given_method",
+        "bench.stored.rescore",
+        "bench.paper.factorial",
+    )
+}
+"""Modules of the product that register what a call is given, not what they bring."""
+
+
+def _registries():
+    from cambench.registry import Registry
+
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("cambench.")]
+    return {id(v): v for m in modules for v in list(vars(m).values()) if isinstance(v, Registry)}.values()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered_here_alone():
+    """What a test file registers is gone after it, so that files may run in any order and company."""
+    before = {id(registry): set(registry._entries) for registry in _registries()}
+    yield
+    for registry in _registries():
+        for name in set(registry._entries) - before.get(id(registry), set()):
+            origin = registry._origin[name]
+            if origin in AT_WORK or origin.partition(".")[0] != "cambench":
+                del registry._entries[name], registry._origin[name]
+
+
 @pytest.fixture
 def without_posix(monkeypatch):
     """The product as on Windows, for one test."""

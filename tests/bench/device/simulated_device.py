@@ -17,13 +17,23 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 
 class _Backend(_DummyBackendModule):
-    """What torch asks of a device's module; autocast is accepted and changes nothing."""
+    """What torch asks of a device's module; autocast is accepted and changes nothing.
+
+    A device once named stays for the whole process, so it is there only where it is asked for: ``DataParallel`` of
+    another test would move its network to it.
+    """
+
+    entered = 0
+
+    def is_available(self) -> bool:
+        return self.entered > 0
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16, torch.bfloat16]
 
 
-_setup_privateuseone_for_python_backend("sim", backend_module=_Backend())
+_BACKEND = _Backend()
+_setup_privateuseone_for_python_backend("sim", backend_module=_BACKEND)
 SIM = torch.device("sim:0")
 COPIES = ("aten::_to_copy", "aten::copy_")
 WAITS: Counter[str] = Counter()
@@ -93,6 +103,14 @@ def _host(x: Any) -> Any:
 
 class Simulated(TorchDispatchMode):
     """While entered, tensors can be made on and moved to ``sim``."""
+
+    def __enter__(self) -> Any:
+        _BACKEND.entered += 1
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        _BACKEND.entered -= 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return dispatch(func, args, kwargs or {})
