@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ from ..heads.readings import make_binary
 from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
 from .function_parts import function_digest, modules_in, rebound
-from .network_facts import PROBE_SIZE, NetworkFacts
+from .network_facts import PROBE_SIZE, NetworkFacts, probe_images, trial_like
 from .outputs import NoLogitsError, described, first_tensor, logits_in
-from .own_copy import not_finite, own_copies, unwrapped
+from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
 from .read_layers import before, chosen_tap, depends, layer_name, layers_before, place_of, tap_at
 from .rest import RestOfNetwork, packed
 from .tapped import CalledNetwork, ReadPoint
@@ -54,7 +55,7 @@ class HookedNetwork(Backbone):
         functions = [f for f in (reads.inputs, reads.score or reads.logits) if f is not None]
         self.reads = function_digest(functions) if functions else ""
         size = facts.input_size or PROBE_SIZE
-        probe = _noise(0, size, self.image_channels)
+        probe = probe_images(size, self.image_channels)
         self.body = self._copied(model, reads, probe)
         like = next(iter(self.body.parameters()), self.mean)
         self.to(like.device)
@@ -111,24 +112,11 @@ class HookedNetwork(Backbone):
         pick = reads.score or reads.logits or logits_in
         used = [model, *modules_in(pick), *modules_in(reads.inputs)]
 
-        def called(memo: Any) -> CalledNetwork:
-            def swap(module: nn.Module) -> nn.Module:
-                made: nn.Module = memo.get(id(module), module)
-                return made
-
+        def called(memo: Copies) -> CalledNetwork:
+            swap = swapped_for(memo)
             return CalledNetwork(swap(model), rebound(reads.inputs, swap), rebound(pick, swap))
 
-        def run(memo: Any) -> Tensor | None:
-            net = called(memo)
-            like = next(iter(net.parameters()), probe)
-            with torch.no_grad():
-                try:
-                    made: Tensor = net(probe.to(like.device))
-                    return made
-                except Exception:  # the network's own code; said when it is run in earnest
-                    return None
-
-        return called(own_copies(used, self.name, run))
+        return called(own_copies(used, self.name, lambda memo: tried(called(memo), probe)))
 
     def _checked_logits(self, probe: Tensor, reads: Reads) -> Tensor:
         size = "×".join(map(str, probe.shape))
@@ -201,7 +189,7 @@ class HookedNetwork(Backbone):
     def _head_for(self, probe: Tensor, features: Tensor, logits: Tensor, seen: Sequence[Call]) -> Head:
         """GAP + linear where the logits say so, else the rest of the network, with or without its images."""
         classes = logits.shape[1]
-        trial = _noise_like(features)
+        trial = trial_like(features)
         at = place_of(self._tap, seen)
         after = {c.name: c for c in seen[at:] if is_classifier(c.module, classes)}
         called = {c.name for c in seen}
@@ -215,13 +203,14 @@ class HookedNetwork(Backbone):
                 return gap.eval()
         last = next((n for n, c in reversed(after.items()) if _gives(c, logits)), None)
         image, shape = tuple(probe.shape[1:]), tuple(features.shape[1:])
-        others = _noise(2, probe.shape[-1], self.image_channels).to(probe)
+        others = probe_images(probe.shape[-1], self.image_channels, seed=2).to(probe)
         alone = close(self.body.replaced(others, features, self._tap), logits)
+        rest = partial(RestOfNetwork, self.body, self._tap, image, shape, classes, last)  # type: ignore[arg-type]
         if alone:
-            head = RestOfNetwork(self.body, self._tap, image, shape, classes, last, layers_before(self._tap, seen))  # type: ignore[arg-type]
+            head = rest(layers_before(self._tap, seen))
             if _gives_same(head, [(features, logits), (trial, wanted)]):
                 return head.eval()
-        return RestOfNetwork(self.body, self._tap, image, shape, classes, last, None).eval()  # type: ignore[arg-type]
+        return rest(None).eval()
 
 
 def check_names(network: Backbone, logits: int) -> None:
@@ -241,12 +230,3 @@ def _gives_same(head: Head, pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
         return all(close(head(features), wanted) for features, wanted in pairs)
     except Exception:  # the network's own code, on zeros in the place of what its layers return
         return False
-
-
-def _noise(seed: int, size: int, channels: int) -> Tensor:
-    return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def _noise_like(features: Tensor) -> Tensor:
-    """Values of both signs, large and small: a pooling of another kind, or an activation before it, shows."""
-    return torch.randn(features.shape, generator=torch.Generator().manual_seed(1)).to(features) * 3

@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .split import IMAGENET_MEAN, IMAGENET_STD
 from .timm.layout import unsupported
 
 PROBE_SIZE = 224
 """Side in pixels of the images that a network is tried on, where it says no other."""
+
+
+def probe_images(size: int, channels: int, *, count: int = 2, seed: int = 0) -> Tensor:
+    """Images (count,channels,size,size) of seeded noise that a network is tried on; nobody's generator is used."""
+    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def trial_like(features: Tensor) -> Tensor:
+    """Values of both signs, large and small: a pooling of another kind, or an activation before it, shows."""
+    return torch.randn(features.shape, generator=torch.Generator().manual_seed(1)).to(features) * 3
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ _HOOKS = (
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose hooks are part of the network: weight and spectral norms, pruning, …"""
 _SHOWN = 3
-Run = Callable[[Mapping[int, Any]], Tensor | None]
+Copies = Mapping[int, Any]
+"""Id of an original -> its copy."""
+Run = Callable[[Copies], Tensor | None]
 """Results of the copies on a probe, as a function of the copies' memo (id of an original -> its copy)."""
 
 
@@ -66,6 +68,27 @@ def own_copies(modules: Sequence[nn.Module], name: str, run: Run | None = None) 
     # The wrappers are found in the memo under their own identity as well.
     memo |= {id(outer): memo[id(module)] for outer, module in zip(modules, inner, strict=True)}
     return memo
+
+
+def swapped_for(memo: Copies) -> Callable[[nn.Module], nn.Module]:
+    """A module to its copy; one without a copy stays itself."""
+
+    def swap(module: nn.Module) -> nn.Module:
+        made: nn.Module = memo.get(id(module), module)
+        return made
+
+    return swap
+
+
+def tried(net: nn.Module, probe: Tensor) -> Tensor | None:
+    """What a network makes of a probe, on its own device; None where it fails, which its run in earnest says."""
+    like = next(net.parameters(), probe)
+    with torch.no_grad():
+        try:
+            made: Tensor = net(probe.to(like.device))
+            return made
+        except Exception:  # the network's own code
+            return None
 
 
 def own_copy(module: nn.Module, name: str, run: Callable[[nn.Module], Tensor | None] | None = None) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..contracts import Backbone
 from ..heads.readings import make_binary
 from .hooked import Reads
-from .network_facts import PROBE_SIZE, NetworkFacts, facts_of
+from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images
 from .own_copy import own_copy, unwrapped
 from .timm.layout import UnsupportedNetworkError, close, unsupported
 from .timm.net import TimmBackbone
@@ -105,8 +105,7 @@ def _of_timm(model: nn.Module, facts: NetworkFacts) -> Backbone | None:
 def _agreeing_split(net: nn.Module, facts: NetworkFacts) -> Split | None:
     size = facts.input_size or PROBE_SIZE
     like = next(net.parameters(), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(1, len(facts.mean), size, size, generator=generator).to(like)
+    probe = probe_images(size, len(facts.mean), count=1).to(like)
     called: set[nn.Module] = set()
     hooks = [child.register_forward_hook(lambda module, *_: called.add(module)) for child in net.children()]
     with torch.no_grad():

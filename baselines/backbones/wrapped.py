@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -16,8 +16,8 @@ from ..probes.in_place import ADVICE, overwritten
 from .classifier import are_probabilities, check_classifier, is_classifier
 from .function_parts import CopyingPart, Part, as_module, function_digest, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
-from .network_facts import PROBE_SIZE, NetworkFacts, facts_of
-from .own_copy import not_finite, own_copies, unwrapped
+from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images, trial_like
+from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
 from .timm.layout import calls, close, last_layer, unsupported
 
 
@@ -179,12 +179,11 @@ class WrappedNetwork(Backbone):
         name = facts.name
         functions = [part for part in (features, head) if module_of(part) is None]
         self.reads = function_digest(functions) if functions else ""
-        self.body, net, self.model = _own_parts(features, head, model, name)
+        probe = probe_images(self.input_size or PROBE_SIZE, self.image_channels)
+        self.body, net, self.model = _own_parts(features, head, model, name, probe)
         like = next(iter([*self.parameters(), *net.parameters()]), self.mean)
         self.to(like.device)
-        size = self.input_size or PROBE_SIZE
-        generator = torch.Generator().manual_seed(0)
-        probe = torch.randn(2, self.image_channels, size, size, generator=generator).to(like.device)
+        probe = probe.to(like.device)
         with torch.no_grad():
             given = probe.clone()
             with calls(self.body) as seen:
@@ -249,29 +248,16 @@ class WrappedNetwork(Backbone):
 
 
 def _own_parts(
-    features: Part, head: Part, model: nn.Module | None, name: str
+    features: Part, head: Part, model: nn.Module | None, name: str, probe: Tensor
 ) -> tuple[nn.Module, nn.Module, nn.Module | None]:
     """Copies of the parts and of the module that functions use; what they share stays shared."""
     found = dict.fromkeys(m for part in (model, features, head) for m in modules_in(part))
 
-    def parts(memo: Mapping[int, Any]) -> tuple[nn.Module, nn.Module]:
-        def swap(module: nn.Module) -> nn.Module:
-            made: nn.Module = memo.get(id(module), module)
-            return made
-
+    def parts(memo: Copies) -> tuple[nn.Module, nn.Module]:
+        swap = swapped_for(memo)
         return as_module(rebound(features, swap)), as_module(rebound(head, swap))
 
-    def run(memo: Mapping[int, Any]) -> Tensor | None:
-        body, net = parts(memo)
-        like = next(iter([*body.parameters(), *net.parameters()]), torch.zeros(()))
-        with torch.no_grad():
-            try:
-                made: Tensor = net(body(torch.randn(2, 3, PROBE_SIZE, PROBE_SIZE).to(like.device)))
-                return made
-            except Exception:  # the network's own code; said when it is run in earnest
-                return None
-
-    memo = own_copies(list(found), name, run)
+    memo = own_copies(list(found), name, lambda memo: tried(nn.Sequential(*parts(memo)), probe))
     body, net = parts(memo)
     return body.eval(), net.eval(), None if model is None else memo[id(model)]
 
@@ -301,8 +287,7 @@ def _checked_logits(name: str, net: nn.Module, features: Tensor) -> Tensor:
 def _recognised_head(net: nn.Module, features: Tensor, classes: int) -> Head:
     """GAP + linear where the logits say so; else the module, on a copy of its input where it works in place."""
     last = [(n, m) for n, m in net.named_modules() if is_classifier(m, classes)]
-    # Values of both signs, large and small: a pooling of another kind, or an activation before it, shows.
-    trial = torch.randn(features.shape, generator=torch.Generator().manual_seed(1)).to(features) * 3
+    trial = trial_like(features)
     for _, module in last:
         gap = gap_linear_of(module).to(features.device)
         if gap.linear.in_features == features.shape[1] and all(

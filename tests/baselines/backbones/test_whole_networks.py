@@ -340,6 +340,21 @@ def test_a_hook_that_changes_the_output_is_part_of_the_network() -> None:
         torch.testing.assert_close(net(pictures()), 2 * Small().eval()(pictures()))
 
 
+@pytest.mark.parametrize("how", ["layer", "parts"])
+def test_a_hook_that_only_looks_is_left_behind(how: str) -> None:
+    model, looked = Small(), list[int]()
+    model.body.register_forward_hook(lambda m, given, out: looked.append(1))
+    if how == "layer":
+        net = cambench.wrap(model=model, layer="body", **HALF)
+    else:
+        net = cambench.wrap(
+            name="mine", features=model.maps, head=lambda f: model.fc(f.mean((-2, -1))), model=model, **HALF
+        )
+    looked.clear()
+    net(pictures())
+    assert not looked
+
+
 def quantised() -> nn.Module:
     model = Small()
     model.fc.weight = nn.Parameter(model.fc.weight.to(torch.int8), requires_grad=False)
