@@ -8,14 +8,15 @@ from .baselines.wsol import WSOL
 from .datasets.schema import DATASETS
 from .metrics import METRICS
 from .protocol import PROTOCOLS
+from .triple import TIMM
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
     """Registered backbones that match a glob; ``timm:`` patterns list timm's networks that can be used."""
-    if pattern.startswith("timm:"):
+    if pattern.startswith(TIMM):
         from .baselines.backbones import timm_models
 
-        return [f"timm:{m.name}" for m in timm_models(pattern.removeprefix("timm:")) if not m.refused]
+        return [f"{TIMM}{m.name}" for m in timm_models(pattern.removeprefix(TIMM)) if not m.refused]
     return BACKBONES.names(pattern)
 
 

@@ -11,10 +11,13 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+from .registry import Registry
 
 HERE = Path(__file__).parent
 
@@ -68,6 +71,12 @@ def built_in(place: Place) -> Declared:
             found.title = found.title or found.name
             entries[found.name] = found
     return Declared(kind, entries)
+
+
+def registry_of(place: Place) -> Registry[Any]:
+    """The registry itself; its built-in entries are imported when it is first looked into."""
+    found: Registry[Any] = getattr(import_module(f"{__package__}.{place.module}"), place.registry)
+    return found
 
 
 def _about(place: Place) -> tuple[str, str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def visible(text: str) -> str:
@@ -13,6 +14,12 @@ def visible(text: str) -> str:
 def plain_text(text: str) -> str:
     """``text`` with bytes that are not UTF-8 (names of other encodings) written as ``\\udcNN``, so it can be stored."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first few of ``names``, and how many more there are: ``a, b, c and 7 more``."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _printable(char: str) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote
 
+TIMM = "timm:"
+"""What the names of timm's networks begin with."""
+
 
 class Triple(str):
     """A backbone, a CAM method and a head, by name; as text it is ``backbone/cam/head``.

@@ -242,6 +242,12 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
+def min_max_map(maps: Tensor) -> Tensor:
+    """Maps (…,h,w), each min-max normalised; zero where a map is constant."""
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    return (maps - low) / (high - low).where(high > low, 1)
+
+
 @dataclass(frozen=True)
 class BackboneSpec:
     """A registered backbone: ``build(num_classes)`` makes the network; ``weights`` says where its own ones come from.

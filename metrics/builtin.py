@@ -78,11 +78,15 @@ def road(batch: MapBatch) -> Tensor:
 def _road(batch: MapBatch, order: Tensor) -> Tensor:
     from .functional.removal import road_curves
 
-    # One field of noise an image, the same for every map, share and order: differences of maps are not noise.
+    noise = batch.once("road_noise", _road_noise)
+    return road_curves(_scorer(batch), batch.pixels, order, batch.protocol.road_percents, noise).mean(1)
+
+
+def _road_noise(batch: MapBatch) -> Tensor:
+    """One field of noise an image, the same for every map, share and order: differences of maps are not noise."""
     seeds = id_seeds(batch.image_ids, batch.pixels.device)
     noise = normals(seeds, seeds.new_zeros(()), batch.pixels[0].numel()).view_as(batch.pixels)
-    noise = noise.mul_(batch.protocol.road_noise)
-    return road_curves(_scorer(batch), batch.pixels, order, batch.protocol.road_percents, noise).mean(1)
+    return noise.mul_(batch.protocol.road_noise)
 
 
 def sensitivity_n(batch: MapBatch) -> Tensor:
@@ -102,14 +106,14 @@ def logit_randomisation_ssim(batch: MapBatch) -> Tensor:
     """SSIM of the map and the same method's map of another class; (B,) float64 in [−1, 1]."""
     from .functional.similarity import structural_similarity
 
-    return structural_similarity(batch.maps, batch.once("another_class", lambda b: _redraw(b).another_class()))
+    return structural_similarity(batch.maps, _another_class(batch))
 
 
 def logit_randomisation_rank(batch: MapBatch) -> Tensor:
     """Spearman's rank correlation of the map and the same method's map of another class; (B,) float64 in [−1, 1]."""
     from .functional.similarity import rank_correlation
 
-    return rank_correlation(batch.maps, batch.once("another_class", lambda b: _redraw(b).another_class()))
+    return rank_correlation(batch.maps, _another_class(batch))
 
 
 def weight_randomisation_ssim(batch: MapBatch) -> Tensor:
@@ -124,6 +128,10 @@ def weight_randomisation_rank(batch: MapBatch) -> Tensor:
     from .functional.similarity import rank_correlation
 
     return torch.stack([rank_correlation(batch.maps, maps) for maps in _cascade(batch)]).mean(0)
+
+
+def _another_class(batch: MapBatch) -> Tensor:
+    return batch.once("another_class", lambda b: _redraw(b).another_class())
 
 
 def _cascade(batch: MapBatch) -> list[Tensor]:

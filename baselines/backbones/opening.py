@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...registry import UnknownNameError
+from ...triple import TIMM
 from .. import weights as weights_package
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch, Head
 from ..heads.readings import make_binary
@@ -22,7 +23,6 @@ from ..wsol import PLAIN, WsolError, spec_with, split_name
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 
-TIMM = "timm:"
 _SOFTMAX = "heads.softmax."
 _OTHERS: tuple[Branch, ...] = ("sigmoid", "semantic")
 

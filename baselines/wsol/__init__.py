@@ -3,10 +3,11 @@
 # ruff: noqa: I001
 from .plain_training import PlainTraining
 from .hide_and_seek import HideAndSeek
-from .acol import Acol, acol_map, class_map
+from .acol import Acol, acol_map
 from .spg import Spg
 from .adl import Adl
 from .cutmix import CutMix
+from .new_layers import class_map
 from .suffix import PLAIN, apply_method, spec_with, split_name
 from .wsol_method import WSOL, WsolError, WsolMethod, make_method, register_wsol
 

@@ -7,14 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..contracts import Backbone
+from ..contracts import Backbone, min_max_map
 from .new_layers import (
     base_name,
     body_of,
+    class_map,
     classifier_of,
     convolution_relu,
     fresh,
-    normalised_map,
     set_body,
     set_classifier,
 )
@@ -97,17 +97,9 @@ def _trunk(network: Backbone, images: Tensor) -> Tensor:
     return trunk
 
 
-def class_map(network: Backbone, features: Tensor, target: Tensor) -> Tensor:
-    """The class's channel (B,P,Q) of the classifier as a 1×1 convolution: row · features + bias, without gradient."""
-    linear = classifier_of(network)
-    with torch.no_grad():
-        rows, bias = linear.weight[target], linear.bias[target]
-        return torch.einsum("bn,bnpq->bpq", rows.to(features.dtype), features) + bias[:, None, None]
-
-
 def erase(features: Tensor, maps: Tensor, threshold: float) -> Tensor:
     """Features (B,N,P,Q) with zeros where the min-max normalised map (B,P,Q) is at least ``threshold``."""
-    kept = (normalised_map(maps) < threshold).to(features.dtype)
+    kept = (min_max_map(maps) < threshold).to(features.dtype)
     return features * kept[:, None]
 
 
@@ -121,7 +113,7 @@ def acol_map(network: Backbone, images: Tensor, target: Tensor) -> Tensor:
     first = class_map(network, branch("body.branch_a")(trunk), target)
     maps: Tensor = branch("branches.b")(erase(trunk, first, float(getattr(network, THRESHOLD))))
     second = maps[torch.arange(len(target), device=target.device), target]
-    return torch.maximum(normalised_map(first), normalised_map(second))
+    return torch.maximum(min_max_map(first), min_max_map(second))
 
 
 def _classifier(channels: int, width: int, norm: bool) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..contracts import Backbone
@@ -63,7 +64,9 @@ def set_classifier(network: Backbone, channels: int) -> None:
     network.heads["softmax"] = head
 
 
-def normalised_map(maps: Tensor) -> Tensor:
-    """Maps (B,h,w), each min-max normalised; zero where a map is constant."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / (high - low).where(high > low, 1)
+def class_map(network: Backbone, features: Tensor, target: Tensor) -> Tensor:
+    """The class's channel (B,P,Q) of the classifier as a 1×1 convolution: row · features + bias, without gradient."""
+    linear = classifier_of(network)
+    with torch.no_grad():
+        rows, bias = linear.weight[target], linear.bias[target]
+        return torch.einsum("bn,bnpq->bpq", rows.to(features.dtype), features) + bias[:, None, None]

@@ -9,15 +9,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contracts import Backbone
+from ..contracts import Backbone, min_max_map
 from ..probes.stages import outputs
-from .acol import class_map
 from .new_layers import (
     base_name,
     body_of,
+    class_map,
     classifier_of,
     convolution_relu,
-    normalised_map,
     one_channel,
     set_body,
     set_classifier,
@@ -114,7 +113,7 @@ class Spg(WsolMethod):
             for name, layer in zip(("b1", "b2"), names, strict=True)
         )
         c = _large(branch("branches.c")(features))
-        attention = normalised_map(_large(class_map(network, features.detach(), targets)[:, None])[:, 0])
+        attention = min_max_map(_large(class_map(network, features.detach(), targets)[:, None])[:, 0])
         first, second = b1.detach().sigmoid()[:, 0], b2.detach().sigmoid()[:, 0]
         loss = (
             self.cross_entropy(logits, targets)

@@ -34,7 +34,7 @@ class WsolMethod(BaseModel):
         title: Name in tables.
         source: Paper.
         cam: The CAM method that reads the trained network at test time, as the method's paper does.
-        search: Parameters that ``cambench search`` draws, with their ranges.
+        search: Parameters that a random search may draw, with their ranges.
         new_layers: Prefixes of the parameters that the method adds; they train at the head's rate.
         label_smoothing: Share of the target that is spread evenly over the classes.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -14,9 +13,10 @@ from rich.text import Text
 
 from ...baselines import declared_cost
 from ...datasets.open import PLACE as DATASET_PLACE
-from ...declared import Place, declared
+from ...declared import Place, declared, registry_of
 from ...protocol import PROTOCOLS
-from ...registry import Registry, UnknownNameError, expand_braces
+from ...registry import UnknownNameError, expand_braces
+from ...triple import TIMM
 from ..engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
 from ..host.errors import UsageError
 
@@ -35,7 +35,7 @@ def _entries(place: Place, pattern: str, needed: Iterable[str] = ()) -> Iterator
         patterns = expand_braces(pattern)
         yield from ((n, e) for n, e in known.entries.items() if any(fnmatchcase(n, p) for p in patterns))
         return
-    registry: Registry[Any] = getattr(import_module(f"cambench.{place.module}"), place.registry)
+    registry = registry_of(place)
     yield from ((name, registry.get(name)) for name in registry.names(pattern))
 
 
@@ -44,16 +44,16 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
     for name, spec in _entries(BACKBONE_PLACE, pattern, ("native_classes", "weights", "source")):
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
-    if pattern.startswith("timm:"):
+    if pattern.startswith(TIMM):
         from ...baselines.backbones import timm_models
 
         refused = []
-        for model in timm_models(pattern.removeprefix("timm:")):
+        for model in timm_models(pattern.removeprefix(TIMM)):
             if model.refused:
-                refused.append(f"timm:{model.name} cannot be used: {model.refused}")
+                refused.append(f"{TIMM}{model.name} cannot be used: {model.refused}")
                 continue
             title, tags = f"{model.family}, {model.layout}", " ".join(model.pretrained) or "–"
-            rows.append((f"timm:{model.name}", title, str(model.classes or "–"), tags, "timm"))
+            rows.append((f"{TIMM}{model.name}", title, str(model.classes or "–"), tags, "timm"))
         if refused and not rows:
             more = f" (and {len(refused) - 1} more like it)" if refused[1:] else ""
             raise UsageError(refused[0] + more)
@@ -133,7 +133,7 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
-    everything = "timm:*" if pattern.startswith("timm:") else "*"
+    everything = f"{TIMM}*" if pattern.startswith(TIMM) else "*"
     for name, rows_of in KINDS.items():
         if kind not in (None, name):
             continue

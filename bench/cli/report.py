@@ -108,12 +108,12 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
     from ...datasets.open import DataSource
     from ...datasets.schema import DatasetError
     from ...registry import UnknownNameError
+    from ..engine.again import source_asked
 
     data, asked = manifest.dataset, root is not None or bool(options)
-    if not asked:
-        root, options = _recorded(manifest)
+    source = DataSource(data.name, root, data.split, options) if asked else source_asked(manifest)
     try:
-        table = DataSource(data.name, root, data.split, options).open()
+        table = source.open()
     except (DatasetError, UnknownNameError, TypeError) as error:
         if asked:
             raise
@@ -128,16 +128,6 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
             raise UsageError(f"{why}; give the --root and options of the run")
         return None, f"No pictures: {why}."
     return _reader(table, manifest.protocol.size), ""
-
-
-def _recorded(manifest: RunManifest) -> tuple[Path | None, Mapping[str, Any]]:
-    """Root and options of the data set as the run was asked for; nothing where its record does not say."""
-    request = manifest.settings.get("request")
-    fields = request.get("fields") if isinstance(request, dict) else None
-    if not isinstance(fields, dict):
-        return None, {}
-    root, options = fields.get("root"), fields.get("options")
-    return (Path(root) if isinstance(root, str) else None), (options if isinstance(options, dict) else {})
 
 
 def _reader(table: SampleTable, size: int) -> Pictures:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...datasets.open import DataSource
+from ...results.records.manifest import RunManifest
 from ...results.records.record_errors import RecordError
 from ...results.records.run_folder import MANIFEST_NAME, TABLES_NAME, read_manifest
 from ...version import __version__
@@ -27,6 +29,25 @@ def request_of(config: RunConfig) -> dict[str, Any]:
         "maps": [[name, *_folder_stamp(folder.expanduser())] for name, folder in config.maps.items()],
         "root": [] if config.root is None else _stamp(config.root.expanduser()),
     }
+
+
+def fields_asked(manifest: RunManifest) -> dict[str, Any]:
+    """The fields of the ``RunConfig`` that a run was started with; empty where its record does not say."""
+    request = manifest.settings.get(REQUEST)
+    fields = request.get("fields") if isinstance(request, dict) else None
+    return dict(fields) if isinstance(fields, dict) else {}
+
+
+def source_asked(manifest: RunManifest) -> DataSource:
+    """The data that a run was asked for, with root and options where its record says them."""
+    fields, data = fields_asked(manifest), manifest.dataset
+    name, root, options = (fields.get(field) for field in ("dataset", "root", "options"))
+    return DataSource(
+        name if isinstance(name, str) else data.name,
+        Path(root) if isinstance(root, str) else None,
+        data.split,
+        options if isinstance(options, dict) else {},
+    )
 
 
 def finished_before(config: RunConfig) -> list[Path] | None:

@@ -29,7 +29,7 @@ from .clock import Sample, StageClock, backbone_timing, triple_timings
 from .config import RunConfig, map_bytes
 from .onepass import Columns, OnePass, Rows, Scoring
 from .plan import BackbonePlan
-from .reading import Reading, ScoreMap, given_score_map
+from .reading import Reading, ScoreMap, folder_score_map
 from .run_record import device_name
 from .without_network import BareReading
 
@@ -98,8 +98,7 @@ def run_bare_pass(
     def maps_of(method: CamMethod, _: HeadSpec, image_ids: Sequence[str]) -> ScoreMap:
         folder = folder_of(method)
         assert folder is not None
-        maps = [torch.from_numpy(m).to(device) for m in folder.read(image_ids)]
-        return given_score_map(method, maps, folder.shape, protocol)
+        return folder_score_map(method, folder, image_ids, device, protocol)
 
     return _run_groups(request, BareReading(protocol, device, maps_of), plan, timings)
 

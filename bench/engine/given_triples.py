@@ -9,11 +9,10 @@ from pathlib import Path
 
 from ...triple import Triple
 from ..host.errors import UsageError
+from ..maps import MAPS
 from .alternatives import split_pattern
 from .config import RunConfig
 
-MAPS = "maps"
-"""The backbone of triples that no network stands behind."""
 HEAD = "softmax"
 """Maps made elsewhere know no head; they are listed under this one, as controls are."""
 

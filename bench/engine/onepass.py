@@ -154,7 +154,7 @@ class OnePass:
                 seen = self._see(batch)
             fidelity = self._fidelity(seen)
             with self.clock.stage("fidelity"):
-                y = None if fidelity is None else fidelity.score(seen.features, seen.logits)
+                y = own_score(fidelity, seen)
         except Exception as error:
             if not is_loss(error):
                 raise
@@ -257,8 +257,7 @@ class OnePass:
         seen = self._see(batch)
         up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
         fidelity = self._fidelity(seen)
-        y = None if fidelity is None else fidelity.score(seen.features, seen.logits)
-        work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
+        work = _Work(batch, seen, fidelity, own_score(fidelity, seen), self._scoring, self._random)
         return measure(spec, work.maps(norm, up, triple))
 
     def finish(self, scores: BatchScores) -> Rows:
@@ -314,14 +313,18 @@ class OnePass:
     def _lose_network(self, batch: Batch, error: Exception) -> None:
         def attempt(count: int) -> object:
             seen = self._see(batch.head(count))
-            fidelity = self._fidelity(seen)
-            return None if fidelity is None else fidelity.score(seen.features, seen.logits)
+            return own_score(self._fidelity(seen), seen)
 
         said = Culprit(type(self.reading.network).features, error).said(first_failing(attempt, batch.image_ids))
         if not self.maps:
             raise RunError(f"{self.reading.name}: {said}") from error
         for triple in self.maps:
             self.lost.setdefault(str(triple), said)
+
+
+def own_score(fidelity: Fidelity | None, seen: Seen) -> Tensor | None:
+    """Scores (B,) of a batch's images as they are; None where no network stands behind the maps."""
+    return None if fidelity is None else fidelity.score(seen.features, seen.logits)
 
 
 class _Work:
@@ -339,6 +342,7 @@ class _Work:
         device = seen.pixels.device
         self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
         self._again = random.see_again(batch.images, seen)
+        self.labels = batch.labels.to(device, non_blocking=True)
         self.masks = batch.masks.to(device, non_blocking=True) if batch.masks is not None else None
         self.parts = batch.evidence.to(device, non_blocking=True) if batch.evidence is not None else None
         wanted = scoring.has_boxes and bool(scoring.measures)
@@ -358,7 +362,7 @@ class _Work:
             self.seen.reading.protocol,
             no_network if self.fidelity is None else self.fidelity.score_images,
             Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
-            self.batch.labels.to(self.seen.pixels.device),
+            self.labels,
             None if self.fidelity is None else self.seen.logits,
         )
 

@@ -10,7 +10,7 @@ from ...baselines.contracts import HEADS, Backbone, Branch
 from ...protocol import Protocol
 from ...triple import Triple
 from ..host.errors import UsageError
-from .given_triples import MAPS
+from ..maps import MAPS
 from .triples import Wanted, unasked_methods
 
 

@@ -21,6 +21,7 @@ from ...metrics.functional.maps import locate
 from ...protocol import MapRule, Protocol
 from ..host.dtypes import Dtype
 from ..maps.given_method import folder_of
+from ..maps.map_folder import MapFolder
 
 OVERFLOW = "float16 overflows in the network: the batches concerned were computed in float32"
 
@@ -177,8 +178,7 @@ def score_map_of(method: CamMethod, evidence: Evidence, head: HeadSpec, protocol
     """The score map of a method from the evidence of the head's branch, under a protocol."""
     folder = folder_of(method)
     if folder is not None:
-        maps = [torch.from_numpy(m).to(evidence.features.device) for m in folder.read(evidence.image_ids)]
-        return given_score_map(method, maps, folder.shape, protocol)
+        return folder_score_map(method, folder, evidence.image_ids, evidence.features.device, protocol)
     raw = raw_map(method, evidence, clamp=clamps(method, head, protocol)).detach()
     return signed_score_map(method, raw, protocol)
 
@@ -219,6 +219,14 @@ class SizedMaps(ScoreMap):
         places, found = [at for at, _ in self.parts], [part.locate() for _, part in self.parts]
         up, norm, flags = (_in_place(places, [triple[k] for triple in found]) for k in range(3))
         return up, norm, flags
+
+
+def folder_score_map(
+    method: CamMethod, folder: MapFolder, image_ids: Sequence[str], device: torch.device, protocol: Protocol
+) -> ScoreMap:
+    """The score map of images' maps in a folder, on a device, under a protocol."""
+    maps = [torch.from_numpy(m).to(device) for m in folder.read(image_ids)]
+    return given_score_map(method, maps, folder.shape, protocol)
 
 
 def given_score_map(

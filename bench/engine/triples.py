@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from ...baselines.cams import CAMS
 from ...baselines.contracts import BACKBONES, HEADS
-from ...triple import Triple
+from ...triple import TIMM, Triple
 from ..host.errors import UsageError
 from ..maps.given_method import folder_of
 from .alternatives import split_pattern
-from .words import TIMM, check_triples
+from .words import check_triples
 
 _PATTERN = re.compile(r"[*?\[{]")
 

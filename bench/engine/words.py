@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
-from ...declared import Place, declared
+from ...declared import Place, declared, registry_of
 from ...protocol import PROTOCOLS
-from ...registry import Registry, UnknownNameError
-from ...triple import Triple
+from ...registry import UnknownNameError
+from ...triple import TIMM, Triple
 from ..host.errors import UsageError
 from .alternatives import split_pattern
 from .config import RunConfig
 from .given_triples import given_triples
 
-TIMM = "timm:"
 BACKBONE_PLACE = Place("baselines.contracts", "BACKBONES", "register_backbone")
 CAM_PLACE = Place("baselines.cams.method", "CAMS", "register_cam")
 HEAD_PLACE = Place("baselines.contracts", "HEADS", "HeadSpec")
@@ -39,7 +38,7 @@ class _Names(NamedTuple):
             return True
         # A network that a method trained: vgg16_gap+adl.
         base, plus, method = pattern.rpartition("+")
-        return self.kind == "backbone" and bool(plus) and self.has(base) and _names(WSOL_PLACE, _wsol).has(method)
+        return self.kind == "backbone" and bool(plus) and self.has(base) and _names(WSOL_PLACE).has(method)
 
 
 def check_request(config: RunConfig) -> None:
@@ -61,7 +60,7 @@ def check_request(config: RunConfig) -> None:
 
 def check_triples(patterns: Iterable[str]) -> None:
     """Raise where a pattern is no triple, or a part of it matches no name; the message says what would be right."""
-    kinds = tuple(_names(place, load) for place, load in _KINDS.items())
+    kinds = tuple(map(_names, (BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE)))
     for triple in (t for pattern in patterns for t in split_pattern(pattern)):
         _check(triple, kinds)
 
@@ -80,7 +79,7 @@ def _check(triple: Triple, kinds: tuple[_Names, ...]) -> None:
         raise UsageError(f"triple {str(triple)!r}: {part} is a network of timm; write {right}")
     base, plus, method = part.rpartition("+")
     if kind.kind == "backbone" and plus and kind.has(base):
-        methods = _names(WSOL_PLACE, _wsol)
+        methods = _names(WSOL_PLACE)
         raise UnknownNameError(methods.kind, method, methods.known)
     raise UnknownNameError(kind.kind, part, kind.known)
 
@@ -95,40 +94,9 @@ def timm_names() -> set[str]:
     return {name for text in texts for name in re.findall(r"^@register_model\s+def (\w+)\(", text, re.M)}
 
 
-def _names(place: Place, load: Callable[[], Registry[object]]) -> _Names:
+def _names(place: Place) -> _Names:
     known = declared(place)
     if known is not None:
         return _Names(known.kind, tuple(known.entries))
-    registry = load()
+    registry = registry_of(place)
     return _Names(registry.kind, tuple(registry))
-
-
-def _backbones() -> Registry[object]:
-    from ...baselines.contracts import BACKBONES
-
-    return BACKBONES  # type: ignore[return-value]
-
-
-def _cams() -> Registry[object]:
-    from ...baselines.cams import CAMS
-
-    return CAMS  # type: ignore[return-value]
-
-
-def _heads() -> Registry[object]:
-    from ...baselines.contracts import HEADS
-
-    return HEADS  # type: ignore[return-value]
-
-
-def _wsol() -> Registry[object]:
-    from ...baselines.wsol import WSOL
-
-    return WSOL  # type: ignore[return-value]
-
-
-_KINDS: Mapping[Place, Callable[[], Registry[object]]] = {
-    BACKBONE_PLACE: _backbones,
-    CAM_PLACE: _cams,
-    HEAD_PLACE: _heads,
-}

@@ -95,12 +95,11 @@ def declared_costs(merged: Merged) -> dict[str, float]:
     found: dict[str, float] = {}
     for triple in merged.triples:
         manifest = merged.manifest(triple)
-        backbone, cam, _ = triple.rsplit("/", 2)
-        timing = manifest.timings.backbones.get(backbone)
-        if timing is None or timing.feature_shape is None or cam not in manifest.cams:
+        timing = manifest.timings.backbones.get(triple.backbone)
+        if timing is None or timing.feature_shape is None or triple.cam not in manifest.cams:
             continue
         try:
-            found[triple] = Cost.parse(manifest.cost(backbone, cam)).forwards(*timing.feature_shape)
+            found[triple] = Cost.parse(manifest.cost(triple.backbone, triple.cam)).forwards(*timing.feature_shape)
         except CostError:
             continue
     return found

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from ...baselines.cams import CAMS, CamMethod, Evidence
+from . import MAPS
 from .map_folder import MapFolder, open_folder
-
-MAPS = "maps"
-"""The backbone of triples that no network stands behind; also where a method keeps its folder."""
 
 
 def register_maps(maps: Mapping[str, Path], image_ids: Sequence[str]) -> list[MapFolder]:

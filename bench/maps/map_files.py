@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,20 @@ class MapFileError(ValueError):
 
 
 def read_map(path: Path) -> Map:
-    """The values of a map file, as they are: float64 where the file holds doubles, else float32, (h,w).
+    """The values of a map file; see ``map_of``.
+
+    Raises:
+        MapFileError: As ``map_of``, and a file that cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MapFileError(_why(error)) from error
+    return map_of(data, path.suffix)
+
+
+def map_of(data: bytes, suffix: str) -> Map:
+    """The values of a map file's contents, as they are: float64 where it holds doubles, else float32, (h,w).
 
     Axes of length 1 in front of or behind the two of a map are dropped. Grey pictures of 8 or 16 bits give their
     levels. A file that pickles objects is refused: reading it would run what it says.
@@ -37,12 +51,12 @@ def read_map(path: Path) -> Map:
         MapFileError: The file is damaged or holds no map.
     """
     try:
-        if path.suffix.lower() == ".png":
-            values = _picture(path)
-        elif path.suffix.lower() == ".npz":
-            values = _archive(path)
+        if suffix.lower() == ".png":
+            values = _picture(data)
+        elif suffix.lower() == ".npz":
+            values = _archive(data)
         else:
-            values = np.load(path, allow_pickle=False)
+            values = np.load(io.BytesIO(data), allow_pickle=False)
     except MapFileError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
@@ -77,8 +91,8 @@ def _why(error: Exception) -> str:
     return f"it cannot be read ({text.partition('.')[0] or type(error).__name__})"
 
 
-def _picture(path: Path) -> npt.NDArray[Any]:
-    with open_header(path) as picture:
+def _picture(data: bytes) -> npt.NDArray[Any]:
+    with open_header(data) as picture:
         if picture.mode not in ("L", "1", "I", "I;16", "I;16B", "F"):
             raise MapFileError(
                 f"a picture of mode {picture.mode}: a score map is grey, of 8 or 16 bits; a coloured rendering holds "
@@ -87,8 +101,8 @@ def _picture(path: Path) -> npt.NDArray[Any]:
         return np.asarray(picture)
 
 
-def _archive(path: Path) -> npt.NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
+def _archive(data: bytes) -> npt.NDArray[Any]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         names = list(archive.files)
         chosen = names if len(names) == 1 else [key for key in KEYS if key in names][:1]
         if not chosen:

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ...text import some
 from ..host.errors import UsageError
-from .map_files import SUFFIXES, Map, MapFileError, read_map
+from .map_files import SUFFIXES, Map, MapFileError, map_of, read_map
 
 NAMED = 3
 """Files and images that a message names; the rest are counted."""
@@ -29,7 +30,7 @@ class MapFolder:
         folder: Where its files are.
         files: Image id -> its file; of images whose file holds a map only.
         missing: Images without a file.
-        faults: Image id -> file name and why it holds no map.
+        faults: Files of images that hold no map, each with the reason in brackets.
         not_finite: Images whose map holds NaN or infinity.
         extra: Files of the folder that belong to no image of the split.
         shape: Cells (h, w) of every map; None where they differ.
@@ -41,7 +42,7 @@ class MapFolder:
     folder: Path
     files: dict[str, Path]
     missing: tuple[str, ...]
-    faults: dict[str, str]
+    faults: tuple[str, ...]
     not_finite: tuple[str, ...]
     extra: tuple[str, ...]
     shape: tuple[int, int] | None
@@ -63,14 +64,13 @@ class MapFolder:
 
     def findings(self) -> list[str]:
         """What is odd about the folder, a sentence a kind, with the first few names; empty where nothing is."""
-        faults = [f"{file} ({why})" for file, why in (fault.split("\n") for fault in self.faults.values())]
         found = [
             (len(self.missing), "image(s) have no map and are scored as empty maps", self.missing),
-            (len(faults), "file(s) hold no map; their images are scored as empty maps", faults),
+            (len(self.faults), "file(s) hold no map; their images are scored as empty maps", self.faults),
             (len(self.not_finite), "map(s) hold NaN or infinity and are scored as empty maps", self.not_finite),
             (len(self.extra), "file(s) belong to no image of the split and are not read", self.extra),
         ]
-        return [f"maps {self.name}: {count} {what}: {_some(names, count)}" for count, what, names in found if count] + (
+        return [f"maps {self.name}: {count} {what}: {some(names, NAMED)}" for count, what, names in found if count] + (
             [] if self.shape else [f"maps {self.name}: the maps have several sizes; each is resized by itself"]
         )
 
@@ -93,8 +93,8 @@ def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
     if not matched:
         raise UsageError(
             f"--maps {name}={folder}: none of the {len(there)} files is called as one of the {len(image_ids)} images: "
-            f"files such as {_some(list(there), len(there))}; expected names such as "
-            f"{_some([_plain(i) + '.npy' for i in image_ids], len(image_ids))}"
+            f"files such as {some(list(there), NAMED)}; expected names such as "
+            f"{some([_plain(i) + '.npy' for i in image_ids], NAMED)}"
         )
     _refuse_shared(name, matched)
     paths = {image_id: there[file] for image_id, file in matched.items()}
@@ -110,7 +110,7 @@ def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
         folder=folder,
         files={image_id: paths[image_id] for image_id in good},
         missing=tuple(i for i in image_ids if i not in matched),
-        faults={i: f"{matched[i]}\n{look.fault}" for i, look in looks.items() if look.fault},
+        faults=tuple(f"{matched[i]} ({look.fault})" for i, look in looks.items() if look.fault),
         not_finite=tuple(matched[i] for i, look in good.items() if not look.finite),
         extra=tuple(sorted(set(there) - set(matched.values()))),
         shape=next(iter(sizes)) if len(sizes) == 1 else None,
@@ -134,10 +134,12 @@ def _looks(paths: Iterable[Path]) -> Iterator[_Look]:
 
 def _look(path: Path) -> _Look:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        values = read_map(path)
+        data = path.read_bytes()
     except OSError as error:
         return _Look("", fault=f"it cannot be read ({error.strerror})")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        values = map_of(data, path.suffix)
     except MapFileError as error:
         return _Look(digest, fault=str(error))
     # What is beyond float32 counts as infinite, as with every method.
@@ -178,7 +180,3 @@ def _plain(image_id: str) -> str:
     """An image's id without the suffix of its file."""
     path = PurePosixPath(image_id)
     return str(path.with_suffix("")) if path.name and path.suffix else image_id
-
-
-def _some(names: Sequence[str], count: int) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {count - NAMED} more" if count > NAMED else "")

@@ -11,6 +11,7 @@ from ...registry import UnknownNameError, expand_braces
 from ...results.records.load import Run, load_run
 from ...results.scores import same_images
 from ...results.statistics import Entry, Pair
+from ...text import some
 from ...triple import Triple
 from ..host.errors import UsageError
 from .compare_options import folder_of, placed
@@ -104,11 +105,6 @@ def _named(runs: list[Run], patterns: list[str]) -> list[tuple[int, Triple]]:
     return found
 
 
-def _some(run: Run) -> str:
-    rest = len(run.triples) - LISTED
-    return ", ".join(run.triples[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
     return list(combinations(entries, 2)) if all_pairs else [(entries[0], e) for e in entries[1:]]
 
@@ -116,7 +112,9 @@ def _among(entries: Sequence[Entry], all_pairs: bool) -> list[Pair]:
 def _one_run(run: Run, patterns: list[str]) -> list[Triple]:
     chosen = [t for p in patterns for t in _matching(p, [run])]
     if len(chosen) < 2:
-        raise UsageError(f"name at least two triples of {run.out} (or a second run folder); it has {_some(run)}")
+        raise UsageError(
+            f"name at least two triples of {run.out} (or a second run folder); it has {some(run.triples, LISTED)}"
+        )
     return chosen
 
 
@@ -156,7 +154,7 @@ def _shared(runs: list[Run], patterns: list[str]) -> list[Triple]:
         if not common:
             # Another protocol or data set is the better reason, where there is one.
             same_images(runs, intersect=True)
-            lists = "; ".join(f"{run.out} has {_some(run)}" for run in runs)
+            lists = "; ".join(f"{run.out} has {some(run.triples, LISTED)}" for run in runs)
             raise UsageError(f"the runs share no triple: {lists}")
         return common
     return list(dict.fromkeys(t for p in patterns for t in common if _fits(p, t)))

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from ...baselines.backbones import TIMM, TorchvisionWeights, open_backbone
+from ...baselines.backbones import TorchvisionWeights, open_backbone
 from ...baselines.contracts import BACKBONES
 from ...baselines.weights import load_metadata
 from ...datasets.open import DataSource
@@ -18,7 +18,7 @@ from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper import TableName, published_table
 from ...results.records.run_folder import TABLES_NAME
-from ...triple import Triple
+from ...triple import TIMM, Triple
 from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..training.recipe import HeadRecipe

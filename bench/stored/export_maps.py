@@ -9,7 +9,7 @@ from ...results.records.columns import MAP, Array
 from ...triple import Triple, file_name
 from ..host.errors import RunError, UsageError
 from ..maps.map_files import Format, write_map
-from .stored_maps import left_without, open_stored
+from .stored_maps import open_stored
 from .stored_requests import ExportMapsRequest
 
 
@@ -23,10 +23,10 @@ def export_maps(request: ExportMapsRequest, say: Callable[[str], None] = lambda 
     Raises:
         RecordError, UsageError, RunError: As ``open_stored``; an image id that leads out of the folder.
     """
-    run, triples = open_stored(request.run, request.triples)
+    run, triples, without = open_stored(request.run, request.triples)
     if request.out.exists() and not request.out.is_dir():
         raise UsageError(f"{request.out}: a file is there; give the name of a folder")
-    for triple in left_without(run, request.triples):
+    for triple in without:
         say(f"{triple}: its maps are not stored; left out")
     folders = []
     for triple in triples:

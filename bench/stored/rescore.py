@@ -33,7 +33,7 @@ from ..engine.without_network import BareReading
 from ..host.errors import RunError
 from ..host.progress import progress
 from .fitting import Fitting, fitting
-from .stored_maps import left_without, open_data, open_stored
+from .stored_maps import open_data, open_stored
 from .stored_requests import RescoreRequest
 
 FROM_RUN = ("predicted", "target", "y", "o")
@@ -61,7 +61,7 @@ def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None
             values that were dropped, another version of cambench).
         UsageError, UnknownNameError, DatasetError, ResultsError: Wrong names, data or folders.
     """
-    run, triples = open_stored(request.run, request.triples)
+    run, triples, without = open_stored(request.run, request.triples)
     if run.manifest.code_version != __version__:
         raise RunError(
             f"{request.run} was written by cambench {run.manifest.code_version}; this is {__version__}, whose scores "
@@ -70,7 +70,7 @@ def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None
     table = open_data(run, request.root)
     protocol = PROTOCOLS.get(request.protocol)
     fit = fitting(run, triples, protocol)
-    said = [f"{t}: its maps are not stored; left out" for t in left_without(run, request.triples)]
+    said = [f"{t}: its maps are not stored; left out" for t in without]
     said += [f"{t}: left out: {why}" for t, why in fit.left_out.items()] + fit.said
     measures, lost = _measures(run)
     said += [f"metric {name}: left out: {why}" for name, why in lost.items()]

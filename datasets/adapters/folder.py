@@ -18,8 +18,8 @@ from ..formats.csv_boxes import build_csv
 from ..formats.csv_columns import COLUMNS_OPTION, find_columns
 from ..formats.exif import EXIF_OPTION, settle_exif
 from ..formats.instances import RULE_OPTIONS
-from ..formats.label_files import CLASS_FILES, KINDS, label_kind
-from ..formats.label_words import LABEL_OPTION, check_kind, class_indices, cleaned
+from ..formats.label_files import KINDS, class_files, label_kind
+from ..formats.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
 from ..formats.own_table import OwnOptions
 from ..formats.voc_boxes import VOC_READING, build_voc
 from ..formats.yolo_boxes import YOLO_READING, build_yolo
@@ -94,11 +94,10 @@ def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[s
     suffix, labels = label_kind(folder), check_kind(options.get("labels"))
     build, reading = (build_voc, VOC_READING) if suffix == ".xml" else (build_yolo, YOLO_READING)
     chosen = OwnOptions.of(options, reading)
-    lists = [place / name for place in (folder, folder.parent, folder.parent.parent, root) for name in CLASS_FILES]
     return BuildPlan(
         KINDS[suffix],
         lambda: build(root, folder, images, chosen, labels),
-        tuple(dict.fromkeys(f for f in lists if f.is_file())),
+        tuple(class_files(root, folder)),
         folders=tuple(dict.fromkeys((folder, images))),
     )
 
@@ -133,7 +132,7 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
     if lost:
         findings.warn(f"{len(lost)} symbolic links lead nowhere, or to themselves: {some(lost)}", base, "repair them")
 
-    facts = {"exif": exif or "ignore", **({"label_space": "network"} if kind == "network" else {})}
+    facts = {"exif": exif or "ignore", **label_space(kind)}
 
     def chunks() -> Iterator[Chunk]:
         empty, left_out = [], LeftOut()

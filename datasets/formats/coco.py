@@ -19,7 +19,7 @@ from ..tables.build import Built
 from .box_forms import BoxReading
 from .coco_masks import draw_mask, extent, is_of, is_segmentation
 from .instances import Instances
-from .label_words import cleaned
+from .label_words import cleaned, label_space
 from .network_classes import network_indices, network_names
 from .own_table import OwnFile, OwnOptions, build_own
 
@@ -43,7 +43,7 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
     images = sorted(content["images"], key=lambda i: (isinstance(i["id"], str), i["id"]))
     inst = _instances(images, content["annotations"], label_of, path, findings)
     drawn = masks != "off" and _have_masks(inst, path, findings)
-    facts = {"label_space": "network"} if labels == "network" else {}
+    facts = label_space(labels)
     file = OwnFile(path, inst, names, has_boxes=True, draw=draw_mask if drawn else None, facts=facts)
     return build_own(root, file, options, findings)
 

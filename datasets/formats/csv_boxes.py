@@ -13,7 +13,7 @@ from ..schema import SPLITS, DatasetError, Split
 from ..tables.build import Built
 from .csv_columns import Columns
 from .instances import Instances
-from .label_words import class_indices, cleaned
+from .label_words import class_indices, cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
 
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -126,7 +126,7 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
         labels=np.array([index_of[label] for label in lines.labels], np.int64),
         numbers=np.array(lines.numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
+    facts = {"num_classes_known": known, **label_space(labels)}
     file = OwnFile(path, inst, names, has_boxes=bool(columns.box), facts=facts)
     return build_own(root, file, options, findings)
 

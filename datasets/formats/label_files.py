@@ -16,6 +16,13 @@ CLASS_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 """Files of class names that lie beside YOLO's labels, or above them."""
 
 
+def class_files(root: Path, folder: Path) -> list[Path]:
+    """Files of class names that are there: beside the labels of ``folder``, above them, or in the root."""
+    places = dict.fromkeys((folder, folder.parent, folder.parent.parent, root))
+    below = [place for place in places if place == root or root in place.parents]
+    return [place / name for place in below for name in CLASS_FILES if (place / name).is_file()]
+
+
 def files_below(folder: Path, suffix: str | None = None) -> list[str]:
     """Names, relative to a folder with ``/`` between, of the files in it and below that end so; pictures for None."""
     return sorted(_walk(folder, suffix))
@@ -76,7 +83,7 @@ class PicturesByStem:
         return None
 
     def unused(self) -> list[str]:
-        """PicturesByStem, relative to the root, that no label file speaks of."""
+        """Pictures, relative to the root, that no label file speaks of."""
         return [self._base + name for names in self._by_place.values() for name in names if name not in self.used]
 
     def close(self, where: Path, findings: Findings) -> None:

@@ -36,6 +36,11 @@ def check_kind(value: object) -> str:
     return kind
 
 
+def label_space(kind: str) -> dict[str, str]:
+    """What a table says of labels that are a network's own classes; nothing of others."""
+    return {"label_space": "network"} if kind == "network" else {}
+
+
 def cleaned(text: str) -> str:
     """A label without blanks around it, composed."""
     return unicodedata.normalize("NFC", text.strip())

@@ -13,7 +13,7 @@ from ..tables.build import Built
 from .box_forms import BoxReading
 from .instances import Instances
 from .label_files import PicturesByStem, files_below
-from .label_words import class_indices, cleaned
+from .label_words import class_indices, cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
 
 VOC_READING = BoxReading("xyxy")
@@ -85,5 +85,5 @@ def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, label
         labels=np.array([index_of[word] for word in words], np.int64),
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
+    facts = {"num_classes_known": known, **label_space(labels)}
     return build_own(root, OwnFile(folder, inst, classes, has_boxes=True, facts=facts), options, findings)

@@ -14,8 +14,8 @@ from ..schema import DatasetError
 from ..tables.build import Built
 from .box_forms import WHOLE, BoxReading
 from .instances import Instances
-from .label_files import CLASS_FILES, PicturesByStem, files_below
-from .label_words import class_indices, cleaned, whole
+from .label_files import PicturesByStem, class_files, files_below
+from .label_words import class_indices, cleaned, label_space, whole
 from .own_table import OwnFile, OwnOptions, build_own
 
 YOLO_READING = BoxReading("cxcywh", "fraction")
@@ -67,7 +67,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
         labels=np.array(index, np.int64),
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **({"label_space": "network"} if labels == "network" else {})}
+    facts = {"num_classes_known": known, **label_space(labels)}
     return build_own(root, OwnFile(folder, inst, words, has_boxes=True, facts=facts), options, findings)
 
 
@@ -77,12 +77,8 @@ def class_names(root: Path, folder: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: The file is damaged.
     """
-    for place in dict.fromkeys((folder, folder.parent, folder.parent.parent, root)):
-        for name in CLASS_FILES:
-            file = place / name
-            if file.is_file() and (place == root or root in place.parents):
-                return _listed(file)
-    return ()
+    found = class_files(root, folder)
+    return _listed(found[0]) if found else ()
 
 
 def _listed(file: Path) -> tuple[str, ...]:

@@ -68,9 +68,15 @@ class PxAP(Metric):
 
     def compute(self) -> Tensor:
         """Percent, float64 ()."""
+        return torch.tensor(pxap(self._counted()), dtype=torch.float64, device=self.histogram.device)
+
+    def _counted(self) -> Tensor:
+        """The histogram (2,K); ``ValueError`` where a mask was none."""
         if int(self.invalid):
-            raise ValueError(f"PxAP: the masks of {int(self.invalid)} images have values other than 0, 1, 255")
-        return torch.tensor(pxap(self.histogram), dtype=torch.float64, device=self.histogram.device)
+            raise ValueError(
+                f"{type(self).__name__}: the masks of {int(self.invalid)} images have values other than 0, 1, 255"
+            )
+        return self.histogram
 
 
 class PIoU(PxAP):
@@ -93,6 +99,4 @@ class PIoU(PxAP):
 
     def compute(self) -> Tensor:
         """Percent, float64 ()."""
-        if int(self.invalid):
-            raise ValueError(f"PIoU: the masks of {int(self.invalid)} images have values other than 0, 1, 255")
-        return pious(self.histogram[None])[0]
+        return pious(self._counted()[None])[0]

@@ -143,14 +143,7 @@ def pxaps(histograms: Tensor) -> Tensor:
         >>> pxaps(torch.tensor([[[6, 2, 0, 0], [0, 0, 3, 0]], [[0, 0, 3, 0], [1, 2, 0, 0]]])).round(decimals=2)
         tensor([100.0000,  43.3300], dtype=torch.float64)
     """
-    if histograms.ndim != 3 or histograms.shape[1] != 2:
-        raise ValueError(f"pxap: expected histograms of shape (S,2,K), got {tuple(histograms.shape)}")
-    if bool((histograms < 0).any()):
-        raise ValueError("pxap: negative counts; a map was outside [0, 1] or a mask had values other than 0, 1, 255")
-    reached = histograms.flip(-1).cumsum(-1).to(torch.float64)
-    fp, tp = reached[:, 0], reached[:, 1]
-    if bool((tp[:, -1] <= 0).any()):
-        raise ValueError("pxap: no mask has a foreground pixel; the score is undefined")
+    fp, tp = _reached(histograms, "pxap")
     recall = tp / tp[:, -1:]
     steps = tp / (tp + fp) * torch.diff(recall, prepend=recall[:, :1])
     steps = torch.where(tp + fp != 0, steps, 0.0)
@@ -174,16 +167,22 @@ def pious(histograms: Tensor) -> Tensor:
         >>> pious(torch.tensor([[[6, 2, 0, 0], [0, 0, 3, 0]], [[0, 0, 3, 0], [1, 2, 0, 0]]]))
         tensor([100.,  50.], dtype=torch.float64)
     """
+    fp, tp = _reached(histograms, "piou")
+    return 100.0 * (tp / (tp[:, -1:] + fp)).amax(-1)
+
+
+def _reached(histograms: Tensor, score: str) -> tuple[Tensor, Tensor]:
+    """Background and object pixels float64 (S,K) at or above each threshold, from the highest down."""
     if histograms.ndim != 3 or histograms.shape[1] != 2:
-        raise ValueError(f"piou: expected histograms of shape (S,2,K), got {tuple(histograms.shape)}")
+        raise ValueError(f"{score}: expected histograms of shape (S,2,K), got {tuple(histograms.shape)}")
     if bool((histograms < 0).any()):
-        raise ValueError("piou: negative counts; a map was outside [0, 1] or a mask had values other than 0, 1, 255")
+        raise ValueError(
+            f"{score}: negative counts; a map was outside [0, 1] or a mask had values other than 0, 1, 255"
+        )
     reached = histograms.flip(-1).cumsum(-1).to(torch.float64)
-    fp, tp = reached[:, 0], reached[:, 1]
-    objects = tp[:, -1:]
-    if bool((objects <= 0).any()):
-        raise ValueError("piou: no mask has a foreground pixel; the score is undefined")
-    return 100.0 * (tp / (objects + fp)).amax(-1)
+    if bool((reached[:, 1, -1] <= 0).any()):
+        raise ValueError(f"{score}: no mask has a foreground pixel; the score is undefined")
+    return reached[:, 0], reached[:, 1]
 
 
 def _complain(status: int, norm: Tensor, mask: Tensor, name: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...atomic import remove_leftovers_under, write_text
 from ...text import plain_text
+from ...triple import Triple
 from .columns import Array, check_columns
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
@@ -201,7 +202,7 @@ class RunStore:
     def missing(self, triples: Sequence[str]) -> dict[str, list[int]]:
         """Triple -> shards that are not on disk, for those of ``triples`` that are not complete."""
         lacking = {
-            t: [s for s in range(self.manifest.shards) if not self.shard_done(t.rsplit("/", 2)[0], s, [t])]
+            t: [s for s in range(self.manifest.shards) if not self.shard_done(Triple.parse(t).backbone, s, [t])]
             for t in triples
         }
         return {t: shards for t, shards in lacking.items() if shards}
@@ -239,7 +240,7 @@ class RunStore:
             time.sleep(POLL_S)
 
     def _close_manifest(self, durations_s: Mapping[str, float], timings: Timings, finished: bool) -> None:
-        backbones = {t.rsplit("/", 2)[0] for t in self.manifest.triples}
+        backbones = {t.backbone for t in self.manifest.triples}
         marks = {b: list(read_marks(self.out, b)) for b in sorted(backbones)}
         spent = dict(self.manifest.durations_s)
         # Ranks work side by side: the seconds of one are those of all, and its costs stand for all.
@@ -268,7 +269,7 @@ class RunStore:
         return {
             t: shards
             for t, shards in missing.items()
-            if self.manifest.canonical(t) not in lost.get(t.rsplit("/", 2)[0], ())
+            if self.manifest.canonical(t) not in lost.get(Triple.parse(t).backbone, ())
         }
 
     def _take_over(self) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...contracts import min_max_map
 from ..evidence import Evidence
 from ..method import register_cam
 
@@ -37,15 +38,9 @@ def opti_cam(e: Evidence) -> Tensor:
         optimiser = torch.optim.Adam([parameters], lr=RATE)
         for _ in range(STEPS):
             combined = (parameters.softmax(1) * features).sum(1, keepdim=True)
-            mask = _min_max(F.interpolate(combined, size=images.shape[-2:], mode="bilinear", align_corners=False))
+            mask = min_max_map(F.interpolate(combined, size=images.shape[-2:], mode="bilinear", align_corners=False))
             logits = e.whole_head(e.backbone.features(images * mask.to(images.dtype)))
             # Not backward(): the network's own parameters must never collect gradients.
             (parameters.grad,) = torch.autograd.grad(-logits.gather(1, e.target[:, None]).sum(), [parameters])
             optimiser.step()
     return parameters.detach().softmax(1)
-
-
-def _min_max(maps: Tensor) -> Tensor:
-    """Maps (B,1,H,W) in [0, 1]; zero where one has no contrast."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / torch.where(high > low, high - low, torch.inf)

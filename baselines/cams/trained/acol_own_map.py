@@ -2,16 +2,10 @@
 
 from torch import Tensor
 
-from ...contracts import Backbone
-from ...wsol import acol_map, split_name
+from ...wsol import acol_map
 from ..evidence import Evidence
 from ..method import register_cam
-
-
-def _refuses(network: Backbone) -> str | None:
-    if split_name(network.name)[1] == "acol":
-        return None
-    return f"acolmap is the map of networks that ACoL trained (NETWORK+acol), and {network.name} is none"
+from .trained_networks import only_of
 
 
 @register_cam(
@@ -23,7 +17,7 @@ def _refuses(network: Backbone) -> str | None:
     heads=("softmax",),
     cost="2 forwards",
     named=True,
-    refuses=_refuses,
+    refuses=only_of("acol", "acolmap"),
     nearest=("cam",),
 )
 def acol_own_map(e: Evidence) -> Tensor:

@@ -2,16 +2,10 @@
 
 from torch import Tensor
 
-from ...contracts import Backbone
-from ...wsol import class_map, split_name
+from ...wsol import class_map
 from ..evidence import Evidence
 from ..method import register_cam
-
-
-def _refuses(network: Backbone) -> str | None:
-    if split_name(network.name)[1] == "spg":
-        return None
-    return f"spgmap is the map of networks that SPG trained (NETWORK+spg), and {network.name} is none"
+from .trained_networks import only_of
 
 
 @register_cam(
@@ -23,7 +17,7 @@ def _refuses(network: Backbone) -> str | None:
     heads=("softmax",),
     cost="1 forward",
     named=True,
-    refuses=_refuses,
+    refuses=only_of("spg", "spgmap"),
     nearest=("cam",),
 )
 def spg_own_map(e: Evidence) -> Tensor:

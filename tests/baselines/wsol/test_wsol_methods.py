@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cambench.baselines.backbones.split import SplitNetwork
+from cambench.baselines.contracts import min_max_map
 from cambench.baselines.heads.heads import GapLinear
 from cambench.baselines.wsol import WSOL, apply_method, make_method
 from cambench.baselines.wsol import spg as spg_module
 from cambench.baselines.wsol.acol import acol_map
 from cambench.baselines.wsol.adl import AttentionDropout
 from cambench.baselines.wsol.cutmix import box_of
-from cambench.baselines.wsol.new_layers import normalised_map
 from cambench.baselines.wsol.wsol_method import WsolError
 from cambench.registry import UnknownNameError
 
@@ -300,7 +300,7 @@ def test_spg_step(batch, monkeypatch):
 
 
 def test_a_constant_map_is_zero():
-    assert not normalised_map(torch.full((2, 3, 3), 4.0)).any()
+    assert not min_max_map(torch.full((2, 3, 3), 4.0)).any()
 
 
 def test_half_precision_losses_are_float32(batch):
