@@ -83,7 +83,7 @@ class Protocol(BaseModel):
     pointing_tolerance: float = Field(default=15, ge=0)
     """Radius in pixels around the ground truth that still counts in the pointing game (as published)."""
     curve_steps: int = Field(default=224, ge=1)
-    """Steps of an insertion or deletion curve (RISE: one a row of pixels)."""
+    """Steps of an insertion or deletion curve (RISE: one for each row of pixels)."""
     insertion_blur_width: int = Field(default=11, ge=1)
     """Width in pixels of the Gaussian's kernel."""
     insertion_blur_sigma: float = Field(default=5.0, gt=0)

@@ -55,8 +55,8 @@ def contact_sheet(request: SheetRequest) -> None:
 def maps(request: MapsRequest) -> None:
     """Figure 3 of the paper: input, methods with and without the sigmoid branch, predicted and true boxes.
 
-    A row an image and backbone; columns by method, its heads side by side. Predicted boxes are green and ground truths
-    red, as in the paper. Maps, target class and threshold follow the protocol, as in a run.
+    One row for each image and backbone; columns by method, its heads side by side. Predicted boxes are green and
+    ground truths red, as in the paper. Maps, target class and threshold follow the protocol, as in a run.
 
     Example:
 

@@ -9,7 +9,7 @@ from .options import command, load_plugins
 
 @command(TimeRequest)
 def time_stages(request: TimeRequest) -> None:
-    """Time each stage of the one pass: median and IQR, in milliseconds an image and in plain forwards.
+    """Time each stage of the one pass: median and IQR, in milliseconds per image and in plain forwards.
 
     Example:
 

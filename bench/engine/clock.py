@@ -64,7 +64,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str, part: Part = None) -> Iterator[None]:
-        """Time the enclosed work under ``name``; a stage may be entered many times a batch."""
+        """Time the enclosed work under ``name``; a stage may be entered many times in a batch."""
         if self._cuda and name != "load":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()

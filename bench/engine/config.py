@@ -32,7 +32,7 @@ R = TypeVar("R", bound="RunConfig")
 
 
 class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
-    """One benchmark run. Counts are images; sizes are images a batch or a shard."""
+    """One benchmark run. Counts are images; sizes are images in a batch or in a shard."""
 
     triples: Patterns = Field(
         ("*/*/*",),

@@ -1,4 +1,4 @@
-"""The files that a request gives for its networks: checked and resolved once, to one file a network and branch."""
+"""The files that a request gives for its networks: checked, resolved once to a file for each branch."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Scoring:
     Attributes:
         iou_thresholds: IoU thresholds whose hit bits are recorded.
         has_boxes: The split has ground-truth boxes.
-        measures: Further metrics, one value an image.
+        measures: Further metrics that give one value for each image.
         map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
         box_threads: Threads of the box kernels.
     """

@@ -42,7 +42,7 @@ def expand_patterns(patterns: Iterable[str]) -> list[Wanted]:
         explicit = not _PATTERN.search(pattern)
         for parts in split_pattern(pattern):
             for triple in _matches(parts):
-                # A glob must not start thousands of forwards an image by accident.
+                # A glob must not start thousands of forwards for each image by accident.
                 if CAMS.get(triple.cam).by_name and _PATTERN.search(parts.cam):
                     continue
                 if CAMS.get(triple.cam).headless and triple.head != "softmax":

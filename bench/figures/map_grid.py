@@ -112,7 +112,7 @@ class _GridPicture:
             self.seen = reading.see(batch.images, batch.image_ids, reading.drawn_class(batch.labels))
 
     def rows(self, plan: BackbonePlan, columns: Sequence[Column], group: str) -> list[MapRow]:
-        """A row an image; ``group`` is the network's title, empty where there is one network."""
+        """One row for each image; ``group`` is the network's title, empty where there is one network."""
         batch, pictures = self.batch, [image.permute(1, 2, 0).numpy() for image in self.batch.images]
         tiles = {triple: _tiles(self._norm(triple), batch, pictures, self.tau, self.protocol) for triple in plan.maps}
         rows = []

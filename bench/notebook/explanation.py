@@ -40,7 +40,7 @@ class _Picture:
     """Display of rows of maps: notebook, window, file."""
 
     def figure(self, limit: int | None = None) -> Figure:
-        """Input and map with box, a row an image (the first ``limit``), as a matplotlib figure."""
+        """Input and map with box, one row for each image (the first ``limit``), as a matplotlib figure."""
         raise NotImplementedError
 
     def picture(self, limit: int | None = None, dpi: int = DPI) -> Image.Image:
@@ -177,7 +177,7 @@ class Explanation(_Picture):
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
     def frame(self) -> pd.DataFrame:
-        """A row an image: id, predicted class and probability, target and score, box, flag of a degenerate map."""
+        """One row for each image: id, predicted class and probability, target and score, box, degenerate flag."""
         boxes = self.boxes().tolist()
         return pd.DataFrame(
             {
@@ -192,7 +192,7 @@ class Explanation(_Picture):
         )
 
     def figure(self, limit: int | None = None) -> Figure:
-        """Input and map with box, a row an image (the first ``limit``), as a matplotlib figure."""
+        """Input and map with box, one row for each image (the first ``limit``), as a matplotlib figure."""
         return _figure([self], limit)
 
     @cached_property
@@ -248,7 +248,7 @@ class Explanations(_Picture, Mapping[str, Explanation]):
         return f"{file_name('-'.join((triple.backbone, *self, triple.head)))}.png"
 
     def figure(self, limit: int | None = None) -> Figure:
-        """Input, and a column a method, a row an image (the first ``limit``), as a matplotlib figure."""
+        """Input and a column for each method; one row for each image (the first ``limit``); a matplotlib figure."""
         return _figure(list(self.values()), limit)
 
     def frame(self) -> pd.DataFrame:

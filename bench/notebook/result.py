@@ -73,7 +73,7 @@ class RunResult:
         return Leaderboard(merged, standing(merged, resamples=resamples, seed=seed) if intervals else None)
 
     def records(self, triple: str | None = None) -> pd.DataFrame:
-        """One row an image and triple: the columns of one number an image, in the order of the data set.
+        """One row for each image and triple: the columns of one number per image, in the order of the data set.
 
         Columns ``triple``, ``backbone``, ``cam``, ``head``; then ``image_id``, ``index``, ``label``, ``predicted``,
         ``correct``, ``target``, flags, fidelity scores ``y`` and ``o``, and a column a per-image metric. Hit bits and

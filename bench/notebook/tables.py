@@ -70,7 +70,7 @@ class Leaderboard(_Tables):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a triple (its index): unrounded scores, changes to the base head, interval ends, ranks."""
+        """One row for each triple (its index): unrounded scores, changes to the base head, interval ends, ranks."""
         head, rows = score_rows(self.merged, self.standing)
         frame = pd.DataFrame(rows, columns=head)
         return frame.set_index(pd.Index(list(self.merged.triples), name="triple"))

@@ -1,4 +1,4 @@
-"""``cambench time``: what each stage of the one pass costs, in milliseconds an image and in plain forwards."""
+"""``cambench time``: what each stage of the one pass costs, in milliseconds per image and in plain forwards."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from .recipe import Augment
 def augment_images(images: Tensor, seeds: Sequence[int], spec: Augment | None, crop: int) -> Tensor:
     """Random windows (B,3,crop,crop) uint8 of images (B,3,L,L) uint8 on the CPU, flipped and jittered by ``spec``.
 
-    ``seeds``: one an image (``image_seeds``). The global generators are left as the last image left them; call it
+    ``seeds``: one for each image (``image_seeds``). The global generators are left as the last image left them; call it
     inside ``torch.random.fork_rng``. Without ``spec`` the images are given back.
     """
     if spec is None or not len(images):

@@ -44,7 +44,7 @@ class FeatureSource:
         device: Where the backbone runs and the features live.
 
     Attributes:
-        passes: Backbone passes over the table so far (the caching one, or one an epoch).
+        passes: Backbone passes over the table so far (the caching one, or one in each epoch).
         cached: Whether the features are kept; known after the first epoch has begun, None before.
         pooled: Whether they are F's spatial means, or all that the heads read of F.
         dtype: Dtype of the features, or None before the first batch.

@@ -66,7 +66,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     if path.suffix.lower() == ".json":
         if split != "test" and not by_split:
             raise MissingSplitError(
-                f"folder: a COCO file has no splits, so all of {path.name} is test; with a file a split, pass "
+                f"folder: a COCO file has no splits, so all of {path.name} is test; with one file for each split, pass "
                 "annotations='instances_{split}.json'"
             )
         images = root / str(options.get("images", "")).replace("{split}", split)
@@ -82,7 +82,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
 
 
 def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[str, Any], by_split: bool) -> BuildPlan:
-    """A label file an image: PASCAL VOC or YOLO."""
+    """One label file for each image: PASCAL VOC or YOLO."""
     if split != "test" and not by_split:
         raise MissingSplitError(
             f"folder: label files have no splits, so all of {folder.name} is test; with a folder a split, pass "

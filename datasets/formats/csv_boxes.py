@@ -1,4 +1,4 @@
-"""A CSV of boxes for the ``folder`` data set: a box a line, several lines an image, as many tools write it."""
+"""A CSV of boxes for the ``folder`` data set: one box on each line, several lines for an image."""
 
 from __future__ import annotations
 

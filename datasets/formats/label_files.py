@@ -1,4 +1,4 @@
-"""Folders with a label file an image: which tool's they are, and the pictures that they speak of."""
+"""Folders with one label file for each image: the tool that wrote them, and the pictures that they describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC: an XML file an image, as LabelImg, CVAT and Roboflow write it."""
+"""PASCAL VOC: one XML file for each image, as LabelImg, CVAT and Roboflow write it."""
 
 from __future__ import annotations
 

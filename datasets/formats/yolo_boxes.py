@@ -1,4 +1,4 @@
-"""YOLO: a text file an image, with a line ``class x y w h`` in fractions a box, or ``class x1 y1 …`` a polygon."""
+"""YOLO: one text file for each image; a line is a box (``class x y w h`` in fractions) or a polygon."""
 
 from __future__ import annotations
 

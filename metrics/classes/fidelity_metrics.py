@@ -1,6 +1,6 @@
 """Fidelity and classification metrics as torchmetrics classes.
 
-Scores per image are kept (16 bytes an image), so that a mean does not depend on how a run was cut into batches or
+Scores per image are kept (16 bytes for each image), so that a mean does not depend on how a run was cut into batches or
 processes, and equals the one computed from records to the last bit.
 """
 

@@ -63,7 +63,7 @@ def pack_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
     Level l is bit l mod 8 (most significant first, as ``np.packbits``) of byte l // 8; it says IoU >= threshold.
 
     Args:
-        ious: IoUs (B,256) float64, one a level.
+        ious: IoUs (B,256) float64, one for each level.
         thresholds: IoU thresholds, T of them.
 
     Raises:

@@ -37,7 +37,7 @@ def _first(order: Tensor, percent: float) -> Tensor:
 def road_curves(
     score: Callable[[Tensor], Tensor], images: Tensor, maps: Tensor, percents: Sequence[float], noise: Tensor
 ) -> Tensor:
-    """Class scores after the removal of each share of pixels, most relevant first; len(percents) forwards an image.
+    """Class scores after the removal of each share of pixels, most relevant first; one forward for each share.
 
     The least relevant first are the curves of −maps. A removed pixel is imputed from its neighbours (``impute``), and
     its noise is added.

@@ -28,7 +28,7 @@ def sensitivity_n(
 ) -> Tensor:
     """Mean over n of the correlation of Σ_{i in S} M_i with f(x) − f(x without S) over random subsets S of n squares.
 
-    What is without S is black there. 1 + len(percents)·K forwards an image.
+    The pixels outside S are black there. An image takes 1 + len(percents)·K forwards.
 
     Args:
         score: Class scores (B,) of images (B,C,R,R).

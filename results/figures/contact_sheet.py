@@ -99,7 +99,7 @@ def save_contact_sheet(
     outlined: int | None = 1,
     dpi: int = 130,
 ) -> Path:
-    """Write a sheet of ``samples`` rows a class to a PNG or PDF; boxes and evidence on the last ``outlined`` rows.
+    """Write a sheet, PNG or PDF: ``samples`` rows for each class; boxes and evidence on the last ``outlined`` rows.
 
     Raises:
         ValueError: No row has a class of ``class_names``, or ``path`` has an ending matplotlib does not know.

@@ -138,7 +138,7 @@ def _long_grid(table: _Table) -> Grid:
 
 
 def _transposed(table: _Table) -> Grid:
-    """A row a metric, a column a triple; the method stands over the columns of its heads."""
+    """One row for each metric, one column for each triple; the method stands over the columns of its heads."""
     block, merged = table.block, table.merged
     heads = metric_heads(block.metrics, table.stats, block.backbone)
     rows = []
