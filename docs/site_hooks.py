@@ -18,7 +18,7 @@ from latex2mathml.converter import convert
 from cambench import protocol as protocol_module
 from cambench.bench.cli.app import app
 from cambench.bench.cli.options import field_rows
-from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.datasets.schema import DATASETS
 from cambench.metrics import METRICS
 from cambench.protocol import PROTOCOLS, MapRule, Protocol

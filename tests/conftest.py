@@ -43,7 +43,7 @@ if os.environ.get("CAMBENCH_TESTS_WITHOUT_POSIX"):
 AT_WORK = {
     f"cambench.{name}"
     for name in (
-        "baselines.backbones.wrapped",
+        "baselines.backbones.own.wrapped",
         "bench.maps.given_method",
         "bench.stored.rescore",
         "bench.paper.factorial",

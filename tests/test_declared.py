@@ -5,7 +5,7 @@ import pytest
 from cambench.baselines.cams import CAMS
 from cambench.baselines.contracts import BACKBONES, HEADS
 from cambench.bench.cli.ls import METRIC_PLACE
-from cambench.bench.engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE
+from cambench.bench.engine.planning.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE
 from cambench.datasets.open import PLACE as DATASET_PLACE
 from cambench.datasets.schema import DATASETS
 from cambench.declared import built_in, declared

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.contracts import BACKBONES
 from cambench.bench.cli.app import app
-from cambench.bench.engine.config import RunConfig
 from cambench.bench.engine.head_keeper import HeadKeeper
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.metrics import METRICS
 from cambench.results.records.load import load_run
 

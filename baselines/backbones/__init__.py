@@ -4,10 +4,10 @@ from . import efficientnet_lite, inception, resnet, slim, vgg
 from .checkpoint_layouts import layout_of
 from .checkpoints import account_of
 from .opening import features_digest, head_digest, open_backbone
-from .plain import backbone_of, read_at
+from .own.plain import backbone_of, read_at
+from .own.wrapped import wrap
 from .surgery import TorchvisionWeights
 from .timm.families import timm_models
-from .wrapped import wrap
 
 __all__ = [
     "TorchvisionWeights",

@@ -15,8 +15,8 @@ import typer
 
 from ...registry import RegistryError, UnknownNameError
 from ...version import __version__
-from ..engine.config import RunConfig, read_config
-from ..engine.words import check_request
+from ..engine.planning.config import RunConfig, read_config
+from ..engine.planning.words import check_request
 from ..host.consoles import err, make_streams_printable, out
 from ..host.errors import UsageError
 from ..host.options import PluginOptions

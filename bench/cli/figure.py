@@ -101,7 +101,7 @@ def distortion(request: DistortionRequest) -> None:
 
 
 def _check(request: FigureRequest, triples: Iterable[str]) -> None:
-    from ..engine.words import check_request
+    from ..engine.planning.words import check_request
 
     check_request(request.config(tuple(triples), Path()).model_copy(update={"plugins": request.plugins}))
 

@@ -17,7 +17,7 @@ from ...declared import Place, declared, registry_of
 from ...protocol import PROTOCOLS
 from ...registry import UnknownNameError, expand_braces
 from ...triple import TIMM
-from ..engine.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
+from ..engine.planning.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
 from ..host.errors import UsageError
 
 METRIC_PLACE = Place("metrics.spec", "METRICS", "MetricSpec")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...protocol import PROTOCOLS
-from ..engine.words import check_triples
+from ..engine.planning.words import check_triples
 from ..host.consoles import out
 from ..paper.requests import FactorialRequest, Reproduction
 from .options import command, load_plugins

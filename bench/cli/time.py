@@ -15,7 +15,7 @@ def time_stages(request: TimeRequest) -> None:
 
         cambench time --triples 'slim_resnet/*/*' --batch-size 16
     """
-    from ..engine.words import check_request
+    from ..engine.planning.words import check_request
 
     check_request(request.config)
     from ..timing.stage_times import show_timings, time_pass

@@ -9,8 +9,8 @@ import typer
 
 from ..host.consoles import out
 from ..host.errors import UsageError
-from ..training.recipe import BackboneRecipe, HeadRecipe
-from ..training.recipe_files import auto_recipe, backbone_recipe_name, load_recipe
+from ..training.recipes.recipe import BackboneRecipe, HeadRecipe
+from ..training.recipes.recipe_files import auto_recipe, backbone_recipe_name, load_recipe
 from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, changed, command_line
 from .options import command, load_plugins
 
@@ -48,9 +48,9 @@ def backbone(request: NetworkTraining) -> None:
     request.check()
     from ..training.backbone import open_for_training, train_backbone
     from ..training.checkpoint import save_network
-    from ..training.fabric import open_fabric
-    from ..training.guard import TrainingDivergedError
-    from ..training.log import TrainingLog
+    from ..training.steps.fabric import open_fabric
+    from ..training.steps.guard import TrainingDivergedError
+    from ..training.steps.log import TrainingLog
 
     where = request.where
     load_plugins(request.plugins)
@@ -124,9 +124,9 @@ def head(request: HeadTraining) -> None:
     request.check()
     from ...baselines.backbones import open_backbone
     from ..training.checkpoint import save_tensors
-    from ..training.guard import TrainingDivergedError
     from ..training.head import load_head, save_head, train_head
-    from ..training.log import TrainingLog
+    from ..training.steps.guard import TrainingDivergedError
+    from ..training.steps.log import TrainingLog
 
     where, branch = request.where, request.branch
     load_plugins(request.plugins)
@@ -237,7 +237,7 @@ def _recipe_of(request: NetworkTraining, recipe: str) -> BackboneRecipe:
         return load_recipe(BackboneRecipe, recipe)
     # Only methods need the networks' library before the data is checked.
     from ...baselines.wsol import split_name
-    from ..training.method_recipes import method_recipe
+    from ..training.recipes.method_recipes import method_recipe
 
     load_plugins(request.plugins)
     return method_recipe(recipe, request.method, split_name(request.backbone)[1])

@@ -12,7 +12,7 @@ from ...results.records.manifest import RunManifest
 from ...results.records.record_errors import RecordError
 from ...results.records.run_folder import MANIFEST_NAME, TABLES_NAME, read_manifest
 from ...version import __version__
-from .config import RunConfig
+from .planning.config import RunConfig
 
 REQUEST = "request"
 """Where ``run.json`` keeps, among its settings, what was asked for."""

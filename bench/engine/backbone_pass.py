@@ -25,13 +25,13 @@ from ...triple import Triple
 from ..host.device import peak_memory_mib
 from ..host.progress import progress
 from ..maps.given_method import folder_of
-from .clock import Sample, StageClock, backbone_timing, triple_timings
-from .config import RunConfig, map_bytes
-from .onepass import Columns, OnePass, Rows, Scoring
-from .plan import BackbonePlan
-from .reading import Reading, ScoreMap, folder_score_map
+from .planning.config import RunConfig, map_bytes
+from .planning.plan import BackbonePlan
 from .run_record import device_name
-from .without_network import BareReading
+from .scoring.clock import Sample, StageClock, backbone_timing, triple_timings
+from .scoring.onepass import Columns, OnePass, Rows, Scoring
+from .scoring.reading import Reading, ScoreMap, folder_score_map
+from .scoring.without_network import BareReading
 
 
 @dataclass(frozen=True)

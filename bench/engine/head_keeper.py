@@ -17,14 +17,14 @@ from ...results.records.run_folder import read_manifest
 from ...triple import file_name
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
-from ..training.features import FeatureSource, feature_source, image_source
 from ..training.head import load_head, save_head, train_head
-from ..training.image_source import ImageSource
-from ..training.recipe import HeadRecipe
-from ..training.recipe_files import auto_recipe, load_recipe
-from .config import RunConfig
-from .given import HeadFiles
+from ..training.images.features import FeatureSource, feature_source, image_source
+from ..training.images.image_source import ImageSource
+from ..training.recipes.recipe import HeadRecipe
+from ..training.recipes.recipe_files import auto_recipe, load_recipe
 from .networks import check_labels, tell_warnings
+from .planning.config import RunConfig
+from .planning.given import HeadFiles
 
 
 def head_path(out: Path, name: str, branch: Branch) -> Path:

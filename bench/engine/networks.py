@@ -16,8 +16,8 @@ from ...results.records.manifest import NO_NETWORK, BackboneRecord
 from ...text import visible
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
-from .config import RunConfig
-from .given import file_for
+from .planning.config import RunConfig
+from .planning.given import file_for
 
 
 def tell_warnings(table: SampleTable) -> None:

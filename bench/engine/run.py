@@ -24,17 +24,17 @@ from ..host.device import pick_device
 from ..host.errors import RunError
 from ..maps.given_method import register_maps
 from .backbone_pass import PassRequest, run_bare_pass, run_pass
-from .clock import StageClock
-from .config import RunConfig
-from .given import HEAD_BRANCHES, check_names, resolve_heads
-from .given_triples import given_triples
 from .head_keeper import HeadKeeper
-from .losses import Culprit, is_loss
-from .measures import choose_measures
 from .networks import backbone_record, bare_record, check_labels, open_network, tell_warnings, torch_determinism
-from .plan import BackbonePlan, left_out, needs_branch, plan_backbone, plan_bare, unasked
+from .planning.config import RunConfig
+from .planning.given import HEAD_BRANCHES, check_names, resolve_heads
+from .planning.given_triples import given_triples
+from .planning.plan import BackbonePlan, left_out, needs_branch, plan_backbone, plan_bare, unasked
+from .planning.triples import Wanted, expand_patterns
 from .run_record import run_manifest
-from .triples import Wanted, expand_patterns
+from .scoring.clock import StageClock
+from .scoring.losses import Culprit, is_loss
+from .scoring.measures import choose_measures
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from ...version import __version__
 from ..maps.given_method import folder_of
 from ..maps.map_folder import MapFolder
 from .again import REQUEST, request_of
-from .config import RunConfig
-from .measures import foreign_code, measure_record, measures_key
-from .plan import BackbonePlan
+from .planning.config import RunConfig
+from .planning.plan import BackbonePlan
+from .scoring.measures import foreign_code, measure_record, measures_key
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import Field
 
 from ...protocol import PROTOCOLS, Protocol
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..host.dtypes import Dtype
 from ..host.options import (
     HIDDEN,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from ...baselines.contracts import Backbone
-    from ..engine.reading import Reading
+    from ..engine.scoring.reading import Reading
 
 
 class PictureOptions(Options):
@@ -88,7 +88,7 @@ class FigureRequest(PluginOptions, DeviceOptions, ProtocolOptions, WeightsOption
     def reading(self, network: Backbone) -> Reading:
         """How the maps of a network are read: under ``rules``, in the precision of the run where there is one."""
         from ...results.records.run_folder import read_manifest
-        from ..engine.reading import Reading
+        from ..engine.scoring.reading import Reading
 
         options = read_manifest(self.run).options if self.run is not None else {}
         dtype, last = options.get("dtype", "float32"), bool(options.get("channels_last", False))

@@ -11,9 +11,9 @@ import numpy as np
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, SampleTable
-from ..engine.given import HEAD_BRANCHES, resolve_heads
 from ..engine.head_keeper import HeadKeeper, take_heads
 from ..engine.networks import check_labels, open_network
+from ..engine.planning.given import HEAD_BRANCHES, resolve_heads
 from ..host.errors import RunError, UsageError
 from .figure_request import FigureRequest
 

@@ -30,10 +30,10 @@ from ...results.figures import (
 )
 from ...text import visible
 from ...triple import Triple
-from ..engine.given import check_names
-from ..engine.plan import BackbonePlan, plan_backbone
-from ..engine.reading import Reading
-from ..engine.triples import expand_patterns
+from ..engine.planning.given import check_names
+from ..engine.planning.plan import BackbonePlan, plan_backbone
+from ..engine.planning.triples import expand_patterns
+from ..engine.scoring.reading import Reading
 from ..host.errors import UsageError
 from .figure_request import FigureRequest
 from .inputs import chosen_batch, ready_networks

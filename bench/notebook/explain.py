@@ -22,7 +22,7 @@ from ...results.records.run_folder import read_manifest
 from ...triple import Triple
 from ..engine.head_keeper import has_head, take_heads
 from ..engine.networks import torch_determinism
-from ..engine.reading import Reading
+from ..engine.scoring.reading import Reading
 from ..host.device import pick_device
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError

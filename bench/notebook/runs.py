@@ -8,7 +8,7 @@ from typing import Any
 from ...registry import load_plugin
 from ...results.records.load import load_run
 from ..engine.again import finished_before
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..engine.run import run as run_benchmark
 from ..host.errors import RunError
 from .result import RunResult

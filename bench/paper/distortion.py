@@ -20,7 +20,7 @@ from ...baselines.cams import CamMethod, Evidence
 from ...baselines.contracts import Backbone, Branch, Head, HeadSpec
 from ...baselines.heads import GapLinear
 from ...protocol import Protocol
-from ..engine.reading import score_map_of
+from ..engine.scoring.reading import score_map_of
 from ..host.errors import UsageError
 
 MEASURABLE = frozenset({"features", "gradients", "head_gradients", "class_weights"})

@@ -16,7 +16,7 @@ from ...results.statistics import Bootstrap, Entry, bootstrap
 from ...results.tables.grid import Document, to_csv, to_markdown
 from ...results.tables.latex import to_latex_document
 from ...triple import file_name
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..host.errors import RunError
 from ..host.options import DataOptions, DeviceOptions, PaceOptions, PluginOptions, WeightsOptions
 from ..notebook.runs import run

@@ -19,7 +19,7 @@ from ...baselines.weights import load_metadata
 from ...results.paper import ReproductionEntry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..host.memory import BatchMemoryError
@@ -27,8 +27,8 @@ from ..notebook.runs import run
 from ..training.backbone import open_for_training, train_backbone
 from ..training.checkpoint import save_network
 from ..training.head import save_head, train_head
-from ..training.recipe import HeadRecipe
-from ..training.recipe_files import load_recipe
+from ..training.recipes.recipe import HeadRecipe
+from ..training.recipes.recipe_files import load_recipe
 from .facts import check_same, head_facts, head_record, network_facts
 from .table_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
 

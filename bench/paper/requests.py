@@ -26,7 +26,7 @@ from ..host.options import (
 )
 
 if TYPE_CHECKING:
-    from ..training.recipe import BackboneRecipe
+    from ..training.recipes.recipe import BackboneRecipe
 
 FOLDERS = {
     "cub": ("CUB_200_2011", "cub", "CUB"),
@@ -79,15 +79,15 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
         """Recipe of a network on a data set: its own; the data set's for a stand-in, whose layers are others."""
         if self.backbone_recipe != "auto":
             return self.backbone_recipe
-        from ..training.recipe_files import backbone_recipe_name
+        from ..training.recipes.recipe_files import backbone_recipe_name
 
         own = "" if network in self.substitutes.values() else network
         return backbone_recipe_name(dataset, own)
 
     def recipe_of(self, dataset: str, network: str) -> BackboneRecipe:
         """The recipe of that name."""
-        from ..training.recipe import BackboneRecipe
-        from ..training.recipe_files import load_recipe
+        from ..training.recipes.recipe import BackboneRecipe
+        from ..training.recipes.recipe_files import load_recipe
 
         return load_recipe(BackboneRecipe, self.recipe_name(dataset, network))
 

@@ -21,8 +21,8 @@ from ...results.records.run_folder import TABLES_NAME
 from ...triple import TIMM, Triple
 from ..host.device import pick_device
 from ..host.errors import UsageError
-from ..training.recipe import HeadRecipe
-from ..training.recipe_files import load_recipe
+from ..training.recipes.recipe import HeadRecipe
+from ..training.recipes.recipe_files import load_recipe
 from .estimate import TRAINING_FORWARDS, NetworkCost, measure
 from .facts import check_same, head_facts, head_record, network_facts
 from .requests import Reproduction

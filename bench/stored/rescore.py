@@ -25,11 +25,11 @@ from ...results.tables.leaderboard import write_leaderboard
 from ...triple import Triple
 from ...version import __version__
 from ..engine.again import REQUEST
-from ..engine.clock import StageClock
-from ..engine.measures import measures_key
-from ..engine.onepass import Columns, OnePass, Rows, Scoring
-from ..engine.reading import ScoreMap, signed_score_map
-from ..engine.without_network import BareReading
+from ..engine.scoring.clock import StageClock
+from ..engine.scoring.measures import measures_key
+from ..engine.scoring.onepass import Columns, OnePass, Rows, Scoring
+from ..engine.scoring.reading import ScoreMap, signed_score_map
+from ..engine.scoring.without_network import BareReading
 from ..host.errors import RunError
 from ..host.progress import progress
 from .fitting import Fitting, fitting

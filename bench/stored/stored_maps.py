@@ -15,7 +15,7 @@ from ...results.records.load import Run, load_run
 from ...text import some
 from ...triple import Triple
 from ..engine.again import fields_asked, source_asked
-from ..engine.alternatives import split_pattern
+from ..engine.planning.alternatives import split_pattern
 from ..host.errors import RunError, UsageError
 
 NAMED = 3

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, SampleTable
-from ..engine.config import RunConfig
-from ..engine.onepass import OnePass
+from ..engine.planning.config import RunConfig
+from ..engine.scoring.onepass import OnePass
 from ..host.errors import RunError
 
 LOAD_BATCHES = 8

@@ -18,15 +18,15 @@ from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
-from ..engine.clock import Sample, StageClock, backbone_timing, triple_timings
-from ..engine.config import RunConfig
-from ..engine.given import check_names
 from ..engine.networks import open_network, torch_determinism
-from ..engine.onepass import OnePass, Scoring
-from ..engine.plan import BackbonePlan, needs_branch, plan_backbone
-from ..engine.reading import Reading
+from ..engine.planning.config import RunConfig
+from ..engine.planning.given import check_names
+from ..engine.planning.plan import BackbonePlan, needs_branch, plan_backbone
+from ..engine.planning.triples import expand_patterns
 from ..engine.run_record import LIBRARIES, device_name, library_versions
-from ..engine.triples import expand_patterns
+from ..engine.scoring.clock import Sample, StageClock, backbone_timing, triple_timings
+from ..engine.scoring.onepass import OnePass, Scoring
+from ..engine.scoring.reading import Reading
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..host.dtypes import Dtype
 from ..host.options import (
     HIDDEN,

@@ -24,14 +24,14 @@ from ..host.device import peak_memory_mib
 from ..host.errors import UsageError
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
-from .fabric import open_fabric
-from .guard import TrainingDivergedError, snapshot
-from .image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
-from .log import TrainingLog
-from .loop import BackboneTrainer
-from .optim import rng_devices
-from .recipe import BackboneRecipe
+from .images.image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
+from .recipes.optim import rng_devices
+from .recipes.recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
+from .steps.fabric import open_fabric
+from .steps.guard import TrainingDivergedError, snapshot
+from .steps.log import TrainingLog
+from .steps.loop import BackboneTrainer
 from .top1 import top1
 
 if TYPE_CHECKING:

@@ -18,17 +18,17 @@ from ..host.errors import RunError, UsageError
 from ..host.memory import is_out_of_memory, memory_error
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_head, put_head, save_head
-from .features import PASS_BATCH, FeatureSource, feature_source
-from .guard import TrainingDivergedError, first_bad
-from .image_source import DEFAULT_CACHE_BYTES, checked_labels
-from .log import TrainingLog
-from .loss import branch_loss
-from .optim import epoch_order, mix, rate_factor, rng_devices, seed_step
-from .recipe import HeadRecipe
+from .images.features import PASS_BATCH, FeatureSource, feature_source
+from .images.image_source import DEFAULT_CACHE_BYTES, checked_labels
+from .recipes.optim import epoch_order, mix, rate_factor, rng_devices, seed_step
+from .recipes.recipe import HeadRecipe
 from .record import HeadTrainingRecord, common_facts
 from .resume import HeadProgress, head_key
+from .steps.guard import TrainingDivergedError, first_bad
+from .steps.log import TrainingLog
+from .steps.loss import branch_loss
+from .steps.wide_layer import HeadSteps, head_steps
 from .top1 import top1
-from .wide_layer import HeadSteps, head_steps
 
 __all__ = ["HeadTrainingRecord", "TrainingDivergedError", "load_head", "save_head", "top1", "train_head"]
 

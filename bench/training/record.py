@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import SampleTable
 from .checkpoint import versions
-from .recipe import Recipe
+from .recipes.recipe import Recipe
 
 
 class TrainingRecord(BaseModel):

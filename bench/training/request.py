@@ -23,7 +23,7 @@ from ..host.options import (
 
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
-    from .recipe import Recipe
+    from .recipes.recipe import Recipe
 
 R = TypeVar("R", bound="Recipe")
 

@@ -15,8 +15,8 @@ from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import SampleTable
 from ..host.consoles import err as console
 from .checkpoint import load_training, save_training
-from .recipe import HeadRecipe
-from .wide_layer import HeadSteps
+from .recipes.recipe import HeadRecipe
+from .steps.wide_layer import HeadSteps
 
 
 def head_key(

@@ -13,8 +13,8 @@ from ..disk.locate import Expected, find_base, known
 from ..disk.textfiles import id_columns
 from ..disk.trees import FolderTree, TarTree, Tree
 from ..findings import Findings, some
-from ..formats.wsol_reader import build as build_wsol
-from ..formats.wsol_reader import find_metadata, nearby_metadata
+from ..formats.wsol.wsol_reader import build as build_wsol
+from ..formats.wsol.wsol_reader import find_metadata, nearby_metadata
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import check_listed, check_masks

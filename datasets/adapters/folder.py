@@ -12,17 +12,17 @@ from ...opener import is_picture
 from ..disk.locate import resembling_set
 from ..disk.trees import FolderTree
 from ..findings import Findings, MissingSplitError, OptionError, some
-from ..formats.box_forms import BOX_OPTION
-from ..formats.coco import MASK_OPTION, READING, build_coco
-from ..formats.csv_boxes import build_csv
-from ..formats.csv_columns import COLUMNS_OPTION, find_columns
-from ..formats.exif import EXIF_OPTION, settle_exif
-from ..formats.instances import RULE_OPTIONS
-from ..formats.label_files import KINDS, class_files, label_kind
-from ..formats.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
-from ..formats.own_table import OwnOptions
-from ..formats.voc_boxes import VOC_READING, build_voc
-from ..formats.yolo_boxes import YOLO_READING, build_yolo
+from ..formats.own.box_forms import BOX_OPTION
+from ..formats.own.coco import MASK_OPTION, READING, build_coco
+from ..formats.own.csv_boxes import build_csv
+from ..formats.own.csv_columns import COLUMNS_OPTION, find_columns
+from ..formats.own.exif import EXIF_OPTION, settle_exif
+from ..formats.own.instances import RULE_OPTIONS
+from ..formats.own.label_files import KINDS, class_files, label_kind
+from ..formats.own.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
+from ..formats.own.own_table import OwnOptions
+from ..formats.own.voc_boxes import VOC_READING, build_voc
+from ..formats.own.yolo_boxes import YOLO_READING, build_yolo
 from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..formats.wsol_columns import IDS
-from ..formats.wsol_metadata import LABELS, PLACES, SIZES
-from ..formats.wsol_reader import build, find_metadata
+from ..formats.wsol.wsol_columns import IDS
+from ..formats.wsol.wsol_metadata import LABELS, PLACES, SIZES
+from ..formats.wsol.wsol_reader import build, find_metadata
 from ..schema import DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan
 

@@ -16,10 +16,10 @@ import torch
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.contracts import Backbone
-from cambench.bench.training.features import PASS_BATCH
 from cambench.bench.training.head import train_head
-from cambench.bench.training.recipe import HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.images.features import PASS_BATCH
+from cambench.bench.training.recipes.recipe import HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import SampleTable

@@ -14,8 +14,8 @@ from ...disk.locate import find_base, inventory
 from ...disk.shards import read_index as read_shards
 from ...findings import Findings, MissingSplitError, some
 from ...formats.wnids import imagenet_class_names
-from ...formats.wsol_reader import build as build_wsol
-from ...formats.wsol_reader import find_metadata, nearby_metadata
+from ...formats.wsol.wsol_reader import build as build_wsol
+from ...formats.wsol.wsol_reader import find_metadata, nearby_metadata
 from ...schema import DatasetSpec, Split, register_dataset
 from ...tables.build import Adapter, BuildPlan, Built
 from ...tables.checks import LeftOut

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...disk.archives import index_tar, is_member, member_path, read_member
 from ...findings import Findings, some
-from ...formats.voc_boxes import parse_objects
+from ...formats.own.voc_boxes import parse_objects
 from ...tables.rows import Chunk, Ints
 
 

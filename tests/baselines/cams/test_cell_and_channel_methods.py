@@ -18,7 +18,7 @@ from cambench.baselines.cams.rescoring import masking
 from cambench.baselines.cams.score_map import raw_map
 from cambench.baselines.contracts import BACKBONES, HEADS
 from cambench.baselines.heads.heads import GapLinear
-from cambench.bench.engine.triples import expand_patterns
+from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.protocol import PAPER
 
 Make = Callable[..., Any]

@@ -13,7 +13,7 @@ from cambench.baselines.cams import CAMS, Evidence, supports
 from cambench.baselines.contracts import BACKBONES
 from cambench.baselines.weights import WeightsError
 from cambench.baselines.wsol import acol_map, split_name
-from cambench.bench.engine.triples import expand_patterns
+from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.registry import UnknownNameError
 
 

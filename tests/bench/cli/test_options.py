@@ -8,7 +8,7 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from cambench.bench.cli.options import command, field_rows
-from cambench.bench.engine.config import RunConfig, read_config
+from cambench.bench.engine.planning.config import RunConfig, read_config
 from cambench.bench.host.errors import UsageError
 
 

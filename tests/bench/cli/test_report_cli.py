@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from cambench.bench.cli.report import report
-from cambench.bench.engine.config import map_bytes
+from cambench.bench.engine.planning.config import map_bytes
 from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run as run_benchmark
 from cambench.datasets.batches.loading import load_batches

@@ -20,14 +20,14 @@ from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.bench.cli.app import app
-from cambench.bench.engine.clock import StageClock
-from cambench.bench.engine.measures import choose_measures
-from cambench.bench.engine.onepass import OnePass, Scoring
-from cambench.bench.engine.reading import Reading
+from cambench.bench.engine.scoring.clock import StageClock
+from cambench.bench.engine.scoring.measures import choose_measures
+from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.notebook.runs import run
-from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
-from cambench.bench.training.wide_layer import CachedInputSteps, head_steps
+from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
+from cambench.bench.training.steps.wide_layer import CachedInputSteps, head_steps
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 from cambench.triple import Triple

@@ -8,7 +8,7 @@ from typing import Any
 
 from cambench.atomic import remove_leftovers_under
 from cambench.bench.engine.again import finished_before
-from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.notebook.runs import run
 from cambench.datasets.open import DataSource
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import cambench
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.heads.heads import GapLinear
-from cambench.bench.engine.clock import StageClock
-from cambench.bench.engine.onepass import OnePass, Scoring
-from cambench.bench.engine.reading import Reading
+from cambench.bench.engine.scoring.clock import StageClock
+from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.host.dtypes import Dtype
 from cambench.bench.notebook.runs import run
 from cambench.datasets.schema import Batch

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from cambench.baselines.backbones.opening import head_digest, open_backbone
 from cambench.baselines.weights.weight_files import WeightsError
 from cambench.bench.cli.app import app
-from cambench.bench.engine.config import RunConfig
-from cambench.bench.engine.given import head_files
+from cambench.bench.engine.planning.config import RunConfig
+from cambench.bench.engine.planning.given import head_files
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import save_head, train_head

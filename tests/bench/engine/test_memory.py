@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cambench.bench.engine.reading import Reading
+from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.host.memory import BatchMemoryError
 from cambench.bench.notebook.runs import run
 from cambench.results.records.load import load_run

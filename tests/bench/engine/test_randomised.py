@@ -13,8 +13,8 @@ from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import score_map
 from cambench.baselines.contracts import HEADS
-from cambench.bench.engine.randomised import Randomised, Redrawn, layers_from_the_top
-from cambench.bench.engine.reading import Reading
+from cambench.bench.engine.scoring.randomised import Randomised, Redrawn, layers_from_the_top
+from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.notebook.runs import run
 from cambench.metrics import METRICS, MapBatch
 from cambench.metrics.functional.maps import locate

@@ -13,8 +13,8 @@ from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
 from cambench.baselines.contracts import HEADS, Backbone
-from cambench.bench.engine.plan import plan_backbone
-from cambench.bench.engine.triples import Wanted
+from cambench.bench.engine.planning.plan import plan_backbone
+from cambench.bench.engine.planning.triples import Wanted
 from cambench.bench.host.errors import UsageError
 from cambench.protocol import PROTOCOLS
 from cambench.triple import Triple

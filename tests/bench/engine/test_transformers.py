@@ -17,8 +17,8 @@ from cambench.baselines.contracts import BACKBONES, Branch
 from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import load_head, train_head
-from cambench.bench.training.recipe import HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.recipes.recipe import HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.open import open_table
 from cambench.registry import RegistryError
 from cambench.results.records.load import load_run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.bench.engine.triples import expand_patterns
+from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.bench.host.errors import UsageError
 from cambench.registry import UnknownNameError
 from cambench.triple import Triple

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambench.bench.engine.triples import expand_patterns
-from cambench.bench.engine.words import check_triples, timm_names
+from cambench.bench.engine.planning.triples import expand_patterns
+from cambench.bench.engine.planning.words import check_triples, timm_names
 from cambench.bench.host.errors import UsageError
 from cambench.registry import RegistryError, UnknownNameError, expand_braces
 

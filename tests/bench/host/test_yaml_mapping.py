@@ -7,11 +7,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambench.bench.engine.config import RunConfig, read_config
+from cambench.bench.engine.planning.config import RunConfig, read_config
 from cambench.bench.host.errors import UsageError
 from cambench.bench.host.yaml_mapping import yaml_mapping
-from cambench.bench.training.recipe import HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.recipes.recipe import HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import cambench
-from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.engine.run import run
 from cambench.bench.host.errors import UsageError
 from cambench.bench.maps.map_files import MapFileError, read_map

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 import cambench
-from cambench.baselines.backbones.plain import backbone_of
+from cambench.baselines.backbones.own.plain import backbone_of
 from cambench.bench.host.errors import UsageError
 from cambench.metrics.functional.boxes import level_ious, quantize
 from cambench.results.records.load import load_run

@@ -12,9 +12,9 @@ from cambench.bench.paper.estimate import NetworkCost
 from cambench.bench.paper.reproduce import describe, reproduce
 from cambench.bench.paper.requests import Reproduction
 from cambench.bench.paper.table_plan import make_plan
-from cambench.bench.training.loop import BackboneTrainer
-from cambench.bench.training.recipe import BackboneRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
+from cambench.bench.training.steps.loop import BackboneTrainer
 from cambench.results.paper.published import published_table
 
 

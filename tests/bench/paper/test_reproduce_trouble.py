@@ -15,9 +15,9 @@ from cambench.bench.paper.estimate import NetworkCost, measure
 from cambench.bench.paper.reproduce import reproduce
 from cambench.bench.paper.table_plan import make_plan
 from cambench.bench.training.checkpoint import load_training
-from cambench.bench.training.features import feature_source
-from cambench.bench.training.recipe import HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.images.features import feature_source
+from cambench.bench.training.recipes.recipe import HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.open import open_table
 
 

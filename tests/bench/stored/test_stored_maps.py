@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.engine.run import run
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.stored.export_maps import export_maps

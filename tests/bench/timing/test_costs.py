@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambench.bench.engine.clock import Sample, triple_timings
+from cambench.bench.engine.scoring.clock import Sample, triple_timings
 from cambench.triple import Triple
 
 GRADCAM, OTHER, EIGEN, CENTER = (Triple("net", cam, "softmax") for cam in ("gradcam", "layercam", "eigencam", "center"))

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cambench.bench.cli.app import app
-from cambench.bench.engine.config import RunConfig
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.host.errors import RunError
 from cambench.bench.timing import stage_times as timing
 from cambench.bench.timing.load_times import LOAD_BATCHES

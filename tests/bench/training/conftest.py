@@ -9,7 +9,7 @@ from torch import nn
 
 from cambench.baselines.contracts import Backbone
 from cambench.baselines.heads.heads import GapLinear, MlpHead
-from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
 from cambench.datasets.schema import SampleTable, sample_features
 
 SIDE, CLASSES = 16, 3

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cambench.bench.host.errors import UsageError
-from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 
 TEXTS = {
     model: [

@@ -8,9 +8,9 @@ from cambench.baselines.contracts import Head
 from cambench.baselines.weights.weight_files import WeightsError
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.training.checkpoint import save_tensors
-from cambench.bench.training.features import pooling_is_exact
 from cambench.bench.training.head import TrainingDivergedError, load_head, save_head, top1, train_head
-from cambench.bench.training.optim import epoch_order
+from cambench.bench.training.images.features import pooling_is_exact
+from cambench.bench.training.recipes.optim import epoch_order
 from cambench.datasets.batches.loading import load_batches
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambench.bench.training.loss import balanced_bce, branch_loss
+from cambench.bench.training.steps.loss import balanced_bce, branch_loss
 
 
 def direct(logits, labels):

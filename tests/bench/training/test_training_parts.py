@@ -13,9 +13,9 @@ from cambench.baselines.contracts import Backbone
 from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.host.errors import UsageError
 from cambench.bench.training.backbone import train_backbone
-from cambench.bench.training.fabric import open_fabric
-from cambench.bench.training.microbatches import Parts, RunningStatistics
-from cambench.bench.training.optim import epoch_order
+from cambench.bench.training.recipes.optim import epoch_order
+from cambench.bench.training.steps.fabric import open_fabric
+from cambench.bench.training.steps.microbatches import Parts, RunningStatistics
 
 
 class PlainNet(Backbone):
@@ -99,7 +99,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import TinyNet, make_table
-from cambench.bench.training.recipe import BackboneRecipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe
 from test_training_parts import train_together
 train_together(TinyNet, make_table, BackboneRecipe.model_validate_json(Path(sys.argv[2]).read_text()))
 """

@@ -3,10 +3,10 @@ import torch
 import yaml
 
 from cambench.bench.host.errors import UsageError
-from cambench.bench.training.augment import augment_images, to_pixels
-from cambench.bench.training.optim import build_optimiser, epoch_order, image_seeds, mix, rate_factor, set_rate
-from cambench.bench.training.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
-from cambench.bench.training.recipe_files import auto_recipe, load_recipe, recipe_names
+from cambench.bench.training.images.augment import augment_images, to_pixels
+from cambench.bench.training.recipes.optim import build_optimiser, epoch_order, image_seeds, mix, rate_factor, set_rate
+from cambench.bench.training.recipes.recipe import Augment, BackboneRecipe, HeadRecipe, Optimiser, Schedule
+from cambench.bench.training.recipes.recipe_files import auto_recipe, load_recipe, recipe_names
 
 
 @pytest.mark.parametrize(("model", "kind"), [(HeadRecipe, "head"), (BackboneRecipe, "backbone")])

@@ -6,9 +6,9 @@ import torch
 from cambench.baselines.contracts import BACKBONES
 from cambench.baselines.wsol import WsolMethod
 from cambench.bench.host.errors import UsageError
-from cambench.bench.training.loop import _groups
-from cambench.bench.training.recipe import BackboneRecipe, HeadRecipe
-from cambench.bench.training.recipe_files import backbone_recipe_name, load_recipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
+from cambench.bench.training.recipes.recipe_files import backbone_recipe_name, load_recipe
+from cambench.bench.training.steps.loop import _groups
 
 DATASETS = {"cub": "cub", "cars": "stanford_cars", "imagenet": "imagenet", "openimages": "openimages30k"}
 NETWORKS = ("vgg16", "vgg16_gap", "resnet50", "inception_v3", "inception_v3_gap")

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from cambench.baselines.heads.heads import GapLinear, MlpHead
-from cambench.bench.training import wide_layer as training_steps
 from cambench.bench.training.head import TrainingDivergedError, train_head
-from cambench.bench.training.recipe import HeadRecipe, Optimiser
-from cambench.bench.training.wide_layer import CachedInputSteps, HeadSteps, head_steps
+from cambench.bench.training.recipes.recipe import HeadRecipe, Optimiser
+from cambench.bench.training.steps import wide_layer as training_steps
+from cambench.bench.training.steps.wide_layer import CachedInputSteps, HeadSteps, head_steps
 
 IMAGES = 20
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}

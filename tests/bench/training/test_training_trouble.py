@@ -13,9 +13,9 @@ from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.host.memory import BatchMemoryError, is_out_of_memory, largest_fitting
 from cambench.bench.training.backbone import train_backbone
 from cambench.bench.training.checkpoint import save_network
-from cambench.bench.training.guard import TrainingDivergedError
 from cambench.bench.training.head import train_head
-from cambench.bench.training.log import TrainingLog
+from cambench.bench.training.steps.guard import TrainingDivergedError
+from cambench.bench.training.steps.log import TrainingLog
 
 
 class CutError(Exception):

@@ -5,8 +5,8 @@ import pytest
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.bench.training.checkpoint import read_provenance
 from cambench.bench.training.head import top1
-from cambench.bench.training.recipe import BackboneRecipe
-from cambench.bench.training.recipe_files import load_recipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe
+from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.open import open_table
 
 NAMES = ["slim_vgg", "slim_vgg_gap", "slim_resnet", "slim_inception"]

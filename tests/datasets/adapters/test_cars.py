@@ -10,7 +10,7 @@ import scipy.io
 from torchvision.datasets import StanfordCars
 
 from cambench.datasets.findings import Findings
-from cambench.datasets.formats.wsol_metadata import read_metadata
+from cambench.datasets.formats.wsol.wsol_metadata import read_metadata
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 

@@ -210,7 +210,7 @@ def test_real_subset(shared_data):
 
 def test_real_subset_equals_wsolevaluations_metadata(shared_data):
     from cambench.datasets.findings import Findings
-    from cambench.datasets.formats.wsol_metadata import read_metadata
+    from cambench.datasets.formats.wsol.wsol_metadata import read_metadata
 
     for split in ("train", "test"):
         meta = read_metadata(shared_data / "wsol_metadata" / "CUB" / split, Findings())

@@ -10,7 +10,7 @@ import pytest
 
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.findings import Findings, MissingSplitError
-from cambench.datasets.formats.wsol_metadata import read_metadata
+from cambench.datasets.formats.wsol.wsol_metadata import read_metadata
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 from cambench.registry import UnknownNameError
@@ -133,7 +133,7 @@ def test_missing_images_stop_a_run_unless_the_user_says_otherwise(wsol_replica):
 def test_both_readers_agree(shared_data, monkeypatch):
     folder = shared_data / "wsol_metadata" / "ILSVRC" / "val"
     fast, findings = read_metadata(folder, Findings()), Findings()
-    monkeypatch.setattr("cambench.datasets.formats.wsol_columns._read_clean", lambda *_: None)
+    monkeypatch.setattr("cambench.datasets.formats.wsol.wsol_columns._read_clean", lambda *_: None)
     slow = read_metadata(folder, findings)
     assert not findings.of("error")
     for name in ("labels", "widths", "heights", "boxes", "box_offsets"):
@@ -247,7 +247,7 @@ def test_masks_per_instance_with_ignore_from_metadata(wsol_replica, png_mask):
 def test_rows_in_pieces_are_the_rows(wsol_replica, monkeypatch):
     root, metadata = wsol_replica
     whole = open_table("wsol", root, metadata=metadata)
-    monkeypatch.setattr("cambench.datasets.formats.wsol_reader.CHUNK", 4)
+    monkeypatch.setattr("cambench.datasets.formats.wsol.wsol_reader.CHUNK", 4)
     pieces = open_table("wsol", root, metadata=metadata, refresh=True)
     for column in ("image_id", "label", "width", "height", "boxes", "image"):
         assert pieces.rows[column] == whole.rows[column]

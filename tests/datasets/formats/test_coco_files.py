@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as peer
 
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.formats.coco_masks import draw_mask, extent, is_segmentation
+from cambench.datasets.formats.own.coco_masks import draw_mask, extent, is_segmentation
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 

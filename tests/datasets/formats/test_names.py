@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from cambench.datasets.formats.wsol_names import Names
+from cambench.datasets.formats.wsol.wsol_names import Names
 
 WORDS = [f"train/{i % 7}/é{i}.jpg" for i in range(200_000)]
 

@@ -1,0 +1,1 @@
+"""Networks that people bring as they are: read and changed at one layer, the network itself untouched."""

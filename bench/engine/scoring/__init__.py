@@ -1,0 +1,1 @@
+"""From a batch to its scores: the network read once, maps, masked images, measures."""

@@ -1,0 +1,376 @@
+"""The one pass: batches go in; the per-image scores of every distinct map of a backbone come out.
+
+One backbone forward without autograd, one head gradient per branch, one resize per distinct map, one masked forward
+per distinct map. Box levels are integer work on the CPU: worker threads do it beside the device's next stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ....baselines.cams import CAMS
+from ....baselines.contracts import HEADS
+from ....datasets.schema import Batch
+from ....metrics import MapBatch, MetricSpec, NotMeasurableError
+from ....metrics.functional.boxes import LevelIoUs, join_boxes, quantize
+from ....metrics.functional.fidelity import evidence_precision
+from ....metrics.functional.host_copies import HostCopies
+from ....metrics.functional.localisation import pack_hits
+from ....metrics.functional.no_contour import reference_levels
+from ....metrics.functional.pixels import pixel_histograms
+from ....metrics.functional.pointing import box_regions
+from ....metrics.functional.pool import BoxPool
+from ....results.records.columns import EXTRA
+from ....results.records.markers import LOST_METRIC
+from ....triple import Triple
+from ...host.errors import RunError
+from ...host.memory import with_memory
+from .clock import StageClock
+from .losses import BadReturnError, Culprit, first_failing, is_loss
+from .masked_scores import Fidelity
+from .measures import measure
+from .randomised import Randomised, Redrawn
+from .reading import Reading, Seen
+from .without_network import BareReading, no_network
+
+Columns = dict[str, npt.NDArray[np.generic]]
+Rows = dict[Triple, Columns]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored of every map.
+
+    Attributes:
+        iou_thresholds: IoU thresholds whose hit bits are recorded.
+        has_boxes: The split has ground-truth boxes.
+        measures: Further metrics that give one value for each image.
+        map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
+        box_threads: Threads of the box kernels.
+    """
+
+    iou_thresholds: tuple[float, ...]
+    has_boxes: bool
+    measures: tuple[MetricSpec, ...] = ()
+    map_bytes: float = 0
+    box_threads: int = 1
+
+
+@dataclass
+class BatchScores:
+    """Scores of one batch that are on their way to the host or in a worker thread."""
+
+    batch: Batch
+    shared: Columns
+    classes: HostCopies
+    columns: dict[Triple, HostCopies]
+    boxes: dict[Triple, Future[tuple[LevelIoUs, float]]]
+
+
+class OnePass:
+    """Scores all distinct maps of one backbone, batch by batch.
+
+    A method, metric or network that fails loses itself alone: it is in ``lost`` from then on, and in no row.
+
+    Args:
+        reading: The network, with every branch that ``maps`` need, under the run's protocol.
+        maps: Distinct (canonical) triples of this backbone.
+        scoring: What is scored of every map.
+        clock: Takes the time of every stage.
+
+    Attributes:
+        lost: Triple, or ``metric NAME`` -> why, in one sentence.
+        feature_shape: Channels, rows and columns of the feature map, once a batch was seen.
+    """
+
+    def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
+        self.reading, self.maps, self.clock = reading, tuple(maps), clock
+        self._scoring = scoring
+        self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if scoring.has_boxes else None
+        self._random = Randomised(reading)
+        self.feature_shape: tuple[int, int, int] | None = None
+        self.lost: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Stop the box threads."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Rows]:
+        """Columns (B, …) per distinct triple of every batch that has images, in order.
+
+        The boxes of a batch are waited for only after the next batch is on its way.
+
+        Raises:
+            RunError: Ground truth that is wrong; the message names the image.
+            BatchMemoryError: A batch does not fit into the device's memory.
+        """
+        waiting, source = None, iter(batches)
+        while self.alive:
+            with self.clock.stage("load"):
+                batch = next(source, None)
+            if batch is None:
+                break
+            scores = self._begin_or_say(batch) if len(batch) else None
+            if waiting is not None:
+                yield self.finish(waiting)
+            waiting = scores
+        if waiting is not None:
+            yield self.finish(waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Some map, or the plain forward where there are none to make, is still to be computed."""
+        return not self.maps or any(str(t) not in self.lost for t in self.maps)
+
+    def _begin_or_say(self, batch: Batch) -> BatchScores:
+        """``begin``, with the largest batch that fits named where memory runs out."""
+        return with_memory(
+            lambda count: self.begin(batch if count == len(batch) else batch.head(count)),
+            f"{self.reading.name}, {len(self.maps)} maps",
+            len(batch),
+            self.reading.device,
+            lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
+        )
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> BatchScores:
+        """Set out to score every distinct map of a batch (B ≥ 1 decoded images)."""
+        if self._scoring.has_boxes:
+            try:
+                join_boxes(batch.gt_boxes, len(batch), batch.image_ids)
+            except (TypeError, ValueError) as error:
+                raise RunError(f"ground truth: {error}") from error
+        try:
+            with self.clock.stage("forward"):
+                seen = self._see(batch)
+            fidelity = self._fidelity(seen)
+            with self.clock.stage("fidelity"):
+                y = own_score(fidelity, seen)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self._lose_network(batch, error)
+            return BatchScores(batch, {}, HostCopies({}), {}, {})
+        self.feature_shape = seen.feature_shape
+        self.clock.count(len(batch))
+        work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
+        scores = BatchScores(
+            batch, _shared(batch, self._scoring.has_boxes),
+            HostCopies({"predicted": seen.predicted, "target": seen.target}), {}, {},
+        )  # fmt: skip
+        self._gradients(work)
+        for triple in self.maps:
+            if str(triple) not in self.lost:
+                self._score(work, triple, scores)
+        return scores
+
+    def _see(self, batch: Batch) -> Seen:
+        return self.reading.see(batch.images, batch.image_ids, self.reading.drawn_class(batch.labels))
+
+    def _fidelity(self, seen: Seen) -> Fidelity | None:
+        """What scores masked images; None where no network stands behind the maps."""
+        reading = self.reading
+        if isinstance(reading, BareReading):
+            return None
+        return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
+
+    def _gradients(self, work: _Work) -> None:
+        """Asked for first, so that the head's backward is timed as a head, not as the first method's map."""
+        for triple in self.maps:
+            if "gradients" in CAMS.get(triple.cam).needs and str(triple) not in self.lost:
+                branch = HEADS.get(triple.head).branch
+                with self.clock.stage("heads", branch):
+                    try:
+                        _ = work.seen.evidence(branch).gradients
+                    except Exception as error:
+                        if not is_loss(error):
+                            raise
+                        # The method asks for it again, and is lost with it.
+
+    def _score(self, work: _Work, triple: Triple, scores: BatchScores) -> None:
+        """The columns of one triple, begun; a method that fails is lost."""
+        method, head, protocol, scoring = (
+            CAMS.get(triple.cam), HEADS.get(triple.head), self.reading.protocol, self._scoring,
+        )  # fmt: skip
+        clock = self.clock
+        try:
+            with clock.stage("maps", triple):
+                drawn = work.seen.score_map(method, head)
+            with clock.stage("resize", triple):
+                up, norm, degenerate = drawn.locate()
+                levels = quantize(norm)
+        except Exception as error:
+            if not is_loss(error):
+                raise
+            self._lose(triple, work.batch, error)
+            return
+        column = {"degenerate": degenerate, "peak": levels.amax((1, 2))}
+        if protocol.loc_reference == "percentile":
+            column["reference"] = reference_levels(levels, protocol)
+        boxes = self._pool.submit_timed(levels, work.batch.gt_boxes) if self._pool is not None else None
+        with clock.stage("pixels", triple):
+            if work.masks is not None:
+                column["pixel_histogram"] = pixel_histograms(norm, work.masks, protocol.tau_grid)
+            if work.parts is not None:
+                column["evidence_precision"] = evidence_precision(up.clamp_min(0), work.parts)
+        if work.fidelity is not None and work.y is not None:
+            with clock.stage("fidelity", triple):
+                column |= {"y": work.y, "o": work.fidelity.masked_score(drawn.positive, drawn.finished)}
+        if scoring.measures:
+            with clock.stage("measures", triple):
+                column |= self._measured(work, work.maps(norm, up, triple), triple)
+        stored = drawn.stored
+        if stored is not None and stored[0].nbytes <= scoring.map_bytes:
+            column["map"] = stored
+        scores.columns[triple] = HostCopies(column)
+        if boxes is not None:
+            scores.boxes[triple] = boxes
+
+    def _measured(self, work: _Work, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for spec in self._scoring.measures:
+            if f"{LOST_METRIC}{spec.name}" in self.lost:
+                continue
+            try:
+                found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
+            except NotMeasurableError:
+                continue
+            except Exception as error:
+                if not is_loss(error):
+                    raise
+                failing = partial(self._measure_first, spec, triple, work.batch)
+                self._lose_metric(spec, triple, error, first_failing(failing, maps.image_ids))
+        return found
+
+    def _measure_first(self, spec: MetricSpec, triple: Triple, batch: Batch, count: int) -> Tensor:
+        """The metric on the first images of a batch, computed anew."""
+        batch = batch.head(count)
+        seen = self._see(batch)
+        up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
+        fidelity = self._fidelity(seen)
+        work = _Work(batch, seen, fidelity, own_score(fidelity, seen), self._scoring, self._random)
+        return measure(spec, work.maps(norm, up, triple))
+
+    def finish(self, scores: BatchScores) -> Rows:
+        """The columns of a batch on the host, without what was lost."""
+        out: Rows = {}
+        ids = scores.batch.image_ids
+        shared = scores.shared | {name: t.numpy() for name, t in scores.classes.wait().items()}
+        for triple, copies in scores.columns.items():
+            columns = shared | {name: t.numpy() for name, t in copies.wait().items()}
+            if triple in scores.boxes:
+                ious, milliseconds = scores.boxes[triple].result()
+                self.clock.add("boxes", triple, milliseconds)
+                for rule in ("multi", "single", "single_first"):
+                    columns[f"hits_{rule}"] = pack_hits(getattr(ious, rule), self._scoring.iou_thresholds).numpy()
+            self._check_scores(triple, columns, ids)
+            out[triple] = columns
+        dead = {f"{EXTRA}{what.removeprefix(LOST_METRIC)}" for what in self.lost}
+        return {
+            triple: {name: value for name, value in columns.items() if name not in dead}
+            for triple, columns in out.items()
+            if str(triple) not in self.lost
+        }
+
+    def _check_scores(self, triple: Triple, columns: Columns, image_ids: Sequence[str]) -> None:
+        """Lose the metric, or the network, whose score is no finite number."""
+        for name in (n for n in columns if n in ("y", "o") or n.startswith(EXTRA)):
+            bad = ~np.isfinite(columns[name])
+            if not bad.any():
+                continue
+            at = [image_ids[int(bad.argmax())]]
+            if name in ("y", "o"):
+                what = "the image" if name == "y" else "the image behind the map"
+                fault = BadReturnError(f"the network's class score of {what} is not a finite number")
+                for lost in self.maps if name == "y" else (triple,):
+                    self.lost.setdefault(str(lost), Culprit(type(self.reading.network).features, fault).said(at))
+                continue
+            spec = next(s for s in self._scoring.measures if name == f"{EXTRA}{s.name}")
+            self._lose_metric(spec, triple, BadReturnError("returned a value that is not a finite number"), at)
+
+    def _lose_metric(self, spec: MetricSpec, triple: Triple, error: Exception, image_ids: Sequence[str]) -> None:
+        assert spec.per_image is not None
+        said = Culprit(spec.per_image, error).said(image_ids)
+        self.lost.setdefault(f"{LOST_METRIC}{spec.name}", f"on the maps of {triple}, {said}")
+
+    def _lose(self, triple: Triple, batch: Batch, error: Exception) -> None:
+        method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
+
+        def attempt(count: int) -> object:
+            return self._see(batch.head(count)).score_map(method, head).locate()
+
+        self.lost[str(triple)] = Culprit(method.fn, error).said(first_failing(attempt, batch.image_ids))
+
+    def _lose_network(self, batch: Batch, error: Exception) -> None:
+        def attempt(count: int) -> object:
+            seen = self._see(batch.head(count))
+            return own_score(self._fidelity(seen), seen)
+
+        said = Culprit(type(self.reading.network).features, error).said(first_failing(attempt, batch.image_ids))
+        if not self.maps:
+            raise RunError(f"{self.reading.name}: {said}") from error
+        for triple in self.maps:
+            self.lost.setdefault(str(triple), said)
+
+
+def own_score(fidelity: Fidelity | None, seen: Seen) -> Tensor | None:
+    """Scores (B,) of a batch's images as they are; None where no network stands behind the maps."""
+    return None if fidelity is None else fidelity.score(seen.features, seen.logits)
+
+
+class _Work:
+    """One batch on the device, and what all its maps share."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        seen: Seen,
+        fidelity: Fidelity | None,
+        y: Tensor | None,
+        scoring: Scoring,
+        random: Randomised,
+    ) -> None:
+        device = seen.pixels.device
+        self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
+        self._again = random.see_again(batch.images, seen)
+        self.labels = batch.labels.to(device, non_blocking=True)
+        self.masks = batch.masks.to(device, non_blocking=True) if batch.masks is not None else None
+        self.parts = batch.evidence.to(device, non_blocking=True) if batch.evidence is not None else None
+        wanted = scoring.has_boxes and bool(scoring.measures)
+        self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if wanted else None
+
+    def maps(self, norm: Tensor, up: Tensor, triple: Triple) -> MapBatch:
+        """What the metrics may read of one triple's maps."""
+        return MapBatch(
+            self.batch.image_ids,
+            norm,
+            up.clamp_min(0),
+            self.seen.pixels,
+            self.batch.gt_boxes,
+            self._regions,
+            self.masks,
+            self.parts,
+            self.seen.reading.protocol,
+            no_network if self.fidelity is None else self.fidelity.score_images,
+            Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
+            self.labels,
+            None if self.fidelity is None else self.seen.logits,
+        )
+
+
+def _shared(batch: Batch, has_boxes: bool) -> Columns:
+    return {
+        "image_id": np.asarray(batch.image_ids, dtype=object),
+        "index": batch.index.numpy(),
+        "label": batch.labels.numpy(),
+        **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if has_boxes else {}),
+    }

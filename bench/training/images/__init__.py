@@ -1,0 +1,1 @@
+"""What a training reads: decoded images, augmented images, features of a frozen backbone."""

@@ -1,0 +1,1 @@
+"""Annotations as people's tools write them: COCO, CSV, VOC, YOLO."""

@@ -1,0 +1,141 @@
+"""A CSV of boxes for the ``folder`` data set: one box on each line, several lines for an image."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from ...disk.textfiles import csv_rows, shorten
+from ...findings import Findings, MissingSplitError, some
+from ...schema import SPLITS, DatasetError, Split
+from ...tables.build import Built
+from .csv_columns import Columns
+from .instances import Instances
+from .label_words import class_indices, cleaned, label_space
+from .own_table import OwnFile, OwnOptions, build_own
+
+_SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+_NOTHING = ("", "nan", "null", "none")
+"""What tools write where there is no number."""
+
+
+class _Lines:
+    """What the lines of one split say, line by line."""
+
+    def __init__(self, path: Path, columns: Columns, split: Split, findings: Findings) -> None:
+        self.path, self.columns, self.split, self.findings = path, columns, split, findings
+        self.images: dict[str, int] = {}
+        self.sizes: list[tuple[int, int]] = []
+        self.owner: list[int] = []
+        self.labels: list[str] = []
+        self.numbers: list[list[float]] = []
+        self.every_label: set[str] = set()
+        self.splits: set[str] = set()
+
+    def read(self) -> None:
+        """All records of the file; bad ones are findings with their line."""
+        records = csv_rows(self.path, self.columns.separator)
+        if self.columns.header:
+            next(records, None)
+        for line, fields in records:
+            self._read(line, [f.strip() for f in fields])
+
+    def _read(self, line: int, fields: list[str]) -> None:
+        text = shorten(self.columns.separator.join(fields))
+        if len(fields) != self.columns.count:
+            self.findings.line(f"{text} has not {self.columns.count} fields", self.path, line, "truncated?")
+            return
+        get = {role: fields[i] for role, i in self.columns.place.items()}
+        box = [fields[i] for i in self.columns.box]
+        absent = all(f.lower() in _NOTHING for f in box)
+        image, label = get["image"], cleaned(get.get("label", ""))
+        if not image or (not label and "label" in get and not (box and absent)):
+            self.findings.line(f"{text} has no image or no label", self.path, line)
+            return
+        part = get.get("split", "").lower()
+        part = _SPLIT_WORDS.get(part, part)
+        self.splits.add(part)
+        if label:
+            self.every_label.add(label)
+        if "split" in get and part != self.split:
+            return
+        try:
+            numbers = [] if absent else [self._number(f) for f in box]
+            size = self._side(get.get("width", "")), self._side(get.get("height", ""))
+        except ValueError:
+            self.findings.line(f"not a number, or a negative size, in {text}", self.path, line)
+            return
+        self._keep(line, image, label, numbers, size if min(size) > 0 else (0, 0))
+
+    def _keep(self, line: int, image: str, label: str, numbers: list[float], size: tuple[int, int]) -> None:
+        row = self.images.setdefault(image, len(self.images))
+        if row == len(self.sizes):
+            self.sizes.append(size)
+        elif size != (0, 0) and self.sizes[row] not in ((0, 0), size):
+            self.findings.line(f"{image} has another size than on an earlier line", self.path, line, "correct it")
+        elif size != (0, 0):
+            self.sizes[row] = size
+        # A line without a box names the image only, where the file has boxes.
+        if numbers or not self.columns.box:
+            self.owner.append(row)
+            self.labels.append(label)
+            self.numbers.append(numbers or [float("nan")] * 4)
+
+    def _number(self, text: str) -> float:
+        # Spreadsheets that separate by semicolons may write decimal commas.
+        value = float(text.replace(",", ".") if self.columns.separator != "," else text)
+        if not isfinite(value):
+            raise ValueError
+        return value
+
+    def _side(self, text: str) -> int:
+        if text.lower() in _NOTHING:
+            return 0
+        value = self._number(text)
+        if value < 0 or value != int(value) or value >= 2**31:
+            raise ValueError
+        return int(value)
+
+
+def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: OwnOptions, labels: str) -> Built:
+    """Rows of a CSV of boxes.
+
+    Args:
+        root: Folder that file names are relative to.
+        path: The file. columns: Where its columns are.
+        split: Rows of this split, where there is a column of splits; all are test otherwise.
+        options: The user's choices. labels: Their kind (``label_words``).
+
+    Raises:
+        DatasetError: Labels that are none, a split that is not there.
+    """
+    findings = Findings()
+    lines = _Lines(path, columns, split, findings)
+    lines.read()
+    _check_split(path, split, lines.splits, in_header="split" in columns.place)
+    index_of, names, known = class_indices(lines.every_label, labels, path, findings)
+    if not names:
+        findings.raise_errors(f"folder {path.name}")
+        raise DatasetError(f"{path}: no line with a label")
+    inst = Instances(
+        images=list(lines.images),
+        sizes=np.array(lines.sizes, np.int64).reshape(-1, 2),
+        owner=np.array(lines.owner, np.int64),
+        labels=np.array([index_of[label] for label in lines.labels], np.int64),
+        numbers=np.array(lines.numbers, np.float64).reshape(-1, 4),
+    )
+    facts = {"num_classes_known": known, **label_space(labels)}
+    file = OwnFile(path, inst, names, has_boxes=bool(columns.box), facts=facts)
+    return build_own(root, file, options, findings)
+
+
+def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) -> None:
+    if not in_header and split != "test":
+        raise MissingSplitError(f"folder: {path} has no column `split`, so all of it is test; there is no {split}")
+    strange = sorted(found - {*SPLITS, ""})
+    if in_header and strange:
+        raise DatasetError(f"{path}: splits must be train, val or test; found {some(strange)}")
+    if in_header and split not in found:
+        raise MissingSplitError(f"folder: {path} has no row of split {split}")

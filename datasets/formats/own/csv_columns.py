@@ -1,0 +1,181 @@
+"""Columns of a CSV of boxes by the names that tools give them, its separator, and files without a header."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...disk.textfiles import read_lines, shorten
+from ...findings import OptionError
+from ...schema import DatasetError
+from .box_forms import BoxReading
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+COLUMNS_OPTION = (
+    "CSV without a header line: names of its columns in order, joined by colons, as in image:x0:y0:x1:y1:label (`-` "
+    "for a column that is not read)"
+)
+_NAMES = {
+    "image": "image filename file filepath path imagepath imagename imageid imagefile img imgname imgpath imgid fname",
+    "label": "label class classname classid category categoryname categoryid labelname labelid target name",
+    "split": "split subset partition fold",
+    "width": "imagewidth imgwidth imgw imagew",
+    "height": "imageheight imgheight imgh imageh",
+}
+_ROLE = {word: role for role, words in _NAMES.items() for word in words.split()}
+# Sides of a box or of the picture: the other columns decide.
+_SIDES = (("width", "height"), ("w", "h"))
+_BOXES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
+    ("xyxy", ("x0", "y0", "x1", "y1")),
+    ("xyxy", ("xmin", "ymin", "xmax", "ymax")),
+    ("xyxy", ("x1", "y1", "x2", "y2")),
+    ("xyxy", ("left", "top", "right", "bottom")),
+    *(
+        (form, (f"{x}", f"{y}", w, h))
+        for form, points in (
+            ("cxcywh", (("xcenter", "ycenter"), ("xcentre", "ycentre"), ("centerx", "centery"), ("cx", "cy"))),
+            ("xywh", (("x", "y"), ("left", "top"), ("xmin", "ymin"), ("x0", "y0"), ("x1", "y1"))),
+        )
+        for x, y in points
+        for w, h in (*_SIDES, ("boxwidth", "boxheight"))
+    ),
+)
+_PREFIX = re.compile(r"^(bbox|box|bndbox)(?=.)")
+_OPEN_IMAGES = {"imageid", "labelname", "xmin"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a CSV's columns are.
+
+    ``place``: of ``image``, ``label``, ``width``, ``height``, ``split``; ``box``: of the four numbers, or empty;
+    ``reading``: what the names say of them; ``count``: fields of a record; ``header``: whether the first line is one.
+    """
+
+    place: dict[str, int]
+    box: tuple[int, ...]
+    reading: BoxReading
+    count: int
+    separator: str
+    header: bool
+
+
+def find_columns(path: Path, named: object = None, *, needs_label: bool = True) -> Columns:
+    """The columns of a CSV.
+
+    Args:
+        path: The file.
+        named: The option ``columns``: the file has no header line.
+        needs_label: Whether a column of labels must be there.
+
+    Raises:
+        DatasetError: Columns are missing, twice there, or a header is missing and the order of columns is not sure.
+        OptionError: ``columns`` does not name what is needed.
+    """
+    lines = read_lines(path)
+    first = next((line for line in lines if line.strip()), "")
+    if named is not None:
+        words = [w.strip() for w in re.split(r"[:, ]+", str(named).strip())]
+        separator = max(SEPARATORS, key=first.count)
+        found = _assigned(words, separator, header=False)
+        missing = _missing(found, needs_label)
+        if missing or len(_fields(first, separator)) != len(words):
+            what = f"lacks {', '.join(missing)}" if missing else f"names {len(words)} columns"
+            raise OptionError(f"folder: columns={named} {what}; the first line of {path.name} is {shorten(first)}")
+        return found
+    tried = [_assigned(_fields(first, s), s, header=True) for s in SEPARATORS]
+    best = max(tried, key=lambda c: (len({"image", "label"} & set(c.place)), len(c.place) + len(c.box), c.count))
+    words = _fields(first, best.separator)
+    if not best.place and (bare := _retinanet(first)) is not None:
+        return bare
+    _check(path, words, best, needs_label)
+    return best
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\s_.\-/]", "", word.casefold())
+
+
+def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
+    """The roles of columns by their names."""
+    plain = [_plain(w) for w in words]
+    place: dict[str, int] = {}
+    for i, word in enumerate(plain):
+        if role := _ROLE.get(word):
+            place.setdefault(role, i)
+    bare = [_PREFIX.sub("", w) for w in plain]
+    form, box = _find_box(plain, bare)
+    sides = [i for i, w in enumerate(plain) if w in ("width", "height", "w", "h") and i not in box]
+    for i in sides:
+        place.setdefault("width" if plain[i] in ("width", "w") else "height", i)
+    # Only both together are a size.
+    if ("width" in place) != ("height" in place):
+        place.pop("width", None)
+        place.pop("height", None)
+    fraction = form == "cxcywh" or set(plain) >= _OPEN_IMAGES
+    reading = BoxReading(form, often_fractions=fraction)
+    return Columns(place, box, reading, len(words), separator, header)
+
+
+def _find_box(plain: list[str], bare: list[str]) -> tuple[str, tuple[int, ...]]:
+    """Form and places of the first four names that are all there; names with a prefix such as ``bbox_`` go first."""
+    prefixed = [b if b != p else "" for p, b in zip(plain, bare, strict=True)]
+    for names in (prefixed, plain, bare):
+        for form, four in _BOXES:
+            if all(n in names for n in four):
+                return form, tuple(names.index(n) for n in four)
+    return "xyxy", ()
+
+
+def _missing(found: Columns, needs_label: bool) -> list[str]:
+    return [c for c in ("image", *(["label"] if needs_label else [])) if c not in found.place]
+
+
+def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> None:
+    plain = [_plain(w) for w in words]
+    roles = [_ROLE.get(w) for w in plain]
+    twice = [w for i, w in enumerate(words) if plain.count(plain[i]) > 1 and (i in found.place.values() or roles[i])]
+    missing = _missing(found, needs_label)
+    if not found.box:
+        bare = [_PREFIX.sub("", p) for p in plain]
+        parts = [(four, [n for n in four if n not in bare]) for _, four in _BOXES if "width" not in four]
+        four, lost = min(parts, key=lambda pair: len(pair[1]))
+        if len(lost) < min(4, len(four)) and len(lost) <= 2:
+            missing += lost
+    if missing:
+        raise DatasetError(
+            f"{path}:1: columns {', '.join(missing)} are missing; expected image,label and x0,y0,x1,y1 (optional "
+            f"width,height,split) or names that tools use for them, found {', '.join(words) or 'nothing'}; for a file "
+            "without a header line, pass --option columns=image:x0:y0:x1:y1:label in its order"
+        )
+    if twice:
+        raise DatasetError(f"{path}:1: a column occurs twice: {', '.join(words)}")
+
+
+def _retinanet(first: str) -> Columns | None:
+    """Columns of keras-retinanet's files without a header: path,x1,y1,x2,y2,class, where the class is a word."""
+    for separator in SEPARATORS:
+        fields = [f.strip() for f in _fields(first, separator)]
+        if len(fields) == 6 and fields[0] and (
+            not any(fields[1:]) or (all(map(_is_number, fields[1:5])) and not _is_number(fields[5]) and fields[5])
+        ):  # fmt: skip
+            return Columns({"image": 0, "label": 5}, (1, 2, 3, 4), BoxReading(), 6, separator, header=False)
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""File names as people's lists write them: Windows paths, absolute paths, other Unicode forms, no suffix."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+from ....opener import is_picture
+from ...disk.files import FileIndex
+from ...findings import Findings, some
+from ...tables.ids import folded_name
+
+_DRIVE = re.compile(r"[A-Za-z]:/")
+
+
+class GivenNames:
+    """Finds the files that a list means, below a root, and says where a name had to be read another way.
+
+    Tried in turn: the name as it is; with slashes for backslashes; an absolute path as it is, or by its end below the
+    root (it was written on another machine); without the root's own name; composed and decomposed Unicode, upper and
+    lower case; a name without a suffix. Nothing is guessed where two files could be meant.
+    """
+
+    def __init__(self, root: Path, index: FileIndex) -> None:
+        self.root, self.index = root, index
+        self._base = f"{root}/"
+        self._kinds: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = {}
+        self._folded: dict[str, dict[str, list[str]]] = {}
+        self._taken: dict[str, str] = {}
+        self._clashes: list[str] = []
+        self._unusable: list[str] = []
+        self._folders: dict[str, str] = {}
+
+    def find(self, name: str) -> tuple[str, str]:
+        """Image id and path of a name; a name without a file keeps its own place below the root."""
+        if "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
+            self._unusable.append(repr(name))
+            return name, self._base
+        path = f"{self._base}{name}"
+        if not name.startswith("/") and self.index.size(path) >= 0:
+            return self._found(name, path, "")
+        plain = name.replace("\\", "/").removeprefix("./")
+        absolute = plain.startswith("/") or bool(_DRIVE.match(plain))
+        for kind, tail in self._readings(plain, absolute):
+            place = self._place(tail if tail.startswith("/") else f"{self._base}{tail}")
+            if place is not None:
+                return self._found(name, place, kind)
+        return plain, plain if plain.startswith("/") else f"{self._base}{plain}"
+
+    def _readings(self, plain: str, absolute: bool) -> list[tuple[str, str]]:
+        if not absolute:
+            first, _, rest = plain.partition("/")
+            inner = [("without the root's own name", rest)] if rest and first == self.root.name else []
+            return [("in another spelling", plain), *inner]
+        parts = [p for p in plain.split("/") if p]
+        ends = ["/".join(parts[i:]) for i in range(1, len(parts))]
+        whole = [("", plain)] if plain.startswith("/") else []
+        return [*whole, *(("by the end of an absolute path of another machine", end) for end in ends)]
+
+    def _place(self, path: str) -> str | None:
+        """The path on disk: as given, or the one file that differs by Unicode form, case, or a missing suffix."""
+        if self.index.size(path) >= 0:
+            return path
+        written, _, name = path.rpartition("/")
+        folder = self._folder(written)
+        if folder not in self._folded:
+            known: dict[str, list[str]] = {}
+            for file in self.index.folder(folder):
+                known.setdefault(folded_name(file), []).append(file)
+                if is_picture(file):
+                    known.setdefault(folded_name(file.rpartition(".")[0]), []).append(file)
+            self._folded[folder] = known
+        found = _alike(name, self._folded[folder].get(folded_name(name), []))
+        return f"{folder}/{found}" if found else None
+
+    def _folder(self, path: str) -> str:
+        """The folder on disk that is meant; ``path`` itself where there is none."""
+        if path not in self._folders:
+            self._folders[path] = path
+            if len(path) > len(str(self.root)) and not Path(path).is_dir():
+                above, _, name = path.rpartition("/")
+                above = self._folder(above)
+                try:
+                    inner = [
+                        p.name for p in Path(above).iterdir() if p.is_dir() and folded_name(p.name) == folded_name(name)
+                    ]
+                except OSError:
+                    inner = []
+                if found := _alike(name, inner):
+                    self._folders[path] = f"{above}/{found}"
+        return self._folders[path]
+
+    def _found(self, name: str, path: str, kind: str) -> tuple[str, str]:
+        below = path.startswith(self._base)
+        if kind:
+            self._kinds[kind] += 1
+            examples = self._examples.setdefault(kind, [])
+            examples += [name] if len(examples) < 6 else []
+            other = self._taken.setdefault(path, name)
+            if other != name and other.replace("\\", "/") != name.replace("\\", "/"):
+                self._clashes.append(f"{other} and {name} are both {path}")
+        return (path.removeprefix(self._base) if below else path), path
+
+    def close(self, where: object, findings: Findings) -> None:
+        """Say which names were read another way; two names of one file that was only guessed are an error."""
+        for kind, count in self._kinds.items():
+            findings.note(f"{count:,} images were found {kind}: {some(self._examples[kind], count)}", where)
+        if self._unusable:
+            count = len(self._unusable)
+            findings.error(f"{count:,} names can be no file's: {some(self._unusable)}", where, count=count)
+        if self._clashes:
+            count = len(self._clashes)
+            findings.error(f"{count:,} names mean a file that another name means too: {some(self._clashes)}", where)
+
+
+def _alike(name: str, found: list[str]) -> str:
+    """The one of several names that is meant; empty where it could be two."""
+    same = [f for f in found if _composed(f) == _composed(name)] or found
+    return same[0] if len(same) == 1 else ""
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,132 @@
+"""YOLO: one text file for each image; a line is a box (``class x y w h`` in fractions) or a polygon."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ...disk.textfiles import read_lines, shorten
+from ...findings import Findings
+from ...schema import DatasetError
+from ...tables.build import Built
+from .box_forms import WHOLE, BoxReading
+from .instances import Instances
+from .label_files import PicturesByStem, class_files, files_below
+from .label_words import class_indices, cleaned, label_space, whole
+from .own_table import OwnFile, OwnOptions, build_own
+
+YOLO_READING = BoxReading("cxcywh", "fraction")
+_LONGEST_NAMES = 1 << 20
+"""Bytes of a file of class names."""
+
+
+def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labels: str) -> Built:
+    """Rows of a folder of YOLO labels; pictures have their files' names.
+
+    A polygon counts by its bounding box. A sixth number of a box is the confidence of a prediction, and is not used.
+
+    Args:
+        root: Folder that image ids are relative to.
+        folder: The text files, also in folders below. images: The pictures.
+        options: The user's choices. labels: Their kind (``label_words``); class names come from ``classes.txt`` or
+            ``data.yaml`` in the folder, above it, or in the root.
+
+    Raises:
+        DatasetError: Lines that are none, classes that have no name, no label at all.
+    """
+    findings, pictures = Findings(), PicturesByStem(root, images)
+    names: list[str] = []
+    owner, classes, numbers = list[int](), list[int](), list[list[float]]()
+    for file in files_below(folder, ".txt"):
+        picture = pictures.of(file)
+        if picture is None:
+            continue
+        for line, text in enumerate(read_lines(folder / file), 1):
+            if text.strip():
+                found = _box(text)
+                if found is None:
+                    findings.line(f"{shorten(text)} is no 'class x y w h' in fractions", folder / file, line)
+                    continue
+                owner.append(len(names))
+                classes.append(found[0])
+                numbers.append(found[1])
+        names.append(picture)
+    pictures.close(folder, findings)
+    findings.raise_errors(f"folder {folder.name}")
+    if not classes:
+        raise DatasetError(f"{folder}: no label file has a line")
+    index, words, known = _classes(classes, class_names(root, folder), labels, folder, findings)
+    bare = pictures.unused()
+    inst = Instances(
+        images=[*names, *bare],
+        sizes=np.zeros((len(names) + len(bare), 2), np.int64),
+        owner=np.array(owner, np.int64),
+        labels=np.array(index, np.int64),
+        numbers=np.array(numbers, np.float64).reshape(-1, 4),
+    )
+    facts = {"num_classes_known": known, **label_space(labels)}
+    return build_own(root, OwnFile(folder, inst, words, has_boxes=True, facts=facts), options, findings)
+
+
+def class_names(root: Path, folder: Path) -> tuple[str, ...]:
+    """The names that a file beside the labels, above them or in the root lists; none where there is no such file.
+
+    Raises:
+        DatasetError: The file is damaged.
+    """
+    found = class_files(root, folder)
+    return _listed(found[0]) if found else ()
+
+
+def _listed(file: Path) -> tuple[str, ...]:
+    if file.stat().st_size > _LONGEST_NAMES:
+        raise DatasetError(f"{file}: {file.stat().st_size:,} bytes are no list of class names")
+    if file.suffix != ".yaml":
+        return tuple(cleaned(line) for line in read_lines(file) if line.strip())
+    try:
+        content = yaml.safe_load(file.read_bytes())
+        found = content.get("names", ())
+        if isinstance(found, dict):
+            if sorted(found) != list(range(len(found))):
+                raise ValueError("names: the indices are not 0, 1, 2, …")
+            found = [found[i] for i in range(len(found))]
+        if not isinstance(found, list | tuple) or not all(isinstance(n, str | int) for n in found):
+            raise ValueError("names: expected a list of names")
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{file}: cannot be read as a list of class names ({shorten(str(error))})") from None
+    return tuple(cleaned(str(name)) for name in found)
+
+
+def _box(text: str) -> tuple[int, list[float]] | None:
+    """Class and centre, width and height of a line; None where it says something else."""
+    first, *rest = text.split()
+    label = whole(first)
+    try:
+        values = [float(field) for field in rest]
+    except ValueError:
+        return None
+    if label is None or label < 0 or not all(map(isfinite, values)):
+        return None
+    if len(values) in (4, 5):
+        return label, values[:4]
+    if len(values) < 6 or len(values) % 2 or not all(0 <= v <= WHOLE for v in values):
+        return None
+    x, y = values[0::2], values[1::2]
+    return label, [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
+
+
+def _classes(
+    classes: list[int], known: tuple[str, ...], labels: str, where: Path, findings: Findings
+) -> tuple[list[int], tuple[str, ...], bool]:
+    """Class index of each instance, the names by index, and whether their number is known."""
+    unnamed = sorted({c for c in classes if known and c >= len(known)})
+    if unnamed:
+        raise DatasetError(f"{where}: class {unnamed[0]} has no name: {len(known)} names are listed, from 0")
+    if known and labels in ("auto", "indices"):
+        return classes, known, True
+    words = [known[c] if known else str(c) for c in classes]
+    index_of, names, is_known = class_indices(words, labels, where, findings)
+    return [index_of[word] for word in words], names, is_known
