@@ -80,10 +80,10 @@ def _run_groups(
     begun, lost = time.monotonic(), dict[str, str]()
     if not groups:
         return 0.0, lost
-    for missing, shards in groups.items():
+    for (missing, metrics), shards in groups.items():
         maps = [triple for triple in missing if triple not in lost]
-        if maps:
-            lost |= _Pass(request, reading, plan, maps, lost).run(shards, timings)
+        if maps and not (metrics and all(f"{LOST_METRIC}{name}" in lost for name in metrics)):
+            lost |= _Pass(request, reading, plan, maps, lost, metrics).run(shards, timings)
     for note in reading.notes:
         warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
     return time.monotonic() - begun, lost
@@ -103,18 +103,22 @@ def run_bare_pass(
     return _run_groups(request, BareReading(protocol, device, maps_of), plan, timings)
 
 
-def _missing(request: PassRequest, plan: BackbonePlan) -> dict[tuple[Triple, ...], list[int]]:
-    """This process's unfinished shards, by the triples that they lack."""
-    found: dict[tuple[Triple, ...], list[int]] = {}
+def _missing(request: PassRequest, plan: BackbonePlan) -> dict[tuple[tuple[Triple, ...], tuple[str, ...]], list[int]]:
+    """This process's unfinished shards, by the triples that they lack, and the metrics where they lack these alone."""
+    found: dict[tuple[tuple[Triple, ...], tuple[str, ...]], list[int]] = {}
     for shard in range(request.rank, request.store.manifest.shards, request.world):
-        lacking = set(request.store.lacking(plan.name, shard, plan.maps))
-        if lacking:
-            found.setdefault(tuple(t for t in plan.maps if t in lacking), []).append(shard)
+        wanted: dict[tuple[str, ...], set[str]] = {}
+        if lacking := request.store.lacking(plan.name, shard, plan.maps):
+            wanted[()] = set(lacking)
+        for triple, metrics in request.store.lacking_metrics(plan.name, shard, plan.maps).items():
+            wanted.setdefault(tuple(metrics), set()).add(triple)
+        for names, triples in wanted.items():
+            found.setdefault((tuple(t for t in plan.maps if t in triples), names), []).append(shard)
     return found
 
 
 class _Pass:
-    """One engine over some shards of one backbone."""
+    """One engine over some shards of one backbone; with ``metrics``, for these columns of records that lack them."""
 
     def __init__(
         self,
@@ -123,16 +127,23 @@ class _Pass:
         plan: BackbonePlan,
         maps: Sequence[Triple],
         lost: dict[str, str],
+        metrics: Sequence[str] = (),
     ) -> None:
         config, table = request.config, request.table
         self.request, self.reading, self.plan = request, reading, plan
         scoring = Scoring(
             iou_thresholds=request.store.manifest.hit_thresholds,
             has_boxes=table.has_boxes,
-            measures=tuple(m for m in request.measures if f"{LOST_METRIC}{m.name}" not in lost),
+            measures=tuple(
+                m
+                for m in request.measures
+                if f"{LOST_METRIC}{m.name}" not in lost and (not metrics or m.name in metrics)
+            ),
             map_bytes=map_bytes(config.keep_maps, len(table)),
             box_threads=config.box_threads,
+            measures_only=bool(metrics),
         )
+        self._metrics = metrics
         self.engine = OnePass(reading, maps, scoring, request.clock)
         self._before = {what: why for what, why in lost.items() if what.startswith(LOST_METRIC)}
 
@@ -146,6 +157,11 @@ class _Pass:
                 for shard in shards:
                     before = Counter(self.reading.notes)
                     rows, failures = self._shard(shard, bar.advance)
+                    if self._metrics:
+                        self._add_metrics(shard, rows if engine.alive else {})
+                        if engine.alive:
+                            continue
+                        break
                     sample = request.clock.flush()
                     stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
                     notes, lost = self.reading.notes - before, {**self._before, **engine.lost}
@@ -157,9 +173,16 @@ class _Pass:
                         break
         finally:
             engine.close()
-        if not isinstance(self.reading, BareReading):
+        if not self._metrics and not isinstance(self.reading, BareReading):
             self._time(samples, time.monotonic() - begun, timings)
         return engine.lost
+
+    def _add_metrics(self, shard: int, rows: Rows) -> None:
+        """The columns of the metrics, into records that lacked them."""
+        self.request.clock.flush()
+        lost = {**self._before, **{what: why for what, why in self.engine.lost.items() if what.startswith(LOST_METRIC)}}
+        lost = {what: why for what, why in lost.items() if what.removeprefix(LOST_METRIC) in self._metrics}
+        self.request.store.add_metrics(self.plan.name, shard, {str(t): c for t, c in rows.items()}, lost)
 
     def _shard(self, shard: int, advance: Any) -> tuple[Rows, list[ImageFailure]]:
         """Columns of every triple that is not lost over a shard, and the images that cannot be read."""

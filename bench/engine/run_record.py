@@ -23,7 +23,8 @@ from ..maps.map_folder import MapFolder
 from .again import REQUEST, request_of
 from .planning.config import RunConfig
 from .planning.plan import BackbonePlan
-from .scoring.measures import foreign_code, measure_record, measures_key
+from .scoring.foreign_code import foreign_code
+from .scoring.measures import measure_record, measures_key
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
 

@@ -15,7 +15,7 @@ from ...text import visible
 from ...triple import Triple
 from .columns import COLUMNS, EXTRA, Array
 from .manifest import Failure, RunManifest
-from .markers import LOST_METRIC, ShardMark, damaged_marks, read_marks, said_notes
+from .markers import LOST_METRIC, ShardMark, damaged_marks, lacking_metrics, read_marks, said_notes
 from .parts import check_part, column_names, part_path, read_part
 from .record_errors import RecordError
 from .run_folder import damaged_manifest, read_manifest
@@ -127,7 +127,9 @@ def load_run(out: str | Path) -> Run:
     for triple in canonical:
         good[triple], problems[triple] = _whole_shards(out, manifest, triple, marks.get(triple.backbone, {}))
     lost = {what: why for found in marks.values() for m in found.values() for what, why in m.lost.items()}
-    lost = {what: why for what, why in lost.items() if what.startswith(LOST_METRIC) or what in good}
+    lost = _stale_metrics(manifest, good, marks) | {
+        what: why for what, why in lost.items() if what.startswith(LOST_METRIC) or what in good
+    }
     # A triple that failed half way must not take the images of all others with it.
     active = {t: shards for t, shards in good.items() if shards and t not in lost}
     failures = {f.index: f for found in marks.values() for m in found.values() for f in m.failures}
@@ -173,6 +175,15 @@ def _whole_shards(
     if absent:
         problems.append(f"{triple}: {len(absent)} of {manifest.shards} shards are not done (first: {absent[0]})")
     return whole, problems
+
+
+def _stale_metrics(
+    manifest: RunManifest, good: dict[str, list[int]], marks: dict[str, dict[int, ShardMark]]
+) -> dict[str, str]:
+    """``metric NAME`` -> why, of metrics that some whole parts lack."""
+    parts = [marks[Triple.parse(t).backbone][shard].parts[t] for t, shards in good.items() for shard in shards]
+    why = "not computed anew for every image; the run's command, given again, does so"
+    return {f"{LOST_METRIC}{name}": why for part in parts for name in lacking_metrics(manifest, part)}
 
 
 def _common_rows(manifest: RunManifest, shards: list[list[int]], failed: Iterable[int]) -> Index:

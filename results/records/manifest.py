@@ -222,10 +222,13 @@ class RunManifest(_Model):
             used.add("sigmoid")
         weights = {b: network.branches[b].sha256 for b in sorted(used) if b in network.branches}
         code = self.cams[cam].code_sha256 if cam in self.cams else ""
-        # The metrics of other packages are columns of the record; the names of all of them are in ``key``.
-        metrics = {name: m.code_sha256 for name, m in sorted(self.metrics.items()) if m.code_sha256}
-        content = [self.key, triple, network.weights_sha256, network.feature_layer, weights, code]
-        return _sha256([*content, metrics] if metrics else content)
+        # The code of other packages' metrics stands beside each part, whose other columns do not depend on it.
+        return _sha256([self.key, triple, network.weights_sha256, network.feature_layer, weights, code])
+
+    @property
+    def metric_codes(self) -> dict[str, str]:
+        """Metric of another package -> SHA-256 of its code; the names of all metrics are in ``key``."""
+        return {name: m.code_sha256 for name, m in self.metrics.items() if m.code_sha256}
 
     def cost(self, backbone: str, cam: str) -> str:
         """The declared cost of a method's map on a network; empty where the records do not say.

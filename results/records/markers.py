@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...atomic import write_text
 from ...triple import file_name
 from .columns import Array
-from .manifest import SCHEMA_VERSION, Failure
+from .manifest import SCHEMA_VERSION, Failure, RunManifest
 from .parts import PartMark
 from .timings import BackboneTiming, StageTiming
 
@@ -46,11 +46,6 @@ class ShardMark(BaseModel):
     """Canonical triple -> its maps that held NaN or infinity, scored as empty maps."""
     lost: dict[str, str] = Field(default_factory=dict)
     """Canonical triple, or ``metric NAME``, that failed on this shard -> why; it has no part, or no column, here."""
-
-    @property
-    def lost_metrics(self) -> list[str]:
-        """Names of the metrics whose columns the parts lack."""
-        return [what.removeprefix(LOST_METRIC) for what in self.lost if what.startswith(LOST_METRIC)]
 
 
 def mark_path(out: Path, backbone: str, shard: int) -> Path:
@@ -112,14 +107,25 @@ def not_finite_maps(
     return {t: n for t, n in sorted(counts.items()) if n}
 
 
-def still_lost(old: ShardMark | None, parts: Collection[str], written: Collection[str]) -> dict[str, str]:
-    """What an earlier run lost on a shard and this one did not make good: a triple's part, a metric's column."""
-    stays = set(parts) - set(written)
+def still_lost(old: ShardMark | None, parts: Mapping[str, PartMark]) -> dict[str, str]:
+    """What an earlier run lost on a shard and ``parts``, as they are now, lack still: a part, a metric's column."""
+    lacking = {f"{LOST_METRIC}{name}" for part in parts.values() for name in part.lost_metrics}
     return {
         what: why
         for what, why in (old.lost.items() if old else ())
-        if (bool(stays) if what.startswith(LOST_METRIC) else what not in parts)
+        if (what in lacking if what.startswith(LOST_METRIC) else what not in parts)
     }
+
+
+def lost_metrics(lost: Iterable[str]) -> list[str]:
+    """The names of the metrics among what was lost."""
+    return sorted(what.removeprefix(LOST_METRIC) for what in lost if what.startswith(LOST_METRIC))
+
+
+def lacking_metrics(manifest: RunManifest, part: PartMark) -> list[str]:
+    """The metrics whose columns a whole part lacks: they failed, or their code is another one now."""
+    changed = {name for name, code in manifest.metric_codes.items() if part.metric_codes.get(name) != code}
+    return sorted(changed.union(part.lost_metrics))
 
 
 def with_shard_stages(timing: BackboneTiming, marks: Sequence[ShardMark]) -> BackboneTiming:

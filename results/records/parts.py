@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...atomic import atomic_path
 from ...text import plain_text
@@ -40,6 +40,10 @@ class PartMark(BaseModel):
     """Size of the file."""
     crc32: int
     """CRC-32 of the file."""
+    metric_codes: dict[str, str] = Field(default_factory=dict)
+    """``RunManifest.metric_codes`` when its columns were computed."""
+    lost_metrics: list[str] = Field(default_factory=list)
+    """Metrics that failed on the shard: their columns are missing."""
 
 
 def write_part(path: Path, columns: Mapping[str, Array], key: str) -> PartMark:

@@ -15,11 +15,13 @@ import numpy as np
 from ...atomic import remove_leftovers_under, write_text
 from ...text import plain_text
 from ...triple import Triple
-from .columns import Array, check_columns
+from .columns import EXTRA, Array, check_columns
 from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
 from .markers import (
     ShardMark,
+    lacking_metrics,
+    lost_metrics,
     not_finite_maps,
     read_mark,
     read_marks,
@@ -29,7 +31,7 @@ from .markers import (
     with_shard_stages,
     write_mark,
 )
-from .parts import PartMark, check_part, part_path, write_part
+from .parts import PartMark, check_part, part_path, read_part, write_part
 from .record_errors import RecordError, RunMismatchError
 from .run_folder import MANIFEST_NAME, check_folder
 from .timings import Timings
@@ -128,16 +130,23 @@ class RunStore:
     def lacking(self, backbone: str, shard: int, triples: Iterable[str]) -> list[str]:
         """Those of ``triples`` (aliases count as their canonical triple) without a whole part of a shard on disk."""
         wanted: list[str] = list(dict.fromkeys(self.manifest.canonical(t) for t in triples))
-        mark = read_mark(self.out, backbone, shard)
-        rows = self.manifest.rows_of(shard)
-        # A metric that was lost is a column of every part.
-        if mark is None or (mark.start, mark.stop) != (rows.start, rows.stop) or mark.lost_metrics:
+        mark = self._mark(backbone, shard)
+        if mark is None:
             return wanted
         return [t for t in wanted if not self._whole(mark, t)] if mark.images else []
 
+    def lacking_metrics(self, backbone: str, shard: int, triples: Iterable[str]) -> dict[str, list[str]]:
+        """Canonical triples whose whole part of a shard lacks columns of metrics -> these metrics."""
+        mark = self._mark(backbone, shard)
+        if mark is None or not mark.images:
+            return {}
+        found = {t: lacking_metrics(self.manifest, mark.parts[t]) for t in triples if self._whole(mark, t)}
+        return {t: names for t, names in found.items() if names}
+
     def shard_done(self, backbone: str, shard: int, triples: Iterable[str]) -> bool:
-        """True where whole parts of all ``triples`` (aliases count as their canonical triple) are on disk."""
-        return not self.lacking(backbone, shard, triples)
+        """True where whole parts of all ``triples`` (aliases: of their canonical triple) have all their metrics."""
+        triples = [self.manifest.canonical(t) for t in triples]
+        return not (self.lacking(backbone, shard, triples) or self.lacking_metrics(backbone, shard, triples))
 
     def write_shard(
         self,
@@ -183,7 +192,7 @@ class RunStore:
         parts = {t: p for t, p in old.parts.items() if self._whole(old, t)} if old else {}
         with ThreadPoolExecutor(WRITERS) as pool:
             written = pool.map(lambda item: self._write_part(shard, *item), checked.items())
-            parts |= dict(zip(checked, written, strict=True))
+            parts |= self._marked(dict(zip(checked, written, strict=True)), lost or ())
         mark = ShardMark(
             shard=shard,
             start=span.start,
@@ -195,9 +204,46 @@ class RunStore:
             # Parts that stay keep their notes.
             notes=dict(Counter(old.notes if old and parts.keys() - checked.keys() else {}) | Counter(notes or {})),
             not_finite=not_finite_maps(old, parts.keys() - checked.keys(), checked),
-            lost=still_lost(old, parts.keys(), checked.keys()) | dict(lost or {}),
+            lost=still_lost(old, parts) | dict(lost or {}),
         )
         write_mark(self.out, backbone, mark)
+
+    def add_metrics(
+        self, backbone: str, shard: int, rows: Mapping[str, Mapping[str, Array]], lost: Mapping[str, str]
+    ) -> None:
+        """Put columns of metrics into the whole parts of a shard, in the place of those of the same names.
+
+        Args:
+            backbone: The backbone of all triples in ``rows``.
+            shard: Number of the shard.
+            rows: Canonical triple -> ``index`` and the columns ``extra:NAME`` of the metrics that it lacks.
+            lost: ``metric NAME`` that failed, and has no column, -> why.
+
+        Raises:
+            RecordError: A part is not whole, or its images are others than those of ``rows``.
+        """
+        old = self._mark(backbone, shard)
+        assert old is not None
+        parts = dict(old.parts)
+        for triple, columns in rows.items():
+            stored = read_part(part_path(self.out, triple, shard))
+            stale = {f"{EXTRA}{name}" for name in lacking_metrics(self.manifest, old.parts[triple])}
+            fresh = {n: c for n, c in columns.items() if n in stale or n == "index"}
+            joined = {n: c for n, c in stored.items() if n not in stale}
+            joined |= _sorted_rows(triple, fresh, stored["index"], shard)
+            written = self._write_part(shard, triple, check_columns(triple, joined, self.manifest))
+            parts |= self._marked({triple: written}, lost)
+        write_mark(self.out, backbone, old.model_copy(update={"parts": parts, "lost": still_lost(old, parts) | lost}))
+
+    def _marked(self, parts: Mapping[str, PartMark], lost: Iterable[str]) -> dict[str, PartMark]:
+        """Marks of parts that were just written, with what they say of metrics."""
+        said = {"metric_codes": self.manifest.metric_codes, "lost_metrics": lost_metrics(lost)}
+        return {triple: mark.model_copy(update=said) for triple, mark in parts.items()}
+
+    def _mark(self, backbone: str, shard: int) -> ShardMark | None:
+        """The marker of a shard; None where there is none of these rows."""
+        mark, rows = read_mark(self.out, backbone, shard), self.manifest.rows_of(shard)
+        return mark if mark is not None and (mark.start, mark.stop) == (rows.start, rows.stop) else None
 
     def missing(self, triples: Sequence[str]) -> dict[str, list[int]]:
         """Triple -> shards that are not on disk, for those of ``triples`` that are not complete."""

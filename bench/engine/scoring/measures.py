@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -14,6 +11,7 @@ from ....metrics import METRICS, MapBatch, MetricSpec
 from ....registry import expand_braces
 from ....results.records.manifest import MetricRecord
 from ...host.errors import UsageError
+from .foreign_code import foreign_code
 from .losses import BadReturnError
 
 GLOB = frozenset("*?[")
@@ -46,17 +44,6 @@ def choose_measures(patterns: Iterable[str], table: SampleTable) -> list[MetricS
 def measures_key(specs: Sequence[MetricSpec]) -> str:
     """Names of the metrics: part of the run's key. The code of foreign ones is part of each record's."""
     return ",".join(sorted(s.name for s in specs))
-
-
-def foreign_code(function: Callable[..., object]) -> str:
-    """SHA-256 of the file of a user's function; empty for our own, which the code version covers."""
-    if function.__module__.startswith(f"{__package__.partition('.')[0]}."):
-        return ""
-    try:
-        return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()
-    except (TypeError, OSError):
-        code = getattr(function, "__code__", None)
-        return hashlib.sha256(code.co_code if code is not None else repr(function).encode()).hexdigest()
 
 
 def measure_record(spec: MetricSpec) -> MetricRecord:

@@ -38,7 +38,7 @@ from .losses import BadReturnError, Culprit, first_failing, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
 from .randomised import Randomised, Redrawn
-from .reading import Reading, Seen
+from .reading import Reading, ScoreMap, Seen
 from .without_network import BareReading, no_network
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -53,6 +53,7 @@ class Scoring:
         iou_thresholds: IoU thresholds whose hit bits are recorded.
         has_boxes: The split has ground-truth boxes.
         measures: Further metrics that give one value for each image.
+        measures_only: Nothing else is scored: records that lack a metric get its column.
         map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
         box_threads: Threads of the box kernels.
     """
@@ -62,6 +63,7 @@ class Scoring:
     measures: tuple[MetricSpec, ...] = ()
     map_bytes: float = 0
     box_threads: int = 1
+    measures_only: bool = False
 
 
 @dataclass
@@ -94,7 +96,8 @@ class OnePass:
     def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
         self.reading, self.maps, self.clock = reading, tuple(maps), clock
         self._scoring = scoring
-        self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if scoring.has_boxes else None
+        boxes = scoring.has_boxes and not scoring.measures_only
+        self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if boxes else None
         self._random = Randomised(reading)
         self.feature_shape: tuple[int, int, int] | None = None
         self.lost: dict[str, str] = {}
@@ -129,6 +132,8 @@ class OnePass:
     @property
     def alive(self) -> bool:
         """Some map, or the plain forward where there are none to make, is still to be computed."""
+        if self._scoring.measures_only and all(f"{LOST_METRIC}{m.name}" in self.lost for m in self._scoring.measures):
+            return False
         return not self.maps or any(str(t) not in self.lost for t in self.maps)
 
     def _begin_or_say(self, batch: Batch) -> BatchScores:
@@ -198,13 +203,10 @@ class OnePass:
 
     def _score(self, work: _Work, triple: Triple, scores: BatchScores) -> None:
         """The columns of one triple, begun; a method that fails is lost."""
-        method, head, protocol, scoring = (
-            CAMS.get(triple.cam), HEADS.get(triple.head), self.reading.protocol, self._scoring,
-        )  # fmt: skip
-        clock = self.clock
+        scoring, clock = self._scoring, self.clock
         try:
             with clock.stage("maps", triple):
-                drawn = work.seen.score_map(method, head)
+                drawn = work.seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head))
             with clock.stage("resize", triple):
                 up, norm, degenerate = drawn.locate()
                 levels = quantize(norm)
@@ -213,10 +215,24 @@ class OnePass:
                 raise
             self._lose(triple, work.batch, error)
             return
+        if self._pool is not None:
+            scores.boxes[triple] = self._pool.submit_timed(levels, work.batch.gt_boxes)
         column = {"degenerate": degenerate, "peak": levels.amax((1, 2))}
+        if not scoring.measures_only:
+            column |= self._own_columns(work, triple, drawn, (up, norm, levels))
+        if scoring.measures:
+            with clock.stage("measures", triple):
+                column |= self._measured(work, work.maps(norm, up, triple), triple)
+        scores.columns[triple] = HostCopies(column)
+
+    def _own_columns(
+        self, work: _Work, triple: Triple, drawn: ScoreMap, located: tuple[Tensor, Tensor, Tensor]
+    ) -> dict[str, Tensor]:
+        """The engine's own scores of maps, boxes apart; ``located``: resized, normalised and quantised."""
+        (up, norm, levels), protocol, clock = located, self.reading.protocol, self.clock
+        column = {}
         if protocol.loc_reference == "percentile":
             column["reference"] = reference_levels(levels, protocol)
-        boxes = self._pool.submit_timed(levels, work.batch.gt_boxes) if self._pool is not None else None
         with clock.stage("pixels", triple):
             if work.masks is not None:
                 column["pixel_histogram"] = pixel_histograms(norm, work.masks, protocol.tau_grid)
@@ -225,15 +241,10 @@ class OnePass:
         if work.fidelity is not None and work.y is not None:
             with clock.stage("fidelity", triple):
                 column |= {"y": work.y, "o": work.fidelity.masked_score(drawn.positive, drawn.finished)}
-        if scoring.measures:
-            with clock.stage("measures", triple):
-                column |= self._measured(work, work.maps(norm, up, triple), triple)
         stored = drawn.stored
-        if stored is not None and stored[0].nbytes <= scoring.map_bytes:
+        if stored is not None and stored[0].nbytes <= self._scoring.map_bytes:
             column["map"] = stored
-        scores.columns[triple] = HostCopies(column)
-        if boxes is not None:
-            scores.boxes[triple] = boxes
+        return column
 
     def _measured(self, work: _Work, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

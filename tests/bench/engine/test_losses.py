@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import cambench
 from cambench.baselines.cams.method import CAMS
 from cambench.bench.cli.app import app, main
+from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.host.errors import RunError
 from cambench.bench.notebook.runs import IncompleteRunError, run
 from cambench.metrics.spec import METRICS
@@ -43,7 +44,7 @@ BODIES = {
 @pytest.fixture(autouse=True)
 def forget() -> Any:
     yield
-    for registry, name in ((CAMS, "my_cam"), (METRICS, "my_metric")):
+    for registry, name in ((CAMS, "my_cam"), (CAMS, "other"), (METRICS, "my_metric")):
         registry._entries.pop(name, None)
         registry._origin.pop(name, None)
 
@@ -132,7 +133,7 @@ def test_one_cell_that_is_not_finite_is_an_empty_map(settings: Any, tmp_path: Pa
     assert parts(settings["out"]) == parts(whole["out"])
 
 
-def test_a_metric_that_fails_loses_its_column_alone(settings: Any, tmp_path: Path) -> None:
+def test_a_metric_that_fails_loses_its_column_alone(settings: Any, tmp_path: Path, monkeypatch: Any) -> None:
     plugin = tmp_path / "my_metric.py"
 
     def metric(body: str) -> None:
@@ -155,9 +156,59 @@ def test_a_metric_that_fails_loses_its_column_alone(settings: Any, tmp_path: Pat
     assert "my_metric" not in (settings["out"] / "tables" / "scores.csv").read_text()
     assert "GT-known" in (settings["out"] / "tables" / "scores.md").read_text()
     metric("pass")
+    scored = spy_on_scores(monkeypatch)
     found = run(**fields).run
+    assert not found.lost
     assert len(found.column(GOOD[0], "extra:my_metric")) == 10
     assert "my_metric" in (settings["out"] / "tables" / "scores.csv").read_text()
+    assert not scored, "boxes, pixels and fidelity stay as they are"
+    whole = {**fields, "out": tmp_path / "whole"}
+    run(**whole)
+    assert parts(settings["out"]) == parts(whole["out"])
+
+
+def spy_on_scores(monkeypatch: Any) -> list[Any]:
+    scored: list[Any] = []
+    own = OnePass._own_columns
+    monkeypatch.setattr(OnePass, "_own_columns", lambda *args: scored.append(args[2]) or own(*args))
+    return scored
+
+
+def test_what_is_repaired_in_a_file_of_several_is_computed_alone(
+    settings: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    plugin = tmp_path / "my_cam.py"
+
+    def write(cam: str, metric: str) -> None:
+        method(plugin, cam)
+        plugin.write_text(
+            plugin.read_text() + f"\n\ndef mine(batch):\n    {metric}\n    return batch.maps.mean((1, 2))\n\n"
+            '@register_cam("other")\ndef other(e):\n    return e.gradients.mean((-2, -1), keepdim=True)\n\n'
+            'register_metric(MetricSpec("my_metric", "Mine", True, "%", "a test", per_image=mine))\n'
+        )
+
+    other = "slim_resnet/other/softmax"
+    fields = {**settings, "triples": (*GOOD, MINE, other), "plugins": (plugin,)}
+    write('raise ValueError("no luck")', "1 / 0")
+    with pytest.raises(IncompleteRunError) as caught:
+        run(**fields)
+    assert set(caught.value.lost) == {MINE, "metric my_metric"}
+    scored = spy_on_scores(monkeypatch)
+    write("pass", "1 / 0")
+    with pytest.raises(IncompleteRunError) as caught:
+        run(**fields)
+    assert list(caught.value.lost) == ["metric my_metric"]
+    assert set(scored) == {MINE}, "the file's other method is as it was"
+    scored.clear()
+    write("pass", "pass")
+    found = run(**fields).run
+    assert not found.lost
+    assert not scored
+    np.testing.assert_array_equal(found.column(MINE, "extra:my_metric"), found.column(other, "extra:my_metric"))
+    write("pass", "batch = batch")
+    mends = spy_on_scores(monkeypatch)
+    run(**fields)
+    assert not mends, "an edited metric is computed anew alone"
 
 
 def test_a_network_that_fails_loses_itself_alone(settings: Any, tmp_path: Path) -> None:
