@@ -102,3 +102,22 @@ def test_relative_links_lead_somewhere():
     ]
     assert len(links) > 20
     assert not lost
+
+
+def test_every_link_between_pages_leads_to_a_heading_that_is_there():
+    toc = pytest.importorskip("markdown.extensions.toc", reason="needs Markdown, which TensorBoard brings")
+    pages = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")}
+    headings = {
+        name: {toc.slugify(heading.replace("`", ""), "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+        | set(re.findall(r'id="([\w.-]+)"', text))
+        for name, text in pages.items()
+    }
+    dangling = []
+    for name, text in pages.items():
+        for target, anchor in re.findall(r"\]\(([\w./-]*\.md)?(?:#([\w.-]+))?\)", text):
+            page = (Path(name).parent / target).as_posix() if target else name
+            if page.startswith("reference/"):
+                continue
+            if page not in pages or (anchor and anchor not in headings[page]):
+                dangling.append(f"{name}: {target}#{anchor}")
+    assert dangling == []
