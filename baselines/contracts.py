@@ -15,7 +15,9 @@ from ..registry import Registry
 
 Branch = Literal["softmax", "sigmoid", "semantic"]
 """``semantic``: the token-semantic head of TS-CAM, trained and read as a softmax."""
-HeadKind = Literal["gap_linear", "mlp", "other"]
+HeadKind = Literal["gap_linear", "tap_linear", "mlp", "other"]
+POOLED_LINEAR: tuple[HeadKind, ...] = ("gap_linear", "tap_linear")
+"""Heads that pool each channel to one number and have one linear layer: those that have class weights."""
 Activation = Literal["softmax", "sigmoid"]
 GREY = (0.299, 0.587, 0.114)
 """Luma of red, green and blue (ITU-R BT.601), by which a network of one channel reads colour pictures."""
@@ -40,9 +42,13 @@ class Head(nn.Module, ABC):
         """The same architecture with new parameters: linear weights N(0, 0.01), biases 0 (SEMANTICS: paper's code)."""
 
     def class_weights(self, target: Tensor) -> Tensor | None:
-        """Rows (B,N) of the linear layer for classes ``target`` (B,), or None unless the head is GAP + linear."""
+        """Rows (B,N) of the linear layer for classes ``target`` (B,), or None unless the head is pooling + linear."""
         del target
         return None
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """What class weights meet, (B,N): each channel of features (B,N,P,Q) pooled, by its mean or by TAP."""
+        return features.mean((-2, -1))
 
     def class_maps(self, features: Tensor, target: Tensor) -> Tensor | None:
         """Maps (B,P,Q) whose average is the logit of classes ``target`` (B,); None unless the head makes such maps."""
@@ -97,7 +103,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         num_classes: Classes of both branches.
-        head_kind: ``gap_linear``, ``mlp`` or ``other``.
+        head_kind: ``gap_linear``, ``tap_linear``, ``mlp`` or ``other``.
         nonnegative: The target features are the output of a ReLU-like activation (F >= 0).
         feature_layer: Name of the target layer, for records.
         needs_training: The softmax head has fresh parameters.

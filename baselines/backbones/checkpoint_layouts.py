@@ -2,7 +2,7 @@
 
 torchvision (``features``, ``layer4``, ``Mixed_6e``, ``fc``), clovaai/wsolevaluation (``conv6``, ``SPG_A3_1b``,
 ``SPG_A4``), and the code of the paper's authors, which adds the sigmoid branch as ``fc2``, ``conv2``,
-``classifier_2`` or ``SPG_A4_2``.
+``classifier_2`` or ``SPG_A4_2``; Rethinking CAM (``main_layers``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 _AUXILIARY = "torchvision's auxiliary classifier"
 _OTHER_HEAD = "the ImageNet network's own classifier; this network has another"
 _SPG = "attention branch of SPG (wsolevaluation), which makes no logits"
+RETHINKING_CAM = "main_layers."
+"""Prefix of the layers in the files of Rethinking CAM's code."""
 _NORM = "the file's input constants; the network has its own"
 
 
@@ -67,7 +69,13 @@ _LAYOUTS = {
         numbered=("features.",),
     ),
     "vgg16_gap": Layout(
-        renamed=(*_same("features.", "conv6."), *_linear(("fc", "conv"), ("fc2", "conv2"))),
+        renamed=(
+            *_same("features.", "conv6."),
+            # Rethinking CAM (ECCV 2020): one chain of layers, of which the last convolution is conv6.
+            ("main_layers.30.", "body.conv6."),
+            (RETHINKING_CAM, "body.features."),
+            *_linear(("fc", "conv"), ("fc2", "conv2")),
+        ),
         classifier="linear",
         unused=(("classifier.", _OTHER_HEAD), ("classifier_2.", _OTHER_HEAD)),
         fresh=("heads.softmax.", "body.conv6."),

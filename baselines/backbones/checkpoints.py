@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch
+from ..heads.tap import THRESHOLD
 from ..weights.file_names import State, some_names, without_prefix
 from ..weights.weight_files import WeightsError, apply_state, check_values, load_state
-from .checkpoint_layouts import Layout, layout_of, method_of
+from .checkpoint_layouts import RETHINKING_CAM, Layout, layout_of, method_of
 
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
 _VGG_CONVS_28 = (23, 25, 27)
@@ -262,6 +263,12 @@ def _renumbered(key: str, numbers: Mapping[str, Mapping[str, str]]) -> str:
 def _notes(name: str, state: Mapping[str, Tensor]) -> tuple[str, ...]:
     if not name.startswith("vgg16"):
         return ()
+    if any(key.startswith(RETHINKING_CAM) for key in state):
+        plain = name.partition("+")[0]
+        return (
+            f"a file of Rethinking CAM's code, which does not say how it pools: {plain} reads it with global average "
+            f"pooling, {plain}+tap with thresholded average pooling of {THRESHOLD}, as that code's configuration has it",
+        )
     large = tuple(_numbers("features.", state)[-3:]) == _VGG_CONVS_28
     if large and not name.endswith("_28"):
         return (f"the layer numbers are those of a network without pool4 (28×28): open it as {name}_28",)

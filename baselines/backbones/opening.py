@@ -17,9 +17,10 @@ from ...triple import TIMM
 from .. import weights as weights_package
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch, Head
 from ..heads.readings import make_binary
+from ..heads.tap import THRESHOLD, TapLinear
 from ..weights.file_names import State, without_prefix
 from ..weights.weight_files import WeightsError, apply_state, load_metadata, load_state, weights_digest
-from ..wsol import PLAIN, WsolError, spec_with, split_name
+from ..wsol import PLAIN, TAP, WsolError, spec_with, split_name
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 
@@ -90,8 +91,9 @@ def features_digest(backbone: Backbone) -> str:
 
 
 def head_digest(head: Head) -> str:
-    """SHA-256 (hex) over a head's parameters."""
-    return weights_digest(head.state_dict())
+    """SHA-256 (hex) over a head's parameters, and what else decides its logits."""
+    found = weights_digest(head.state_dict())
+    return hashlib.sha256(f"{found} tap {head.threshold}".encode()).hexdigest() if isinstance(head, TapLinear) else found
 
 
 def _spec(name: str, weights: Path | None) -> BackboneSpec:
@@ -99,7 +101,7 @@ def _spec(name: str, weights: Path | None) -> BackboneSpec:
         spec = BACKBONES.get(name)
         if weights is None:
             return spec
-        return spec_with(name, _parameters_in(name, weights)) or spec
+        return spec_with(name, *_trained_with(name, weights)) or spec
     except WsolError as error:
         raise WeightsError(str(error) if weights is None else f"weights {weights}: {error}") from None
     except UnknownNameError:
@@ -110,15 +112,23 @@ def _spec(name: str, weights: Path | None) -> BackboneSpec:
         raise
 
 
-def _parameters_in(name: str, weights: Path) -> dict[str, Any]:
-    """The method's parameters that a file of ours was trained with; WeightsError where it is of another method."""
+def _trained_with(name: str, weights: Path) -> tuple[dict[str, Any], float]:
+    """The method's parameters and TAP's threshold that a file of ours was trained with.
+
+    WeightsError where it is of another method or pooling.
+    """
     record = json.loads(load_metadata(weights).get("record", "{}"))
-    trained = record.get("method", "cross_entropy") if "recipe" in record else None
-    base, wanted = split_name(name)
-    if trained is not None and wanted != (found := PLAIN if trained == "cross_entropy" else trained):
-        right = base if found == PLAIN else f"{base}+{found}"
-        raise WeightsError(f"weights {weights}: trained with {found}, not with {wanted}: open them as {right}")
-    return dict(record.get("method_parameters", {}))
+    pooling = record.get("recipe", {}).get("pooling") or {}
+    if "recipe" in record:
+        base, wanted = split_name(name)
+        plain, with_tap = base.removesuffix(f"+{TAP}"), pooling.get("kind") == TAP
+        trained = record.get("method", PLAIN)
+        found = PLAIN if trained == "cross_entropy" else trained
+        right = plain + (f"+{TAP}" if with_tap else "") + ("" if found == PLAIN else f"+{found}")
+        if right != name:
+            was, asked = (m + (f" and {TAP}" if t else "") for m, t in ((found, with_tap), (wanted, base != plain)))
+            raise WeightsError(f"weights {weights}: trained with {was}, not with {asked}: open them as {right}")
+    return dict(record.get("method_parameters", {})), float(pooling.get("threshold", THRESHOLD))
 
 
 def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool) -> Backbone:

@@ -76,7 +76,7 @@ class Evidence:
     def constant_gradient(self) -> Tensor | None:
         """G (B,N,P,Q) where it is the same at any features: w/(P·Q) on a GAP + linear head; else None."""
         weights = self.head.class_weights(self.target)
-        if weights is None:
+        if weights is None or self.head.kind != "gap_linear":
             return None
         area = self.features.shape[-2] * self.features.shape[-1]
         return (weights.detach().to(self.features.dtype) / area)[:, :, None, None].expand_as(self.features)
@@ -98,11 +98,19 @@ class Evidence:
 
     @cached_property
     def class_weights(self) -> Tensor:
-        """Linear weights (B,N,1,1) of the target class; TypeError unless the head is GAP + linear."""
+        """Linear weights (B,N,1,1) of the target class; TypeError unless the head is pooling + linear."""
         weights = self.head.class_weights(self.target)
         if weights is None:
             raise TypeError(f"a {self.head.kind!r} head has no class weights; CAM needs a GAP + linear head")
         return weights.detach()[:, :, None, None]
+
+    @property
+    def channel_scores(self) -> Tensor | None:
+        """What each channel adds to the target's logit, w·pooled(F), (B,N,1,1); None unless it is pooling + linear."""
+        weights = self.head.class_weights(self.target)
+        if weights is None:
+            return None
+        return (weights.detach().to(self.features.dtype) * self.head.pooled(self.features))[:, :, None, None]
 
     @property
     def images(self) -> Tensor:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ...protocol import MapRule, Protocol
-from ..contracts import Backbone, Branch, HeadSpec
+from ..contracts import POOLED_LINEAR, Backbone, Branch, HeadSpec
 from ..probes.anatomy import anatomy
 from ..probes.in_place import ADVICE
 from .method import CAMS, CamMethod, Need
@@ -72,7 +72,7 @@ def _refusal(method: CamMethod, backbone: Backbone) -> str | None:
     missing = sorted(method.needs - SUPPLIED)
     if missing:
         return f"{method.name} needs {', '.join(missing)}, which cambench cannot supply yet"
-    if "class_weights" in method.needs and backbone.head_kind != "gap_linear":
+    if "class_weights" in method.needs and backbone.head_kind not in POOLED_LINEAR:
         kind = {"mlp": "an MLP", "other": "another kind of"}.get(backbone.head_kind, backbone.head_kind)
         return f"{method.name} needs a GAP + linear head, and {backbone.name} has {kind} head"
     if "attention" in method.needs and (why := backbone.lacks("attention")) is not None:

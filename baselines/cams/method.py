@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from torch import Tensor
 
 from ...registry import Registry, RegistryError
-from ..contracts import Backbone, Branch
+from ..contracts import POOLED_LINEAR, Backbone, Branch
 from ..declared_cost import declared_cost
 from .evidence import Evidence
 
@@ -33,21 +33,23 @@ class Identity:
 
     Attributes:
         equals: Name of the other method.
-        head: Under which heads: ``any``, ``gap_linear`` (GAP + linear), or ``piecewise_linear`` (that, or an MLP).
+        head: Under which heads: ``any``, ``gap_linear`` (GAP + linear), ``tap_linear`` (TAP + linear), or
+            ``piecewise_linear`` (these, or an MLP).
         clamp: ``same``: both with the clamp or both without; ``added``: the other one with the clamp; ``needed``: only
             with the clamp, which the other one has too.
         needs: What must hold besides: ``nonnegative`` (F >= 0) or ``sigmoid`` (the sigmoid branch).
     """
 
     equals: str
-    head: Literal["any", "gap_linear", "piecewise_linear"] = "any"
+    head: Literal["any", "gap_linear", "tap_linear", "piecewise_linear"] = "any"
     clamp: Literal["same", "added", "needed"] = "same"
     needs: Literal["nonnegative", "sigmoid"] | None = None
 
     def holds(self, branch: Branch, clamp: bool, backbone: Backbone) -> bool:
         """Whether the maps are equal on a network, under a branch of it with or without the clamp."""
-        heads = {"gap_linear": ("gap_linear",), "piecewise_linear": ("gap_linear", "mlp")}
-        fits = self.head == "any" or backbone.head_kind in heads[self.head]
+        kind = backbone.head_kind
+        piecewise = self.head == "piecewise_linear" and kind in (*POOLED_LINEAR, "mlp")
+        fits = self.head in ("any", kind) or piecewise
         met = {"nonnegative": backbone.nonnegative, "sigmoid": branch == "sigmoid", None: True}[self.needs]
         return fits and met and (clamp or self.clamp != "needed")
 
@@ -59,7 +61,8 @@ class Identity:
         """The identity for people; ``title``: of the other method."""
         both = f"with the clamp equals {title} with the clamp"
         equal = {"same": f"equals {title}", "added": f"equals {title} with the clamp", "needed": both}[self.clamp]
-        kind = {"any": "", "gap_linear": "a GAP + linear head", "piecewise_linear": "a GAP + linear or MLP head"}
+        kind = {f"{p}_linear": f"a {p.upper()} + linear head" for p in ("gap", "tap")}
+        kind |= {"any": "", "piecewise_linear": "a GAP + linear, TAP + linear or MLP head"}
         where = f"the sigmoid branch of {kind[self.head] or 'any head'}" if self.needs == "sigmoid" else kind[self.head]
         return equal + (f" on {where}" if where else "") + (" with F ≥ 0" if self.needs == "nonnegative" else "")
 

@@ -28,7 +28,7 @@ class GapLinear(Head):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C) of features (B,N,P,Q)."""
-        return F.linear(features.mean((-2, -1)).to(self.linear.weight.dtype), self.linear.weight, self.linear.bias)
+        return F.linear(self.pooled(features).to(self.linear.weight.dtype), self.linear.weight, self.linear.bias)
 
     def class_weights(self, target: Tensor) -> Tensor:
         """Rows (B,N) of the linear layer for classes ``target`` (B,)."""

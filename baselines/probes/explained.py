@@ -71,7 +71,7 @@ def _whole(backbone: Backbone, head: Head) -> nn.Module:
     # An empty container is a layer without a rule to Captum.
     del body.heads
     net: nn.Module = copy.deepcopy(head, dict(shared))
-    if isinstance(net, GapLinear):
+    if isinstance(net, GapLinear) and net.kind == "gap_linear":
         # In evaluation mode its subclasses (dropout before the linear layer) are the same function.
         net = PooledLinear(net.linear)
     return Explained(body, net)

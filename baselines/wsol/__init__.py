@@ -8,11 +8,12 @@ from .spg import Spg
 from .adl import Adl
 from .cutmix import CutMix
 from .new_layers import class_map
-from .suffix import PLAIN, apply_method, spec_with, split_name
+from .suffix import PLAIN, TAP, apply_method, apply_tap, spec_with, split_name
 from .wsol_method import WSOL, WsolError, WsolMethod, make_method, register_wsol
 
 __all__ = [
     "PLAIN",
+    "TAP",
     "WSOL",
     "Acol",
     "Adl",
@@ -24,6 +25,7 @@ __all__ = [
     "WsolMethod",
     "acol_map",
     "apply_method",
+    "apply_tap",
     "class_map",
     "make_method",
     "register_wsol",

@@ -31,7 +31,7 @@ def one_channel(inputs: int, width: int, norm: bool) -> nn.Sequential:
 
 
 def base_name(network: Backbone) -> str:
-    """Name of the network without its 28×28 version's suffix and without a method's."""
+    """Name of the network without its 28×28 version's suffix and without suffixes."""
     return network.name.partition("+")[0].removesuffix("_28")
 
 

@@ -75,9 +75,9 @@ class Spg(WsolMethod):
 
     def refuses(self, network: Backbone) -> str | None:
         """A reason unless the table knows the network's middle layers."""
-        if base_name(network) in PLACES and body_of(network) is not None:
+        if network.head_kind == "gap_linear" and base_name(network) in PLACES and body_of(network) is not None:
             return None
-        return f"spg cannot change {network.name}: it knows the layers of {', '.join(PLACES)}"
+        return f"spg cannot change {network.name}: it knows the layers of {', '.join(PLACES)}, with GAP"
 
     def change_network(self, network: Backbone) -> None:
         """B1, B2 and C beside the body, under ``branches``; VGG-16 gets two more convolutions and another pool4."""

@@ -232,15 +232,18 @@ def _with_recipe(request: NetworkTraining) -> tuple[NetworkTraining, BackboneRec
 
 
 def _recipe_of(request: NetworkTraining, recipe: str) -> BackboneRecipe:
-    """The recipe, with the method that the request, its own name or the network's suffix asks for."""
+    """The recipe, with the method that the request, its own name or the network's suffix asks for, and its pooling."""
     if request.method is None and "+" not in recipe + request.backbone:
         return load_recipe(BackboneRecipe, recipe)
-    # Only methods need the networks' library before the data is checked.
-    from ...baselines.wsol import split_name
+    # Only suffixes and methods need the networks' library before the data is checked.
+    from ...baselines.wsol import TAP, split_name
     from ..training.recipes.method_recipes import method_recipe
 
     load_plugins(request.plugins)
-    return method_recipe(recipe, request.method, split_name(request.backbone)[1])
+    base, method = split_name(request.backbone)
+    chosen = method_recipe(recipe, request.method, method)
+    with_tap = base.endswith(f"+{TAP}") and chosen.pooling.kind != TAP
+    return changed(chosen, pooling={"kind": TAP}) if with_tap else chosen
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:

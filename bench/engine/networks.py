@@ -10,7 +10,7 @@ import torch
 
 from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
-from ...baselines.wsol import PLAIN, split_name
+from ...baselines.wsol import PLAIN, TAP, split_name
 from ...datasets.schema import SampleTable
 from ...results.records.manifest import NO_NETWORK, BackboneRecord
 from ...text import visible
@@ -38,11 +38,12 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
         UsageError: ``--weights FILE`` of another class count, or without a backbone name although the run has several.
     """
     file = file_for(name, config.weights, only_one, "--weights")
-    if file is None and split_name(name)[1] != PLAIN:
-        base, method = split_name(name)
+    base, method = split_name(name)
+    if file is None and (method != PLAIN or base.endswith(f"+{TAP}")):
+        way = "" if method == PLAIN else f" --method {method}"
         raise UsageError(
             f"{name} comes without trained weights: give --weights {name}=FILE; `cambench train backbone --backbone "
-            f"{base} --method {method}` trains it"
+            f"{base}{way}` trains it"
         )
     native = open_backbone(name, num_classes=None, weights=file, pretrained=config.pretrained)
     if native.image_channels not in (1, 3):

@@ -56,7 +56,7 @@ class ShiftedHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (D·B,C) of features (D·B,N,P,Q), the B images of each copy consecutive."""
         if isinstance(self.net, GapLinear):
-            logits: Tensor = self.stack(features.mean((-2, -1)))
+            logits: Tensor = self.stack(self.net.pooled(features))
         else:
             logits = self.net(features)
         return logits
@@ -66,8 +66,12 @@ class ShiftedHead(Head):
         del generator, num_classes
         raise TypeError("a shifted head has no fresh clone")
 
+    def pooled(self, features: Tensor) -> Tensor:
+        """What the head that is shifted makes of features (D·B,N,P,Q)."""
+        return self.net.pooled(features)
+
     def class_weights(self, target: Tensor) -> Tensor | None:
-        """Rows (D·B,N) of the shifted layers for classes ``target`` (D·B,); None unless the head is GAP + linear."""
+        """Rows (D·B,N) of the shifted layers for classes ``target`` (D·B,); None unless the head is pooling + linear."""
         if not isinstance(self.net, GapLinear):
             return None
         copies = torch.arange(self.copies, device=target.device).repeat_interleave(len(target) // self.copies)
@@ -179,7 +183,7 @@ def classifier_inputs(head: Head, features: Tensor) -> Tensor:
     """Inputs z (B,K) of a head's classifier, averaged over positions where it is a convolution; float64, no graph."""
     net = in_double(head)
     if isinstance(net, GapLinear):
-        return features.double().mean((-2, -1))
+        return net.pooled(features.double())
     seen: list[Tensor] = []
     handle = classifier_of(net).register_forward_hook(lambda _layer, inputs, _out: seen.append(inputs[0]))
     try:

@@ -16,7 +16,7 @@ from torch import nn
 from ...baselines.backbones import open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.weights import weights_digest
-from ...baselines.wsol import PLAIN, WsolError, WsolMethod, apply_method, make_method, split_name
+from ...baselines.wsol import PLAIN, TAP, WsolError, WsolMethod, apply_method, apply_tap, make_method, split_name
 from ...datasets.schema import SampleTable
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
@@ -108,6 +108,8 @@ def train_backbone(
         )
     labels = checked_labels(table, backbone.num_classes).to(where)
     try:
+        if recipe.pooling.kind == TAP:
+            apply_tap(backbone, recipe.pooling.threshold)
         apply_method(backbone, method)
     except WsolError as error:
         raise UsageError(str(error)) from None
@@ -201,6 +203,8 @@ def open_for_training(name: str, num_classes: int, recipe: BackboneRecipe, weigh
     base, method = split_name(name)
     if method not in (PLAIN, recipe.method_name):
         raise UsageError(f"{name}: the recipe {recipe.name} trains with the method {recipe.method_name}; give --method")
+    if base.endswith(f"+{TAP}") and recipe.pooling.kind != TAP:
+        raise UsageError(f"{name}: the recipe {recipe.name} pools by the mean; write pooling: {{kind: tap}} in it")
     backbone = open_backbone(
         base, num_classes, weights, pretrained=recipe.init == "pretrained", seed=seed, new_head=True
     )

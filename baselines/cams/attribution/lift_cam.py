@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ...contracts import Backbone
+from ...contracts import POOLED_LINEAR, Backbone
 from ...probes.anatomy import LINEAR_OPS, head_anatomy
 from ...probes.explained import explained_head
 from ..evidence import Evidence
@@ -15,7 +15,7 @@ from .deep_lift import RULES, overlaps, with_own_inputs
 
 
 def _refuses(backbone: Backbone) -> str | None:
-    if backbone.head_kind == "gap_linear":
+    if backbone.head_kind in POOLED_LINEAR:
         return None
     found = head_anatomy(backbone)
     reason = unfit(backbone, (*AFFINE, *RULES), LINEAR_OPS, once=True, found=found)
@@ -31,7 +31,7 @@ def _refuses(backbone: Backbone) -> str | None:
     needs=("features", "head_gradients"),
     identities=(Identity("ablationcam", "gap_linear"),),
     named=True,
-    cost="1 forward + 2 head forwards + 2 head backwards; none of the head on a GAP + linear head",
+    cost="1 forward + 2 head forwards + 2 head backwards; none of the head on a pooling + linear head",
     requires="captum",
     refuses=_refuses,
     nearest=("ablationcam", "gradcam"),
@@ -40,11 +40,10 @@ def lift_cam(e: Evidence) -> Tensor:
     """w_i = Σ over the map of F_i ⊙ m_i, m DeepLIFT's multipliers from F = 0 to F for the target's logit; (B,N,1,1).
 
     An estimate of channel i's Shapley value, by one pass through the head. Completeness: Σ_i w_i = y(F) − y(0). On a
-    GAP + linear head w_i = (class weight)·mean(F_i) is the Shapley value itself, and that of Ablation-CAM.
+    pooling + linear head w_i = (class weight)·pooled(F_i) is the Shapley value itself, and that of Ablation-CAM.
     """
-    linear = e.head.class_weights(e.target)
-    if linear is not None:
-        return linear.detach().to(e.features.dtype)[:, :, None, None] * e.features.mean((-2, -1), keepdim=True)
+    if (scores := e.channel_scores) is not None:
+        return scores
     from captum.attr import DeepLift
 
     head = explained_head(e.backbone, e.whole_head)

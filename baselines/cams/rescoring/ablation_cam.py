@@ -13,20 +13,19 @@ from .masking import copies_in_budget
     title="Ablation-CAM",
     source="Desai & Ramaswamy, WACV 2020, without its division by the logit",
     needs=("features", "rescoring"),
-    cost="1 forward + N head forwards; none of the head on a GAP + linear head",
+    cost="1 forward + N head forwards; none of the head on a pooling + linear head",
     expensive=True,
 )
 def ablation_cam(e: Evidence) -> Tensor:
     """w_i = y − y_i, y_i the target's logit when channel i is zero; (B,N,1,1).
 
-    Features are re-scored through the head alone. On a GAP + linear head y − y_i = w_i·mean(F_i), in closed form.
+    Features are re-scored through the head alone. On a pooling + linear head y − y_i = w_i·pooled(F_i), in closed form.
     The paper divides by y: for y > 0 a factor that min-max removes; for y < 0, common among sigmoid logits, it would
     turn evidence into counter-evidence, and for y = 0 into NaN. pytorch-grad-cam divides.
     """
     features = e.features
-    linear = e.head.class_weights(e.target)
-    if linear is not None:
-        return linear.detach().to(features.dtype)[:, :, None, None] * features.mean((-2, -1), keepdim=True)
+    if (scores := e.channel_scores) is not None:
+        return scores
     scored, batch = e.scored_channels, len(features)
     chosen = e.logits.gather(1, e.target[:, None])
     scores = torch.empty_like(chosen.expand(scored.shape), memory_format=torch.contiguous_format)

@@ -36,9 +36,10 @@ class _Names(NamedTuple):
             return True
         if any(fnmatchcase(name, pattern) for name in self.known):
             return True
-        # A network that a method trained: vgg16_gap+adl.
-        base, plus, method = pattern.rpartition("+")
-        return self.kind == "backbone" and bool(plus) and self.has(base) and _names(WSOL_PLACE).has(method)
+        # A network with another pooling, or that a method trained: vgg16_gap+tap, vgg16_gap+adl.
+        base, plus, last = pattern.rpartition("+")
+        suffixes = _Names("suffix", (*_names(WSOL_PLACE).known, "tap"))
+        return self.kind == "backbone" and bool(plus) and self.has(base) and suffixes.has(last)
 
 
 def check_request(config: RunConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Kind = Literal["backbone", "head"]
-_YOUNGER = ("body_from", "accumulate", "head_like", "method")
+_YOUNGER = ("body_from", "accumulate", "head_like", "method", "pooling")
 
 
 class Optimiser(BaseModel):
@@ -53,6 +53,17 @@ class Augment(BaseModel):
     brightness: float = Field(default=0.0, ge=0, lt=1)
     contrast: float = Field(default=0.0, ge=0, lt=1)
     saturation: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Pooling(BaseModel):
+    """Pooling of the softmax head: the mean of each channel (``gap``), or ``tap`` of Rethinking CAM (ECCV 2020).
+
+    TAP is the mean of the cells above ``threshold`` of the channel's maximum.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["gap", "tap"] = "gap"
+    threshold: float = Field(default=0.1, ge=0, lt=1)
 
 
 class Recipe(BaseModel):
@@ -104,6 +115,8 @@ class BackboneRecipe(Recipe):
     """Data set that it is meant for; empty: any."""
     method: dict[str, Any] = {"name": "cam"}
     """WSOL method with its parameters, ``{name: adl, drop_rate: 0.75}``, or its name alone; ``cam``: plain training."""
+    pooling: Pooling = Pooling()
+    """Of the softmax head, in training and in the trained network; tap: it is opened as NETWORK+tap."""
     epochs: int = Field(ge=0)
     """0: nothing is trained, the network keeps the weights that it starts with."""
     accumulate: int = Field(default=1, ge=1)
