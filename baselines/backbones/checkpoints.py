@@ -267,7 +267,7 @@ def _notes(name: str, state: Mapping[str, Tensor]) -> tuple[str, ...]:
         plain = name.partition("+")[0]
         return (
             f"a file of Rethinking CAM's code, which does not say how it pools: {plain} reads it with global average "
-            f"pooling, {plain}+tap with thresholded average pooling of {THRESHOLD}, as that code's configuration has it",
+            f"pooling, {plain}+tap with thresholded average pooling of {THRESHOLD}, as in that code's configuration",
         )
     large = tuple(_numbers("features.", state)[-3:]) == _VGG_CONVS_28
     if large and not name.endswith("_28"):

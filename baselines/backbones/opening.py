@@ -93,7 +93,9 @@ def features_digest(backbone: Backbone) -> str:
 def head_digest(head: Head) -> str:
     """SHA-256 (hex) over a head's parameters, and what else decides its logits."""
     found = weights_digest(head.state_dict())
-    return hashlib.sha256(f"{found} tap {head.threshold}".encode()).hexdigest() if isinstance(head, TapLinear) else found
+    return (
+        hashlib.sha256(f"{found} tap {head.threshold}".encode()).hexdigest() if isinstance(head, TapLinear) else found
+    )
 
 
 def _spec(name: str, weights: Path | None) -> BackboneSpec:

@@ -12,7 +12,7 @@ NEEDS: dict[Need, str] = {
     "features": "the target feature map F",
     "gradients": "the head's gradient G of the target's logit",
     "head_gradients": "gradients of its own through the head",
-    "class_weights": "the class weights of a GAP + linear head",
+    "class_weights": "the class weights of a GAP + linear or TAP + linear head",
     "rescoring": "scores of modified features or images",
     "images": "the normalised image",
     "layers": "feature maps of several layers",
@@ -110,7 +110,7 @@ def _heads(method: CamMethod) -> str:
     if method.nonnegative_weights:
         return "softmax and sigmoid; where F ≥ 0 its weights are never negative, and the clamp changes nothing"
     if "class_weights" in method.needs:
-        return "softmax and sigmoid, clamp on and off; GAP + linear only"
+        return "softmax and sigmoid, clamp on and off; GAP + linear and TAP + linear only"
     return "softmax and sigmoid, clamp on and off"
 
 

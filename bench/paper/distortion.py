@@ -71,7 +71,7 @@ class ShiftedHead(Head):
         return self.net.pooled(features)
 
     def class_weights(self, target: Tensor) -> Tensor | None:
-        """Rows (D·B,N) of the shifted layers for classes ``target`` (D·B,); None unless the head is pooling + linear."""
+        """Rows (D·B,N) of the shifted layers for classes ``target`` (D·B,); None unless it is pooling + linear."""
         if not isinstance(self.net, GapLinear):
             return None
         copies = torch.arange(self.copies, device=target.device).repeat_interleave(len(target) // self.copies)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ....baselines.cams import CAMS, MapKey, canonical, supports
 from ....baselines.contracts import HEADS, Backbone, Branch
+from ....baselines.wsol import TAP, split_name
 from ....protocol import Protocol
 from ....triple import Triple
 from ...host.errors import UsageError
@@ -110,4 +111,5 @@ def identity(alias: Triple, original: Triple) -> str:
     if head.branch == "sigmoid" and any(i.needs == "sigmoid" for i in known):
         return f"the sigmoid branch's head has no curvature, so {title} equals {other}"
     clamped = " with the clamp" if HEADS.get(original.head).clamp else ""
-    return f"on a GAP + linear head with F ≥ 0, {title} equals {other}{clamped} after min-max"
+    pooling = "TAP" if split_name(alias.backbone)[0].endswith(f"+{TAP}") else "GAP"
+    return f"on a {pooling} + linear head with F ≥ 0, {title} equals {other}{clamped} after min-max"

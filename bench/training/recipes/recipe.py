@@ -7,6 +7,7 @@ import json
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 
 Kind = Literal["backbone", "head"]
 _YOUNGER = ("body_from", "accumulate", "head_like", "method", "pooling")
@@ -94,7 +95,7 @@ class Recipe(BaseModel):
         fields = self.model_dump(mode="json", exclude={"name", "source", "network", "dataset"})
         for name in _YOUNGER:
             # Fields that are younger than the first shipped checkpoints count where they say something.
-            if name in fields and fields[name] == json.loads(json.dumps(type(self).model_fields[name].default)):
+            if name in fields and fields[name] == to_jsonable_python(type(self).model_fields[name].default):
                 del fields[name]
         return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 

@@ -31,7 +31,9 @@ def test_every_built_in_method_has_a_whole_card():
 
 def test_identities_are_those_the_engine_uses():
     cards = {c.name: c for c in built_in_cards()}
-    assert cards["gradcam"].identities == ("equals CAM on a GAP + linear head",)
+    assert cards["gradcam"].identities == (
+        *("equals CAM on a GAP + linear head", "equals CAM on a TAP + linear head with F ≥ 0"),
+    )
     assert cards["xgradcam"].identities == ("equals CAM on a GAP + linear head with F ≥ 0",)
     assert "equals CAM with the clamp on a GAP + linear head" in cards["layercam"].identities
     assert "with the clamp equals Layer-CAM with the clamp" in cards["hirescam"].identities

@@ -131,7 +131,7 @@ def test_a_trained_network_is_opened_by_its_suffix_with_its_threshold(tmp_path):
     assert supports(CAMS.get("lrp"), net) is not None, "Captum has no rule for the pooling"
     with pytest.raises(WeightsError, match=r"trained with cam and tap, not with cam: open them as slim_resnet\+tap$"):
         open_backbone("slim_resnet", weights=file)
-    with pytest.raises(WeightsError, match=r"trained with adl and tap, not with has and tap: .* slim_resnet\+tap\+adl$"):
+    with pytest.raises(WeightsError, match=r"with adl and tap, not with has and tap: .* slim_resnet\+tap\+adl$"):
         open_backbone(
             "slim_resnet+tap+has", weights=saved(tmp_path, "slim_resnet+tap+adl", {"kind": "tap"}, method="adl")
         )

@@ -219,3 +219,41 @@ def test_account_of_a_checkpoint(world, cambench):
     code, out, _ = cambench("train keys vgg.pth.tar --backbone vgg16 --all")
     assert "branches in the file: softmax (1000 classes)" in out
     assert "used     classifier.6.bias -> heads.softmax.mlp.6.bias" in out
+
+
+def test_thresholded_pooling_is_trained_recorded_and_opened(world, cambench, backbone_recipe):
+    recipe = {**backbone_recipe.model_dump(mode="json"), "pooling": {"kind": "tap", "threshold": 0.3}}
+    (world / "tap.yaml").write_text(yaml.safe_dump(recipe))
+    code, _, err = cambench(f"train backbone {COMMON} --recipe tap.yaml --out net.safetensors")
+    assert code == 0, err
+    named = COMMON.replace("tiny", "tiny+tap")
+    code, _, err = cambench(f"train backbone {named} --recipe backbone.yaml --out named.safetensors")
+    assert code == 0, err
+    thresholds = [
+        open_backbone("tiny+tap", weights=world / f"{n}.safetensors").head().threshold for n in ("net", "named")
+    ]
+    assert thresholds == [0.3, 0.1]
+    assert read_provenance(world / "net.safetensors")["record"]["backbone"] == "tiny+tap"
+    code, out, err = cambench(f"train head {named} --recipe head.yaml --weights net.safetensors --out head.safetensors")
+    assert code == 0, err
+    assert "1 backbone pass" in out
+    network = open_backbone("tiny+tap", weights=world / "net.safetensors")
+    load_head(world / "head.safetensors", network)
+    assert (network.head("sigmoid").kind, network.head("sigmoid").threshold) == ("tap_linear", 0.3)
+    code, _, err = cambench(f"train head {COMMON} --recipe head.yaml --weights net.safetensors --out h.safetensors")
+    assert (code, "trained with cam and tap, not with cam: open them as tiny+tap" in " ".join(err.split())) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        ({"kind": "tap", "threshold": 1}, "pooling.threshold"),
+        ({"kind": "tap", "threshold": -0.1}, "pooling.threshold"),
+        ({"kind": "max"}, "pooling.kind"),
+    ],
+)
+def test_pooling_out_of_range(world, cambench, backbone_recipe, pooling, message):
+    (world / "tap.yaml").write_text(yaml.safe_dump({**backbone_recipe.model_dump(mode="json"), "pooling": pooling}))
+    code, _, err = cambench(f"train backbone {COMMON} --recipe tap.yaml --out net.safetensors")
+    print(err)
+    assert (code, message in err) == (2, True)
