@@ -51,6 +51,9 @@ class Protocol(BaseModel):
     """CAM methods to which the head's clamp is not applied."""
     size: int = Field(default=224, ge=8, le=512)
     """Working size R of images, maps, boxes and masks."""
+    crop_from: int | None = Field(default=None, ge=8, le=1024)
+    """Side in pixels that images, boxes and masks are squashed to before their central R×R is taken; None: R×R itself.
+    Boxes are clipped to the crop (Rethinking CAM: 256, then 224)."""
     image_resize: Literal["bilinear_antialias"] = "bilinear_antialias"
     """Kernel of the squash of an image to R×R (the one of Pillow and torchvision's PIL path)."""
     tau_grid: Literal["arange1000", "linspace1001"] = "arange1000"
@@ -66,8 +69,8 @@ class Protocol(BaseModel):
     """The fixed threshold τ, a fraction of ``loc_reference``."""
     loc_reference: Literal["max", "percentile"] = "max"
     """What every box threshold τ is a fraction of: the map's highest level, or a percentile of its levels."""
-    loc_percentile: float = Field(default=90, ge=0, le=100)
-    """That percentile, in percent."""
+    loc_percentile: float = Field(default=90, gt=0, le=100)
+    """That percentile, in percent: above 0, at most 100."""
     no_contour: Literal["zero", "whole"] = "zero"
     """Box where nothing is above the threshold: [0, 0, 0, 0] (wsolevaluation), or the whole map (Rethinking CAM)."""
     gt_boxes: Literal["any", "first"] = "any"
@@ -110,6 +113,11 @@ class Protocol(BaseModel):
     def _check(self) -> Protocol:
         if not self.iou_thresholds or any(not 0 < t <= 1 for t in self.iou_thresholds):
             raise ValueError(f"iou_thresholds must be fractions in (0, 1], got {self.iou_thresholds}")
+        if self.crop_from is not None and (self.crop_from < self.size or (self.crop_from - self.size) % 2):
+            raise ValueError(
+                f"crop_from {self.crop_from} must be size {self.size} or larger by an even number, so that the "
+                "crop has a centre"
+            )
         for field in ("road_percents", "subset_percents"):
             values = getattr(self, field)
             if not values or any(not 0 < v < 100 for v in values):
@@ -217,12 +225,14 @@ RETHINKING_CAM = PROTOCOLS.add(
         name="rethinking-cam",
         target="label",
         map_rule=MapRule(sign="signed", kernel="bicubic"),
+        crop_from=256,
         gt_boxes="first",
         loc_tau=0.35,
         loc_reference="percentile",
         no_contour="whole",
     ),
 )
-"""Box rule of Rethinking CAM's code (Bae et al., ECCV 2020): τ = .35 of the 90th percentile, the whole image where
-nothing is above it. Its weight clamping is the head ``softmax_clamped``; its pooling is a training; its images are
-cropped, ours are squashed; its boxes are not clipped to the map, ours are."""
+"""Rules of Rethinking CAM's code (Bae et al., ECCV 2020): the central 224×224 of 256×256, τ = .35 of the 90th
+percentile, the whole image where nothing is above it, the first box. Its weight clamping is the head
+``softmax_clamped``; its pooling is the network's, ``NAME+tap``. Its boxes of maps end one pixel outside the map where
+they touch its edge, ours are clipped; on CUB it takes a pixel off the published widths and heights."""

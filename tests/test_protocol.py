@@ -81,3 +81,17 @@ def test_rules_per_method():
 def test_iou_thresholds_are_fractions(threshold):
     with pytest.raises(ValidationError, match="fractions"):
         Protocol(name="x", iou_thresholds=(threshold,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"loc_percentile": 0}, "greater than 0"),
+        ({"loc_percentile": 100.5}, "less than or equal to 100"),
+        ({"crop_from": 200}, "crop_from 200 must be size 224 or larger"),
+        ({"crop_from": 255}, "by an even number, so that the crop has a centre"),
+    ],
+)
+def test_values_out_of_range_are_refused(fields, words):
+    with pytest.raises(ValidationError, match=words):
+        Protocol(name="x", **fields)

@@ -15,6 +15,7 @@ from .options import command, load_plugins
 
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
+    from ...protocol import Protocol
     from ...results.records.manifest import RunManifest
     from ...results.report import Picture, Pictures
 
@@ -127,16 +128,16 @@ def find_pictures(manifest: RunManifest, root: Path | None, options: Mapping[str
         if asked:
             raise UsageError(f"{why}; give the --root and options of the run")
         return None, f"No pictures: {why}."
-    return _reader(table, manifest.protocol.size), ""
+    return _reader(table, manifest.protocol), ""
 
 
-def _reader(table: SampleTable, size: int) -> Pictures:
+def _reader(table: SampleTable, rules: Protocol) -> Pictures:
     from ...datasets.batches import load_batches
     from ...results.report import Picture
 
     def read(rows: Sequence[int]) -> Mapping[int, Picture]:
         found: dict[int, Picture] = {}
-        for batch in load_batches(table, list(rows), size, BATCH, 2, masks=False):
+        for batch in load_batches(table, list(rows), rules.size, BATCH, 2, masks=False, crop_from=rules.crop_from):
             images = batch.images.permute(0, 2, 3, 1).numpy()
             for i, row in enumerate(batch.index.tolist()):
                 found[row] = Picture(images[i], batch.gt_boxes[i])

@@ -191,8 +191,16 @@ class _Pass:
 
         def batches() -> Iterator[Batch]:
             pin = self.reading.device.type == "cuda"
-            rows, size = manifest.rows_of(shard), manifest.protocol.size
-            for batch in load_batches(self.request.table, rows, size, config.batch_size, config.workers, pin=pin):
+            rows, rules = manifest.rows_of(shard), manifest.protocol
+            for batch in load_batches(
+                self.request.table,
+                rows,
+                rules.size,
+                config.batch_size,
+                config.workers,
+                pin=pin,
+                crop_from=rules.crop_from,
+            ):
                 failures.extend(batch.failures)
                 yield batch
                 advance(len(batch) + len(batch.failures))

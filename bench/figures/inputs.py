@@ -18,15 +18,16 @@ from ..host.errors import RunError, UsageError
 from .figure_request import FigureRequest
 
 
-def chosen_batch(request: FigureRequest, table: SampleTable, size: int) -> Batch:
-    """The chosen images, decoded at R×R, without masks; images that cannot be read are left out.
+def chosen_batch(request: FigureRequest, table: SampleTable, size: int, crop_from: int | None = None) -> Batch:
+    """The chosen images, decoded at R×R (``load_batches``), without masks; those that cannot be read are left out.
 
     Raises:
         UsageError: An id that no image, or more than one, ends with.
         RunError: None of the images can be read.
     """
     rows = [_row(table, i) for i in request.image] if request.image else _drawn(table, request.count, request.seed)
-    batch = next(load_batches(table, rows, size, max(len(rows), 1), request.workers, masks=False), None)
+    found = load_batches(table, rows, size, max(len(rows), 1), request.workers, masks=False, crop_from=crop_from)
+    batch = next(found, None)
     if batch is None or not len(batch):
         why = f": {batch.failures[0].reason}" if batch is not None and batch.failures else ""
         raise RunError(f"{table.name} {table.split}: none of the chosen images can be read{why}")

@@ -71,7 +71,7 @@ def draw_maps(
     threshold = protocol.loc_tau if tau is None else tau
     names = list(dict.fromkeys(w.triple.backbone for w in wanted))
     check_names(request.config(["*/*/*"], Path()), names)
-    batch = chosen_batch(request, table, protocol.size)
+    batch = chosen_batch(request, table, protocol.size, protocol.crop_from)
     columns = _columns([w.triple for w in wanted])
     rows: list[MapRow] = []
     plans: dict[str, BackbonePlan] = {}

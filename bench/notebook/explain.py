@@ -146,7 +146,7 @@ def _explained(
         raise UsageError("cam: an empty list; name at least one method")
     asked = None if head is None else HEADS.get(head)
     network, name = _network(model, request, manifest)
-    pictures = read_pictures(images, rules.size, request.image_ids, network.image_channels)
+    pictures = read_pictures(images, rules.size, request.image_ids, network.image_channels, rules.crop_from)
     spec = _complete(network, name, asked, [] if all(m.headless for m in methods) else methods, request)
     branch: Branch = "softmax" if all(m.headless for m in methods) else spec.branch
     for method in methods:

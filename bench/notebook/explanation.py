@@ -144,7 +144,8 @@ class Explanation(_Picture):
 
     def original_boxes(self, tau: float | None = None) -> Tensor:
         """``boxes`` in pixels of the original images, (B,4) float64."""
-        return self.boxes(tau).double() * self.sizes.repeat(1, 2) / self.protocol.size
+        side = self.protocol.crop_from or self.protocol.size
+        return (self.boxes(tau).double() + (side - self.protocol.size) // 2) * self.sizes.repeat(1, 2) / side
 
     def overlay(self, opacity: float = OPACITY, own_size: bool = False) -> list[Image.Image]:
         """The images under the colours of their maps, one a picture.
@@ -154,11 +155,13 @@ class Explanation(_Picture):
             own_size: In the size of the images as they were given, the maps resized to it (bilinear), instead of R×R.
 
         Raises:
-            UsageError: ``own_size``, and an image is not where it was any more.
+            UsageError: ``own_size``, and an image is not where it was any more, or the protocol crops the images.
         """
         maps = self.maps.numpy()
         if not own_size:
             return [Image.fromarray(overlay(p, m, opacity)) for p, m in zip(self.colours, maps, strict=True)]
+        if self.protocol.crop_from is not None:
+            raise UsageError(f"own_size: under {self.protocol.name} a map covers the centre of its image only")
         drawn = []
         for source, channels, found in zip(self.sources, [self.images.shape[1]] * len(maps), maps, strict=True):
             pixels = colours_of(bands_of(source, channels))

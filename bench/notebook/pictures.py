@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...datasets.batches import BILINEAR, UnreadableImageError, open_picture, to_rgb
+from ...datasets.batches import BILINEAR, UnreadableImageError, centre, open_picture, to_rgb
 from ..host.errors import UsageError
 
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor
@@ -49,7 +49,11 @@ class Pictures:
 
 
 def read_pictures(
-    images: Images, size: int, image_ids: Sequence[str] | None = None, channels: int = COLOURS
+    images: Images,
+    size: int,
+    image_ids: Sequence[str] | None = None,
+    channels: int = COLOURS,
+    crop_from: int | None = None,
 ) -> Pictures:
     """Decode, convert to RGB and squash to R×R (Pillow's bilinear), exactly as a run does with its files.
 
@@ -59,6 +63,7 @@ def read_pictures(
         image_ids: One id an image; random methods draw their seeds from them.
         channels: Of the images that the network takes. A network of one channel takes colours too, and grey pictures
             are colours; of other counts, arrays (H,W,C) and tensors (C,H,W) have as many bands.
+        crop_from: Side that images are squashed to, of which R×R is the centre; None: R.
 
     Raises:
         UsageError: No image; another form, shape or range; ids that do not match. The message names the image.
@@ -76,7 +81,7 @@ def read_pictures(
         raise UsageError(f"image_ids: {len(image_ids)} for {len(found)} images")
     ids = tuple(name for name, _, _ in found) if image_ids is None else tuple(image_ids)
     sizes = torch.tensor([[p.shape[1], p.shape[0]] for _, _, p in found], dtype=torch.int64)
-    squashed = [_squashed(p, size) for _, _, p in found]
+    squashed = [centre(_squashed(p, crop_from or size), size) for _, _, p in found]
     pixels = torch.from_numpy(np.stack(squashed)).permute(0, 3, 1, 2).contiguous()
     return Pictures(ids, pixels, sizes, tuple(source for _, source, _ in found))
 

@@ -66,7 +66,7 @@ def draw_distortion(request: DistortionRequest) -> tuple[Document, list[Path]]:
         return ["softmax", "sigmoid"]
 
     ((_, network),) = ready_networks(request, [request.backbone], table, branches)
-    batch = chosen_batch(request, table, protocol.size)
+    batch = chosen_batch(request, table, protocol.size, protocol.crop_from)
     features = request.reading(network).see(batch.images, batch.image_ids, None).features
     # Shifted heads run in float64; converted once, their parameters are shared by all of them.
     network.heads.double()

@@ -20,11 +20,12 @@ FACTORS: dict[str, tuple[str, ...]] = {
 }
 """Factors and their levels; the first level is the one that effects are measured from."""
 AXES: dict[str, tuple[str, ...]] = {
+    "geometry": ("squash", "crop"),
     "normalisation": ("min_max", "max", "pas", "ivr(45)"),
     "no_contour": ("zero", "whole"),
     "loc_reference": ("max", "percentile"),
 }
-"""Factors that are added where they are asked for: fields of the protocol that read the same maps otherwise."""
+"""Factors that are added where they are asked for, fields of the protocol; all but the first read the same maps."""
 Factors = Mapping[str, tuple[str, ...]]
 HEADS = {
     ("softmax", "off"): "softmax",
@@ -111,6 +112,7 @@ def own_levels(protocol: Protocol, factors: Factors) -> dict[str, str]:
     own = {
         "sign": rule.sign,
         "resize": rule.kernel + ("-lowres" if rule.low_res_min_max else ""),
+        "geometry": "squash" if protocol.crop_from is None else "crop",
         "normalisation": rule.normalisation,
         "no_contour": protocol.no_contour,
         "loc_reference": protocol.loc_reference,

@@ -58,14 +58,18 @@ def factorial(
     factors: Factors = {**FACTORS, **axes}
     entries = list[Entry]()
     given = {flag: dict(getattr(request, flag)) for flag in BRANCH_OF}
-    for sign, resize in product(FACTORS["sign"], FACTORS["resize"]):
-        folder = request.out / f"{sign}-{resize}"
-        say(f"{backbone}/{cam}: {sign} map, {resize}")
+    # Other images are other forwards; every other axis reads the maps of a run.
+    shapes = axes.pop("geometry", ("",))
+    for sign, resize, shape in product(FACTORS["sign"], FACTORS["resize"], shapes):
+        seen = {"geometry": shape} if shape else {}
+        rule = (sign, resize, *seen.values())
+        folder = request.out / "-".join(rule)
+        say(f"{backbone}/{cam}: {sign} map, {', '.join(rule[1:])}")
         result = run(
             RunConfig.create(
                 **{**request.part(DataOptions, WeightsOptions, DeviceOptions, PaceOptions, PluginOptions), **given},
                 triples=tuple(f"{backbone}/{cam}/{head}" for head in HEADS.values()),
-                protocol=_derived(base, sign, resize),
+                protocol=_derived(base, sign, resize, seen),
                 out=folder,
                 keep_maps=True if axes else None,
                 limit=request.limit,
@@ -83,10 +87,10 @@ def factorial(
             if not given[flag] and file.is_file():
                 given[flag] = {backbone: file}
         for levels in product(*axes.values()):
-            read = _read_otherwise(result.run, base, (sign, resize), dict(zip(axes, levels, strict=True)), say)
+            others = dict(zip(axes, levels, strict=True))
+            read = _read_otherwise(result.run, _derived(base, sign, resize, {**seen, **others}), others, say)
             entries += [
-                Entry("|".join((*key, sign, resize, *levels)), read, f"{backbone}/{cam}/{head}")
-                for key, head in HEADS.items()
+                Entry("|".join((*key, *rule, *levels)), read, f"{backbone}/{cam}/{head}") for key, head in HEADS.items()
             ]
     boot = bootstrap(entries, resamples=request.resamples)
     document = factorial_document(boot, f"{backbone}/{cam} on {request.dataset}", base, factors)
@@ -99,13 +103,10 @@ def _branches(run: Run) -> dict[str, str]:
     return {f"{n}.{b}": branch.sha256 for n, r in run.manifest.backbones.items() for b, branch in r.branches.items()}
 
 
-def _read_otherwise(
-    run: Run, base: Protocol, rule: tuple[str, str], levels: dict[str, str], say: Callable[[str], None]
-) -> Run:
-    """A run's maps under other levels of the further axes, without the network; the run itself where there are none."""
+def _read_otherwise(run: Run, name: str, levels: dict[str, str], say: Callable[[str], None]) -> Run:
+    """A run's maps under the protocol ``name``, of other ``levels``, without the network; itself where it has none."""
     if not levels:
         return run
-    name = _derived(base, *rule, levels)
     say(f"  its maps under {', '.join(f'{axis} {level}' for axis, level in levels.items())}")
     folder = run.out.with_name("-".join((run.out.name, *map(file_name, levels.values()))))
     return rescore(RescoreRequest(run=run.out, protocol=name, out=folder)).records
@@ -116,7 +117,10 @@ def _derived(base: Protocol, sign: str, resize: str, levels: Mapping[str, str] |
     more = dict(levels or {})
     name = "+".join((base.name, sign, resize, *more.values()))
     rule = map_rule(sign, resize, more.pop("normalisation", base.map_rule.normalisation))
-    fields = {"name": name, "map_rule": rule, "map_overrides": {}, "clamp_exempt": (), **more}
+    fields = {"name": name, "map_rule": rule, "map_overrides": {}, "clamp_exempt": ()}
+    if (shape := more.pop("geometry", "")) and (shape == "crop") != (base.crop_from is not None):
+        fields["crop_from"] = base.size + 2 * (base.size // 14) if shape == "crop" else None
+    fields.update(more)
     PROTOCOLS.add(name, base.model_copy(update=fields), origin=__name__)
     return name
 

@@ -117,7 +117,7 @@ def _words(value: Any) -> Any:
     return tuple(w for v in values for w in str(v).replace(",", " ").split())
 
 
-AxisName = Literal["normalisation", "no_contour", "loc_reference"]
+AxisName = Literal["geometry", "normalisation", "no_contour", "loc_reference"]
 Axes = Annotated[tuple[AxisName, ...], BeforeValidator(_words)]
 
 
@@ -133,7 +133,7 @@ class FactorialRequest(
     seed: int = Field(0, ge=0, description="Seed of the heads.")
     axes: Axes = Field(
         (),
-        description="Further axes: normalisation, no_contour, loc_reference, or several with commas between them.",
+        description="Further axes: geometry, normalisation, no_contour, loc_reference, or several with commas.",
     )
 
 

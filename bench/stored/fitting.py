@@ -40,10 +40,10 @@ def fitting(run: Run, triples: list[Triple], protocol: Protocol) -> Fitting:
     """
     old = run.manifest.protocol
     where = f"{run.out} cannot be scored again under {protocol.name} without its networks"
-    if protocol.size != old.size:
+    if (protocol.size, protocol.crop_from) != (old.size, old.crop_from):
         raise RunError(
-            f"{where}: it needs another frame: the networks saw images of {old.size}×{old.size} pixels, "
-            f"{protocol.name} has {protocol.size}×{protocol.size}"
+            f"{where}: it needs another frame: the networks saw images of {_frame(old)}, {protocol.name} has "
+            f"{_frame(protocol)}"
         )
     if protocol.score_channels != old.score_channels:
         raise RunError(f"{where}: its maps were made with score_channels={old.score_channels}")
@@ -64,6 +64,11 @@ def fitting(run: Run, triples: list[Triple], protocol: Protocol) -> Fitting:
             f"fidelity is left out: {protocol.name} has another {', '.join(changed)}, which needs the network"
         )
     return found
+
+
+def _frame(protocol: Protocol) -> str:
+    whole = "" if protocol.crop_from is None else f", the centre of {protocol.crop_from}×{protocol.crop_from}"
+    return f"{protocol.size}×{protocol.size} pixels{whole}"
 
 
 def _unfit(manifest: RunManifest, triple: Triple, protocol: Protocol) -> str:

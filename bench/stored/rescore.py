@@ -198,10 +198,13 @@ class _Backbone:
         failures: list[ImageFailure] = []
 
         def batches() -> Iterator[Batch]:
-            size = self._store.manifest.protocol.size
+            rules, request = self._store.manifest.protocol, self._request
             kept = [row for row in rows if row in self._rows]
             failures.extend(ImageFailure(f.image_id, f.index, f.reason) for f in self._run.failures if f.index in rows)
-            for batch in load_batches(self._table, kept, size, self._request.batch_size, self._request.workers):
+            found = load_batches(
+                self._table, kept, rules.size, request.batch_size, request.workers, crop_from=rules.crop_from
+            )
+            for batch in found:
                 failures.extend(batch.failures)
                 yield batch
 

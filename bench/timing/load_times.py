@@ -41,10 +41,10 @@ def load_rate(table: SampleTable, config: RunConfig, first: int, batches: int) -
     Raises:
         RunError: An image cannot be read.
     """
-    size, count = config.protocol_object.size, config.batch_size
+    rules, count = config.protocol_object, config.batch_size
     rows = [(first + r) % len(table) for r in range(batches * count)]
     start = time.perf_counter()
-    found = list(load_batches(table, rows, size, count, config.workers))
+    found = list(load_batches(table, rows, rules.size, count, config.workers, crop_from=rules.crop_from))
     rate = len(rows) / (time.perf_counter() - start)
     for batch in found:
         if batch.failures:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
-def resize_boxes(boxes: Sequence[Sequence[float]], width: int, height: int, size: int) -> npt.NDArray[np.int64]:
+def resize_boxes(
+    boxes: Sequence[Sequence[float]], width: int, height: int, size: int, crop_from: int | None = None
+) -> npt.NDArray[np.int64]:
     """Boxes (K,4) x0,y0,x1,y1 of a ``width`` × ``height`` image in R-pixel coordinates, int64.
 
     ``int(coordinate * R / image size)``: each coordinate in float64, truncated towards zero (wsolevaluation,
     ``data_loaders.py``/``util.py``, Choe et al. 2020). Nothing is clipped: boxes beyond the image stay there.
+
+    With ``crop_from`` S, the coordinates in the central R×R of S×S (Rethinking CAM, ``datasets.py``, Bae et al. 2020):
+    ``int(coordinate / image size * S - (S - R) / 2)``, clipped to the crop. That code leaves x0, y0 behind the crop and
+    x1, y1 before it, which makes boxes of negative width; ours become lines at the edge.
     """
     array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     image = np.array([width, height, width, height], dtype=np.float64)
+    if crop_from is None:
+        moved = array * float(size) / image
+    else:
+        moved = (array / image * float(crop_from) - (crop_from - size) // 2).clip(0, size - 1)
     truncated: npt.NDArray[np.int64] = np.empty(array.shape, np.int64)
-    np.copyto(truncated, np.trunc(array * float(size) / image), casting="unsafe")
+    np.copyto(truncated, np.trunc(moved), casting="unsafe")
     return truncated
+
+
+def centre(pixels: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """The central R×R of pixels (S,S,…); they themselves where S is R."""
+    margin = (len(pixels) - size) // 2
+    return pixels[margin : margin + size, margin : margin + size]
 
 
 def nearest_indices(length: int, size: int) -> npt.NDArray[np.int64]:

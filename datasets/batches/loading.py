@@ -14,7 +14,7 @@ import torch
 
 from ...opener import Exif
 from ..schema import Batch, ImageFailure, SampleTable
-from .geometry import combine_masks, resize_boxes, resize_nearest
+from .geometry import centre, combine_masks, resize_boxes, resize_nearest
 from .images import UnreadableImageError, decode_mask, decode_rgb
 
 PREFETCH = 3
@@ -38,6 +38,7 @@ def load_batches(
     *,
     masks: bool = True,
     pin: bool = False,
+    crop_from: int | None = None,
 ) -> Iterator[Batch]:
     """Batches of the given rows, in their order, decoded by ``workers`` threads (Pillow releases the GIL).
 
@@ -52,6 +53,7 @@ def load_batches(
         workers: Decoding threads; 0 decodes in the caller's thread.
         masks: Decode masks and evidence masks where the split has them.
         pin: Put the image tensors into page-locked memory (needs a CUDA device).
+        crop_from: Side that images and masks are squashed to, of which R×R is the centre; None: R.
 
     Raises:
         ValueError: ``batch_size`` or ``size`` is not positive, or ``workers`` is negative.
@@ -61,7 +63,7 @@ def load_batches(
     starts = range(0, len(rows), batch_size)
     if workers == 0:
         for start in starts:
-            yield _decode_batch(table, rows[start : start + batch_size], size, masks, pin, None)
+            yield _decode_batch(table, rows[start : start + batch_size], (size, crop_from), masks, pin, None)
         return
     # One thread assembles a batch while `workers` threads decode the images of this and the next ones.
     with ThreadPoolExecutor(workers, "decode") as pool, ThreadPoolExecutor(PREFETCH, "assemble") as assembly:
@@ -69,7 +71,7 @@ def load_batches(
         try:
             for start in starts:
                 chosen = rows[start : start + batch_size]
-                pending.append(assembly.submit(_decode_batch, table, chosen, size, masks, pin, pool))
+                pending.append(assembly.submit(_decode_batch, table, chosen, (size, crop_from), masks, pin, pool))
                 if len(pending) >= PREFETCH:
                     yield pending.popleft().result()
             while pending:
@@ -80,15 +82,21 @@ def load_batches(
 
 
 def _decode_batch(
-    table: SampleTable, rows: Sequence[int] | range, size: int, masks: bool, pin: bool, pool: ThreadPoolExecutor | None
+    table: SampleTable,
+    rows: Sequence[int] | range,
+    frame: tuple[int, int | None],
+    masks: bool,
+    pin: bool,
+    pool: ThreadPoolExecutor | None,
 ) -> Batch:
+    size, crop_from = frame
     indices = [int(r) for r in rows]
     records = _records(table, indices)
     want_mask, want_evidence = masks and table.has_masks, masks and table.has_evidence
 
     def work(record: Mapping[str, Any]) -> _Decoded | UnreadableImageError:
         try:
-            return decode_record(record, size, want_mask, want_evidence, table.exif)
+            return decode_record(record, size, want_mask, want_evidence, table.exif, crop_from)
         except UnreadableImageError as error:
             return error
 
@@ -119,19 +127,28 @@ def _records(table: SampleTable, indices: list[int]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def decode_record(record: Mapping[str, Any], size: int, masks: bool, evidence: bool, exif: Exif = "ignore") -> _Decoded:
+def decode_record(
+    record: Mapping[str, Any],
+    size: int,
+    masks: bool,
+    evidence: bool,
+    exif: Exif = "ignore",
+    crop_from: int | None = None,
+) -> _Decoded:
     """One row at the working size; ``UnreadableImageError`` names the picture that cannot be decoded."""
-    pixels, (width, height) = decode_rgb(record["image"], size, exif)
+    side = crop_from or size
+    pixels, (width, height) = decode_rgb(record["image"], side, exif)
     # Boxes belong to the size that the annotations state; the file may be a resized copy.
-    boxes = resize_boxes(record["boxes"] or [], record["width"] or width, record["height"] or height, size)
+    stated = record["width"] or width, record["height"] or height
+    boxes = resize_boxes(record["boxes"] or [], *stated, size, crop_from)
     mask = part = None
     if masks:
         ignore = _mask(record["ignore"], "ignore mask", exif) if record["ignore"] else None
-        mask = combine_masks((_mask(m, "mask", exif) for m in record["masks"] or []), ignore, size)
+        mask = centre(combine_masks((_mask(m, "mask", exif) for m in record["masks"] or []), ignore, side), size)
     if evidence:
         grey = _mask(record["evidence"], "evidence mask", exif) if record["evidence"] else np.zeros((1, 1), np.uint8)
-        part = np.asarray(resize_nearest(grey, size) > 0)
-    return _Decoded(pixels, boxes, mask, part)
+        part = centre(np.asarray(resize_nearest(grey, side) > 0), size)
+    return _Decoded(centre(pixels, size), boxes, mask, part)
 
 
 def _mask(picture: Mapping[str, Any], kind: str, exif: Exif) -> npt.NDArray[np.uint8]:

@@ -12,6 +12,8 @@ from cambench.bench.notebook.runs import run
 from cambench.bench.paper.effects import FACTORS, Contrast, verdict
 from cambench.bench.paper.factorial import factorial
 from cambench.bench.paper.requests import FactorialRequest
+from cambench.protocol import PROTOCOLS
+from cambench.results.scores.shown import score_run
 
 METRIC = "average_drop"
 
@@ -71,6 +73,27 @@ def test_one_table_and_main_effects_of_every_factor(small, settings, tmp_path):
     assert [
         p.read_bytes() for p in factorial(FactorialRequest.create(**small, out=tmp_path / "f", resamples=20))
     ] == before
+
+
+@pytest.mark.slow
+def test_every_axis_is_that_of_a_run_under_its_protocol(small, settings, tmp_path):
+    axes = ("geometry", "no_contour", "loc_reference")
+    factorial(FactorialRequest.create(**small, out=tmp_path / "f", resamples=20, axes=axes))
+    frame = pd.read_csv(tmp_path / "f/factorial.csv")
+    assert len(frame) == 2 * 2 * 2 * 3 * 2**3 == len(frame.drop_duplicates([*FACTORS, *axes]))
+    # One cell by a run of its own: Rethinking CAM's geometry, percentile and whole map, with the paper's other fields.
+    paper = PROTOCOLS.get("paper")
+    fields = {"name": "test-cell", "crop_from": 256, "no_contour": "whole", "loc_reference": "percentile"}
+    PROTOCOLS.add("test-cell", paper.model_copy(update=fields), origin=__name__)
+    head = tmp_path / "f/signed-bicubic-squash/heads/slim_resnet.sigmoid.safetensors"
+    alone = {**settings, "limit": 4, "out": tmp_path / "alone", "head_weights": {"*": head}, "protocol": "test-cell"}
+    found = run(**{**alone, "triples": ("slim_resnet/gradcam/sigmoid",)})
+    scores = score_run(found.run).scores["slim_resnet/gradcam/sigmoid"]
+    cell = frame[(frame["head"] == "sigmoid") & (frame.clamp == "on") & (frame.sign == "relu")]
+    cell = cell[(cell.resize == "bicubic") & (cell.geometry == "crop") & (cell.no_contour == "whole")]
+    cell = cell[cell.loc_reference == "percentile"].iloc[0]
+    for metric in ("gt_known_loc", "max_box_acc_v2", METRIC):
+        assert cell[metric] == pytest.approx(scores[metric], abs=1e-4), metric
 
 
 def test_command_line(small, blobs, tmp_path, monkeypatch):

@@ -105,6 +105,7 @@ def test_fidelity_stays_only_where_it_is_the_same(stored: Path, tmp_path: Path) 
     ("changes", "words"),
     [
         ({"size": 192}, "it needs another frame: the networks saw images of 224×224 pixels, test-bad has 192×192"),
+        ({"crop_from": 256}, "test-bad has 224×224 pixels, the centre of 256×256"),
         ({"target": "predicted"}, "of 10 maps are of another class than test-bad draws"),
         ({"score_channels": 3}, "its maps were made with score_channels=None"),
     ],

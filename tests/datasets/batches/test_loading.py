@@ -195,3 +195,37 @@ def test_the_decoder_gives_the_bits_of_torchvisions_fast_decoder(tmp_path, jpeg,
     path = jpeg(tmp_path / "x.jpg", (301, 203), quality=quality, subsampling=subsampling)
     ours = np.asarray(to_rgb(open_picture({"bytes": None, "path": str(path)})))
     assert np.array_equal(ours, decode_jpeg(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy())
+
+
+def test_the_crop_is_torchvisions_and_boxes_and_masks_move_with_it(tmp_path, jpeg, png_mask):
+    """Rethinking CAM: 256×256, its central 224×224, and a box's coordinates x / W · 256 − 16 within the crop."""
+    path = jpeg(tmp_path / "a.jpg", (500, 400))
+    boxes = [
+        [100.0, 100.0, 499.0, 399.0],
+        [0.0, 0.0, 250.0, 200.0],
+        [0.0, 10.0, 20.0, 30.0],
+        [480.0, 0.0, 499.0, 399.0],
+    ]
+    spot = np.zeros((400, 500), np.uint8)
+    spot[100:300, 250:400] = 255
+    Image.fromarray(spot).save(tmp_path / "m.png")
+    picture = {"bytes": None, "path": str(tmp_path / "m.png")}
+    table = table_of([path], boxes=[boxes], masks=[[picture]], evidence=[picture])
+    batch = next(load_batches(table, [0], 224, 1, 1, crop_from=256))
+    # 100/500·256 − 16 = 35.2; 100/400·256 − 16 = 48; 499/500·256 − 16 = 239.488, clipped to 223; and so on.
+    assert batch.gt_boxes[0].tolist() == [
+        *([35, 48, 223, 223], [0, 0, 112, 112]),
+        # Outside the crop on the left, and on the right: a line at its edge.
+        *([0, 0, 0, 3], [223, 0, 223, 223]),
+    ]
+    with Image.open(path) as image:
+        resized = tvf.resize(image.convert("RGB"), [256, 256])
+        expected = np.asarray(tvf.center_crop(resized, [224, 224]))
+    assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), expected)
+    assert batch.masks is not None
+    assert batch.evidence is not None
+    rows, columns = batch.masks[0].numpy().nonzero()
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (112, 189, 48, 176)
+    assert np.array_equal(batch.evidence[0].numpy(), batch.masks[0].numpy() == 1)
+    plain, whole = (next(load_batches(table, [0], 224, 1, 0, crop_from=s)).images for s in (None, 224))
+    assert torch.equal(plain, whole)
