@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class PassRequest:
         measures: Further metrics.
         clock: Takes the time of every stage.
         rank: Number of this process among ``world``, which share the shards.
+        left: Backbone -> shards that other processes were at work on when this one came to them.
     """
 
     config: RunConfig
@@ -54,6 +55,17 @@ class PassRequest:
     clock: StageClock
     rank: int
     world: int
+    left: dict[str, list[int]] = field(default_factory=dict)
+
+    def shards(self, backbone: str) -> list[int]:
+        """The shards to look at, in order: those that were left to others, or all of them.
+
+        Every process of a launch begins at a place of its own and goes round, so that each reads images that lie
+        together and takes what slower ones have not come to.
+        """
+        count = self.store.manifest.shards
+        first = self.rank * count // self.world
+        return list(dict.fromkeys(self.left.get(backbone, [*range(first, count), *range(first)])))
 
 
 def run_pass(
@@ -62,7 +74,7 @@ def run_pass(
     """Compute what is not on disk of a backbone's shards; shards that lack the same triples go through one engine.
 
     Returns:
-        Wall seconds (0 where nothing was left to do), and what failed -> why.
+        Wall seconds (0 where nothing was left to do), and what failed -> why; ``request.left`` has what others do.
     """
     reading = Reading(
         network.freeze(),
@@ -78,6 +90,7 @@ def _run_groups(
 ) -> tuple[float, dict[str, str]]:
     groups = _missing(request, plan)
     begun, lost = time.monotonic(), dict[str, str]()
+    request.left[plan.name] = []
     if not groups:
         return 0.0, lost
     for (missing, metrics), shards in groups.items():
@@ -104,9 +117,12 @@ def run_bare_pass(
 
 
 def _missing(request: PassRequest, plan: BackbonePlan) -> dict[tuple[tuple[Triple, ...], tuple[str, ...]], list[int]]:
-    """This process's unfinished shards, by the triples that they lack, and the metrics where they lack these alone."""
+    """The unfinished shards that this process has to look at, by the triples that they lack.
+
+    With the metrics, where they lack these alone.
+    """
     found: dict[tuple[tuple[Triple, ...], tuple[str, ...]], list[int]] = {}
-    for shard in range(request.rank, request.store.manifest.shards, request.world):
+    for shard in request.shards(plan.name):
         wanted: dict[tuple[str, ...], set[str]] = {}
         if lacking := request.store.lacking(plan.name, shard, plan.maps):
             wanted[()] = set(lacking)
@@ -155,27 +171,38 @@ class _Pass:
         try:
             with progress(f"{name}: {len(engine.maps)} maps", images) as bar:
                 for shard in shards:
-                    before = Counter(self.reading.notes)
-                    rows, failures = self._shard(shard, bar.advance)
-                    if self._metrics:
-                        self._add_metrics(shard, rows if engine.alive else {})
-                        if engine.alive:
-                            continue
-                        break
-                    sample = request.clock.flush()
-                    stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
-                    notes, lost = self.reading.notes - before, {**self._before, **engine.lost}
-                    request.store.write_shard(
-                        name, shard, {str(t): c for t, c in rows.items()}, failures, stages, notes, lost
-                    )
-                    samples.append(sample)
+                    with request.store.claim(name, shard) as mine:
+                        if not mine:
+                            request.left[name].append(shard)
+                        elif self._still_missing(shard):
+                            samples += self._write(shard, bar.advance)
                     if not engine.alive:
                         break
         finally:
             engine.close()
-        if not self._metrics and not isinstance(self.reading, BareReading):
+        if samples and not isinstance(self.reading, BareReading):
             self._time(samples, time.monotonic() - begun, timings)
         return engine.lost
+
+    def _still_missing(self, shard: int) -> bool:
+        """Whether nobody has written a shard since this process looked."""
+        store = self.request.store
+        look = store.lacking_metrics if self._metrics else store.lacking
+        return self.request.world == 1 or bool(look(self.plan.name, shard, self.engine.maps))
+
+    def _write(self, shard: int, advance: Any) -> list[Sample]:
+        """Compute and write a shard; returns what a whole one took."""
+        before = Counter(self.reading.notes)
+        rows, failures = self._shard(shard, advance)
+        if self._metrics:
+            self._add_metrics(shard, rows if self.engine.alive else {})
+            return []
+        sample = self.request.clock.flush()
+        stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
+        notes, lost = self.reading.notes - before, {**self._before, **self.engine.lost}
+        records = {str(t): c for t, c in rows.items()}
+        self.request.store.write_shard(self.plan.name, shard, records, failures, stages, notes, lost)
+        return [sample]
 
     def _add_metrics(self, shard: int, rows: Rows) -> None:
         """The columns of the metrics, into records that lacked them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,21 @@ from .networks import check_labels, tell_warnings
 from .planning.config import RunConfig
 from .planning.given import HeadFiles
 
+Claim = Callable[[str, str], AbstractContextManager[bool]]
+"""Whether a branch of a backbone is this process's to train while the context lasts."""
+
+
+def _alone(_name: str, _branch: str) -> AbstractContextManager[bool]:
+    return nullcontext(True)
+
 
 def head_path(out: Path, name: str, branch: Branch) -> Path:
     """Where a run keeps a branch that it trained."""
     return out / "heads" / f"{file_name(name)}.{branch}.safetensors"
+
+
+class TrainedElsewhereError(Exception):
+    """Another process of the launch trains a branch at this moment; it will be on disk."""
 
 
 class HeadKeeper:
@@ -41,6 +53,7 @@ class HeadKeeper:
         self._source: FeatureSource | None = None
         self._images: ImageSource | None = None
         self._given: dict[tuple[str, Branch], tuple[str, Mapping[str, Any]]] = {}
+        self._made: dict[tuple[str, Branch], tuple[str, Mapping[str, Any]]] = {}
 
     @property
     def recipe_name(self) -> str:
@@ -67,10 +80,17 @@ class HeadKeeper:
             self._given[name, branch] = f"file {file.name}", training
         return {branch for branch in branches if (name, branch) in self._given}
 
-    def ensure(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> dict[str, BranchRecord]:
+    def ensure(
+        self, name: str, backbone: Backbone, branches: Sequence[Branch], claim: Claim = _alone
+    ) -> dict[str, BranchRecord]:
         """Put every branch in place, frozen; returns their records.
 
+        Args:
+            name: Of the backbone. backbone: The network. branches: Those that the run reads.
+            claim: Says of a branch that is to be trained whether this process may.
+
         Raises:
+            TrainedElsewhereError: Another process trains a branch now; call again later.
             DatasetError: A branch must be trained and the data set has no ``train`` split here.
             UsageError, WeightsError: As ``take``.
             RunError: Training diverged.
@@ -82,10 +102,16 @@ class HeadKeeper:
             training: Mapping[str, Any] | None = None
             if (name, branch) in self._given:
                 source, training = self._given[name, branch]
+            elif (name, branch) in self._made:
+                source, training = self._made[name, branch]
             elif branch in backbone.heads and not backbone.needs_training:
                 source = backbone.weights_source
             else:
-                source, training = self._trained(name, backbone, branch)
+                with claim(name, branch) as mine:
+                    # What another process has just finished is taken from its file.
+                    if not mine and not head_path(self._config.out, name, branch).is_file():
+                        raise TrainedElsewhereError
+                    source, training = self._made[name, branch] = self._trained(name, backbone, branch)
             backbone.needs_training = False
             backbone.freeze()
             records[branch] = BranchRecord(

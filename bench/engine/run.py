@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ...baselines.contracts import BACKBONES, Backbone, Branch
 from ...datasets.schema import SampleTable
 from ...registry import load_plugin
 from ...results.records.load import Run, load_run
+from ...results.records.manifest import BranchRecord
 from ...results.records.store import RunStore
 from ...results.records.timings import Timings
 from ...results.tables.leaderboard import write_leaderboard
@@ -23,8 +24,9 @@ from ..host.consoles import err as console
 from ..host.device import pick_device
 from ..host.errors import RunError
 from ..maps.given_method import register_maps
+from .again import finished_before
 from .backbone_pass import PassRequest, run_bare_pass, run_pass
-from .head_keeper import HeadKeeper
+from .head_keeper import HeadKeeper, TrainedElsewhereError
 from .networks import backbone_record, bare_record, check_labels, open_network, tell_warnings, torch_determinism
 from .planning.config import RunConfig
 from .planning.given import HEAD_BRANCHES, check_names, resolve_heads
@@ -35,6 +37,10 @@ from .run_record import run_manifest
 from .scoring.clock import StageClock
 from .scoring.losses import Culprit, is_loss
 from .scoring.measures import choose_measures
+
+POLL_S = 0.5
+"""Seconds after which a process that has nothing else to do looks again whether others are through."""
+_THROUGH = object()
 
 
 @dataclass(frozen=True)
@@ -123,14 +129,17 @@ class _Runner:
             head_recipe=keeper.recipe_name,
             world_size=self.world,
         )
+        if self.world > 1 and finished_before(config):
+            return Done(load_run(config.out), (), others_at_work=True)
         with RunStore.open(config.out, manifest, rank=self.rank, world_size=self.world, lock=config.lock) as store:
             self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
             request = PassRequest(config, store, table, tuple(measures), self.clock, self.rank, self.world)
-            for name, plan in plans.items():
+            work = [
                 self._backbone(request, keeper, networks.pop(name), plan, branches[name])
-            if bare.triples:
-                self._bare(request, bare)
+                for name, plan in plans.items()
+            ]
+            _in_turns([*work, self._bare(request, bare)] if bare.triples else work)
             self.durations["total"] = time.monotonic() - started
             store.finish(durations_s=self.durations, timings=self.timings)
             return self._close(store)
@@ -155,36 +164,57 @@ class _Runner:
         network: Backbone,
         plan: BackbonePlan,
         branches: list[Branch],
-    ) -> None:
-        """Heads and pass of one backbone; one whose own code fails is lost with its triples."""
+    ) -> Iterator[None]:
+        """Heads and pass of one backbone; one whose own code fails is lost with its triples.
+
+        Yields where other processes are at work on what is left, to be called again.
+        """
         begun = time.monotonic()
         store = request.store
-        try:
-            network = network.to(self.device)
-            found = keeper.ensure(plan.name, network, branches)
-            record = backbone_record(network)
-        except Exception as error:
-            if not is_loss(error):
-                raise
-            said = Culprit(type(network).features, error).said()
-            self.lost |= {str(triple): f"its heads could not be prepared: {said}" for triple in plan.maps}
-            return
+        found: dict[str, BranchRecord] | None = None
+        while found is None:
+            try:
+                found = keeper.ensure(plan.name, network.to(self.device), branches, store.claim)
+                record = backbone_record(network)
+            except TrainedElsewhereError:
+                network.cpu()
+                yield
+            except Exception as error:
+                if not is_loss(error):
+                    raise
+                said = Culprit(type(network).features, error).said()
+                self.lost |= {str(triple): f"its heads could not be prepared: {said}" for triple in plan.maps}
+                return
         record.branches = found
         record.title = BACKBONES.get(plan.name).title if plan.name in BACKBONES else plan.name
         store.add_backbone(plan.name, record)
         self.durations["heads"] = self.durations.get("heads", 0.0) + time.monotonic() - begun
-        seconds, lost = run_pass(request, network, plan, self.timings)
-        if seconds:
-            self.durations[f"pass {plan.name}"] = seconds
-        self.lost |= lost
+        yield from self._passes(
+            request, plan, lambda: run_pass(request, network.to(self.device), plan, self.timings), network.cpu
+        )
 
-    def _bare(self, request: PassRequest, plan: BackbonePlan) -> None:
-        """The maps that no network stands behind."""
+    def _bare(self, request: PassRequest, plan: BackbonePlan) -> Iterator[None]:
+        """The maps that no network stands behind; yields as ``_backbone``."""
         request.store.add_backbone(plan.name, bare_record(request.table))
-        seconds, lost = run_bare_pass(request, self.device, plan, self.timings)
-        if seconds:
-            self.durations[f"pass {plan.name}"] = seconds
-        self.lost |= lost
+        yield from self._passes(request, plan, lambda: run_bare_pass(request, self.device, plan, self.timings))
+
+    def _passes(
+        self,
+        request: PassRequest,
+        plan: BackbonePlan,
+        do: Callable[[], tuple[float, dict[str, str]]],
+        put_aside: Callable[[], object] = lambda: None,
+    ) -> Iterator[None]:
+        while True:
+            seconds, lost = do()
+            if seconds:
+                part = f"pass {plan.name}"
+                self.durations[part] = self.durations.get(part, 0.0) + seconds
+            self.lost |= lost
+            if not request.left[plan.name]:
+                return
+            put_aside()
+            yield
 
     def _close(self, store: RunStore) -> Done:
         """The end of this process, and the tables where it is the last one and no shard is missing."""
@@ -206,3 +236,12 @@ class _Runner:
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines if self.rank == 0 else ():
             console.print(visible(line), markup=False, soft_wrap=True)
+
+
+def _in_turns(work: Sequence[Iterator[None]]) -> None:
+    """Work off generators: one that yields, as others are at work on what is left of it, makes way for the next."""
+    waiting = list(work)
+    while waiting:
+        waiting = [one for one in waiting if next(one, _THROUGH) is not _THROUGH]
+        if waiting:
+            time.sleep(POLL_S)

@@ -7,14 +7,17 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...triple import file_name
 from .record_errors import ResultsError, RunLockedError
 
 LOCK_NAME = ".lock"
+CLAIMS = f"{LOCK_NAME}.claims"
+"""Folder of what processes of a launch are at work on, a locked file each."""
 _RANK = re.compile(re.escape(LOCK_NAME) + r"\.rank\d+")
 _HOLDER = ".holder"
 """What a lock's file name ends with where the process that holds it says who it is: a locked file cannot be read on
@@ -45,7 +48,7 @@ class FolderLock:
     """
 
     def __init__(self, out: Path, rank: int = 0, world_size: int = 1, *, enabled: bool = True) -> None:
-        self._out, self._enabled = out, enabled
+        self._out, self._enabled, self._rank, self._world = out, enabled, rank, world_size
         self._lock: FileLock | None = None
         self._path = out / (LOCK_NAME if world_size == 1 else f"{LOCK_NAME}.rank{rank}")
         if not enabled:
@@ -75,6 +78,27 @@ class FolderLock:
         if not self._enabled:
             return None
         return any(_is_held(path) for path in _rank_locks(self._out) if path != self._path)
+
+    @contextmanager
+    def claim(self, what: str, share: int = 0) -> Iterator[bool]:
+        """Whether ``what`` is this process's to do while the block lasts; False while another one has it.
+
+        A process alone has everything. Without locks whoever's number is ``share`` modulo the number of processes has
+        it. What is claimed must be harmless to do twice: whoever waited for the last moment of a claim may have it too.
+        """
+        if self._world == 1 or not self._enabled:
+            yield share % self._world == self._rank
+            return
+        path = self._out / CLAIMS / file_name(what)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _take(path, 0)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                with suppress(OSError):  # Windows keeps an open file
+                    path.unlink(missing_ok=True)
+                lock.release()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol as TypingProtocol
@@ -36,9 +36,6 @@ from .record_errors import RecordError, RunMismatchError
 from .run_folder import MANIFEST_NAME, check_folder
 from .timings import Timings
 
-WAIT_FOR_RANKS_S = 60.0
-"""Seconds that the last rank at work waits for ranks that have not begun, while shards are missing."""
-POLL_S = 0.2
 WRITERS = 4
 """Threads that write the parts of a shard; compressing and flushing release the interpreter."""
 
@@ -126,6 +123,11 @@ class RunStore:
                 raise RunMismatchError(self.out, different)
             self.manifest = self.manifest.extended(newer)
             self._save()
+
+    def claim(self, backbone: str, part: int | str) -> AbstractContextManager[bool]:
+        """Whether a shard of a backbone, or one of its branches, is this process's to do while the context lasts."""
+        share = part if isinstance(part, int) else 0
+        return self._lock.claim(f"{backbone}.{part}", share)
 
     def lacking(self, backbone: str, shard: int, triples: Iterable[str]) -> list[str]:
         """Those of ``triples`` (aliases count as their canonical triple) without a whole part of a shard on disk."""
@@ -258,32 +260,21 @@ class RunStore:
 
         Durations add to those of earlier runs on the folder. Stage timings that ``timings`` lacks come from the shards.
         Of several ranks every one calls it when it is through. One that finds others at work frees the folder and is
-        done (``others_at_work``); the last one, which finds nobody, looks for what is missing (``unfinished``), and
-        waits ``WAIT_FOR_RANKS_S`` seconds for ranks that have not begun before it says so.
+        done (``others_at_work``); the last one, which finds nobody, looks for what is missing (``unfinished``).
         """
-        waited = self.world_size == 1
-        while True:
-            with self._lock.turn():
-                self._take_over()
-                at_work = self._lock.others_at_work() if self.world_size > 1 else False
-                missing = {} if at_work else self.missing(self.manifest.triples)
-                self.unfinished = self._not_lost(missing) if self.world_size > 1 else {}
-                # Where nothing is locked nobody knows whether what is missing is being computed.
-                self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
-                if self.others_at_work or waited or not self.unfinished:
-                    finished = not self.others_at_work and not missing
-                    self._close_manifest(durations_s or {}, timings or Timings(), finished)
-                    if self.others_at_work:
-                        # Before the next one has its turn, so that exactly one finds itself alone.
-                        self._lock.release()
-                    return self.manifest
-            self._wait_for_ranks()
-            waited = True
-
-    def _wait_for_ranks(self) -> None:
-        deadline = time.monotonic() + WAIT_FOR_RANKS_S
-        while time.monotonic() < deadline and not self._lock.others_at_work():
-            time.sleep(POLL_S)
+        with self._lock.turn():
+            self._take_over()
+            at_work = self._lock.others_at_work() if self.world_size > 1 else False
+            missing = {} if at_work else self.missing(self.manifest.triples)
+            self.unfinished = self._not_lost(missing) if self.world_size > 1 else {}
+            # Where nothing is locked nobody knows whether what is missing is being computed.
+            self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
+            finished = not self.others_at_work and not missing
+            self._close_manifest(durations_s or {}, timings or Timings(), finished)
+            if self.others_at_work:
+                # Before the next one has its turn, so that exactly one finds itself alone.
+                self._lock.release()
+        return self.manifest
 
     def _close_manifest(self, durations_s: Mapping[str, float], timings: Timings, finished: bool) -> None:
         backbones = {t.backbone for t in self.manifest.triples}

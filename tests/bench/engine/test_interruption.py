@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from cambench.bench.notebook.runs import IncompleteRunError, run
+from cambench.bench.engine import head_keeper
+from cambench.bench.notebook.runs import run
 from cambench.results.records.manifest import RunManifest
 from cambench.results.records.record_errors import RunLockedError
 from cambench.results.records.store import RunStore
@@ -72,36 +75,66 @@ def test_a_second_process_on_the_folder_is_refused(settings):
 
 
 def as_rank(monkeypatch, rank, world):
-    monkeypatch.setattr("cambench.results.records.store.WAIT_FOR_RANKS_S", 0.0)
+    monkeypatch.setattr("cambench.bench.engine.run.POLL_S", 0.01)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("RANK", str(rank))
 
 
-def test_ranks_that_end_apart_leave_no_table_that_looks_whole(settings, tmp_path, monkeypatch):
-    settings = {**settings, "shard_size": 2, "triples": ("slim_resnet/{cam,center}/softmax",)}
+def test_whichever_ranks_come_and_go_the_last_one_closes_the_door(settings, tmp_path, monkeypatch):
+    settings = {**settings, "shard_size": 2, "triples": ("slim_resnet/{cam,center}/{softmax,sigmoid}",)}
     alone = {**settings, "out": tmp_path / "alone"}
     run(**alone)
     shared = {**settings, "out": tmp_path / "shared"}
-    shards = RunManifest.model_validate_json((alone["out"] / "run.json").read_bytes()).shards
-    for rank in (2, 0):
-        as_rank(monkeypatch, rank, 3)
-        with pytest.raises(IncompleteRunError, match=rf"shards are missing.* of {shards} \(first: ") as raised:
-            run(**shared)
-        assert raised.value.unfinished
-        assert not (shared["out"] / "tables").exists()
-        assert not raised.value.result.run.manifest.finished
-    # Another number of processes than before, and the first of them ends while the other is there.
-    as_rank(monkeypatch, 1, 2)
-    manifest = RunManifest.model_validate_json((shared["out"] / "run.json").read_bytes())
-    with RunStore.open(shared["out"], manifest, rank=0, world_size=2):
+    as_rank(monkeypatch, 2, 3)
+    manifest = RunManifest.model_validate_json((alone["out"] / "run.json").read_bytes())
+    manifest = manifest.model_copy(update={"backbones": {}, "finished": False})
+    # Another process has a shard and the head: they are waited for, and the rest is done meanwhile.
+    trained, seen = [], []
+    train = head_keeper.train_head
+    monkeypatch.setattr(head_keeper, "train_head", lambda *a, **k: (trained.append(1), train(*a, **k))[1])
+    marks = shared["out"] / "shards" / "slim_resnet"
+    with RunStore.open(shared["out"], manifest, rank=0, world_size=3) as other, ExitStack() as head, ExitStack() as one:
+        assert head.enter_context(other.claim("slim_resnet", "sigmoid"))
+        assert one.enter_context(other.claim("slim_resnet", 1))
+
+        def release():
+            time.sleep(1.0)
+            seen.append((list(trained), marks.exists()))
+            head.close()
+            while not (marks / "00000.json").exists():
+                time.sleep(0.01)
+            time.sleep(0.3)
+            seen.append((list(trained), (marks / "00001.json").exists()))
+            one.close()
+
+        thread = threading.Thread(target=release, daemon=True)
+        thread.start()
         early = run(**shared)
-        assert early.others_at_work
-        assert not (shared["out"] / "tables").exists()
-    as_rank(monkeypatch, 0, 2)
+        thread.join(10)
+    assert early.others_at_work
+    assert seen == [([], False), ([1], False)], "what another process is at work on is left to it"
+    assert (marks / "00001.json").exists(), "and done here when that process is gone"
+    assert not (shared["out"] / "tables").exists()
+    monkeypatch.undo()
+    as_rank(monkeypatch, 1, 2)
     late = run(**shared)
     assert not late.others_at_work
     assert late.run.manifest.finished
     assert tables(shared["out"]) == tables(alone["out"])
+    as_rank(monkeypatch, 0, 2)
+    assert not run(**shared).others_at_work, "a rank that comes after the end finds it"
+
+
+def test_without_locks_ranks_keep_to_their_shares_and_leave_no_table_that_looks_whole(settings, monkeypatch):
+    settings = {**settings, "shard_size": 2, "triples": ("slim_resnet/{cam,center}/softmax",), "lock": False}
+    for rank in (2, 0):
+        as_rank(monkeypatch, rank, 3)
+        result = run(**settings)
+        assert result.others_at_work
+        assert not result.run.manifest.finished
+        assert not (settings["out"] / "tables").exists()
+    as_rank(monkeypatch, 1, 3)
+    assert run(**settings).run.manifest.finished
 
 
 RANK = """
