@@ -18,6 +18,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"cli"},
         {"paper"},
         {"notebook", "figures", "timing", "stored"},
+        {"executors"},
         {"engine"},
         {"training"},
         {"maps"},

@@ -22,6 +22,7 @@ from ..host.errors import UsageError
 from ..host.options import PluginOptions
 from . import compare as cli_compare
 from . import data as cli_data
+from . import dry_run as cli_dry_run
 from . import figure as cli_figure
 from . import leaderboard as cli_leaderboard
 from . import paper as cli_paper
@@ -53,6 +54,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def run(
     given: Mapping[str, Any],
     config: Annotated[Path | None, typer.Option(help="YAML file of these fields; options given here win.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take on --processes devices, and stop.")
+    ] = False,
 ) -> None:
     """Score triples on a data set: one pass, per-image records, leaderboards.
 
@@ -71,6 +75,10 @@ def run(
         settings = made(RunConfig, given)
     else:
         settings = read_config(config, given)
+    if dry_run:
+        check_request(settings)
+        cli_dry_run.show(settings)
+        return
     from ..engine.again import finished_before
 
     finished = finished_before(settings)

@@ -10,6 +10,7 @@ from ...protocol import PROTOCOLS
 from ..engine.planning.words import check_triples
 from ..host.consoles import out
 from ..paper.requests import FactorialRequest, Reproduction
+from .dry_run import duration
 from .options import command, load_plugins
 
 
@@ -32,7 +33,7 @@ def reproduce(
 
     plan = make_plan(request)
     for step in plan.steps:
-        cost = "" if step.done else f", about {_time(step.seconds)} ({step.images:,} images)"
+        cost = "" if step.done else f", about {duration(step.seconds)} ({step.images:,} images)"
         out.print(f"  {describe(step)}{cost}", soft_wrap=True, markup=False)
     for absent in plan.fetched.values():
         line = f"  fetch first: {absent.name}, not on this machine yet ({absent.url})"
@@ -41,7 +42,7 @@ def reproduce(
         out.print(f"  memory: {line}", soft_wrap=True, markup=False)
     for note in plan.notes:
         out.print(f"  note: {note}", soft_wrap=True, markup=False)
-    out.print(f"in all about {_time(plan.seconds)} of computation, decoding aside")
+    out.print(f"in all about {duration(plan.seconds)} of computation, decoding aside")
     if dry_run:
         return
     for path in do(plan, lambda line: out.print(line, soft_wrap=True, markup=False)):
@@ -74,9 +75,3 @@ def factorial(request: FactorialRequest) -> None:
     )
     for path in paths:
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,6 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ...datasets.schema import DATASETS, SampleTable
 from ...metrics import MetricSpec
 from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
 from ...version import __version__
+from ..host.versions import LIBRARIES, library_versions
 from ..maps.given_method import folder_of
 from ..maps.map_folder import MapFolder
 from .again import REQUEST, request_of
@@ -25,8 +25,6 @@ from .planning.config import RunConfig
 from .planning.plan import BackbonePlan
 from .scoring.foreign_code import foreign_code
 from .scoring.measures import measure_record, measures_key
-
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "numba", "datasets", "pillow", "pyarrow")
 
 
 def run_manifest(
@@ -134,14 +132,3 @@ def _head_record(name: str) -> HeadRecord:
 def device_name(device: torch.device) -> str:
     """Name of a device for records: the accelerator's, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def library_versions(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions of distributions; those that are not installed are left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,14 @@ def pick_device(name: str) -> str:
     if (device.index or 0) >= count:
         raise UsageError(f"device {name!r}: this machine has {count} {device.type.upper()} device(s)")
     return name
+
+
+def device_of_rank(name: str) -> str:
+    """``cuda`` is the device of this process's number on its machine (``LOCAL_RANK``); others stay as they are."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{int(local) % torch.cuda.device_count()}" if name == "cuda" and local is not None else name
 
 
 def peak_memory_mib(device: torch.device) -> float:

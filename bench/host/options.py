@@ -221,6 +221,24 @@ class PaceOptions(Options):
     )
 
 
+class WorkerOptions(Options):
+    """Who computes."""
+
+    on: str = Field(
+        "local",
+        pattern=r"^(local|torchrun|ray(:.+)?|slurm(:.+)?)$",
+        description="Who computes: local (processes of this machine), torchrun (the processes that it started), "
+        "ray[:ADDRESS], slurm.",
+    )
+    processes: int | None = Field(
+        None, ge=1, description="Processes that share the work. (default: one; of ray one for each GPU)"
+    )
+    on_options: Annotated[Pairs, Flag(("--on-option",))] = Field(
+        default_factory=dict,
+        description="Option key=value of the engine of --on, such as partition=gpu or num_gpus=1; may be repeated.",
+    )
+
+
 class PluginOptions(Options):
     """What registers further names."""
 

@@ -10,6 +10,7 @@ from ...results.records.load import load_run
 from ..engine.again import finished_before
 from ..engine.planning.config import RunConfig
 from ..engine.run import run as run_benchmark
+from ..executors.launch import is_launch, launch
 from ..host.errors import RunError
 from .result import RunResult
 
@@ -69,7 +70,7 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
         for file in config.plugins:
             load_plugin(file)
         return RunResult(load_run(config.out), tuple(finished))
-    done = run_benchmark(config)
+    done = launch(config) if is_launch(config) else run_benchmark(config)
     result = RunResult(done.records, done.paths, done.others_at_work)
     if done.lost or done.unfinished:
         raise IncompleteRunError(done.lost, done.unfinished, result)

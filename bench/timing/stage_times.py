@@ -23,7 +23,7 @@ from ..engine.planning.config import RunConfig
 from ..engine.planning.given import check_names
 from ..engine.planning.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.planning.triples import expand_patterns
-from ..engine.run_record import LIBRARIES, device_name, library_versions
+from ..engine.run_record import device_name
 from ..engine.scoring.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.scoring.onepass import OnePass, Scoring
 from ..engine.scoring.reading import Reading
@@ -31,6 +31,7 @@ from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError
 from ..host.progress import progress
+from ..host.versions import LIBRARIES, library_versions
 from .load_times import LoadTiming, load_rate, time_load
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ every system."""
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 PROBE_S = 0.25
 """Seconds that a look at a lock waits for another process's look at it, which takes a few milliseconds."""
+ORPHANS_S = 10.0
+"""Seconds in which the workers of a killed launch see that it is gone."""
 TURN_S = 120.0
 """Seconds that a process waits for its turn to change ``run.json`` or to write the tables."""
 
@@ -48,7 +51,7 @@ class FolderLock:
     """
 
     def __init__(self, out: Path, rank: int = 0, world_size: int = 1, *, enabled: bool = True) -> None:
-        self._out, self._enabled, self._rank, self._world = out, enabled, rank, world_size
+        self._out, self.enabled, self._rank, self._world = out, enabled, rank, world_size
         self._lock: FileLock | None = None
         self._path = out / (LOCK_NAME if world_size == 1 else f"{LOCK_NAME}.rank{rank}")
         if not enabled:
@@ -75,19 +78,19 @@ class FolderLock:
 
     def others_at_work(self) -> bool | None:
         """Whether other ranks hold the folder now; None where nothing is locked, so that nobody can know."""
-        if not self._enabled:
+        if not self.enabled:
             return None
         return any(_is_held(path) for path in _rank_locks(self._out) if path != self._path)
 
     @contextmanager
-    def claim(self, what: str, share: int = 0) -> Iterator[bool]:
+    def claim(self, what: str, share: int | None) -> Iterator[bool]:
         """Whether ``what`` is this process's to do while the block lasts; False while another one has it.
 
         A process alone has everything. Without locks whoever's number is ``share`` modulo the number of processes has
-        it. What is claimed must be harmless to do twice: whoever waited for the last moment of a claim may have it too.
+        it, and all of them what has no share. What is claimed must be harmless to do twice, by two at once, too.
         """
-        if self._world == 1 or not self._enabled:
-            yield share % self._world == self._rank
+        if self._world == 1 or not self.enabled:
+            yield share is None or share % self._world == self._rank
             return
         path = self._out / CLAIMS / file_name(what)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,7 @@ class FolderLock:
         Raises:
             ResultsError: Another process has had its turn for longer than ``TURN_S`` seconds.
         """
-        if not self._enabled:
+        if not self.enabled:
             yield
             return
         path = self._out / f"{LOCK_NAME}.turn"
@@ -122,6 +125,30 @@ class FolderLock:
     @property
     def _holder(self) -> Path:
         return self._path.with_name(self._path.name + _HOLDER)
+
+
+@contextmanager
+def driving(out: Path) -> Iterator[None]:
+    """Be the one process that starts workers on a folder while the block lasts; the folder is made.
+
+    Raises:
+        RunLockedError: Another one does, or workers of another launch are still there after ``ORPHANS_S`` seconds.
+        ResultsError: The file system cannot lock files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{LOCK_NAME}.driver"
+    lock = _take(path, PROBE_S)
+    if lock is None:
+        raise RunLockedError(out, [f"that starts workers there (see {path})"])
+    try:
+        until = time.monotonic() + ORPHANS_S
+        while any(map(_is_held, (out / LOCK_NAME, *_rank_locks(out)))):
+            if time.monotonic() > until:
+                raise RunLockedError(out, holders(out))
+            time.sleep(PROBE_S)
+        yield
+    finally:
+        lock.release()
 
 
 def holders(out: Path) -> list[str]:

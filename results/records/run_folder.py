@@ -14,6 +14,8 @@ from .manifest import SCHEMA_VERSION, RunManifest
 from .record_errors import RecordError, RunMismatchError
 
 MANIFEST_NAME = "run.json"
+JOBS_NAME = "jobs"
+"""Folder of what a cluster's scheduler writes of a run's workers."""
 TABLES_NAME = "tables"
 """Folder of a run's tables, inside the run's own."""
 
@@ -79,7 +81,9 @@ def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
             raise RunMismatchError(out, different)
         return stored
     foreign = sorted(
-        p.name for p in out.iterdir() if not (p.name.startswith(LOCK_NAME) or p.name.endswith(TEMP_SUFFIX))
+        p.name
+        for p in out.iterdir()
+        if not (p.name.startswith(LOCK_NAME) or p.name.endswith(TEMP_SUFFIX) or p.name == JOBS_NAME)
     )
     if foreign:
         raise RunMismatchError(out, [f"no {MANIFEST_NAME}, but other files: {', '.join(map(repr, foreign[:5]))}"])

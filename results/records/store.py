@@ -126,8 +126,12 @@ class RunStore:
 
     def claim(self, backbone: str, part: int | str) -> AbstractContextManager[bool]:
         """Whether a shard of a backbone, or one of its branches, is this process's to do while the context lasts."""
-        share = part if isinstance(part, int) else 0
-        return self._lock.claim(f"{backbone}.{part}", share)
+        return self._lock.claim(f"{backbone}.{part}", part if isinstance(part, int) else None)
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether the file system tells what other processes are at work on, and when they are gone."""
+        return self._lock.enabled
 
     def lacking(self, backbone: str, shard: int, triples: Iterable[str]) -> list[str]:
         """Those of ``triples`` (aliases count as their canonical triple) without a whole part of a shard on disk."""

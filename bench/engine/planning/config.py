@@ -21,6 +21,7 @@ from ...host.options import (
     PluginOptions,
     ProtocolOptions,
     WeightsOptions,
+    WorkerOptions,
 )
 from ...host.yaml_mapping import yaml_mapping
 
@@ -31,7 +32,7 @@ KEPT_MAPS = 40 << 20
 R = TypeVar("R", bound="RunConfig")
 
 
-class RunConfig(PluginOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
+class RunConfig(PluginOptions, WorkerOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
     """One benchmark run. Counts are images; sizes are images in a batch or in a shard."""
 
     triples: Patterns = Field(
