@@ -8,7 +8,7 @@ from ..host.consoles import out
 
 def show(config: RunConfig) -> None:
     """Print tasks, images, forwards, bytes of records and hours, on the devices that ``--processes`` plans."""
-    from ..engine.cost import BATCHES, tasks
+    from ..engine.forecast import BATCHES, tasks
 
     found, workers = tasks(config), config.processes or 1
     for task in found:

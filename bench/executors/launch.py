@@ -16,11 +16,11 @@ from ..engine.outcome import Done
 from ..engine.planning.config import RunConfig
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
-from .engine import LostWorkerError, Workers
 from .local import LocalWorkers
 from .ray_tasks import RayWorkers
+from .run_worker import Order, WorkerReport, versions_here
 from .slurm_jobs import SlurmWorkers
-from .worker import Order, WorkerReport, versions_here
+from .workers import LostWorkerError, Workers
 
 POLL_S = 0.2
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from .engine import LostWorkerError, Poll
-from .worker import WorkerReport
+from .run_worker import WorkerReport
+from .workers import LostWorkerError, Poll
 
 PACKAGE = Path(__file__).resolve().parents[2]
 TAIL = 12
@@ -46,7 +46,7 @@ class LocalWorkers:
                 [
                     sys.executable,
                     "-m",
-                    f"{__package__}.worker",
+                    f"{__package__}.run_worker",
                     str(self._folder / "order.json"),
                     str(rank),
                     str(report),

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from ..host.errors import RunError, UsageError
-from .engine import LostWorkerError, Poll, numbers
-from .worker import WorkerReport, work
+from .run_worker import WorkerReport, work
+from .workers import LostWorkerError, Poll, numbers
 
 RETRIES = 20
 """How often Ray starts a task again whose process or machine is lost, unless ``max_retries`` says otherwise."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...results.records.run_folder import JOBS_NAME
 from ..host.errors import RunError, UsageError
-from .engine import LostWorkerError, Poll, numbers
-from .worker import WorkerReport, work
+from .run_worker import WorkerReport, work
+from .workers import LostWorkerError, Poll, numbers
 
 GENERAL = {"timeout_min", "mem_gb", "nodes", "gpus_per_node", "tasks_per_node", "cpus_per_task"}
 """Options that submitit has for every cluster; all others are Slurm's own."""

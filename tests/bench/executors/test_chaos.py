@@ -16,7 +16,7 @@ from cambench.bench.notebook.runs import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")]
 SCORES = ("scores.md", "scores.csv", "scores.tex")
-WORKERS = ("executors.worker", "submitit", "ray::work", "cambench run")
+WORKERS = ("executors.run_worker", "submitit", "ray::work", "cambench run")
 ENGINES = {
     "local": ("local", None),
     "ray": ("ray", "ray"),

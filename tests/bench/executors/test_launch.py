@@ -7,9 +7,9 @@ import pytest
 
 from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.executors import launch as launching
-from cambench.bench.executors.engine import LostWorkerError, numbers
 from cambench.bench.executors.launch import is_launch, launch
-from cambench.bench.executors.worker import Order, WorkerReport, versions_here, work
+from cambench.bench.executors.run_worker import Order, WorkerReport, versions_here, work
+from cambench.bench.executors.workers import LostWorkerError, numbers
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.results.records.locks import driving
 from cambench.results.records.record_errors import RunLockedError

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from .worker import WorkerReport
+from .run_worker import WorkerReport
 
 Poll = Callable[[], WorkerReport | None]
 """How a worker ended, or None while it works; ``LostWorkerError`` where it is gone."""
