@@ -131,4 +131,5 @@ def _absolute(value: Any) -> Any:
 
 
 def _say(line: str) -> None:
-    console.print(visible(line), markup=False, soft_wrap=True)
+    for part in line.split("\n"):
+        console.print(visible(part), markup=False, soft_wrap=True)

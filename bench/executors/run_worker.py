@@ -105,7 +105,9 @@ def _end_with_the_driver() -> None:
     """End this process when the one that started it is gone, which closes our standard input."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock would be held at the interpreter's end.
+        while os.read(0, 1024):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
