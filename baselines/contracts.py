@@ -21,6 +21,8 @@ POOLED_LINEAR: tuple[HeadKind, ...] = ("gap_linear", "tap_linear")
 Activation = Literal["softmax", "sigmoid"]
 GREY = (0.299, 0.587, 0.114)
 """Luma of red, green and blue (ITU-R BT.601), by which a network of one channel reads colour pictures."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of each channel, in [0, 1]; written here as well, since importing timm takes as long as importing torch."""
 
 
 class Head(nn.Module, ABC):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from ..protocol import Protocol
 from ..registry import Registry, RegistryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Redraw(Interface):
@@ -67,7 +69,8 @@ class MapBatch:
         return self._made[name]
 
 
-PerImage = Callable[[MapBatch], Tensor]
+PerImage: TypeAlias = "Callable[[MapBatch], Tensor]"
+"""In words: what compiles the kernels imports this file, and needs no torch."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from ..contracts import Backbone, Head
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from ..contracts import IMAGENET_MEAN, IMAGENET_STD, Backbone, Head
 
 
 class SplitNetwork(Backbone):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...metrics.functional.kernels.ahead import begin as compile_kernels
 from ...registry import RegistryError, UnknownNameError
 from ...version import __version__
 from ..engine.planning.config import RunConfig, read_config
@@ -88,6 +89,8 @@ def run(
             out.print(f"  {path}", soft_wrap=True)
         return
     check_request(settings)
+    # While torch is imported, birds are drawn and heads are trained, another process makes the kernels' machine code.
+    compile_kernels()
     from ...results.tables.terminal import closing_table
     from ..notebook.runs import IncompleteRunError
     from ..notebook.runs import run as run_benchmark

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
+from ...metrics.functional.kernels.ahead import begin as compile_kernels
 from ...registry import load_plugin
 from ...results.records.load import load_run
 from ...results.records.manifest import BranchRecord
@@ -48,6 +49,7 @@ def run(config: RunConfig) -> Done:
     """
     for file in config.plugins:
         load_plugin(file)
+    compile_kernels()
     device = torch.device(device_of_rank(pick_device(config.device)))
     keep_freed_memory()
     with torch_determinism():

@@ -56,7 +56,12 @@ class BoxPool:
             raise ValueError(f"BoxPool: expected at least one thread, got {threads}")
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="boxes", initializer=_step_back)
         self._no_contour = no_contour
-        self._executor.submit(warm_up)
+        self._warm = self._executor.submit(warm_up)
+
+    @property
+    def ready(self) -> bool:
+        """Nothing waits for a compiler any more."""
+        return self._warm.done()
 
     def submit(self, levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -> Future[LevelIoUs]:
         """``level_ious`` of a batch, later; input errors are raised here, not in the worker."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..split import IMAGENET_MEAN, IMAGENET_STD
+from ...contracts import IMAGENET_MEAN, IMAGENET_STD
 from ..timm.layout import unsupported
 
 PROBE_SIZE = 224

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 from torch import nn
 
 from ....registry import UnknownNameError
@@ -23,6 +22,9 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
         UnknownNameError: timm has no such model; the message lists the nearest names.
         WeightsError: Its pretrained weights cannot be had.
     """
+    # Here and below: importing timm takes as long as importing torch, and most runs have no network of it.
+    import timm
+
     if not model_name.startswith(("hf_hub:", "hf-hub:", "local-dir:")) and not timm.is_model(model_name):
         raise UnknownNameError("timm model", model_name, timm.list_models())
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
@@ -48,6 +50,8 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
 
 def lacks_classifier(model_name: str) -> bool:
     """Whether timm's model is a feature extractor without classes of its own."""
+    import timm
+
     config = timm.get_pretrained_cfg(model_name) if timm.is_model(model_name) else None
     return config is not None and config.num_classes == 0
 

@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from ...contracts import Backbone, Branch, Head
+from ...contracts import IMAGENET_MEAN, IMAGENET_STD, Backbone, Branch, Head
 from ...heads.context import rows_of
 from ...heads.heads import ModuleHead, gap_linear_of, reset
 from ...probes.attention import attention_layers, read_attention
@@ -64,9 +63,7 @@ class TimmBackbone(Backbone):
         input_size: int | None = None,
     ) -> None:
         config: dict[str, Any] = dict(getattr(model, "pretrained_cfg", None) or {})
-        super().__init__(
-            mean or config.get("mean", IMAGENET_DEFAULT_MEAN), std or config.get("std", IMAGENET_DEFAULT_STD)
-        )
+        super().__init__(mean or config.get("mean", IMAGENET_MEAN), std or config.get("std", IMAGENET_STD))
         self.name, self.input_size = name, input_size
         size = input_size or PROBE_SIZE
         model.eval()

@@ -6,6 +6,7 @@ per distinct map. Box levels are integer work on the CPU: worker threads do it b
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from .randomised import Randomised, Redrawn
 from .reading import Reading, ScoreMap, Seen
 from .without_network import BareReading, no_network
 
+AHEAD = 4
+"""Batches whose boxes may wait for the kernels to be compiled; what waits is kept in memory."""
 Columns = dict[str, npt.NDArray[np.generic]]
 Rows = dict[Triple, Columns]
 
@@ -110,24 +113,25 @@ class OnePass:
     def over(self, batches: Iterable[Batch]) -> Iterator[Rows]:
         """Columns (B, …) per distinct triple of every batch that has images, in order.
 
-        The boxes of a batch are waited for only after the next batch is on its way.
+        The boxes of a batch are waited for only after the next batch is on its way; while their kernels are yet to be
+        compiled, ``AHEAD`` batches go on.
 
         Raises:
             RunError: Ground truth that is wrong; the message names the image.
             BatchMemoryError: A batch does not fit into the device's memory.
         """
-        waiting, source = None, iter(batches)
+        waiting, source = deque[BatchScores](), iter(batches)
         while self.alive:
             with self.clock.stage("load"):
                 batch = next(source, None)
             if batch is None:
                 break
-            scores = self._begin_or_say(batch) if len(batch) else None
-            if waiting is not None:
-                yield self.finish(waiting)
-            waiting = scores
-        if waiting is not None:
-            yield self.finish(waiting)
+            if len(batch):
+                waiting.append(self._begin_or_say(batch))
+            while len(waiting) > (1 if self._pool is None or self._pool.ready else AHEAD):
+                yield self.finish(waiting.popleft())
+        while waiting:
+            yield self.finish(waiting.popleft())
 
     @property
     def alive(self) -> bool:
