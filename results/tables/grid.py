@@ -36,7 +36,8 @@ class Grid:
     """A table of one heading.
 
     Attributes:
-        title: Heading (a backbone, a stage table …). code: Registered name beside the title.
+        title: Heading (a backbone, a stage table …), empty where the document's says it.
+        code: Registered name beside the title.
         head: Column heads; the first ``names`` columns are text, the others are numbers.
         rows: Rows of as many cells as ``head``. rules: Indices of rows that start a group.
         over: Titles over neighbouring columns, as (title, columns) from the left, empty titles for columns without;
@@ -92,7 +93,7 @@ def to_markdown(document: Document, level: int = 1, *, tables_first: bool = Fals
         blocks.append(facts)
     for grid in document.grids:
         code = f" ({markdown(grid.code)})" if grid.code and grid.code != grid.title else ""
-        blocks.append(f"{'#' * (level + 1)} {markdown(grid.title)}{code}")
+        blocks += [f"{'#' * (level + 1)} {markdown(grid.title)}{code}"] if grid.title else []
         aligned = (*("left",) * grid.names, *("right",) * (len(grid.head) - grid.names))
         rows = [[_markdown_cell(cell) for cell in row] for row in grid.rows]
         blocks.append(

@@ -22,6 +22,8 @@ SIZES = (("footnotesize", 8.0), ("scriptsize", 7.0))
 """Sizes that a table may have, in pt of a 10 pt document."""
 GAP_PT, DELTA_PT = 5.0, 2.0
 """Space between columns, and between a score and its change."""
+CAPTION_PT = 4.0
+"""Space between a caption and its table."""
 HEAD_WIDTH = 10
 """Characters of a line of a column's head."""
 PAGE_ROWS = 45
@@ -54,7 +56,7 @@ _DOCUMENT = r"""% Compiles as it is; may also be \input into a document (booktab
   \def\cambenchend{}
 \else
   \def\cambenchend{\end{document}}
-  \documentclass[a4paper,10pt,twocolumn]{article}
+  \documentclass[a4paper,10pt%s]{article}
   \usepackage[utf8]{inputenc}
   \usepackage[margin=20mm]{geometry}
   \usepackage{booktabs}
@@ -83,18 +85,22 @@ def to_latex(document: Document, width: Width = "auto") -> str:
 
 def to_latex_document(documents: Iterable[Document], width: Width = "auto") -> str:
     """Documents as one file that compiles as it is, and that another document may ``\\input`` as well."""
+    listed = list(documents)
+    # In two columns a table of both would leave the page of its text, and that page nearly empty.
+    wide = any(part.wide for document in listed for grid in document.grids for part in _parts(grid, width))
     parts = []
-    for document in documents:
+    for document in listed:
         facts = [f"{name}: {value}" for name, value in document.facts]
         parts.append(rf"\par\bigskip\noindent\textbf{{{latex(document.title)}}}\par" + "\n")
         parts += [
             _text(document.lead),
             _text(facts),
-            _floats(document, width),
+            _floats(document, width, "!htbp"),
             _text(document.remarks),
             "\\clearpage\n",
         ]
-    return "".join([_DOCUMENT, _PREAMBLE, *parts, "\\cambenchend\n"])
+    begin = _DOCUMENT.replace("%s", "" if wide else ",twocolumn")
+    return "".join([begin, _PREAMBLE, *parts, "\\cambenchend\n"])
 
 
 def _text(lines: Sequence[str]) -> str:
@@ -106,13 +112,13 @@ def _text(lines: Sequence[str]) -> str:
     return f"\\par\\smallskip{{\\footnotesize\\raggedright\n{body}\n}}\n"
 
 
-def _floats(document: Document, width: Width) -> str:
+def _floats(document: Document, width: Width, place: str = "tp") -> str:
     tables = [part for grid in document.grids for part in _parts(grid, width)]
     notes = _text(document.notes)
     within = bool(tables) and len(tables[-1].grid.rows) + 2 * len(document.notes) <= NOTED_ROWS
     last = len(tables) - 1
-    texts = [_float(document, part, notes if within and i == last else "", i) for i, part in enumerate(tables)]
-    return "".join(texts) + ("" if within else notes)
+    floats = (_float(document, part, notes if within and i == last else "", i) for i, part in enumerate(tables))
+    return "".join(text.replace("[tp]", f"[{place}]", 1) for text in floats) + ("" if within else notes)
 
 
 def _float(document: Document, part: _Part, notes: str, number: int) -> str:
@@ -125,6 +131,7 @@ def _float(document: Document, part: _Part, notes: str, number: int) -> str:
     return "\n".join(
         [
             rf"\begin{{{name}}}[tp]",
+            rf"\setlength{{\abovecaptionskip}}{{0pt}}\setlength{{\belowcaptionskip}}{{{CAPTION_PT}pt}}",
             rf"\centering\{size}\setlength{{\tabcolsep}}{{{GAP_PT / 2}pt}}",
             rf"\caption{{{latex(caption)}}}\label{{tab:{label}}}",
             _tabular(grid, dict(SIZES)[size], TEXT_PT if wide else COLUMN_PT),
@@ -216,16 +223,26 @@ def _parts(whole: Grid, width: Width) -> list[_Part]:
     fits = _width(columns, points) <= COLUMN_PT
     wide = width == "text" or (width == "auto" and not fits)
     limit = TEXT_PT if wide else COLUMN_PT
-    chosen = [list(range(grid.names))]
-    for i in range(grid.names, len(columns)):
-        if len(chosen[-1]) > grid.names and _width([columns[k] for k in (*chosen[-1], i)], points) > limit:
-            chosen.append(list(range(grid.names)))
-        chosen[-1].append(i)
+    count = len(_cut(columns, points, limit))
+    # As many parts as are needed, and these as alike as they can be.
+    bounds = (limit * share / 20 for share in range(1, 21))
+    even = next(bound for bound in bounds if len(_cut(columns, points, bound)) <= count)
     found: list[_Part] = []
-    for kept in chosen:
+    for kept in _cut(columns, points, even):
         size = next((n for n, pt in SIZES if _width([columns[k] for k in kept], pt) <= limit), name)
         found += [_Part(part, size, wide, again=bool(found)) for part in _pages(_only(grid, kept))]
     return [replace(part, again=i > 0) for i, part in enumerate(found)]
+
+
+def _cut(columns: Sequence[_Column], points: float, limit: float) -> list[list[int]]:
+    """The columns of each part of a table whose parts are no wider than ``limit``, where a column allows it."""
+    names = [i for i, column in enumerate(columns) if column.name]
+    chosen = [list(names)]
+    for i in range(len(names), len(columns)):
+        if len(chosen[-1]) > len(names) and _width([columns[k] for k in (*chosen[-1], i)], points) > limit:
+            chosen.append(list(names))
+        chosen[-1].append(i)
+    return chosen
 
 
 def _one_name(grid: Grid) -> Grid:

@@ -65,7 +65,8 @@ def write_leaderboard(
     loaded, merged_vals = ([_loaded(run) for run in given] for given in (_listed(runs), vals))
     if options.layout in PAPER_LAYOUTS and loaded:
         folder = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
-        return write_paper_table(loaded, folder, options, merged_vals)
+        drawn = resamples if intervals else None
+        return write_paper_table(loaded, folder, options, merged_vals, resamples=drawn, seed=seed)
     merged = merge_runs(loaded, merged_vals)
     dest = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
     stats = standing(merged, resamples=resamples, seed=seed) if intervals else None

@@ -13,11 +13,12 @@ from ..records.manifest import DatasetRecord, RunManifest
 from ..records.record_errors import ResultsError
 from ..scores.merge import Merged, merge_runs
 from ..scores.shown import Metric
-from ..statistics.standing import BASE_HEAD
+from ..statistics.intervals import RESAMPLES
+from ..statistics.standing import BASE_HEAD, standing
 from .grid import Cell, Document, Grid, Tone, to_csv, to_markdown
 from .latex import to_latex, to_latex_document
 from .naming import backbone_title, cam_title
-from .notes import facts, remarks
+from .notes import UNBEATEN_MARK, facts, remarks, unbeaten_notes
 from .selection import TableOptions, matching
 
 OURS = "sigmoid"
@@ -56,10 +57,22 @@ class _PaperColumn:
         return None
 
 
-def paper_document(runs: Sequence[Run], options: TableOptions, vals: Sequence[Run] = ()) -> Document:
+def paper_document(
+    runs: Sequence[Run],
+    options: TableOptions,
+    vals: Sequence[Run] = (),
+    *,
+    resamples: int | None = RESAMPLES,
+    seed: int = 0,
+) -> Document:
     """Table 1 or 2 of the paper (``options.layout``) with the scores of runs; runs of a data set share its columns.
 
-    A block holds a network and its GAP variant: the row CAM is of the variant, where there is one, as in the paper.
+    A block holds a network and its GAP variant: the row CAM is of the variant, where there is one, as in the paper. A
+    column in which a control of the runs is not beaten is marked.
+
+    Args:
+        runs: The runs. options: Layout and selection. vals: Runs of the val splits.
+        resamples: Bootstrap resamples of the tests against the controls; None: no test. seed: Of the draws.
 
     Raises:
         ResultsError: No run has a method of the table under its base head.
@@ -91,14 +104,18 @@ def paper_document(runs: Sequence[Run], options: TableOptions, vals: Sequence[Ru
             f"layout {options.layout}: the runs have none of {', '.join(METHODS[options.layout])} under the head "
             f"{BASE_HEAD}; name others with --methods, or take --layout compact"
         )
-    heads = tuple(f"{c.metric.title} {c.metric.arrow}" for c in columns)
+    marked = _unbeaten(merged, columns, resamples, seed)
+    heads = tuple(
+        f"{c.metric.title} {c.metric.arrow}{f' {UNBEATEN_MARK}' if (id(c.merged), c.metric.name) in marked else ''}"
+        for c in columns
+    )
     over = [("", 2)]
     for m in merged:
         own = [c for c in columns if c.merged is m]
         if own:
             over.append((own[0].title, len(own)))
     grid = Grid(
-        f"Table {options.layout[-1]}",
+        "",
         ("Backbone", "Method", *heads),
         rows,
         rules=frozenset(rules),
@@ -107,9 +124,28 @@ def paper_document(runs: Sequence[Run], options: TableOptions, vals: Sequence[Ru
     )
     about = [(f"{name} ({m.runs[0].manifest.dataset.name})", value) for m in merged for name, value in facts(m, None)]
     notes = [CAPTIONS[options.layout], "Scores in %. + Ours: the head sigmoid, clamped, with the same method."]
+    notes += dict.fromkeys(note for found in marked.values() for note in found)
     names = ", ".join(m.runs[0].manifest.dataset.name for m in merged)
     caption = f"{names}, protocol {manifests[0].protocol.name}"
     return Document(TITLES[options.layout], [grid], about, notes, [r for m in merged for r in remarks(m)], caption)
+
+
+def _unbeaten(
+    merged: Sequence[Merged], columns: Sequence[_PaperColumn], resamples: int | None, seed: int
+) -> dict[tuple[int, str], list[str]]:
+    """Data and metric of the columns in which a control is not beaten -> a sentence for each network of which so."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for one in merged:
+        if resamples is None or not any(one.manifest(t).is_control(t.cam) for t in one.triples):
+            continue
+        stats = standing(one, resamples=resamples, seed=seed)
+        backbones = list(dict.fromkeys(t.backbone for t in one.triples))
+        for column in (c for c in columns if c.merged is one):
+            notes = unbeaten_notes(one, stats, backbones, [column.metric.name])
+            where = f"{column.title}: " if len(merged) > 1 else ""
+            if notes:
+                found[id(one), column.metric.name] = [note.replace(" ", f" {where}", 1) for note in notes]
+    return found
 
 
 def _by_data(runs: Sequence[Run], vals: Sequence[Run]) -> list[Merged]:
@@ -184,16 +220,25 @@ def _change(column: _PaperColumn, base: float | None, ours: float | None, option
     return text, "good" if (ours > base) == column.metric.higher_is_better else "bad"
 
 
-def write_paper_table(runs: Sequence[Run], dest: Path, options: TableOptions, vals: Sequence[Run] = ()) -> list[Path]:
+def write_paper_table(
+    runs: Sequence[Run],
+    dest: Path,
+    options: TableOptions,
+    vals: Sequence[Run] = (),
+    *,
+    resamples: int | None = RESAMPLES,
+    seed: int = 0,
+) -> list[Path]:
     """Write ``paper1`` or ``paper2`` (md, tex, csv) of one or several runs; returns the files.
 
     Raises:
         ResultsError, MergeError, UnknownNameError: As ``paper_document``.
     """
-    document = paper_document(runs, options, vals)
+    document = paper_document(runs, options, vals, resamples=resamples, seed=seed)
     (grid,) = document.grids
     over = [title for title, count in grid.over for _ in range(count)]
-    head = [f"{title}: {name}" if title else name for title, name in zip(over, grid.head, strict=True)]
+    heads = [name.removesuffix(f" {UNBEATEN_MARK}") for name in grid.head]
+    head = [f"{title}: {name}" if title else name for title, name in zip(over, heads, strict=True)]
     tex = to_latex_document([document], options.width) if options.standalone else to_latex(document, options.width)
     # A spreadsheet would take "+ Ours" for a formula.
     rows = [[_plain(cell).removeprefix("+ ") for cell in row] for row in grid.rows]
