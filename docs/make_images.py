@@ -57,8 +57,7 @@ def main(run: Path) -> None:
         for name, words in FIGURES.items():
             target = Path(folder) / f"{name}.png"
             given = [str(run) if word == "RUN" else word for word in words.split()]
-            dpi = [] if words.startswith("contact-sheet") else ["--dpi", "110"]
-            command = [sys.executable, "-m", "cambench", "figure", *given, *dpi, "--out", str(target)]
+            command = [sys.executable, "-m", "cambench", "figure", *given, "--dpi", "110", "--out", str(target)]
             subprocess.run(command, check=True)
             keep(Image.open(target), name)
         explained(Path(folder) / "explained.png")

@@ -81,19 +81,19 @@ for _spec in (
         ("forwards",), "", per_image.sensitivity_n, expensive=True, digits=3,
     ),
     MetricSpec(
-        "weight_randomisation_ssim", "Weight randomisation, SSIM", False, "", f"{ADEBAYO}: cascading", "fidelity",
+        "weight_randomisation_ssim", "Weight rand. (SSIM)", False, "", f"{ADEBAYO}: cascading", "fidelity",
         ("forwards",), "", per_image.weight_randomisation_ssim, expensive=True, digits=3,
     ),
     MetricSpec(
-        "weight_randomisation_rank", "Weight randomisation, rank", False, "", f"{ADEBAYO}: cascading", "fidelity",
+        "weight_randomisation_rank", "Weight rand. (rank)", False, "", f"{ADEBAYO}: cascading", "fidelity",
         ("forwards",), "", per_image.weight_randomisation_rank, expensive=True, digits=3,
     ),
     MetricSpec(
-        "logit_randomisation_ssim", "Logit randomisation, SSIM", False, "", SIXT, "fidelity", ("forwards",), "",
+        "logit_randomisation_ssim", "Logit rand. (SSIM)", False, "", SIXT, "fidelity", ("forwards",), "",
         per_image.logit_randomisation_ssim, expensive=True, digits=3,
     ),
     MetricSpec(
-        "logit_randomisation_rank", "Logit randomisation, rank", False, "", SIXT, "fidelity", ("forwards",), "",
+        "logit_randomisation_rank", "Logit rand. (rank)", False, "", SIXT, "fidelity", ("forwards",), "",
         per_image.logit_randomisation_rank, expensive=True, digits=3,
     ),
     MetricSpec(

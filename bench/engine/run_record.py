@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ def run_manifest(
             "world_size": world_size,
             REQUEST: request_of(config),
             **({"maps": maps} if maps else {}),
-            "command": " ".join(Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -40,11 +40,10 @@ class PictureOptions(Options):
     )
 
 
-class SheetRequest(PluginOptions, DataOptions):
+class SheetRequest(PictureOptions, PluginOptions, DataOptions):
     """A contact sheet of a data set."""
 
     dataset: str = Field("synthbirds", description="Data set: see 'cambench ls datasets'.")
-    out: Path = Field(description="FILE.png, .pdf or .svg; a name without ending gives all three.")
     rows: int = Field(3, ge=1, le=50, description="Samples of each class.")
 
 

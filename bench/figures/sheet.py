@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ...datasets.batches import load_batches
 from ...datasets.schema import SampleTable
-from ...results.figures import SheetColumn, Tile, contact_sheet, save_figure, targets_of
+from ...results.figures import SheetColumn, Tile, contact_sheet, drawing, save_figure, style_named, targets_of
 from ..host.errors import RunError, UsageError
 from .figure_request import SheetRequest
 
 COLUMNS = 12
 """Classes of a contact sheet; a data set with more shows its first ones."""
-SIZE, DPI = 224, 130
+SIZE = 224
 
 
 def draw_contact_sheet(request: SheetRequest) -> list[Path]:
@@ -22,11 +22,12 @@ def draw_contact_sheet(request: SheetRequest) -> list[Path]:
         UsageError: A file format that cannot be written. RunError: No image of the split can be read.
     """
     try:
-        targets = targets_of(request.out)
+        targets, look = targets_of(request.out), style_named(request.style)
     except ValueError as error:
         raise UsageError(str(error)) from None
     columns = sheet_columns(request.source.open(), request.rows)
-    return save_figure(contact_sheet(columns, outlined=1), targets, DPI)
+    with drawing(look):
+        return save_figure(contact_sheet(columns, outlined=1, style=look), targets, request.dpi)
 
 
 def sheet_columns(table: SampleTable, samples: int) -> list[SheetColumn]:

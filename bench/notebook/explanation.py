@@ -25,7 +25,19 @@ from ...metrics.functional.boxes import quantize
 from ...metrics.functional.maps import locate
 from ...metrics.functional.single_box import threshold_boxes
 from ...protocol import Protocol
-from ...results.figures import OPACITY, MapColumn, MapRow, MapTile, map_figure, overlay, save_figure, targets_of
+from ...results.figures import (
+    OPACITY,
+    MapColumn,
+    MapRow,
+    MapTile,
+    StyleName,
+    drawing,
+    map_figure,
+    overlay,
+    save_figure,
+    style_named,
+    targets_of,
+)
 from ...text import visible
 from ...triple import Triple, file_name
 from ..host.errors import UsageError
@@ -39,7 +51,7 @@ DRAWN = 12
 class _Picture:
     """Display of rows of maps: notebook, window, file."""
 
-    def figure(self, limit: int | None = None) -> Figure:
+    def figure(self, limit: int | None = None, style: StyleName = "paper") -> Figure:
         """Input and map with box, one row for each image (the first ``limit``), as a matplotlib figure."""
         raise NotImplementedError
 
@@ -47,21 +59,23 @@ class _Picture:
         """``figure`` as a picture of ``dpi`` pixels an inch."""
         return Image.open(io.BytesIO(self._png(limit, dpi))).convert("RGB")
 
-    def save(self, path: str | Path | None = None, dpi: int = DPI) -> list[Path]:
-        """Write ``figure`` with all images as PNG or PDF (both where ``path`` has no ending); returns the files.
+    def save(self, path: str | Path | None = None, dpi: int = DPI, style: StyleName = "paper") -> list[Path]:
+        """Write ``figure`` with all images as PNG, PDF or SVG (all where ``path`` has no ending); returns the files.
 
         Where ``path`` is left out, a PNG named after the triple (``resnet50-gradcam-softmax.png``) in this folder.
+        ``style``: ``paper`` (serif, small) or ``screen`` (large type, thicker lines).
 
         Raises:
-            UsageError: Another ending, or a file that cannot be written.
+            UnknownNameError: Another style. UsageError: Another ending, or a file that cannot be written.
         """
-        path = self._file_name() if path is None else path
+        path, look = self._file_name() if path is None else path, style_named(style)
         try:
             targets = targets_of(Path(path))
         except ValueError as error:
             raise UsageError(str(error).replace("--out ", "")) from None
         try:
-            return save_figure(self.figure(), targets, dpi)
+            with drawing(look):
+                return save_figure(self.figure(style=style), targets, dpi)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
@@ -194,9 +208,9 @@ class Explanation(_Picture):
             }
         )
 
-    def figure(self, limit: int | None = None) -> Figure:
+    def figure(self, limit: int | None = None, style: StyleName = "paper") -> Figure:
         """Input and map with box, one row for each image (the first ``limit``), as a matplotlib figure."""
-        return _figure([self], limit)
+        return _figure([self], limit, style)
 
     @cached_property
     def _located(self) -> tuple[Tensor, Tensor]:
@@ -250,9 +264,9 @@ class Explanations(_Picture, Mapping[str, Explanation]):
         triple = next(iter(self.values())).triple
         return f"{file_name('-'.join((triple.backbone, *self, triple.head)))}.png"
 
-    def figure(self, limit: int | None = None) -> Figure:
+    def figure(self, limit: int | None = None, style: StyleName = "paper") -> Figure:
         """Input and a column for each method; one row for each image (the first ``limit``); a matplotlib figure."""
-        return _figure(list(self.values()), limit)
+        return _figure(list(self.values()), limit, style)
 
     def frame(self) -> pd.DataFrame:
         """The members' rows, with a column ``cam`` in front."""
@@ -271,7 +285,7 @@ class Explanations(_Picture, Mapping[str, Explanation]):
         return f"<div>{self._image_tag(repr(self))}{scores}{_more(count)}</div>"
 
 
-def _figure(members: Sequence[Explanation], limit: int | None) -> Figure:
+def _figure(members: Sequence[Explanation], limit: int | None, style: StyleName) -> Figure:
     shown = [e[:limit] for e in members]
     first = shown[0]
     columns = [MapColumn(CAMS.get(e.triple.cam).title, _head_title(e)) for e in shown]
@@ -284,7 +298,8 @@ def _figure(members: Sequence[Explanation], limit: int | None) -> Figure:
             for k, e in enumerate(shown)
         ]
         rows.append(MapRow("", _caption(first, i), pixels, [], tiles))
-    return map_figure(columns, rows, f"{first.triple.backbone}, protocol {first.protocol.name}, τ = {first.tau:g}")
+    note = f"{first.triple.backbone}, protocol {first.protocol.name}, τ = {first.tau:g}"
+    return map_figure(columns, rows, note, style_named(style))
 
 
 def _head_title(explanation: Explanation) -> str:

@@ -105,7 +105,7 @@ class PairedComparison(_Tables):
 
     @property
     def images(self) -> pd.DataFrame:
-        """The listed images of every pair: where the second is most better and worse."""
+        """The listed images of every pair: where the second gains and loses most."""
         return self._rows("image", ("images", *_TESTED))
 
     @property

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...opener import decode
+from .figure_style import PAPER, FigureStyle
 
 BOX_COLOR, EVIDENCE_COLOR = "#ffffff", "#ff2fd0"
-TILE_INCHES = 1.25
+TILE_INCHES, HEAD_INCHES = 1.25, 0.69
+LETTERS = 14
+"""Letters of a line above a column."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +38,7 @@ class SheetColumn:
     group: str = ""
 
 
-def tile_of(row: Mapping[str, Any]) -> Tile:
-    """Tile of a table row whose ``image`` and ``evidence`` are encoded bytes or a path (the schema of samples).
-
-    Raises:
-        OSError: The image cannot be read.
-    """
-    evidence = row.get("evidence")
-    return Tile(
-        image=_pixels(row["image"], "RGB"),
-        boxes=row.get("boxes") or (),
-        evidence=None if evidence is None else _pixels(evidence, "L") > 0,
-    )
-
-
-def columns_of(
-    rows: Sequence[Mapping[str, Any]], class_names: Sequence[str], families: Mapping[str, str], samples: int
-) -> list[SheetColumn]:
-    """Columns with the first ``samples`` rows of each class, in the order of ``class_names``."""
-    chosen: dict[int, list[Tile]] = {k: [] for k in range(len(class_names))}
-    for row in rows:
-        tiles = chosen[int(row["label"])]
-        if len(tiles) < samples:
-            tiles.append(tile_of(row))
-    return [SheetColumn(name, chosen[k], families.get(name, "")) for k, name in enumerate(class_names) if chosen[k]]
-
-
-def contact_sheet(columns: Sequence[SheetColumn], *, outlined: int | None = None) -> Figure:
+def contact_sheet(columns: Sequence[SheetColumn], *, outlined: int | None = None, style: FigureStyle = PAPER) -> Figure:
     """Figure of the columns; the last ``outlined`` rows (all for None) show boxes and evidence.
 
     Raises:
@@ -73,8 +48,9 @@ def contact_sheet(columns: Sequence[SheetColumn], *, outlined: int | None = None
     if deep == 0:
         raise ValueError("contact sheet: no images to show; choose a split and classes that have some")
     marked = deep if outlined is None else outlined
-    figure = Figure(figsize=(TILE_INCHES * len(columns), TILE_INCHES * (deep + 0.55)), facecolor="white")
-    top = deep / (deep + 0.55)
+    height = TILE_INCHES * deep + style.room(HEAD_INCHES)
+    figure = Figure(figsize=(TILE_INCHES * len(columns), height), facecolor="white")
+    top = TILE_INCHES * deep / height
     axes = figure.subplots(
         deep, len(columns), squeeze=False,
         gridspec_kw={"left": 0.002, "right": 0.998, "bottom": 0.002, "top": top, "wspace": 0.03, "hspace": 0.03},
@@ -82,52 +58,28 @@ def contact_sheet(columns: Sequence[SheetColumn], *, outlined: int | None = None
     for axis in axes.flat:
         axis.set_axis_off()
     for k, column in enumerate(columns):
-        axes[0, k].set_title("\n".join(textwrap.wrap(column.title, 14)), fontsize=8, pad=3)
+        axes[0, k].set_title(
+            "\n".join(textwrap.wrap(column.title, int(LETTERS / style.text))), fontsize=style.pt(8), pad=3
+        )
         for depth, tile in enumerate(column.tiles):
-            _show(axes[depth, k], tile, outline=depth >= deep - marked)
-    _headings(figure, columns, axes, top)
+            _show(axes[depth, k], tile, style, outline=depth >= deep - marked)
+    _headings(figure, columns, axes, top, style)
     return figure
 
 
-def save_contact_sheet(
-    rows: Sequence[Mapping[str, Any]],
-    path: str | Path,
-    *,
-    class_names: Sequence[str],
-    families: Mapping[str, str] | None = None,
-    samples: int = 3,
-    outlined: int | None = 1,
-    dpi: int = 130,
-) -> Path:
-    """Write a sheet, PNG or PDF: ``samples`` rows for each class; boxes and evidence on the last ``outlined`` rows.
-
-    Raises:
-        ValueError: No row has a class of ``class_names``, or ``path`` has an ending matplotlib does not know.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure = contact_sheet(columns_of(rows, class_names, families or {}, samples), outlined=outlined)
-    figure.savefig(target, dpi=dpi)
-    return target
-
-
-def _pixels(picture: Mapping[str, Any], mode: str) -> npt.NDArray[Any]:
-    data = picture["bytes"] if picture.get("bytes") is not None else Path(picture["path"]).read_bytes()
-    return np.asarray(decode(bytes(data)).convert(mode))
-
-
-def _show(axis: Any, tile: Tile, *, outline: bool) -> None:
+def _show(axis: Any, tile: Tile, style: FigureStyle, *, outline: bool) -> None:
     axis.imshow(tile.image, aspect="auto", interpolation="lanczos")
     if not outline:
         return
     for x0, y0, x1, y1 in tile.boxes:
         # Pixel centres are at whole numbers, so an edge at x lies at x - 0.5 of the axis.
-        axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=BOX_COLOR, linewidth=1))
+        place, size = (x0 - 0.5, y0 - 0.5), (x1 - x0, y1 - y0)
+        axis.add_patch(Rectangle(place, *size, fill=False, edgecolor=BOX_COLOR, linewidth=style.line))
     if tile.evidence is not None and tile.evidence.any():
-        axis.contour(tile.evidence.astype(float), levels=[0.5], colors=[EVIDENCE_COLOR], linewidths=0.9)
+        axis.contour(tile.evidence.astype(float), levels=[0.5], colors=[EVIDENCE_COLOR], linewidths=0.9 * style.line)
 
 
-def _headings(figure: Figure, columns: Sequence[SheetColumn], axes: Any, top: float) -> None:
+def _headings(figure: Figure, columns: Sequence[SheetColumn], axes: Any, top: float, style: FigureStyle) -> None:
     """Family names over a line that spans their columns."""
     start = 0
     for stop in range(1, len(columns) + 1):
@@ -138,5 +90,7 @@ def _headings(figure: Figure, columns: Sequence[SheetColumn], axes: Any, top: fl
             height = top + (1 - top) * 0.66
             line: dict[str, Any] = {"transform": figure.transFigure, "facecolor": "#555555", "edgecolor": "none"}
             figure.add_artist(Rectangle((left + 0.002, height), right - left - 0.004, 0.002, **line))
-            figure.text((left + right) / 2, height + 0.012, columns[start].group, ha="center", va="bottom", fontsize=9)
+            figure.text(
+                (left + right) / 2, height + 0.012, columns[start].group, ha="center", va="bottom", fontsize=style.pt(9)
+            )
         start = stop

@@ -9,6 +9,7 @@ from ...triple import Triple
 from ..scores.shown import Metric
 from ..scores.val_run import val_triple
 from .bootstrap import Bootstrap, Entry
+from .intervals import FEW_IMAGES
 from .paired import ALPHA
 from .ranks import victories
 
@@ -54,6 +55,13 @@ class Unbeaten:
             control: Title of the control. best: Title of the method. of: What the method is the best of.
         """
         digits, name = self.metric.digits, self.metric.name
+        better = self.best_score - self.control_score
+        if self.images < FEW_IMAGES and (better if self.metric.higher_is_better else -better) > 0:
+            return (
+                f"{self.metric.title}: {self.images} images are too few to tell the methods from a control: {control} "
+                f"({self.control_score:.{digits}f}) is not significantly worse than {of} ({best}, "
+                f"{self.best_score:.{digits}f})."
+            )
         why = REASONS.get((name, self.triple.cam)) or REASONS.get((name, "")) or OTHERWISE
         return (
             f"{self.metric.title} does not discriminate on this data: {control} ({self.control_score:.{digits}f}), a "

@@ -200,10 +200,10 @@ def _grids(comparison: Comparison, pair: PairReport, classes: int) -> list[Grid]
         return grids
     unit = f"{pair.by.title} {pair.by.arrow}" + (f" ({title})" if len(comparison.pairs) > 1 else "")
     image_head = ("Image", "class", first, second, "difference")
-    for what, found in (("better", pair.gains), ("worse", pair.losses)):
+    for what, found in (("gains", pair.gains), ("loses", pair.losses)):
         if found:
             cells = [_image_cells(row, pair.by.digits) for row in found]
-            grids.append(Grid(f"Images on which {second} is most {what}: {unit}", image_head, cells, names=2))
+            grids.append(Grid(f"Images on which {second} {what} most: {unit}", image_head, cells, names=2))
     shown = pair.classes[:classes]
     if shown:
         rest = len(pair.classes) - len(shown)

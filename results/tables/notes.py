@@ -117,7 +117,7 @@ def score_notes(
     metrics = {m.name: m for block in tables for m in block.metrics}
     notes = [
         "Best of a backbone in bold, second best underlined or in italics, controls aside; in parentheses the change "
-        "to the same method with the softmax head, in points."
+        "to the same method with the softmax head, in the unit of the score."
     ]
     if stats is not None and any(stats.tests.values()):
         counts = ", ".join(f"{count} ({name})" for name, count in stats.tests.items() if count)

@@ -1,53 +1,35 @@
-"""Contact sheet: right samples in the right columns, readable picture on disk."""
-
-import io
-from pathlib import Path
+"""Contact sheet: what is outlined, and how large its type is."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from cambench.results.figures.contact_sheet import SheetColumn, Tile, columns_of, contact_sheet, save_contact_sheet
-
-
-def encoded(array: np.ndarray) -> dict[str, object]:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG")
-    return {"bytes": buffer.getvalue(), "path": None}
+from cambench.results.figures.contact_sheet import SheetColumn, Tile, contact_sheet
+from cambench.results.figures.figure_style import PAPER, SCREEN
 
 
 @pytest.fixture
-def sheet_rows() -> list[dict[str, object]]:
-    rows = []
-    for i in range(7):
-        evidence = np.zeros((20, 20), np.uint8)
-        evidence[4:8, 4:8] = 255
-        picture = encoded(np.full((20, 20, 3), 10 * i, np.uint8))
-        rows.append({"image": picture, "label": i % 3, "boxes": [[2.0, 2.0, 12.0, 9.0]], "evidence": encoded(evidence)})
-    return rows
+def columns() -> list[SheetColumn]:
+    evidence = np.zeros((20, 20), bool)
+    evidence[4:8, 4:8] = True
+    tiles = [Tile(np.full((20, 20, 3), 10 * i, np.uint8), [[2.0, 2.0, 12.0, 9.0]], evidence) for i in range(6)]
+    return [SheetColumn(name, tiles[k::3], "x" if k < 2 else "") for k, name in enumerate("abc")]
 
 
-def test_columns_hold_the_first_samples_of_their_class(sheet_rows: list[dict[str, object]]) -> None:
-    columns = columns_of(sheet_rows, ["a", "b", "c", "none"], {"a": "x", "b": "x"}, samples=2)
-    assert [(c.title, c.group) for c in columns] == [("a", "x"), ("b", "x"), ("c", "")]
-    assert [[int(t.image[0, 0, 0]) for t in c.tiles] for c in columns] == [[0, 30], [10, 40], [20, 50]]
-    assert columns[0].tiles[0].evidence is not None
-    assert columns[0].tiles[0].evidence.sum() == 16
-
-
-def test_boxes_are_outlined_on_the_last_rows_only(sheet_rows: list[dict[str, object]]) -> None:
-    columns = columns_of(sheet_rows, ["a", "b", "c"], {"a": "x", "b": "x"}, samples=2)
+def test_boxes_are_outlined_on_the_last_rows_only(columns: list[SheetColumn]) -> None:
     figure = contact_sheet(columns, outlined=1)
     boxes = [[p.get_bbox().extents.tolist() for p in axis.patches] for axis in figure.axes]
     assert boxes == [[]] * 3 + [[[1.5, 1.5, 11.5, 8.5]]] * 3
     assert [t.get_text() for t in figure.texts] == ["x"]
 
 
-def test_the_sheet_is_written(sheet_rows: list[dict[str, object]], tmp_path: Path) -> None:
-    path = save_contact_sheet(sheet_rows, tmp_path / "new" / "sheet.png", class_names=["a", "b", "c"], samples=2)
-    with Image.open(path) as picture:
-        assert picture.width > picture.height
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 6
+def test_type_and_the_room_for_it_follow_the_style(columns: list[SheetColumn]) -> None:
+    paper, screen = (contact_sheet(columns, style=style) for style in (PAPER, SCREEN))
+    sizes = [f.axes[0].title.get_fontsize() for f in (paper, screen)]
+    assert sizes[1] == sizes[0] * SCREEN.text
+    assert screen.get_figheight() > paper.get_figheight()
+    # A picture has the same size in both.
+    tiles = [f.axes[0].get_position().height * f.get_figheight() for f in (paper, screen)]
+    assert tiles[0] == pytest.approx(tiles[1])
 
 
 def test_nothing_to_show_is_said() -> None:

@@ -61,8 +61,8 @@ async function drawHero() {
     row.addEventListener("click", () => update({ image: one.row, view: "explorer" }));
     body.append(row);
   }
-  table.append(el("caption", {}, `Where they differ most, on ${triples[0].backbone}${triples.some((t) => t.backbone !== triples[0].backbone) ? " and others" : ""}. Dashed: the truth; yellow: the box of the map at τ = ${tauOf(state.tau).toFixed(2)}.`), el("thead", {}, head), body);
-  byId("hero").replaceChildren(table);
+  table.append(el("thead", {}, head), body);
+  byId("hero").replaceChildren(table, hint(`Where they differ most, on ${triples[0].backbone}${triples.some((t) => t.backbone !== triples[0].backbone) ? " and others" : ""}. Dashed: the truth; yellow: the box of the map at τ = ${tauOf(state.tau).toFixed(2)}.`));
 }
 
 function startAnswer() {

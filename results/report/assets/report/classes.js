@@ -12,7 +12,7 @@ function drawClasses(host) {
     const points = triples.map((t) => ({ t, value: per.values[metric.name][t.record][place] })).filter((p) => p.value !== null);
     const inside = points.filter((p) => p.value >= domain[0] && p.value <= domain[1]);
     const svg = chart(`${metric.title} of ${one.name}: ${points.map((p) => `${nameOf(p.t)} ${format(metric, p.value)}`).join(", ")}`, {
-      ...{ width, height: 24 + 13 * triples.length, marginLeft: 6, marginRight: 6, marginTop: 4, marginBottom: 18 },
+      ...{ width, height: 24 + 13 * triples.length, marginLeft: 6, marginRight: 14, marginTop: 4, marginBottom: 18 },
       x: { domain, label: null, ticks: 3, tickSize: 0 },
       y: { type: "point", domain: triples.map((t) => t.id), axis: null },
       marks: [

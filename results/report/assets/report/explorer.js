@@ -127,6 +127,9 @@ async function drawPanels() {
     panels.push(el("figure", {}, canvas, captionOf(t, position, found)));
   }
   if (!tickedTriples().length) panels.push(el("p", { className: "notice" }, "Tick triples in the leaderboard to see their maps."));
+  // As many in every row as can be.
+  const most = Math.max(1, Math.floor(byId("panels").clientWidth / 215)), rows = Math.ceil(panels.length / most);
+  byId("panels").style.gridTemplateColumns = panels.length > most ? `repeat(${Math.ceil(panels.length / rows)}, minmax(0, 1fr))` : "";
   byId("panels").replaceChildren(...panels);
 }
 

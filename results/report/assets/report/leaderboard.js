@@ -100,7 +100,7 @@ function deltaOf(triple, column) {
   const [x, y] = [triple.scores[column.key], other.scores[column.key]];
   if (x === undefined || y === undefined) return null;
   const verdict = beats(column.key, triple, other) ? "better" : beats(column.key, other, triple) ? "worse" : "";
-  const sign = x - y > 0 ? "+" : x - y < 0 ? "−" : "±", text = `${sign}${Math.abs(x - y).toFixed(metric.digits)}`;
+  const sign = x - y > 0 ? "+" : x - y < 0 ? "−" : "±", text = `${sign}${fixed(Math.abs(x - y), metric.digits)}`;
   const note = `${text} against ${nameOf(other)}: ${verdict ? `significantly ${verdict}` : "not significant, or of another network"}`;
   const glyph = { better: "▲", worse: "▼", "": "" }[verdict];
   return el("span", { className: `mark ${verdict}`, title: note, role: "img", "aria-label": note }, `${glyph}${text} `);

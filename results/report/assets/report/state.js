@@ -102,7 +102,9 @@ const tickedTriples = () => state.ticked.map(tripleOf).filter(Boolean);
 const beats = (metric, a, b) => DATA.beats[metric]?.[a.record]?.includes(b.record) ?? false;
 const nameOf = (t) => `${t.backbone} / ${t.cam} / ${t.head}`;
 const shortOf = (t) => (t.control ? t.cam : `${t.cam} / ${t.head}`);
-const format = (metric, value) => (value === undefined || value === null ? "–" : value.toFixed(metric.digits));
+// Rounded as the tables are, ties to even: toFixed rounds 78.125 to 78.13.
+const fixed = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false, roundingMode: "halfEven" });
+const format = (metric, value) => (value === undefined || value === null ? "–" : fixed(value, metric.digits));
 const uniqueTexts = (key) => [...new Set(DATA.triples.map((t) => t[key]))];
 const arrowOf = (metric) => (metric.up ? "higher is better" : "lower is better");
 const titleOf = (metric) => (metric.unit ? `${metric.title}, ${metric.unit}` : metric.title);
