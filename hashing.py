@@ -20,7 +20,8 @@ def id_seeds(image_ids: Iterable[str], device: torch.device) -> Tensor:
     """Seeds (B,), int64 in [0, 2^62), each a hash of the image's id alone."""
     digests = [hashlib.sha256(i.encode("utf-8", "surrogateescape")).digest() for i in image_ids]
     values = [int.from_bytes(d[:8], "big") >> 2 for d in digests]
-    return torch.tensor(values, dtype=torch.int64, device=device)
+    seeds = torch.tensor(values, dtype=torch.int64)
+    return (seeds.pin_memory() if device.type == "cuda" else seeds).to(device, non_blocking=True)
 
 
 def uniforms(seeds: Tensor, streams: Tensor, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from .planning.plan import BackbonePlan
 from .run_record import device_name
 from .scoring.clock import Sample, StageClock, backbone_timing, triple_timings
 from .scoring.onepass import Columns, OnePass, Rows, Scoring
+from .scoring.pass_boxes import BoxEngine
 from .scoring.reading import Reading, ScoreMap, folder_score_map
 from .scoring.without_network import BareReading
 
@@ -43,6 +44,7 @@ class PassRequest:
         store: The open run folder.
         table: Samples of the split.
         measures: Further metrics.
+        boxes: What computes boxes.
         clock: Takes the time of every stage.
         rank: Number of this process among ``world``, which share the shards.
         left: Backbone -> shards that other processes were at work on when this one came to them.
@@ -52,6 +54,7 @@ class PassRequest:
     store: RunStore
     table: SampleTable
     measures: tuple[MetricSpec, ...]
+    boxes: BoxEngine
     clock: StageClock
     rank: int
     world: int
@@ -97,9 +100,13 @@ def _run_groups(
         maps = [triple for triple in missing if triple not in lost]
         if maps and not (metrics and all(f"{LOST_METRIC}{name}" in lost for name in metrics)):
             lost |= _Pass(request, reading, plan, maps, lost, metrics).run(shards, timings)
-    for note in reading.notes:
-        warnings.warn(f"{plan.name}: {note}", RuntimeWarning, stacklevel=2)
+    _say(plan.name, reading.notes)
     return time.monotonic() - begun, lost
+
+
+def _say(backbone: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{backbone}: {note}", RuntimeWarning, stacklevel=3)
 
 
 def run_bare_pass(
@@ -158,6 +165,7 @@ class _Pass:
             map_bytes=map_bytes(config.keep_maps, len(table)),
             box_threads=config.box_threads,
             measures_only=bool(metrics),
+            box_engine=request.boxes,
         )
         self._metrics = metrics
         self.engine = OnePass(reading, maps, scoring, request.clock)
@@ -200,9 +208,11 @@ class _Pass:
             return []
         sample = self.request.clock.flush()
         stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
-        notes, lost = self.reading.notes - before, {**self._before, **self.engine.lost}
+        boxes, lost = self.request.boxes.since(), {**self._before, **self.engine.lost}
+        _say(self.plan.name, boxes.notes)
+        notes = self.reading.notes - before + boxes.notes
         records = {str(t): c for t, c in rows.items()}
-        self.request.store.write_shard(self.plan.name, shard, records, failures, stages, notes, lost)
+        self.request.store.write_shard(self.plan.name, shard, records, failures, stages, notes, lost, boxes.served)
         return [sample]
 
     def _add_metrics(self, shard: int, rows: Rows) -> None:

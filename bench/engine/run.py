@@ -31,6 +31,7 @@ from .planning.plan import BackbonePlan
 from .prepare import prepare
 from .scoring.clock import StageClock
 from .scoring.losses import Culprit, is_loss
+from .scoring.pass_boxes import BoxEngine
 
 POLL_S = 0.5
 """Seconds after which a process that has nothing else to do looks again whether others are through."""
@@ -79,7 +80,8 @@ class _Runner:
         ) as store:
             self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
-            request = PassRequest(config, store, ready.table, ready.measures, self.clock, self.rank, self.world)
+            boxes = BoxEngine(config.box_engine, self.device)
+            request = PassRequest(config, store, ready.table, ready.measures, boxes, self.clock, self.rank, self.world)
             work = [
                 self._backbone(request, ready.keeper, networks.pop(name), plan, ready.branches[name])
                 for name, plan in plans.items()

@@ -88,6 +88,7 @@ def run_manifest(
         settings={
             "workers": config.workers,
             "box_threads": config.box_threads,
+            "box_engine": config.box_engine,
             "world_size": world_size,
             REQUEST: request_of(config),
             **({"maps": maps} if maps else {}),

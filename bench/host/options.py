@@ -20,6 +20,7 @@ from .errors import UsageError
 
 CACHE_MB = 1024
 """MiB that a training keeps features or decoded images in, unless told otherwise."""
+BoxEngineName = Literal["auto", "cpu", "tensor"]
 SplitName = Literal["train", "val", "test"]
 
 
@@ -236,6 +237,16 @@ class WorkerOptions(Options):
     on_options: Annotated[Pairs, Flag(("--on-option",))] = Field(
         default_factory=dict,
         description="Option key=value of the engine of --on, such as partition=gpu or num_gpus=1; may be repeated.",
+    )
+
+
+class BoxOptions(Options):
+    """What computes the boxes of a map at every threshold."""
+
+    box_engine: BoxEngineName = Field(
+        "auto",
+        description="Box curves: cpu (compiled kernels in threads), tensor (operations on the device), or auto (tensor "
+        "on an accelerator); equal to the bit.",
     )
 
 

@@ -7,11 +7,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .host_copies import upload
 from .kernels.levels import LevelIoUs, run
 from .kernels.tensor import Truth, tensor_curves
 
 ENGINES = ("auto", "cpu", "tensor")
 """Names of the box engines of ``level_ious``."""
+ROOM = 1 << 30
+"""Bytes that one call of the tensor engine may take for its intermediates; more maps go in several calls."""
+_PER_PIXEL, _PER_MAP = 160, 6 << 20
+"""Bytes of those intermediates for a pixel and, for the tables of basins by level, for a map (measured, rounded up)."""
 
 
 def choose_engine(engine: str, device: torch.device) -> str:
@@ -36,6 +41,39 @@ def choose_engine(engine: str, device: torch.device) -> str:
     return engine
 
 
+def truth_on(boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], device: torch.device) -> Truth:
+    """Joined boxes (M,4) with offsets (B+1,) as the device engines take them.
+
+    Examples:
+        >>> truth_on(np.array([[0, 0, 3, 3]]), np.array([0, 1, 1]), torch.device("cpu")).counts
+        tensor([1, 0])
+    """
+    counts = np.diff(offsets)
+    rows = np.zeros((len(counts), int(counts.max(initial=0)), 4), np.int64)
+    image = np.repeat(np.arange(len(counts)), counts)
+    rows[image, np.arange(len(boxes)) - offsets[image]] = boxes
+    return Truth(upload(torch.from_numpy(rows), device), upload(torch.from_numpy(counts), device))
+
+
+def device_curves(levels: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+    """Curves float64 (3,B,256) of levels (B,H,W), and bool (B,): where they hold; nothing waits for the device.
+
+    As ``tensor_curves``, in calls of as many maps as ``ROOM`` has room for.
+
+    Examples:
+        >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        >>> curves, served = device_curves(levels, truth_on(np.array([[1, 2, 6, 5]]), np.array([0, 1]), levels.device))
+        >>> curves.shape, served.tolist()
+        (torch.Size([3, 1, 256]), [True])
+    """
+    at_once = max(1, ROOM // (_PER_PIXEL * levels[0].numel() + _PER_MAP)) if len(levels) else 1
+    found = [
+        tensor_curves(part, Truth(truth.boxes[start : start + at_once], truth.counts[start : start + at_once]))
+        for start, part in zip(range(0, len(levels), at_once), levels.split(at_once), strict=False)
+    ]
+    return torch.cat([curves for curves, _ in found], 1), torch.cat([served for _, served in found])
+
+
 def run_on_device(levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> LevelIoUs:
     """``level_ious`` of checked levels (B,H,W) and joined boxes (M,4), with the curves on the levels' device.
 
@@ -51,7 +89,7 @@ def run_on_device(levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDA
     """
     if not len(levels):
         return run(levels, boxes, offsets)
-    curves, served = tensor_curves(levels, _padded(boxes, offsets, levels.device))
+    curves, served = device_curves(levels, truth_on(boxes, offsets, levels.device))
     left = (~served).nonzero()[:, 0].cpu().numpy()
     if len(left):
         own = [boxes[offsets[i] : offsets[i + 1]] for i in left]
@@ -60,11 +98,3 @@ def run_on_device(levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDA
         curves[:, ~served] = torch.stack(slow[:3]).to(curves.device)
     multi, single, single_first = curves
     return LevelIoUs(multi, single, single_first, levels.flatten(1).amax(1).to(torch.int64))
-
-
-def _padded(boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], device: torch.device) -> Truth:
-    counts = np.diff(offsets)
-    rows = np.zeros((len(counts), int(counts.max(initial=0)), 4), np.int64)
-    image = np.repeat(np.arange(len(counts)), counts)
-    rows[image, np.arange(len(boxes)) - offsets[image]] = boxes
-    return Truth(torch.from_numpy(rows).to(device), torch.from_numpy(counts).to(device))

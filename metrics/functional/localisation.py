@@ -63,11 +63,11 @@ def pack_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
     Level l is bit l mod 8 (most significant first, as ``np.packbits``) of byte l // 8; it says IoU >= threshold.
 
     Args:
-        ious: IoUs (B,256) float64, one for each level.
-        thresholds: IoU thresholds, T of them.
+        ious: IoUs (B,256) float64, one for each level; the bits are packed on their device.
+        thresholds: IoU thresholds, T of them, at least one.
 
     Raises:
-        ValueError: Wrong shape, or an IoU that is NaN (names the image's row).
+        ValueError: Wrong shape, or on the CPU an IoU that is NaN (names the image's row).
 
     Examples:
         >>> import torch
@@ -79,11 +79,14 @@ def pack_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
     """
     if ious.ndim != 2 or ious.shape[1] != LEVELS:
         raise ValueError(f"pack_hits: expected IoUs of shape (B,{LEVELS}), got {tuple(ious.shape)}")
-    if bool(ious.isnan().any()):
+    on_host = ious.device.type == "cpu"
+    if on_host and bool(ious.isnan().any()):
         raise ValueError(f"pack_hits: the IoUs of image {int(ious.isnan().any(1).int().argmax())} hold NaN")
-    limits = torch.tensor(list(thresholds), dtype=torch.float64, device=ious.device)
-    hits = ious.double()[:, None, :] >= limits[None, :, None]
-    return torch.from_numpy(np.packbits(hits.cpu().numpy(), axis=-1))
+    hits = torch.stack([ious.double() >= threshold for threshold in thresholds], 1)
+    if on_host:
+        return torch.from_numpy(np.packbits(hits.numpy(), axis=-1))
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=ious.device)
+    return (hits.view(*hits.shape[:2], BYTES, 8).to(torch.uint8) << places).sum(-1, dtype=torch.uint8)
 
 
 def unpack_hits(packed: Tensor) -> Tensor:

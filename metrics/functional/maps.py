@@ -140,7 +140,7 @@ def locate(low: Tensor, rule: MapRule, size: int, *, finished: bool = False) -> 
             low, _ = min_max(low.double())
         up = resize_maps(low, size, rule.kernel)
         norm, degenerate = normalise(up, rule.normalisation)
-    return up, norm, torch.where(finite, degenerate, degenerate.new_tensor(NOT_FINITE))
+    return up, norm, torch.where(finite, degenerate, NOT_FINITE).to(torch.uint8)
 
 
 def normalise(maps: Tensor, how: str) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...protocol import Protocol
 from .device_boxes import choose_engine, run_on_device
+from .host_copies import upload
 from .kernels.levels import LEVELS, LevelIoUs, run
 
 
@@ -70,7 +71,7 @@ def whole_where_empty(
     first[counts > 0] = each[offsets[:-1][counts > 0]]
     device = ious.multi.device
     empty = torch.arange(LEVELS, device=device)[None] >= ious.peak[:, None]
-    any_box, first_box = (torch.from_numpy(v)[:, None].to(device) for v in (best, first))
+    any_box, first_box = (upload(torch.from_numpy(v)[:, None], device) for v in (best, first))
     return LevelIoUs(
         torch.where(empty, any_box, ious.multi),
         torch.where(empty, any_box, ious.single),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .fidelity import evidence_precision
+from .host_copies import upload
 from .kernels.levels import join_boxes
 
 
@@ -35,13 +36,13 @@ def box_regions(gt_boxes: Sequence[npt.NDArray[np.integer[Any]]], size: int, dev
                  [0, 0, 0]]], dtype=torch.int32)
     """
     boxes, offsets = join_boxes(gt_boxes, len(gt_boxes))
-    image = torch.from_numpy(np.repeat(np.arange(len(gt_boxes)), np.diff(offsets))).to(device)
-    x0, y0, x1, y1 = torch.from_numpy(boxes).to(device).unbind(1)
+    image = torch.from_numpy(np.repeat(np.arange(len(gt_boxes)), np.diff(offsets)))
+    x0, y0, x1, y1 = upload(torch.from_numpy(boxes), device).unbind(1)
     at = torch.arange(size, device=device)
     columns = (at >= x0[:, None]) & (at <= x1[:, None])
     rows = (at >= y0[:, None]) & (at <= y1[:, None])
     regions = torch.zeros((len(gt_boxes), size, size), dtype=torch.int32, device=device)
-    regions.index_add_(0, image, (rows[:, :, None] & columns[:, None, :]).to(torch.int32))
+    regions.index_add_(0, upload(image, device), (rows[:, :, None] & columns[:, None, :]).to(torch.int32))
     return regions > 0
 
 

@@ -23,7 +23,7 @@ from .no_contour import run_rule
 
 NICENESS = 10
 """Steps by which a box thread's scheduling priority is lower than its process's."""
-_Job = tuple[HostCopies, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+_Job = tuple[HostCopies[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class BoxPool:
@@ -101,13 +101,13 @@ def _prepare(levels: Tensor, gt_boxes: Sequence[npt.NDArray[np.integer[Any]]]) -
 
 
 def _work(
-    levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+    levels: HostCopies[str], boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
 ) -> LevelIoUs:
     return run_rule(levels.wait()["levels"], boxes, offsets, no_contour)
 
 
 def _timed(
-    levels: HostCopies, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
+    levels: HostCopies[str], boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], no_contour: str
 ) -> tuple[LevelIoUs, float]:
     start = time.thread_time()
     ious = _work(levels, boxes, offsets, no_contour)

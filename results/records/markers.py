@@ -42,6 +42,8 @@ class ShardMark(BaseModel):
     """Stage -> seconds spent on this shard."""
     notes: dict[str, int] = Field(default_factory=dict)
     """What had to be computed otherwise than asked for -> forwards concerned."""
+    box_engines: dict[str, int] = Field(default_factory=dict)
+    """Box engine -> maps that it served."""
     not_finite: dict[str, int] = Field(default_factory=dict)
     """Canonical triple -> its maps that held NaN or infinity, scored as empty maps."""
     lost: dict[str, str] = Field(default_factory=dict)
@@ -85,6 +87,11 @@ def said_notes(marks: Iterable[ShardMark]) -> dict[str, str]:
 def counted(marks: Iterable[ShardMark]) -> Counter[str]:
     """The notes of several shards -> forwards concerned."""
     return sum((Counter(mark.notes) for mark in marks), Counter())
+
+
+def box_engines(marks: Iterable[ShardMark]) -> dict[str, int]:
+    """Box engine -> maps of several shards that it served."""
+    return dict(sum((Counter(mark.box_engines) for mark in marks), Counter[str]()))
 
 
 def damaged_marks(out: Path, backbone: str) -> list[Path]:

@@ -20,6 +20,7 @@ from .locks import FolderLock
 from .manifest import BackboneRecord, Failure, RunManifest
 from .markers import (
     ShardMark,
+    box_engines,
     lacking_metrics,
     lost_metrics,
     not_finite_maps,
@@ -163,6 +164,7 @@ class RunStore:
         stages: Mapping[str, float] | None = None,
         notes: Mapping[str, int] | None = None,
         lost: Mapping[str, str] | None = None,
+        served: Mapping[str, int] | None = None,
     ) -> None:
         """Write one shard: a part per canonical triple, then its marker.
 
@@ -175,6 +177,7 @@ class RunStore:
             stages: Stage -> seconds spent on this shard.
             notes: What had to be computed otherwise than asked for -> forwards concerned.
             lost: Canonical triple that failed and has no rows, or ``metric NAME`` whose column is missing -> why.
+            served: Box engine -> maps whose boxes it computed.
 
         Raises:
             RecordError: A column is missing or misshapen, a triple is an alias, or the rows and failures together are
@@ -199,6 +202,8 @@ class RunStore:
         with ThreadPoolExecutor(WRITERS) as pool:
             written = pool.map(lambda item: self._write_part(shard, *item), checked.items())
             parts |= self._marked(dict(zip(checked, written, strict=True)), lost or ())
+        # Parts that stay keep their notes.
+        stay = old if parts.keys() - checked.keys() else None
         mark = ShardMark(
             shard=shard,
             start=span.start,
@@ -207,8 +212,8 @@ class RunStore:
             parts=parts,
             failures=union([*(old.failures if old else ()), *failed]),
             stages=dict(stages or {}),
-            # Parts that stay keep their notes.
-            notes=dict(Counter(old.notes if old and parts.keys() - checked.keys() else {}) | Counter(notes or {})),
+            notes=dict(Counter(stay.notes if stay else {}) | Counter(notes or {})),
+            box_engines=dict(Counter(stay.box_engines if stay else {}) + Counter(served or {})),
             not_finite=not_finite_maps(old, parts.keys() - checked.keys(), checked),
             lost=still_lost(old, parts) | dict(lost or {}),
         )
@@ -292,10 +297,13 @@ class RunStore:
         for backbone, timing in measured.backbones.items():
             if not timing.stages:
                 measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
+        served = box_engines(m for found in marks.values() for m in found)
         notes = {f"{b}: {note}": count for b, found in marks.items() for note, count in said_notes(found).items()}
         self.manifest = self.manifest.model_copy(
             update={
-                "settings": self.manifest.settings | ({"notes": notes} if notes else {}),
+                "settings": self.manifest.settings
+                | ({"notes": notes} if notes else {})
+                | ({"boxes_by": served} if served else {}),
                 "failures": union([f for found in marks.values() for m in found for f in m.failures]),
                 "durations_s": spent,
                 "timings": measured,

@@ -32,7 +32,7 @@ def smoothgrad(e: Evidence) -> Tensor:
     spread = NOISE * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
     total = torch.zeros_like(images)
     for sample in range(SAMPLES):
-        stream = torch.tensor(sample, device=images.device)
+        stream = torch.full((), sample, device=images.device)
         noise = normals(e.seeds, stream, images[0].numel(), images.dtype).view_as(images)
         total += attribute("Saliency", e.at(images + spread * noise), abs=False) / SAMPLES
     return largest_of_colours(total)

@@ -43,7 +43,7 @@ def _moments(e: Evidence) -> tuple[Tensor, Tensor, Tensor]:
     images, shape = e.images, e.images.shape[1:]
     sums = [torch.zeros_like(e.features) for _ in range(3)]
     for sample in range(SAMPLES):
-        stream = torch.tensor(sample, device=images.device)
+        stream = torch.full((), sample, device=images.device)
         noise = normals(e.seeds, stream, shape.numel(), images.dtype).view_as(images)
         gradient = e.head_gradient(features=e.features_of(images + SIGMA * noise))
         for power, total in enumerate(sums, 1):

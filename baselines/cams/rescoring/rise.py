@@ -46,7 +46,7 @@ def mask_bank(first: int, last: int, size: tuple[int, int], device: torch.device
     A random grid is resized bilinearly to one cell more than the image, and cropped at a random offset below a cell.
     """
     number = torch.arange(first, last, device=device)
-    values = uniforms(torch.tensor(SEED, device=device), number, GRID * GRID + 2)
+    values = uniforms(torch.full((), SEED, device=device), number, GRID * GRID + 2)
     grid = (values[:, : GRID * GRID] < KEEP).float().view(-1, GRID, GRID)
     # The resize of an axis is a product with a small matrix, the crop a choice of its rows.
     down, across = (_resize(n, values[:, GRID * GRID + axis]) for axis, n in enumerate(size))

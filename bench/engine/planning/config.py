@@ -12,6 +12,7 @@ from ....protocol import PROTOCOLS, Protocol
 from ...host.dtypes import Dtype
 from ...host.errors import UsageError
 from ...host.options import (
+    BoxOptions,
     DataOptions,
     DeviceOptions,
     FilePairs,
@@ -32,7 +33,9 @@ KEPT_MAPS = 40 << 20
 R = TypeVar("R", bound="RunConfig")
 
 
-class RunConfig(PluginOptions, WorkerOptions, PaceOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions):
+class RunConfig(
+    PluginOptions, WorkerOptions, PaceOptions, BoxOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions
+):
     """One benchmark run. Counts are images; sizes are images in a batch or in a shard."""
 
     triples: Patterns = Field(

@@ -59,12 +59,13 @@ class StageClock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._events: list[tuple[tuple[str, Part], torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: list[tuple[str, tuple[Part, ...], torch.cuda.Event, torch.cuda.Event]] = []
         self._sample = Sample()
 
     @contextmanager
-    def stage(self, name: str, part: Part = None) -> Iterator[None]:
-        """Time the enclosed work under ``name``; a stage may be entered many times in a batch."""
+    def stage(self, name: str, part: Part | tuple[Triple, ...] = None) -> Iterator[None]:
+        """Time the enclosed work under ``name``; a stage may be entered many times in a batch. Triples share it."""
+        parts: tuple[Part, ...] = part if isinstance(part, tuple) else (part,)
         if self._cuda and name != "load":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
@@ -72,13 +73,17 @@ class StageClock:
                 yield
             finally:
                 end.record()
-                self._events.append(((name, part), begin, end))
+                self._events.append((name, parts, begin, end))
             return
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._sample.spent[name, part] += 1e3 * (time.perf_counter() - start)
+            self._share(name, parts, 1e3 * (time.perf_counter() - start))
+
+    def _share(self, name: str, parts: tuple[Part, ...], milliseconds: float) -> None:
+        for part in parts:
+            self._sample.spent[name, part] += milliseconds / len(parts)
 
     def add(self, name: str, part: Part, milliseconds: float) -> None:
         """Add time that was measured elsewhere (worker threads)."""
@@ -92,8 +97,8 @@ class StageClock:
         """What was spent since the last flush."""
         if self._events:
             torch.cuda.synchronize()
-            for key, begin, end in self._events:
-                self._sample.spent[key] += begin.elapsed_time(end)
+            for name, parts, begin, end in self._events:
+                self._share(name, parts, begin.elapsed_time(end))
             self._events.clear()
         done, self._sample = self._sample, Sample()
         return done

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -21,14 +20,12 @@ from ....baselines.cams import CAMS
 from ....baselines.contracts import HEADS
 from ....datasets.schema import Batch
 from ....metrics import MapBatch, MetricSpec, NotMeasurableError
-from ....metrics.functional.boxes import LevelIoUs, join_boxes, quantize
+from ....metrics.functional.boxes import join_boxes, quantize
 from ....metrics.functional.fidelity import evidence_precision
-from ....metrics.functional.host_copies import HostCopies
-from ....metrics.functional.localisation import pack_hits
+from ....metrics.functional.host_copies import HostCopies, upload
 from ....metrics.functional.no_contour import reference_levels
 from ....metrics.functional.pixels import pixel_histograms
 from ....metrics.functional.pointing import box_regions
-from ....metrics.functional.pool import BoxPool
 from ....results.records.columns import EXTRA
 from ....results.records.markers import LOST_METRIC
 from ....triple import Triple
@@ -38,6 +35,7 @@ from .clock import StageClock
 from .losses import BadReturnError, Culprit, first_failing, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
+from .pass_boxes import DEVICE_ONLY, BatchBoxes, BoxEngine, Boxes
 from .randomised import Randomised, Redrawn
 from .reading import Reading, ScoreMap, Seen
 from .without_network import BareReading, no_network
@@ -59,6 +57,7 @@ class Scoring:
         measures_only: Nothing else is scored: records that lack a metric get its column.
         map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
         box_threads: Threads of the box kernels.
+        box_engine: What computes boxes; the passes of a run share it.
     """
 
     iou_thresholds: tuple[float, ...]
@@ -67,6 +66,7 @@ class Scoring:
     map_bytes: float = 0
     box_threads: int = 1
     measures_only: bool = False
+    box_engine: BoxEngine = field(default_factory=BoxEngine)
 
 
 @dataclass
@@ -75,9 +75,8 @@ class BatchScores:
 
     batch: Batch
     shared: Columns
-    classes: HostCopies
-    columns: dict[Triple, HostCopies]
-    boxes: dict[Triple, Future[tuple[LevelIoUs, float]]]
+    columns: HostCopies[tuple[Triple | None, str]]
+    boxes: BatchBoxes | None
 
 
 class OnePass:
@@ -99,16 +98,18 @@ class OnePass:
     def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
         self.reading, self.maps, self.clock = reading, tuple(maps), clock
         self._scoring = scoring
-        boxes = scoring.has_boxes and not scoring.measures_only
-        self._pool = BoxPool(scoring.box_threads, reading.protocol.no_contour) if boxes else None
+        self._boxes: Boxes | None = None
+        if scoring.has_boxes and not scoring.measures_only:
+            rule = reading.protocol.no_contour
+            self._boxes = Boxes(scoring.box_engine, scoring.box_threads, rule, scoring.iou_thresholds, clock)
         self._random = Randomised(reading)
         self.feature_shape: tuple[int, int, int] | None = None
         self.lost: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop the box threads."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._boxes is not None:
+            self._boxes.pool.close()
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Rows]:
         """Columns (B, …) per distinct triple of every batch that has images, in order.
@@ -128,7 +129,7 @@ class OnePass:
                 break
             if len(batch):
                 waiting.append(self._begin_or_say(batch))
-            while len(waiting) > (1 if self._pool is None or self._pool.ready else AHEAD):
+            while len(waiting) > (1 if self._boxes is None or self._boxes.pool.ready else AHEAD):
                 yield self.finish(waiting.popleft())
         while waiting:
             yield self.finish(waiting.popleft())
@@ -168,19 +169,23 @@ class OnePass:
             if not is_loss(error):
                 raise
             self._lose_network(batch, error)
-            return BatchScores(batch, {}, HostCopies({}), {}, {})
+            return BatchScores(batch, {}, HostCopies({}), None)
         self.feature_shape = seen.feature_shape
         self.clock.count(len(batch))
         work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
-        scores = BatchScores(
-            batch, _shared(batch, self._scoring.has_boxes),
-            HostCopies({"predicted": seen.predicted, "target": seen.target}), {}, {},
-        )  # fmt: skip
+        boxes = self._boxes.batch(batch.gt_boxes) if self._boxes is not None else None
+        columns: dict[tuple[Triple | None, str], Tensor] = {
+            (None, "predicted"): seen.predicted,
+            (None, "target"): seen.target,
+        }
         self._gradients(work)
         for triple in self.maps:
             if str(triple) not in self.lost:
-                self._score(work, triple, scores)
-        return scores
+                found = self._score(work, triple, boxes)
+                columns |= {(triple, name): values for name, values in found.items()}
+        if boxes is not None:
+            columns |= boxes.on_device()
+        return BatchScores(batch, _shared(batch, self._scoring.has_boxes), HostCopies(columns), boxes)
 
     def _see(self, batch: Batch) -> Seen:
         return self.reading.see(batch.images, batch.image_ids, self.reading.drawn_class(batch.labels))
@@ -205,8 +210,8 @@ class OnePass:
                             raise
                         # The method asks for it again, and is lost with it.
 
-    def _score(self, work: _Work, triple: Triple, scores: BatchScores) -> None:
-        """The columns of one triple, begun; a method that fails is lost."""
+    def _score(self, work: _Work, triple: Triple, boxes: BatchBoxes | None) -> dict[str, Tensor]:
+        """The columns of one triple on the device, without its boxes, which set out; none of a method that is lost."""
         scoring, clock = self._scoring, self.clock
         try:
             with clock.stage("maps", triple):
@@ -218,16 +223,16 @@ class OnePass:
             if not is_loss(error):
                 raise
             self._lose(triple, work.batch, error)
-            return
-        if self._pool is not None:
-            scores.boxes[triple] = self._pool.submit_timed(levels, work.batch.gt_boxes)
+            return {}
+        if boxes is not None:
+            boxes.add(triple, levels)
         column = {"degenerate": degenerate, "peak": levels.amax((1, 2))}
         if not scoring.measures_only:
             column |= self._own_columns(work, triple, drawn, (up, norm, levels))
         if scoring.measures:
             with clock.stage("measures", triple):
                 column |= self._measured(work, work.maps(norm, up, triple), triple)
-        scores.columns[triple] = HostCopies(column)
+        return column
 
     def _own_columns(
         self, work: _Work, triple: Triple, drawn: ScoreMap, located: tuple[Tensor, Tensor, Tensor]
@@ -279,14 +284,16 @@ class OnePass:
         """The columns of a batch on the host, without what was lost."""
         out: Rows = {}
         ids = scores.batch.image_ids
-        shared = scores.shared | {name: t.numpy() for name, t in scores.classes.wait().items()}
-        for triple, copies in scores.columns.items():
-            columns = shared | {name: t.numpy() for name, t in copies.wait().items()}
-            if triple in scores.boxes:
-                ious, milliseconds = scores.boxes[triple].result()
-                self.clock.add("boxes", triple, milliseconds)
-                for rule in ("multi", "single", "single_first"):
-                    columns[f"hits_{rule}"] = pack_hits(getattr(ious, rule), self._scoring.iou_thresholds).numpy()
+        copied: dict[Triple | None, Columns] = {}
+        for (triple, name), values in scores.columns.wait().items():
+            copied.setdefault(triple, {})[name] = values.numpy()
+        shared = scores.shared | copied.pop(None, {})
+        for triple, columns in copied.items():
+            assert triple is not None
+            if scores.boxes is not None:
+                columns |= scores.boxes.finish(triple, columns)
+                columns = {name: values for name, values in columns.items() if name not in DEVICE_ONLY}
+            columns = shared | columns
             self._check_scores(triple, columns, ids)
             out[triple] = columns
         dead = {f"{EXTRA}{what.removeprefix(LOST_METRIC)}" for what in self.lost}
@@ -357,9 +364,9 @@ class _Work:
         device = seen.pixels.device
         self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
         self._again = random.see_again(batch.images, seen)
-        self.labels = batch.labels.to(device, non_blocking=True)
-        self.masks = batch.masks.to(device, non_blocking=True) if batch.masks is not None else None
-        self.parts = batch.evidence.to(device, non_blocking=True) if batch.evidence is not None else None
+        self.labels = upload(batch.labels, device)
+        self.masks = upload(batch.masks, device) if batch.masks is not None else None
+        self.parts = upload(batch.evidence, device) if batch.evidence is not None else None
         wanted = scoring.has_boxes and bool(scoring.measures)
         self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if wanted else None
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ....baselines.cams import CamMethod, Evidence, apply_sign, clamps, raw_map
 from ....baselines.contracts import Backbone, Branch, HeadSpec
 from ....metrics.functional.fidelity import image_masks
+from ....metrics.functional.host_copies import upload
 from ....metrics.functional.maps import locate
 from ....protocol import MapRule, Protocol
 from ...host.dtypes import Dtype
@@ -90,7 +91,7 @@ class Reading:
         features = self.features(normalised)
         logits = self.network.head("softmax")(features).float()
         predicted = logits.argmax(1)
-        target = predicted if drawn is None else drawn.to(self.device, non_blocking=True)
+        target = predicted if drawn is None else upload(drawn, self.device)
         return Seen(self, tuple(image_ids), pixels, normalised, features, logits, predicted, target)
 
     def drawn_class(self, labels: Tensor) -> Tensor | None:
@@ -225,7 +226,7 @@ def folder_score_map(
     method: CamMethod, folder: MapFolder, image_ids: Sequence[str], device: torch.device, protocol: Protocol
 ) -> ScoreMap:
     """The score map of images' maps in a folder, on a device, under a protocol."""
-    maps = [torch.from_numpy(m).to(device) for m in folder.read(image_ids)]
+    maps = [upload(torch.from_numpy(m), device) for m in folder.read(image_ids)]
     return given_score_map(method, maps, folder.shape, protocol)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ....baselines.cams import CamMethod
 from ....baselines.contracts import HeadSpec
 from ....metrics import NotMeasurableError
+from ....metrics.functional.host_copies import upload
 from ....protocol import Protocol
 from .reading import Reading, ScoreMap, Seen
 
@@ -42,7 +43,7 @@ class BareReading(Reading):
         pixels = images.to(self.device, non_blocking=True).float() / 255
         none = pixels.new_empty(0)
         nothing = torch.full((len(images),), NO_CLASS, device=self.device)
-        target = nothing if drawn is None else drawn.to(self.device)
+        target = nothing if drawn is None else upload(drawn, self.device)
         return _BareSeen(self, tuple(image_ids), pixels, none, none, none, nothing, target)
 
     def drawn_class(self, labels: Tensor) -> Tensor | None:

@@ -37,6 +37,7 @@ _setup_privateuseone_for_python_backend("sim", backend_module=_BACKEND)
 SIM = torch.device("sim:0")
 COPIES = ("aten::_to_copy", "aten::copy_")
 WAITS: Counter[str] = Counter()
+UPLOAD = "an upload that is waited for"
 VALUE_READERS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "tolist")
 
 
@@ -86,6 +87,8 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             raise RuntimeError(f"{name}: tensors on sim and on {strangers[0].device}, {tuple(strangers[0].shape)}")
     if ours and (name in VALUE_READERS or (name in COPIES and not place_ours)):
         WAITS[name] += 1
+    if tensors and not ours and place_ours and name == "aten::_to_copy" and not kwargs.get("non_blocking"):
+        WAITS[UPLOAD] += 1
     out = func(*pytree.tree_map(_host, args), **pytree.tree_map(_host, kwargs))
     known = {id(t.host): t for t in ours}
 
@@ -125,6 +128,8 @@ def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Te
 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
+    if not non_blocking:
+        WAITS[UPLOAD] += 1
     _host(target).copy_(_host(source))
     return target
 

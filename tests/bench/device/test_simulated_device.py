@@ -11,7 +11,7 @@ import yaml
 from metric_batches import batch as metric_batch
 from metric_batches import everything, values
 from safetensors.torch import load_file
-from simulated_device import SIM, VALUE_READERS, WAITS, Simulated
+from simulated_device import SIM, VALUE_READERS, WAITS
 from torch import nn
 from typer.testing import CliRunner
 
@@ -23,6 +23,7 @@ from cambench.bench.cli.app import app
 from cambench.bench.engine.scoring.clock import StageClock
 from cambench.bench.engine.scoring.measures import choose_measures
 from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.pass_boxes import BoxEngine
 from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
@@ -70,34 +71,28 @@ def score(net, size, triples, device):
     network = copy.deepcopy(net).to(device).freeze()
     reading = Reading(network, PAPER.model_copy(update={"size": size}), channels_last=True)
     measures = tuple(choose_measures(("*",), EVERYTHING))
-    scoring = Scoring((0.3, 0.5, 0.7), has_boxes=True, measures=measures, map_bytes=float("inf"))
+    boxes = BoxEngine("auto", device)
+    scoring = Scoring((0.3, 0.5, 0.7), True, measures=measures, map_bytes=float("inf"), box_engine=boxes)
     engine = OnePass(reading, triples, scoring, StageClock(CPU))
     try:
-        begun = engine.begin(batch(size))
-        readers = {name: WAITS[name] for name in VALUE_READERS if WAITS[name]}
-        rows = engine.finish(begun)
+        # The first batch of a run proves the box engine; the second is as all others.
+        engine.finish(engine.begin(batch(size)))
+        WAITS.clear()
+        boxes.since()
+        rows = engine.finish(engine.begin(batch(size)))
         assert not engine.lost
-        return rows, readers
+        # Levels of maps with too many basins are fetched, a triple's in one copy.
+        return rows, dict(WAITS), len(triples) if boxes.since().served["cpu"] else 0
     finally:
         engine.close()
 
 
-@pytest.fixture
-def simulated():
-    # A tensor cannot change its device in place.
-    before = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    WAITS.clear()
-    with Simulated():
-        yield
-    torch.__future__.set_overwrite_module_params_on_conversion(before)
-
-
 def same(net, size, cams, device, tolerance=0.0):
     triples = [Triple("net", cam, head) for cam in cams for head in ("softmax", "sigmoid")]
-    here, _ = score(net, size, triples, CPU)
-    there, readers = score(net, size, triples, device)
-    assert not readers
+    here, *_ = score(net, size, triples, CPU)
+    there, waits, crowded = score(net, size, triples, device)
+    assert waits.pop("aten::_to_copy") <= 1 + crowded, waits
+    assert not waits or cams == ["ig"]  # Captum's own
     for triple in triples:
         assert here[triple].keys() == there[triple].keys()
         for name, expected in here[triple].items():

@@ -12,7 +12,7 @@ from cambench.bench.engine.scoring.onepass import AHEAD, OnePass
 @pytest.mark.parametrize(("ready", "at_once"), [(True, 2), (False, AHEAD + 1)])
 def test_batches_wait_for_the_kernels(ready, at_once, monkeypatch):
     engine = object.__new__(OnePass)
-    engine.clock, engine._pool = StageClock(torch.device("cpu")), SimpleNamespace(ready=ready)
+    engine.clock, engine._boxes = StageClock(torch.device("cpu")), SimpleNamespace(pool=SimpleNamespace(ready=ready))
     open_batches, most = [], []
     monkeypatch.setattr(OnePass, "alive", True)
 
