@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -26,12 +27,14 @@ from ..engine.planning.triples import expand_patterns
 from ..engine.run_record import device_name
 from ..engine.scoring.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.scoring.onepass import OnePass, Scoring
+from ..engine.scoring.pass_boxes import BoxEngine
 from ..engine.scoring.reading import Reading
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError
 from ..host.progress import progress
 from ..host.versions import LIBRARIES, library_versions
+from .bottleneck import bottleneck
 from .load_times import LoadTiming, load_rate, time_load
 
 
@@ -50,6 +53,8 @@ class TimingReport(BaseModel):
     """Backbone -> images/s of the input pipeline as a multiple of the images/s of a plain forward."""
     load: dict[str, LoadTiming] = Field(default_factory=dict)
     """Backbone -> the pipeline and the forward in turns (``--stage load``)."""
+    bottleneck: dict[str, str] = Field(default_factory=dict)
+    """Backbone -> what bounds a run of these triples here, in one line."""
     timings: Timings
 
 
@@ -101,6 +106,7 @@ def time_pass(config: RunConfig, *, stage: str, batches: int) -> TimingReport:
             report.timings.backbones[name] = timing
             if timing.forward_ms:
                 report.load_forwards[name] = rate * timing.forward_ms / 1e3
+                report.bottleneck[name] = timed.bottleneck(timing, 1e3 / rate)
     return report
 
 
@@ -112,7 +118,12 @@ class _Timed:
         self.reading = Reading(network, protocol, dtype=config.dtype, channels_last=config.channels_last)
         self.config, self.advance = config, advance
         thresholds = tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou}))
-        self.scoring = Scoring(thresholds, has_boxes, box_threads=config.box_threads)
+        self.scoring = Scoring(
+            thresholds,
+            has_boxes,
+            box_threads=config.box_threads,
+            box_engine=BoxEngine(config.box_engine, self.reading.device),
+        )
 
     def whole(self, plan: BackbonePlan, ready: Sequence[Batch]) -> tuple[BackboneTiming, dict[str, TripleTiming]]:
         """The whole pass over ready batches, the first of which warms up; RunError where a method fails."""
@@ -148,6 +159,13 @@ class _Timed:
             }
         )
         return backbone_timing(samples, "batch", shared), triple_timings(samples, plan.maps)
+
+    def bottleneck(self, timing: BackboneTiming, decode_ms: float) -> str:
+        """What bounds a run of these triples here, in one line; ``decode_ms``: of an image, in the pipeline alone."""
+        stages = {stage: cost.median_ms for stage, cost in timing.stages.items()}
+        threads = self.config.box_threads if self.scoring.box_engine.name == "cpu" else 1
+        cores = os.cpu_count() or 1
+        return bottleneck(stages, decode_ms, min(threads, cores), shared=self.reading.device.type == "cpu")
 
     def load_only(self, table: SampleTable, rounds: int) -> LoadTiming:
         """The input pipeline and a plain forward in turns."""
@@ -196,6 +214,8 @@ def show_timings(report: TimingReport, console: Console) -> None:
             f"batch {timing.batch_size}, {timing.dtype}, {timing.device}"
         )
         console.print(_cost_table(report, name))
+    for name, line in report.bottleneck.items():
+        console.print(f"{name}: {line}")
 
 
 def _load_table(report: TimingReport) -> Table:

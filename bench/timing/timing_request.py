@@ -11,6 +11,7 @@ from ..engine.planning.config import RunConfig
 from ..host.dtypes import Dtype
 from ..host.options import (
     HIDDEN,
+    BoxOptions,
     DataOptions,
     DeviceOptions,
     Options,
@@ -21,7 +22,7 @@ from ..host.options import (
 )
 
 
-class TimeRequest(PluginOptions, ProtocolOptions, DeviceOptions, DataOptions):
+class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, DataOptions):
     """Which triples on which images are timed, and how."""
 
     dataset: str = Field("synthbirds", description="Data set whose images are timed.")
@@ -37,6 +38,6 @@ class TimeRequest(PluginOptions, ProtocolOptions, DeviceOptions, DataOptions):
     @property
     def config(self) -> RunConfig:
         """The same request as the configuration of a run."""
-        groups: list[type[Options]] = [DataOptions, DeviceOptions, ProtocolOptions, PluginOptions]
+        groups: list[type[Options]] = [DataOptions, BoxOptions, DeviceOptions, ProtocolOptions, PluginOptions]
         own = {name: getattr(self, name) for name in ("triples", "batch_size", "dtype", "pretrained")}
         return RunConfig.create(**self.part(*groups), **own, out=Path())

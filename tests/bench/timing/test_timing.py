@@ -81,5 +81,7 @@ def test_the_whole_pass_still_names_the_pipelines_rate(call, capsys):
     report = timed(["slim_resnet/gradcam/softmax"], **{**call, "stage": "all"})
     assert report.load == {}
     show_timings(report, Console(width=200))
-    assert "input pipeline alone" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "input pipeline alone" in shown
+    assert shown.rstrip().splitlines()[-1] == f"slim_resnet: {report.bottleneck['slim_resnet']}"
     assert report.load_forwards["slim_resnet"] > 0
