@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from .classes.pixel_metrics import PIoU, PxAP
     from .classes.probing_metrics import Deletion, EnergyPointingGame, Insertion, PointingGame
+    from .classes.removal_metrics import MapRankCorrelation, MapSSIM, Road, RoadLeRF, RoadMoRF, SensitivityN
 
 _HOMES = {
     "classes.box_metrics": ("GTKnownLoc", "MaxBoxAcc", "MaxBoxAccV2", "Top1Loc", "Top5Loc"),
@@ -32,6 +33,14 @@ _HOMES = {
     ),
     "classes.pixel_metrics": ("PIoU", "PxAP"),
     "classes.probing_metrics": ("Deletion", "EnergyPointingGame", "Insertion", "PointingGame"),
+    "classes.removal_metrics": (
+        "MapRankCorrelation",
+        "MapSSIM",
+        "Road",
+        "RoadLeRF",
+        "RoadMoRF",
+        "SensitivityN",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -46,6 +55,8 @@ __all__ = [
     "IncreaseInConfidence",
     "Insertion",
     "MapBatch",
+    "MapRankCorrelation",
+    "MapSSIM",
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "MetricSpec",
@@ -53,6 +64,10 @@ __all__ = [
     "PIoU",
     "PointingGame",
     "PxAP",
+    "Road",
+    "RoadLeRF",
+    "RoadMoRF",
+    "SensitivityN",
     "Top1Cls",
     "Top1Loc",
     "Top5Cls",

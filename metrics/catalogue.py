@@ -65,36 +65,36 @@ for _spec in (
         per_image.deletion, expensive=True,
     ),
     MetricSpec(
-        "road_morf", "ROAD MoRF", False, PERCENT, ROAD, "fidelity", ("forwards",), "", per_image.road_morf,
+        "road_morf", "ROAD MoRF", False, PERCENT, ROAD, "fidelity", ("forwards",), "RoadMoRF", per_image.road_morf,
         expensive=True,
     ),
     MetricSpec(
-        "road_lerf", "ROAD LeRF", True, PERCENT, ROAD, "fidelity", ("forwards",), "", per_image.road_lerf,
+        "road_lerf", "ROAD LeRF", True, PERCENT, ROAD, "fidelity", ("forwards",), "RoadLeRF", per_image.road_lerf,
         expensive=True,
     ),
     MetricSpec(
         "road", "ROAD combined", True, PERCENT, f"{ROAD}; (LeRF − MoRF)/2 as in pytorch-grad-cam", "fidelity",
-        ("forwards",), "", per_image.road, expensive=True,
+        ("forwards",), "Road", per_image.road, expensive=True,
     ),
     MetricSpec(
         "sensitivity_n", "Sensitivity-n", True, "", "Ancona et al., ICLR 2018; on squares, mean over n", "fidelity",
-        ("forwards",), "", per_image.sensitivity_n, expensive=True, digits=3,
+        ("forwards",), "SensitivityN", per_image.sensitivity_n, expensive=True, digits=3,
     ),
     MetricSpec(
         "weight_randomisation_ssim", "Weight rand. (SSIM)", False, "", f"{ADEBAYO}: cascading", "fidelity",
-        ("forwards",), "", per_image.weight_randomisation_ssim, expensive=True, digits=3,
+        ("forwards",), "MapSSIM", per_image.weight_randomisation_ssim, expensive=True, digits=3,
     ),
     MetricSpec(
         "weight_randomisation_rank", "Weight rand. (rank)", False, "", f"{ADEBAYO}: cascading", "fidelity",
-        ("forwards",), "", per_image.weight_randomisation_rank, expensive=True, digits=3,
+        ("forwards",), "MapRankCorrelation", per_image.weight_randomisation_rank, expensive=True, digits=3,
     ),
     MetricSpec(
-        "logit_randomisation_ssim", "Logit rand. (SSIM)", False, "", SIXT, "fidelity", ("forwards",), "",
+        "logit_randomisation_ssim", "Logit rand. (SSIM)", False, "", SIXT, "fidelity", ("forwards",), "MapSSIM",
         per_image.logit_randomisation_ssim, expensive=True, digits=3,
     ),
     MetricSpec(
-        "logit_randomisation_rank", "Logit rand. (rank)", False, "", SIXT, "fidelity", ("forwards",), "",
-        per_image.logit_randomisation_rank, expensive=True, digits=3,
+        "logit_randomisation_rank", "Logit rand. (rank)", False, "", SIXT, "fidelity", ("forwards",),
+        "MapRankCorrelation", per_image.logit_randomisation_rank, expensive=True, digits=3,
     ),
     MetricSpec(
         "pointing_game", "Pointing game", True, PERCENT, "Zhang et al., Excitation Backprop, ECCV 2016", "localisation",

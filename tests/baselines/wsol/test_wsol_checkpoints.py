@@ -6,9 +6,12 @@ from torch.nn import functional as F
 
 from cambench.baselines.backbones import account_of, open_backbone
 from cambench.baselines.backbones.checkpoint_layouts import layout_of
-from cambench.baselines.contracts import BACKBONES
+from cambench.baselines.cams import CAMS, Evidence
+from cambench.baselines.cams.score_map import score_map
+from cambench.baselines.contracts import BACKBONES, HEADS
 from cambench.baselines.weights import WeightsError
 from cambench.baselines.wsol import acol_map, class_map
+from cambench.protocol import PROTOCOLS
 
 CLASSES = 5
 
@@ -85,6 +88,45 @@ def test_vgg_acol(tmp_path, images):
     b = branch("B", features * (attention < 0.7)[:, None])
     expected = torch.maximum(attention, scaled(b[[0, 1], label]))
     torch.testing.assert_close(acol_map(net, x, label), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("last", "pooling"), [("fc", "tap"), ("conv", "gap")])
+def test_rethinking_cam(tmp_path, images, last, pooling):
+    """One chain of layers, ``main_layers``; the classifier is a linear layer or a 1×1 convolution; TAP of 0.1."""
+    plain, (x, label) = theirs("vgg16_gap"), images
+    names = (("conv6.", "main_layers.30."), ("features.", "main_layers."), ("fc.", f"{last}."))
+    state = {}
+    for key, value in plain.items():
+        old, new = next(pair for pair in names if key.startswith(pair[0]))
+        state[new + key.removeprefix(old)] = value
+    weight, bias = state[f"{last}.weight"].double(), state[f"{last}.bias"].double()
+    if last == "conv":
+        state["conv.weight"] = state["conv.weight"][:, :, None, None]
+    file = tmp_path / "checkpoint_best.pth"
+    torch.save({"epoch": 3, "num_step": 7, "model_state_dict": state}, file)
+    name = "vgg16_gap+tap" if pooling == "tap" else "vgg16_gap"
+    account = account_of(name, file)
+    assert (account.unused, account.missing, account.refused) == ({}, (), "")
+    assert "does not say how it pools: vgg16_gap reads it with global average pooling" in account.notes[0]
+    features = x
+    for number, block in enumerate(BLOCKS):
+        for layer in block:
+            features = conv(state, f"main_layers.{layer}", features)
+        features = F.max_pool2d(features, 2, 2) if number < 4 else features
+    features = conv(state, "main_layers.30", features)
+    counted = (features > features.amax((2, 3), keepdim=True) * (0.1 if pooling == "tap" else -1)).double()
+    pooled = (features * counted).sum((2, 3)) / counted.sum((2, 3)).clamp_min(1)
+    maps = torch.einsum("cn,bnpq->bcpq", weight, features)[[0, 1], label]
+    nwc = torch.einsum("cn,bnpq->bcpq", weight.clamp_min(0), features)[[0, 1], label]
+    for dtype, rtol in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        net = open_backbone(name, weights=file).to(dtype)
+        with torch.no_grad():
+            own, logits = net.features(x.to(dtype)), net(x.to(dtype))
+        torch.testing.assert_close(logits, (pooled @ weight.T + bias).to(dtype), rtol=rtol, atol=rtol)
+        for spec, expected in (("softmax", maps), ("softmax_clamped", nwc)):
+            evidence = Evidence(own, net.head(), label)
+            found = score_map(CAMS.get("cam"), evidence, HEADS.get(spec), PROTOCOLS.get("rethinking-cam"))
+            torch.testing.assert_close(found, expected.to(dtype), rtol=rtol, atol=rtol * float(expected.abs().max()))
 
 
 def test_vgg_spg(tmp_path, images):

@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from metric_batches import COUNT, batch, cut, everything, values, work
 from torchmetrics import MetricCollection
 
+from cambench.hashing import id_seeds, normals, uniforms
 from cambench.metrics import (
     METRICS,
     AverageDrop,
@@ -18,13 +19,22 @@ from cambench.metrics import (
     EvidencePrecision,
     GTKnownLoc,
     Insertion,
+    MapBatch,
+    MapRankCorrelation,
+    MapSSIM,
     MaxBoxAcc,
     MaxBoxAccV2,
     PointingGame,
     PxAP,
+    Road,
+    RoadLeRF,
+    RoadMoRF,
+    SensitivityN,
     Top1Cls,
     Top1Loc,
 )
+from cambench.metrics.functional.similarity import rank_correlation, structural_similarity
+from cambench.protocol import Protocol
 
 
 def test_one_update_serves_each_group():
@@ -163,6 +173,39 @@ def test_probing_classes():
         assert float(metric.compute()) == pytest.approx(50)
 
 
+def test_removal_and_similarity_classes_are_the_leaderboards_scores():
+    gen = torch.Generator().manual_seed(0)
+    pixels, maps, others = (torch.rand(3, *shape, generator=gen) for shape in ((3, 32, 32), (32, 32), (32, 32)))
+    target, ids = torch.tensor([0, 2, 1]), ("a", "b", "c")
+    protocol = Protocol(name="small", road_percents=(20, 60), subset_count=5)
+
+    def score(images, classes):
+        return images[torch.arange(len(images)), classes].mean((1, 2))
+
+    alike = MapBatch(
+        *(ids, maps, maps, pixels, [], None, None, None, protocol),
+        score=lambda images, index: score(images, target[index]),
+    )
+    seeds = id_seeds(ids, torch.device("cpu"))
+    noise = normals(seeds, seeds.new_zeros(()), pixels[0].numel()).view_as(pixels) * protocol.road_noise
+    keys = uniforms(seeds, seeds.new_ones(()), 3 * 5 * 4).view(3, 3, 5, 4)
+    for name, metric, last in (
+        ("road_morf", RoadMoRF(score, protocol.road_percents), noise),
+        ("road_lerf", RoadLeRF(score, protocol.road_percents), noise),
+        ("road", Road(score, protocol.road_percents), noise),
+        ("sensitivity_n", SensitivityN(score, protocol.subset_percents, protocol.subset_cell), keys),
+    ):
+        expected = METRICS.get(name).per_image(alike).mean() * (1 if name == "sensitivity_n" else 100)
+        for part in (slice(0, 1), slice(1, 3)):
+            metric.update(pixels[part], maps[part], target[part], last[part])
+        assert float(metric.compute()) == pytest.approx(float(expected), rel=1e-6), name
+    for metric, function in ((MapSSIM(), structural_similarity), (MapRankCorrelation(), rank_correlation)):
+        for part in (slice(0, 1), slice(1, 3)):
+            metric.update(maps[part], others[part])
+        assert float(metric.compute()) == pytest.approx(float(function(maps, others).mean()), rel=1e-12)
+        assert not metric.higher_is_better
+
+
 def test_registry_matches_the_classes():
     import cambench.metrics as room
 
@@ -170,5 +213,5 @@ def test_registry_matches_the_classes():
         spec = METRICS.get(name)
         if spec.class_name:
             assert getattr(room, spec.class_name).higher_is_better == spec.higher_is_better, name
-            assert spec.unit
+            assert spec.unit or spec.digits == 3, name
             assert spec.source
