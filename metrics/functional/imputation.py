@@ -26,7 +26,8 @@ SWEEPS = 8
 SMALLEST = 1 / 12
 """A weight of a neighbour."""
 HOST_ITERATIONS = 5
-"""Steps on the host, whose V-cycle sweeps by Gauss and Seidel: each leaves about a quarter of the error."""
+"""Steps on the host, whose V-cycle sweeps by Gauss and Seidel: each leaves about a quarter of the error. The first
+guess, nearly a solution of each coarser grid in turn, has a tenth of the error that plain means have."""
 
 
 def impute(images: Tensor, missing: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ Places = npt.NDArray[np.uintp]
 SIXTH, TWELFTH = np.float32(1 / 6), np.float32(1 / 12)
 SETTLE = 8
 """Sweeps on the coarsest grid."""
+GUESS = 2
+"""Sweeps in both directions that the first guess gets on the finest grid."""
 LANES = 4
 """Channels that are solved together."""
 
@@ -34,6 +36,8 @@ def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, 
         cells += (high + 2) * (wide + 2)
         high, wide = (high + 1) // 2, (wide + 1) // 2
     stride, weights = width + 2, _weights(shape, cells)
+    # An integer divided by the weights would be float64, and every sweep with it.
+    inverse: Floats = np.float32(1) / weights
     work, have, hole = np.zeros((5, cells, 4), np.float32), np.zeros(cells, np.float32), np.zeros(cells, np.bool_)
     x, z, p = work[0], work[2], work[3]
     for image in range(len(images)):
@@ -48,10 +52,15 @@ def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, 
                     x[i, c] = 0 if gone else images[image, row, column, c]
         for level in range(halvings):
             _halve(x, have, hole, shape, level)
+        places, first = _lists(hole, shape)
         for level in range(halvings, -1, -1):
             _guess(x, have, shape, level, halvings)
-        places, first = _lists(hole, shape)
-        _solve(work, places, first, weights, shape, iterations)
+            # Every level nearly solves its own system before the next one starts from it; the right-hand side, z, is 0.
+            start, stop, wide = first[level], first[level + 1], shape[level, 2]
+            for _ in range(GUESS if level == 0 else SETTLE // 2):
+                _sweep(x, z, places[0], start, stop, 1, inverse, wide)
+                _sweep(x, z, places[0], stop - 1, start - 1, -1, inverse, wide)
+        _solve(work, places, first, weights, inverse, shape, iterations)
         for n in range(first[1]):
             i = places[0, n]
             row, column = int(i) // stride - 1, int(i) % stride - 1
@@ -163,6 +172,18 @@ def _around(x: Floats, i: np.uintp, stride: np.uintp, c: int) -> np.float32:
 
 
 @kernel
+def _first_sweep(e: Floats, b: Floats, index: Indices, start: int, stop: int, inverse: Floats, wide: int) -> None:
+    """A forward sweep from zero: only the neighbours before a cell have a value yet, whatever stands in the others."""
+    stride, one = np.uintp(wide + 2), np.uintp(1)
+    for n in range(start, stop):
+        i = index[n]
+        for c in range(4):
+            across = e[i - stride - one, c] + e[i - stride + one, c]
+            rest = (b[i, c] + e[i - stride, c] * SIXTH + across * TWELFTH) * inverse[i]
+            e[i, c] = rest + e[i - one, c] * (SIXTH * inverse[i])
+
+
+@kernel
 def _sweep(e: Floats, b: Floats, index: Indices, start: int, stop: int, step: int, inverse: Floats, wide: int) -> None:
     stride, one = np.uintp(wide + 2), np.uintp(1)
     for n in range(start, stop, step):
@@ -178,29 +199,28 @@ def _sweep(e: Floats, b: Floats, index: Indices, start: int, stop: int, step: in
 
 
 @kernel
-def _cycle(e: Floats, b: Floats, places: Places, first: Ints, weights: Floats, inverse: Floats, shape: Ints) -> None:
+def _cycle(e: Floats, b: Floats, places: Places, first: Ints, inverse: Floats, shape: Ints) -> None:
     """e ≈ the solution for the right-hand side ``b`` of the finest level; both hold every level."""
     index, last = places[0], len(shape) - 1
-    for n in range(len(index)):
-        i = index[n]
+    for n in range(first[1], len(index)):
         for c in range(4):
-            e[i, c] = 0
-            if n >= first[1]:
-                b[i, c] = 0
+            b[index[n], c] = 0
     for level in range(last + 1):
         wide, start, stop = shape[level, 2], first[level], first[level + 1]
-        _sweep(e, b, index, start, stop, 1, inverse, wide)
+        _first_sweep(e, b, index, start, stop, inverse, wide)
         if level == last:
             for _ in range(SETTLE):
                 _sweep(e, b, index, stop - 1, start - 1, -1, inverse, wide)
                 _sweep(e, b, index, start, stop, 1, inverse, wide)
             break
-        stride = np.uintp(wide + 2)
+        stride, one = np.uintp(wide + 2), np.uintp(1)
         for n in range(start, stop):
             i, j = index[n], places[1, n]
-            # What reaches a parent that is not missing is read by nobody.
+            # After a sweep from zero the residual is what the neighbours behind a cell add to it. What reaches a parent
+            # that is not missing is read by nobody.
             for c in range(4):
-                b[j, c] += b[i, c] + _around(e, i, stride, c) - e[i, c] * weights[i]
+                across = e[i + stride - one, c] + e[i + stride + one, c]
+                b[j, c] += (e[i + one, c] + e[i + stride, c]) * SIXTH + across * TWELFTH
     for level in range(last - 1, -1, -1):
         start, stop = first[level], first[level + 1]
         for n in range(start, stop):
@@ -212,18 +232,24 @@ def _cycle(e: Floats, b: Floats, places: Places, first: Ints, weights: Floats, i
 
 
 @kernel
-def _solve(work: Floats, places: Places, first: Ints, weights: Floats, shape: Ints, iterations: int) -> None:
+def _solve(
+    work: Floats,
+    places: Places,
+    first: Ints,
+    weights: Floats,
+    inverse: Floats,
+    shape: Ints,
+    iterations: int,
+) -> None:
     """``work`` (5,cells,4): the solution, the residual, the V-cycle's step, the direction, and its image."""
     x, r, z, p, q = work[0], work[1], work[2], work[3], work[4]
     index, stride, stop = places[0], np.uintp(shape[0, 2] + 2), first[1]
-    # An integer divided by the weights would be float64, and every sweep with it.
-    inverse: Floats = np.float32(1) / weights
     size, factor, length = np.zeros(4, np.float64), np.zeros(4, np.float32), np.zeros(4, np.float32)
     for n in range(stop):
         i = index[n]
         for c in range(4):
             r[i, c] = _around(x, i, stride, c) - x[i, c] * weights[i]
-    _cycle(z, r, places, first, weights, inverse, shape)
+    _cycle(z, r, places, first, inverse, shape)
     for n in range(stop):
         i = index[n]
         for c in range(4):
@@ -248,7 +274,7 @@ def _solve(work: Floats, places: Places, first: Ints, weights: Floats, shape: In
                 r[i, c] -= length[c] * q[i, c]
         if iteration + 1 == iterations:
             break
-        _cycle(z, r, places, first, weights, inverse, shape)
+        _cycle(z, r, places, first, inverse, shape)
         for n in range(stop):
             i = index[n]
             for c in range(4):
