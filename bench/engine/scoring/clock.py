@@ -61,11 +61,13 @@ class StageClock:
         self._cuda = device.type == "cuda"
         self._events: list[tuple[str, tuple[Part, ...], torch.cuda.Event, torch.cuda.Event]] = []
         self._sample = Sample()
+        self.last = "load"
 
     @contextmanager
     def stage(self, name: str, part: Part | tuple[Triple, ...] = None) -> Iterator[None]:
         """Time the enclosed work under ``name``; a stage may be entered many times in a batch. Triples share it."""
         parts: tuple[Part, ...] = part if isinstance(part, tuple) else (part,)
+        self.last = name
         if self._cuda and name != "load":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from ....baselines.weights import WeightsError
 from ....datasets.schema import DatasetError
@@ -59,8 +62,15 @@ class Culprit:
 
 
 def is_loss(error: Exception) -> bool:
-    """Whether an error is one of foreign code, which loses itself only, and neither of memory nor in our own words."""
-    return not isinstance(error, _OURS) and not is_out_of_memory(error)
+    """Whether an error is one of foreign code, which loses itself only: not of memory or a device, nor in our words."""
+    return not isinstance(error, _OURS) and not is_out_of_memory(error) and not is_device_failure(error)
+
+
+def is_device_failure(error: Exception) -> bool:
+    """Whether an accelerator failed, so that nothing more can be computed there in this process."""
+    kind = getattr(torch, "AcceleratorError", None)  # torch 2.8
+    said = re.match(r"(CUDA|HIP|XPU) error\b", str(error)) is not None
+    return (kind is not None and isinstance(error, kind)) or (isinstance(error, RuntimeError) and said)
 
 
 def first_failing(attempt: Callable[[int], object], image_ids: Sequence[str]) -> Sequence[str]:

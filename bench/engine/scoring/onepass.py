@@ -32,7 +32,7 @@ from ....triple import Triple
 from ...host.errors import RunError
 from ...host.memory import with_memory
 from .clock import StageClock
-from .losses import BadReturnError, Culprit, first_failing, is_loss
+from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
 from .pass_boxes import DEVICE_ONLY, BatchBoxes, BoxEngine, Boxes
@@ -118,9 +118,21 @@ class OnePass:
         compiled, ``AHEAD`` batches go on.
 
         Raises:
-            RunError: Ground truth that is wrong; the message names the image.
+            RunError: Ground truth that is wrong; the message names the image. The device failed; device and step.
             BatchMemoryError: A batch does not fit into the device's memory.
         """
+        try:
+            yield from self._over(batches)
+        except Exception as error:
+            if not is_device_failure(error):
+                raise
+            raise RunError(
+                f"{self.reading.name}: {self.reading.device} failed at the step {self.clock.last!r} "
+                f"({str(error).splitlines()[0]}); its shard is not written, all earlier ones are: give the same "
+                "command again to continue"
+            ) from error
+
+    def _over(self, batches: Iterable[Batch]) -> Iterator[Rows]:
         waiting, source = deque[BatchScores](), iter(batches)
         while self.alive:
             with self.clock.stage("load"):

@@ -21,6 +21,7 @@ from ....metrics.functional.pool import BoxPool
 from ....triple import Triple
 from ...host.memory import is_out_of_memory
 from .clock import StageClock
+from .losses import is_device_failure
 
 RULES = ("multi", "single", "single_first")
 SERVED = "served"
@@ -150,7 +151,7 @@ class BatchBoxes:
             with self._boxes.clock.stage("boxes", tuple(self._levels)):
                 return self._columns()
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or is_device_failure(error):
                 raise
             said = " ".join(str(error).split())
             self._boxes.engine.leave(f"the box engine {self._name!r} failed ({said})", len(self._levels))
