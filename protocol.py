@@ -140,6 +140,12 @@ class Protocol(BaseModel):
         fields = {**self.model_dump(), "name": f"{self.name}+top{count}", "score_channels": count}
         return Protocol(**fields)
 
+    def of_labels(self) -> Protocol:
+        """The protocol that draws the map of each image's label, under a name that says so; itself where it does."""
+        if self.target == "label":
+            return self
+        return Protocol(**{**self.model_dump(), "name": f"{self.name}+label", "target": "label"})
+
     def rule_for(self, cam: str) -> MapRule:
         """The map rule of one CAM method."""
         return self.map_overrides.get(cam, self.map_rule)

@@ -96,6 +96,16 @@ class SampleTable:
         return len(self.class_names)
 
     @property
+    def labelled(self) -> bool:
+        """The pictures have labels; without, every label is -1."""
+        return self.facts.get("label_space") != "none"
+
+    @property
+    def class_rows(self) -> bool:
+        """Some images have several rows, one for each of their classes."""
+        return bool(self.facts.get("class_rows", False))
+
+    @property
     def exif(self) -> Exif:
         """What is done with the pictures' EXIF orientation: ``apply`` only where the user's option says so."""
         return "apply" if self.facts.get("exif") == "apply" else "ignore"

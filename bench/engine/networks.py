@@ -53,6 +53,11 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
         )
     if classes_fit(native.num_classes, table):
         return native
+    if table.facts.get("label_space") == "network":
+        raise UsageError(
+            f"labels=network: the labels are {table.num_classes:,} classes, and {name} has {native.num_classes:,}; "
+            "leave the option out (a head is trained then), or pass --option labels=none to go without labels"
+        )
     if file is not None and not native.needs_training:
         raise UsageError(
             f"weights {file}: this {name} has {native.num_classes} classes, {table.name} has {table.num_classes}: the "
@@ -64,6 +69,8 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
 
 def classes_fit(num_classes: int, table: SampleTable) -> bool:
     """Whether a head of ``num_classes`` classes can be scored on the table as it is."""
+    if "label_names" in table.facts:
+        return True
     if table.facts.get("num_classes_known", True):
         return num_classes == table.num_classes
     # Only the labels that occur are known: a subset of a larger label space fits a head that covers them.
@@ -80,6 +87,7 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
         num_classes=backbone.num_classes,
         through_network=backbone.through_network,
         activation=backbone.activation,
+        input_size=backbone.input_size,
         parameters=sum(p.numel() for n, p in backbone.named_parameters() if not n.startswith("heads.sigmoid.")),
     )
 
@@ -87,7 +95,7 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
 def bare_record(table: SampleTable) -> BackboneRecord:
     """What ``run.json`` says where no network stands behind the maps."""
     return BackboneRecord(
-        title="Maps from elsewhere", weights_sha256="", head_kind=NO_NETWORK, num_classes=table.num_classes
+        title="Maps from elsewhere", weights_sha256="", head_kind=NO_NETWORK, num_classes=max(1, table.num_classes)
     )
 
 

@@ -18,6 +18,7 @@ from .networks import check_labels, open_network, tell_warnings
 from .planning.config import RunConfig
 from .planning.given import HEAD_BRANCHES, check_names, resolve_heads
 from .planning.given_triples import given_triples
+from .planning.own_classes import in_classes_of, protocol_of
 from .planning.plan import BackbonePlan, left_out, needs_branch, plan_backbone, plan_bare, unasked
 from .planning.triples import Wanted, expand_patterns
 from .run_record import run_manifest
@@ -68,8 +69,9 @@ def prepare(config: RunConfig, device: torch.device, world: int, say: Callable[[
         raise RunError(f"{config.dataset} {config.split} has no images")
     given = register_maps(config.maps, table.rows["image_id"][:]) if config.maps else []
     say(line for folder in given for line in folder.findings())
-    protocol = config.protocol_object
+    protocol = protocol_of(table, config.protocol_object)
     networks = {name: _opened(name, table, config, only_one=len(names) == 1) for name in names}
+    table = in_classes_of(table, networks.values())
     plans = {name: plan_backbone(name, wanted, networks[name], protocol) for name in names}
     say(line for plan in plans.values() for line in left_out(plan))
     say(unasked(asked.patterns, networks.values()))

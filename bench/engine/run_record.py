@@ -23,6 +23,7 @@ from ..maps.given_method import folder_of
 from ..maps.map_folder import MapFolder
 from .again import REQUEST, request_of
 from .planning.config import RunConfig
+from .planning.own_classes import protocol_of
 from .planning.plan import BackbonePlan
 from .scoring.foreign_code import foreign_code
 from .scoring.measures import measure_record, measures_key
@@ -46,7 +47,7 @@ def run_manifest(
         device: Where the run computes. measures: Further metrics. head_recipe: Recipe of the heads that are trained.
         world_size: Processes of the run. given: Maps made elsewhere.
     """
-    protocol = config.protocol_object
+    protocol = protocol_of(table, config.protocol_object)
     maps = {f.name: _maps_record(f) for f in given}
     triples = [t for plan in plans.values() for t in plan.triples]
     return RunManifest(
@@ -58,7 +59,9 @@ def run_manifest(
             split=table.split,
             fingerprint=table.fingerprint,
             rows=len(table),
-            num_classes=table.num_classes,
+            num_classes=max(1, table.num_classes),
+            labelled=table.labelled,
+            class_rows=table.class_rows,
             class_names=list(table.class_names),
             has_boxes=table.has_boxes,
             has_masks=table.has_masks,
@@ -132,5 +135,5 @@ def _head_record(name: str) -> HeadRecord:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device for records: the accelerator's, or ``cpu``."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """Name of a device for records: the accelerator's where it has one, else its kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -50,7 +50,11 @@ def sheet_columns(table: SampleTable, samples: int) -> list[SheetColumn]:
             tiles[label].append(Tile(batch.images[i].permute(1, 2, 0).numpy(), batch.gt_boxes[i].tolist(), evidence))
     families = table.facts.get("families", {})
     names = table.class_names
-    columns = [SheetColumn(names[k], found, families.get(names[k], "")) for k, found in tiles.items() if found]
+    columns = [
+        SheetColumn(name, found, families.get(name, ""))
+        for name, found in ((names[k] if k >= 0 else "no label", found) for k, found in tiles.items())
+        if found
+    ]
     if not columns:
         raise RunError(f"{table.name} {table.split}: none of the chosen images can be read")
     return columns

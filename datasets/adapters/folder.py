@@ -75,7 +75,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
         raise OptionError("folder: {split} is for COCO JSON, which lists every category; a CSV has a column `split`")
 
     def build() -> Built:
-        columns = find_columns(path, options.get("columns"))
+        columns = find_columns(path, options.get("columns"), needs_label=labels != "none")
         return build_csv(root, path, split, columns, OwnOptions.of(options, columns.reading), labels)
 
     return BuildPlan("CSV of boxes", build, (path,))
@@ -113,13 +113,22 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
     tops = [root / s for s in have] or [root]
     found = {p.name for top in tops for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")}
     folders = sorted(found)
-    if not folders:
+    flat = (not folders or kind == "none") and any(is_picture(p.name) for p in base.iterdir())
+    if not folders and (not flat or kind in ("names", "indices") or hint):
         other = f"; or {hint}" if hint else ""
         raise DatasetError(f"folder: {base} has no class folders; pass annotations=FILE (CSV or COCO JSON){other}")
-    names, label_of = tuple(folders), {name: i for i, name in enumerate(folders)}
-    if kind == "network":
-        index_of, names, _ = class_indices(map(cleaned, folders), kind, base, findings)
-        label_of = {name: index_of[cleaned(name)] for name in folders}
+    if flat and kind != "none":
+        kind = "none"
+        findings.warn(
+            "pictures without labels: the class drawn is the network's prediction; nothing is scored against labels",
+            base,
+            "with a folder a class, or annotations=FILE, they have labels",
+        )
+    folders = [*folders, *([""] if flat else [])]
+    names, label_of, known = tuple(folders), {name: i for i, name in enumerate(folders)}, True
+    if kind in ("network", "none"):
+        index_of, names, known = class_indices(map(cleaned, folders), kind, base, findings)
+        label_of = {name: index_of[cleaned(name)] if names else -1 for name in folders}
     if hint:
         findings.warn(
             "this looks like a published data set; its folders are taken for classes here",
@@ -132,7 +141,7 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
     if lost:
         findings.warn(f"{len(lost)} symbolic links lead nowhere, or to themselves: {some(lost)}", base, "repair them")
 
-    facts = {"exif": exif or "ignore", **label_space(kind)}
+    facts = {"exif": exif or "ignore", "num_classes_known": known, **label_space(kind, names)}
 
     def chunks() -> Iterator[Chunk]:
         empty, left_out = [], LeftOut()
@@ -140,8 +149,9 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
         headers = [np.zeros((0, 3), np.int64)]
         for name in folders:
             inside = list(tree.children(name))
-            files = sorted(f"{name}/{n}" for n in inside if is_picture(n))
-            left_out.add(f"{name}/{n}" for n in inside)
+            inside = [f"{name}/{n}" if name else n for n in inside]
+            files = sorted(filter(is_picture, inside))
+            left_out.add(inside)
             empty += [] if files else [name]
             chunk = Chunk(files, tree.paths(files), np.full(len(files), label_of[name]), sizes=tree.sizes(files))
             ids += files

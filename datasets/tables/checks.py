@@ -140,7 +140,8 @@ class RowChecks:
 
     def add(self, chunk: Chunk) -> None:
         """Check one chunk."""
-        bad = np.flatnonzero((chunk.labels < 0) | (chunk.labels >= self.classes))
+        # Pictures without labels have no classes either.
+        bad = np.flatnonzero((chunk.labels < (0 if self.classes else -1)) | (chunk.labels >= self.classes))
         self.labels.add(bad, lambda i: f"{chunk.ids[i]} has {chunk.labels[i]}")
         if bad.size and not self._label_place and chunk.lines is not None:
             self._label_place = f"{chunk.label_file}:{chunk.lines[bad[0]]}"

@@ -59,7 +59,7 @@ class Run:
         """Names of a triple's columns."""
         canonical = self._canonical(triple)
         names = column_names(part_path(self.out, canonical, self._shards[canonical][0]))
-        if not self.manifest.predicts(canonical):
+        if not (self.manifest.predicts(canonical) and self.manifest.classified):
             names.remove("predicted")
         # Shards that were done before a metric failed have its column, the others do not.
         return [n for n in names if f"{LOST_METRIC}{n.removeprefix(EXTRA)}" not in self.lost or not n.startswith(EXTRA)]

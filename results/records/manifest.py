@@ -42,6 +42,10 @@ class DatasetRecord(_Model):
     num_classes: int = Field(ge=1)
     class_names: list[str] = Field(default_factory=list)
     """By label; may be empty."""
+    labelled: bool = True
+    """Images have labels; without, every label is -1 and nothing is scored against it."""
+    class_rows: bool = False
+    """Some images have a row for each of their classes, so that no prediction is right for all of them."""
     has_boxes: bool = False
     has_masks: bool = False
     has_evidence: bool = False
@@ -71,6 +75,8 @@ class BackboneRecord(_Model):
     head_kind: str = "other"
     """``gap_linear``, ``mlp`` or ``other``; ``NO_NETWORK`` for maps made elsewhere that are scored alone."""
     num_classes: int = Field(ge=1)
+    input_size: int | None = None
+    """Side in pixels to which the network's images are resized; None: it takes those of the protocol's size."""
     parameters: int | None = None
     """Number of parameters of the network with its softmax branch."""
     through_network: bool = False
@@ -198,6 +204,11 @@ class RunManifest(_Model):
     def rows_of(self, shard: int) -> range:
         """Data-set rows of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.dataset.rows))
+
+    @property
+    def classified(self) -> bool:
+        """A prediction can be right or wrong: every image has one label."""
+        return self.dataset.labelled and not self.dataset.class_rows
 
     def predicts(self, triple: str) -> bool:
         """A network stands behind a triple, so that it has a predicted class."""

@@ -244,7 +244,8 @@ class RunStore:
             joined |= _sorted_rows(triple, fresh, stored["index"], shard)
             written = self._write_part(shard, triple, check_columns(triple, joined, self.manifest))
             parts |= self._marked({triple: written}, lost)
-        write_mark(self.out, backbone, old.model_copy(update={"parts": parts, "lost": still_lost(old, parts) | lost}))
+        lost = still_lost(old, parts) | dict(lost)
+        write_mark(self.out, backbone, old.model_copy(update={"parts": parts, "lost": lost}))
 
     def _marked(self, parts: Mapping[str, PartMark], lost: Iterable[str]) -> dict[str, PartMark]:
         """Marks of parts that were just written, with what they say of metrics."""

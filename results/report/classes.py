@@ -22,7 +22,7 @@ def class_scores(sheet: Sheet) -> Json | None:
     PxAP is left out: it pools the pixels of its images, and is no mean over them.
     """
     metrics = [m for m in sheet.contests if m.name != "pxap"]
-    if not metrics:
+    if not metrics or not sheet.manifest.dataset.labelled:
         return None
     labels = sheet.labels
     present, counts = np.unique(labels, return_counts=True)

@@ -90,4 +90,6 @@ def classes_of(
 def class_name(run: Run, label: int) -> str:
     """Name of a class, or its number."""
     names = run.manifest.dataset.class_names
+    if label < 0:
+        return "no label"
     return names[label] if 0 <= label < len(names) else f"class {label}"

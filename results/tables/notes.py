@@ -92,6 +92,11 @@ def facts(merged: Merged, stats: Standing | None) -> list[tuple[str, str]]:
         ("Protocol", f"{protocol.name} (version {protocol.version}, digest {protocol.digest})"),
         ("Records", f"cambench {versions}"),
     ]
+    absent = [] if data.labelled else ["classification (the images have no labels; the predicted class is drawn)"]
+    rows = "classification (a row is an image and one of its classes, whose map is drawn; no prediction is all of them)"
+    absent += [rows] if data.class_rows else []
+    absent += [] if data.has_boxes or data.has_masks else ["localisation (the images have no boxes and no masks)"]
+    found += [("Not available", "; ".join(absent))] if absent else []
     options = list(dict.fromkeys(_options(r.manifest) for r in merged.runs))
     found += [("Options", text) for text in options if text]
     if stats is not None:

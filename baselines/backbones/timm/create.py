@@ -1,4 +1,4 @@
-"""timm models by name: built for images of the benchmark's size, with timm's weights, a file's, or random ones."""
+"""timm models by name: built for images of their own size, with timm's weights, a file's, or random ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...weights.weight_files import WeightsError, apply_state
 from .layout import unsupported
 
 PROBE_SIZE = 224
-"""Side in pixels of the images that every network is built for."""
+"""Side in pixels of the images of networks that take any size."""
 
 
-def create(model_name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
-    """A timm model for images of 224×224 pixels.
+def create(model_name: str, *, pretrained: bool, num_classes: int | None = None, size: int | None = None) -> nn.Module:
+    """A timm model for images of its own size, at least ``PROBE_SIZE``, or of ``size`` pixels a side where given.
 
     Raises:
         UnknownNameError: timm has no such model; the message lists the nearest names.
@@ -29,15 +29,15 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
         raise UnknownNameError("timm model", model_name, timm.list_models())
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     config = timm.get_pretrained_cfg(model_name.split(".")[0]) if timm.is_model(model_name) else None
-    if config is not None and config.fixed_input_size and config.input_size[-1] != PROBE_SIZE:
-        options["img_size"] = PROBE_SIZE
+    if size is None and config is not None and config.fixed_input_size and config.input_size[-1] < PROBE_SIZE:
+        size = PROBE_SIZE
+    if size is not None:
+        options["img_size"] = size
     try:
         model: nn.Module = timm.create_model(model_name, pretrained=pretrained, **options)
     except Exception as error:
         if not pretrained:
-            raise unsupported(
-                f"timm:{model_name}", f"timm cannot build it for images of 224×224 pixels ({error})"
-            ) from error
+            raise unsupported(f"timm:{model_name}", f"timm cannot build it ({error})") from error
         raise WeightsError(
             f"timm:{model_name}: its pretrained weights cannot be had ({type(error).__name__}: {error}). "
             "Give a file with --weights FILE, or --no-pretrained (a training recipe: init: random)"
@@ -46,6 +46,25 @@ def create(model_name: str, *, pretrained: bool, num_classes: int | None = None)
         # Feature extractors come without a classifier; a fresh one stands in until the data's classes are known.
         model.reset_classifier(1)  # type: ignore[operator]
     return model
+
+
+def fixed_size(model: nn.Module) -> int | None:
+    """The one side in pixels that a timm model was built for; None where it takes any, or ``PROBE_SIZE``.
+
+    Raises:
+        UnsupportedNetworkError: It takes images of one size that is not square.
+    """
+    config = getattr(model, "pretrained_cfg", None) or {}
+    sides = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if sides is None and config.get("fixed_input_size"):
+        sides = config["input_size"][-2:]
+    sides = set(sides) if isinstance(sides, tuple | list) else {sides}
+    if len(sides) > 1:
+        raise unsupported(
+            f"timm:{config.get('architecture', '')}", f"its images are not square: {sorted(sides)} pixels"
+        )
+    side = sides.pop()
+    return None if side in (None, PROBE_SIZE) else int(side)
 
 
 def lacks_classifier(model_name: str) -> bool:

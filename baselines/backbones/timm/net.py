@@ -20,7 +20,7 @@ from ...contracts import IMAGENET_MEAN, IMAGENET_STD, Backbone, Branch, Head
 from ...heads.context import rows_of
 from ...heads.heads import ModuleHead, gap_linear_of, reset
 from ...probes.attention import attention_layers, read_attention
-from .create import PROBE_SIZE, classifier_names, create, create_from_state, lacks_classifier
+from .create import PROBE_SIZE, classifier_names, create, create_from_state, fixed_size, lacks_classifier
 from .layout import Call, TimmLayout, UnsupportedNetworkError, calls, close, find_layout, last_layer, unsupported
 from .tokens import SemanticHead, Tail, Tap, TokenHead, last_block, packed_features
 
@@ -48,7 +48,7 @@ class TimmBackbone(Backbone):
         name: Name in triples.
         mean: Input mean in [0, 1]; timm's where None.
         std: Input standard deviation in [0, 1]; timm's where None.
-        input_size: Side in pixels that a transformer was built for; images of another size are resized to it.
+        input_size: Side in pixels of its images, which are resized to it; None: the one it was built for, if it has.
 
     Raises:
         UnsupportedNetworkError: The head does not read one feature map; the message says why.
@@ -64,8 +64,8 @@ class TimmBackbone(Backbone):
     ) -> None:
         config: dict[str, Any] = dict(getattr(model, "pretrained_cfg", None) or {})
         super().__init__(mean or config.get("mean", IMAGENET_MEAN), std or config.get("std", IMAGENET_STD))
-        self.name, self.input_size = name, input_size
-        size = input_size or PROBE_SIZE
+        self.name, self.input_size = name, input_size or fixed_size(model)
+        size = self.input_size or PROBE_SIZE
         model.eval()
         self.num_classes = int(model.num_classes)  # type: ignore[arg-type]
         self.tap: Tap | None = None

@@ -62,4 +62,5 @@ def _names(statement: ast.stmt) -> Iterator[str]:
 
 def _first(statement: ast.stmt) -> int:
     """First line of a statement, decorators included."""
-    return min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(d.lineno for d in decorators)])

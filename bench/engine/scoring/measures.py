@@ -24,6 +24,7 @@ def choose_measures(patterns: Iterable[str], table: SampleTable) -> list[MetricS
         UnknownNameError: A name matches no metric. UsageError: A named metric is not per-image, or lacks its data.
     """
     has = {"boxes": table.has_boxes, "masks": table.has_masks, "evidence": table.has_evidence}
+    has["labels"] = table.labelled and not table.class_rows
     chosen: dict[str, MetricSpec] = {}
     for pattern in (plain for p in patterns for plain in expand_braces(p)):
         named = not GLOB & set(pattern)

@@ -43,7 +43,7 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
     images = sorted(content["images"], key=lambda i: (isinstance(i["id"], str), i["id"]))
     inst = _instances(images, content["annotations"], label_of, path, findings)
     drawn = masks != "off" and _have_masks(inst, path, findings)
-    facts = label_space(labels)
+    facts = label_space(labels, names)
     file = OwnFile(path, inst, names, has_boxes=True, draw=draw_mask if drawn else None, facts=facts)
     return build_own(root, file, options, findings)
 
@@ -134,7 +134,9 @@ def _classes(categories: list[dict[str, Any]], labels: str, path: Path) -> tuple
     names = tuple(cleaned(c["name"]) for c in order)
     if len(set(names)) < len(names):
         raise DatasetError(f"{path}: category names are not distinct")
-    if labels == "network":
+    if labels == "none":
+        return (), {c["id"]: 0 for c in order}
+    if labels == "network" and "label_names" not in label_space(labels, names):
         found = network_indices(names, {}, path)
         return network_names(), {c["id"]: found[n] for c, n in zip(order, names, strict=True)}
     return names, {c["id"]: i for i, c in enumerate(order)}

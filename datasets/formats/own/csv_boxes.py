@@ -116,17 +116,17 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
     lines.read()
     _check_split(path, split, lines.splits, in_header="split" in columns.place)
     index_of, names, known = class_indices(lines.every_label, labels, path, findings)
-    if not names:
+    if not names and (labels != "none" or not lines.images):
         findings.raise_errors(f"folder {path.name}")
         raise DatasetError(f"{path}: no line with a label")
     inst = Instances(
         images=list(lines.images),
         sizes=np.array(lines.sizes, np.int64).reshape(-1, 2),
         owner=np.array(lines.owner, np.int64),
-        labels=np.array([index_of[label] for label in lines.labels], np.int64),
+        labels=np.array([index_of.get(label, 0) for label in lines.labels], np.int64),
         numbers=np.array(lines.numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **label_space(labels)}
+    facts = {"num_classes_known": known, **label_space(labels, names)}
     file = OwnFile(path, inst, names, has_boxes=bool(columns.box), facts=facts)
     return build_own(root, file, options, findings)
 

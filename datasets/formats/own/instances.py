@@ -72,7 +72,7 @@ def make_rows(
     inst: Instances, boxes: Floats, names: Sequence[str], rule: str, where: object, findings: Findings
 ) -> Rows:
     """Rows of the instances, with boxes (M,4) x0,y0,x1,y1; images that a rule cannot place are an error."""
-    classes = len(names)
+    classes = max(1, len(names))
     pairs, inverse = np.unique(inst.owner * classes + inst.labels, return_inverse=True)
     image, label = pairs // classes, pairs % classes
     several = np.bincount(image, minlength=len(inst.images)) > 1

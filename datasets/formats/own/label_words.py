@@ -17,10 +17,11 @@ from ...schema import DatasetError
 from ...tables.checks import check_class_count
 from ..network_classes import network_indices, network_names
 
-KINDS = ("auto", "names", "indices", "network")
+KINDS = ("auto", "names", "indices", "network", "none")
 LABEL_OPTION = (
-    "what labels are: auto (default: whole numbers are class indices, anything else are names), names, indices, or "
-    "network (the classes of ImageNet, by WordNet id, name or index: for networks with ImageNet's classes)"
+    "what labels are: auto (default: whole numbers are class indices, anything else are names), names, indices, "
+    "network (the network's own classes by their names, ImageNet's also by WordNet id or index), or none (labels are "
+    "not read: the predicted class is drawn, and nothing is scored against labels)"
 )
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -36,9 +37,17 @@ def check_kind(value: object) -> str:
     return kind
 
 
-def label_space(kind: str) -> dict[str, str]:
-    """What a table says of labels that are a network's own classes; nothing of others."""
-    return {"label_space": "network"} if kind == "network" else {}
+def label_space(kind: str, names: tuple[str, ...] = ()) -> dict[str, str]:
+    """What a table of these classes says of labels that are a network's own classes, or are not read.
+
+    ``label_names``: the names are not ImageNet's, so another network must know them; why, in words.
+    """
+    if kind == "network" and names and not all(map(str.isdecimal, names)):
+        try:
+            network_indices(names, {}, "folder")
+        except DatasetError as error:
+            return {"label_space": kind, "label_names": str(error)}
+    return {"label_space": kind} if kind in ("network", "none") else {}
 
 
 def cleaned(text: str) -> str:
@@ -67,6 +76,8 @@ def class_indices(
         DatasetError: Fractions; negative or huge numbers; numbers beside names; names that the network has not.
     """
     distinct = sorted(set(labels))
+    if kind == "none":
+        return dict.fromkeys(distinct, 0), (), False
     numbers = {t: n for t in distinct if (n := whole(t)) is not None}
     fractions = [t for t in distinct if t not in numbers and _NUMBER.fullmatch(t)]
     if fractions:
@@ -75,8 +86,12 @@ def class_indices(
             "score, or a coordinate?"
         )
     names = [t for t in distinct if t not in numbers]
-    if kind == "network":
-        return network_indices(distinct, numbers, where), network_names(), True
+    if kind == "network" and names:
+        try:
+            return network_indices(distinct, numbers, where), network_names(), True
+        except DatasetError as error:
+            findings.note(f"{error}. Another network may have classes of these names", where)
+            return _ranked(names, numbers, where, findings)
     if names and numbers and kind != "names":
         raise DatasetError(
             f"{where}: labels are whole numbers ({some(list(numbers))}) beside names ({some(names)}); correct the "

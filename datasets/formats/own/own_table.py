@@ -125,6 +125,8 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
             yield chunk
 
     table = {"exif": "apply" if turn else "ignore", **file.facts}
+    if len(np.unique(rows.image)) < len(rows.image):
+        table["class_rows"] = True
     return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None)
 
 
@@ -199,7 +201,9 @@ def _chunk(files: _Files, rows: Rows, part: slice, names: tuple[str, ...], rule:
     """Ids, paths, labels and bytes; with a row for each image and class the id names the class."""
     images, labels = rows.image[part].tolist(), rows.label[part]
     ids = [files.ids[i] for i in images]
-    if rule == "rows":
+    if not names:
+        labels = np.full(len(ids), -1)
+    elif rule == "rows":
         ids = [f"{i}#{names[c]}" for i, c in zip(ids, labels.tolist(), strict=True)]
     return Chunk(ids, [files.paths[i] for i in images], labels, sizes=files.bytes[images])
 

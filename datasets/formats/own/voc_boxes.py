@@ -85,5 +85,5 @@ def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, label
         labels=np.array([index_of[word] for word in words], np.int64),
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **label_space(labels)}
+    facts = {"num_classes_known": known, **label_space(labels, classes)}
     return build_own(root, OwnFile(folder, inst, classes, has_boxes=True, facts=facts), options, findings)

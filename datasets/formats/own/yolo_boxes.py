@@ -67,7 +67,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
         labels=np.array(index, np.int64),
         numbers=np.array(numbers, np.float64).reshape(-1, 4),
     )
-    facts = {"num_classes_known": known, **label_space(labels)}
+    facts = {"num_classes_known": known, **label_space(labels, words)}
     return build_own(root, OwnFile(folder, inst, words, has_boxes=True, facts=facts), options, findings)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.timm.create import create
@@ -30,7 +30,7 @@ NETWORKS = {
     "efficientnet_b0": ("gap_linear", False, "bn2.act", (1280, 7, 7)),
     "swin_tiny_patch4_window7_224": ("gap_linear", False, "norm", (768, 7, 7)),
     "mixer_s32_224": ("gap_linear", False, "norm", (512, 7, 7)),
-    "vit_little_patch16_reg1_gap_256": ("other", False, "blocks.13", (320, 14, 14)),
+    "vit_little_patch16_reg1_gap_256": ("other", False, "blocks.13", (320, 16, 16)),
 }
 
 
@@ -43,12 +43,11 @@ def images() -> Tensor:
 def test_split_network_is_timms_network(name: str, images: Tensor) -> None:
     kind, nonnegative, layer, shape = NETWORKS[name]
     torch.manual_seed(0)
-    options = {"img_size": 224} if name.endswith("256") else {}
-    model = timm.create_model(name, pretrained=False, num_classes=10, **options).eval()
+    model = timm.create_model(name, pretrained=False, num_classes=10).eval()
     whole = copy.deepcopy(model)
     net = TimmBackbone(model, f"timm:{name}").freeze()
     with torch.no_grad():
-        expected, features = whole(images), net.features(images)
+        expected, features = whole(net.at_own_size(images)), net.features(images)
         torch.testing.assert_close(net(images), expected, rtol=1e-5, atol=1e-5)
     assert (net.head_kind, net.nonnegative, net.feature_layer) == (kind, nonnegative, layer)
     assert tuple(features.shape[1:]) == shape
@@ -72,6 +71,27 @@ def test_split_network_is_timms_network(name: str, images: Tensor) -> None:
     assert torch.equal(features, kept), "an in-place activation of the head changed the shared features"
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "grid"),
+    [
+        *(("vit_tiny_patch16_384", 384, 24), ("vit_tiny_patch16_224", None, 14)),
+        *(("resnet10t", None, 7), ("efficientnet_b4", None, 7)),
+        pytest.param("vit_small_patch14_dinov2", 518, 37, marks=pytest.mark.slow),
+    ],
+)
+def test_a_network_of_one_size_runs_at_it(name: str, size: int | None, grid: int, images: Tensor) -> None:
+    net = open_backbone(f"timm:{name}", num_classes=10, pretrained=False)
+    assert (net.input_size, net.grid) == (size, (grid, grid))
+    torch.manual_seed(0)
+    whole = timm.create_model(name, pretrained=False, num_classes=10).eval()
+    torch.manual_seed(0)
+    same = TimmBackbone(timm.create_model(name, pretrained=False, num_classes=10), name).freeze()
+    side = size or 224
+    shown = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        torch.testing.assert_close(same(images), whole(shown if size else images), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
 def test_other_classes(name: str, images: Tensor) -> None:
     net = open_backbone(f"timm:{name}", num_classes=7, pretrained=False)
@@ -83,7 +103,7 @@ def test_other_classes(name: str, images: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("crossvit_9_240", "does not take images of 224×224 pixels"),
+        ("crossvit_9_240", "forward_features returns a list"),
         ("coat_tiny", "returns a list, not one feature map"),
         ("coat_lite_tiny", "class token.*its last block does not begin with one normalisation"),
         ("halonet26t", r"does not take images of 224×224 pixels \(AssertionError\)"),

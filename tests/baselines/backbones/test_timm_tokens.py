@@ -35,6 +35,7 @@ NETWORKS = {
     "pit_ti_distilled_224": (2, 7, 256, "transformers.2.blocks.3.norm1", False, True),
     "xcit_nano_12_p16_224": (1, 14, 128, "cls_attn_blocks.1.norm1", False, True),
 }
+SIZES = dict.fromkeys(("test_vit", "test_vit3", "test_vit4", "vit_tiny_patch16_384"), 224)
 LARGE = {"cait_xxs24_224", "convit_tiny", "hiera_tiny_224"}
 TARGET = torch.tensor([3, 8])
 
@@ -52,7 +53,7 @@ def images() -> Tensor:
 def whole_network(name: str) -> nn.Module:
     """timm's model with random weights that leave a gradient at every token (layer scales of 1e-5 would not)."""
     torch.manual_seed(0)
-    model = create(name, pretrained=False, num_classes=10).eval()
+    model = create(name, pretrained=False, num_classes=10, size=SIZES.get(name)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1 or "head" in name:
@@ -114,7 +115,7 @@ def test_the_split_network_and_its_gradient_are_timms(name: str, images: Tensor)
 def test_cells_lie_where_their_pixels_are(name: str, images: Tensor) -> None:
     """What changes in the map when a square of pixels changes is centred on that square: rows are rows."""
     torch.manual_seed(0)
-    net = TimmBackbone(create(name, pretrained=False), f"timm:{name}")
+    net = TimmBackbone(create(name, pretrained=False, size=SIZES.get(name)), f"timm:{name}")
     rows = net.head().context_rows
     for y, x in ((48, 112), (176, 48), (176, 176)):
         changed = images[:1].clone()
@@ -131,7 +132,7 @@ def test_cells_lie_where_their_pixels_are(name: str, images: Tensor) -> None:
 def test_low_precision_bodies(name: str, images: Tensor) -> None:
     """The body under autocast, the head in float32, as a run does it: near float32, and finite gradients."""
     torch.manual_seed(0)
-    net = TimmBackbone(create(name, pretrained=False, num_classes=10), f"timm:{name}")
+    net = TimmBackbone(create(name, pretrained=False, num_classes=10, size=SIZES.get(name)), f"timm:{name}")
     net.freeze()
     with torch.no_grad():
         exact = net.features(images)

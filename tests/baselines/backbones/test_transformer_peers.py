@@ -26,7 +26,7 @@ def test_maps_of_tokens_beside_pytorch_grad_cam(name: str) -> None:
     peers = pytest.importorskip("pytorch_grad_cam")
     targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
     torch.manual_seed(3)
-    model = create(name, pretrained=False, num_classes=10).eval()
+    model = create(name, pretrained=False, num_classes=10, size=224 if name == "test_vit" else None).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
