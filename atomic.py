@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import socket
 import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,33 +28,46 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; what is written there is flushed and renamed when the block ends well.
 
     Raises:
-        OSError: The folder or the file cannot be written; ``path`` stays as it was.
+        OSError: The folder or the file cannot be written; ``path``, which the error names, stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+    temp = temporary_of(path)
     try:
         yield temp
         _sync(temp)
         # The folder is not flushed: a rename that a power cut undoes leaves a shard that counts as not done.
         temp.replace(path)
+    except OSError as error:
+        if str(error.filename) != str(temp):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temp.unlink(missing_ok=True)
+        # A folder that cannot be written refuses this too, and the first error is the one that says why.
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """A name beside ``path`` that says which process writes there, so that what it leaves when killed is removed."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporaries of ``path`` whose writers on this machine were killed (for files too large to leave lying)."""
+    """Remove temporaries of ``path``, files or folders, whose writers on this machine were killed."""
     for temp in path.parent.glob(f".{glob.escape(path.name)}.*{TEMP_SUFFIX}"):
         _remove_if_left(temp)
 
 
 def remove_leftovers_under(folder: Path) -> None:
-    """Remove the temporaries of every file in a folder and below whose writers on this machine were killed."""
-    for temp in folder.rglob(f".*{TEMP_SUFFIX}"):
-        _remove_if_left(temp)
+    """As ``remove_leftovers``, for everything in a folder and below; others may write and remove there meanwhile."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            _remove_if_left(Path(place, name))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with ``\\n`` line ends, atomically; raises as ``atomic_path``."""
+    remove_leftovers(path)
     with atomic_path(path) as temp:
         temp.write_text(text, encoding="utf-8", newline="\n")
 
@@ -68,7 +82,9 @@ def _remove_if_left(temp: Path) -> None:
             left = not _runs(int(found["owner"]), written)
         else:
             left = time.time() - written > FOREIGN_DAYS * 86400
-        if left:
+        if left and temp.is_dir():
+            shutil.rmtree(temp, ignore_errors=True)
+        elif left:
             temp.unlink(missing_ok=True)
     except OSError:
         return  # gone meanwhile, or not ours to remove

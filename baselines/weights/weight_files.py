@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...atomic import atomic_path
+from ...atomic import atomic_path, remove_leftovers
 from .file_names import State, renaming, some_names, without_prefix
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net", "state_dict_ema", "network", "weights")
@@ -76,6 +76,7 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
     """Write tensors and metadata as safetensors: a temporary file beside ``path``, flushed, then renamed over it."""
     target = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    remove_leftovers(target)
     with atomic_path(target) as temporary:
         save_file(tensors, temporary, dict(metadata))
         # safetensors may write with the owner's rights alone; a weights file is for everyone who may read the folder.

@@ -192,4 +192,6 @@ def _plain(error: BaseException) -> str:
     text = "\n".join(map(visible, (str(error) or type(error).__name__).split("\n")))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         text += ": the disk or its quota is full; finished files are kept. Free space and give the same command again"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        text += ": where this was to be written, name another place with --out or, of tables and reports, --dest"
     return escape(text)

@@ -33,7 +33,10 @@ class ReportRequest(IntervalOptions, PluginOptions, DataOptions):
     runs: Annotated[tuple[Path, ...], Flag(argument=True, metavar="OUT…")] = Field(
         min_length=1, description="Folders of one or more runs."
     )
-    out: Path | None = Field(None, description="HTML file. (default: OUT/report.html; report.html for several runs)")
+    out: Annotated[Path | None, Flag(("--out", "--dest"))] = Field(
+        None,
+        description="HTML file, or a folder for report.html. (default: OUT/report.html; report.html for several runs)",
+    )
     samples: int = Field(48, ge=1, le=500, description="Images in the explorer of each data set.")
     thumb: int = Field(224, ge=32, le=512, description="Largest side of a thumbnail, pixels.")
     pictures: bool = Field(True, description="Show the images themselves.")
@@ -43,8 +46,11 @@ class ReportRequest(IntervalOptions, PluginOptions, DataOptions):
 
     @property
     def target(self) -> Path:
-        """The HTML file."""
-        return self.out or (self.runs[0] / "report.html" if len(self.runs) == 1 else Path("report.html"))
+        """The HTML file; a path that is a folder, or has no suffix, is the folder of ``report.html``."""
+        if self.out is None:
+            return self.runs[0] / "report.html" if len(self.runs) == 1 else Path("report.html")
+        is_folder = self.out.is_dir() or not self.out.suffix
+        return self.out / "report.html" if is_folder else self.out
 
 
 @command(ReportRequest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
+from ...atomic import remove_leftovers_under
 from ...results.records.columns import MAP, Array
 from ...triple import Triple, file_name
 from ..host.errors import RunError, UsageError
@@ -37,6 +38,7 @@ def export_maps(request: ExportMapsRequest, say: Callable[[str], None] = lambda 
                 f"{triple}: its maps are masks, which a run takes as they are; given with --maps they are normalised "
                 "as all maps are"
             )
+        remove_leftovers_under(folder)
         _write(run.batches(triple, ["image_id", MAP]), folder, triple, request.format)
         folders.append(folder)
     return folders

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 import datasets as hf
 import pyarrow as pa
 
+from ...atomic import remove_leftovers_under, temporary_of
 from ..schema import DatasetError
 from .stamps import others_may_write, stamp_files
 
@@ -142,7 +142,8 @@ class Writer:
 
     def __init__(self, entry: Path) -> None:
         self.entry = entry
-        self.folder = entry.with_name(f"{entry.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+        self.folder = temporary_of(entry)
+        remove_leftovers_under(entry.parent)
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -180,7 +181,7 @@ class Writer:
                 return
             except OSError:
                 # Another process committed first, or the entry is stale: ours is as good, so take its place.
-                stale = self.entry.with_name(f"{self.entry.name}.{uuid.uuid4().hex[:8]}.stale")
+                stale = temporary_of(self.entry)
                 try:
                     self.entry.rename(stale)
                 except FileNotFoundError:

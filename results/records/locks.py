@@ -65,6 +65,9 @@ class FolderLock:
             others = [out / LOCK_NAME] if world_size > 1 else _rank_locks(out)
             if any(_is_held(path) for path in others):
                 raise RunLockedError(out, holders(out))
+            for path in others:
+                # Of a killed process. The lock's file stays: one that is taken anew while it is removed lets two in.
+                _holder_of(path).unlink(missing_ok=True)
         except BaseException:
             self.release()
             raise
@@ -124,7 +127,7 @@ class FolderLock:
 
     @property
     def _holder(self) -> Path:
-        return self._path.with_name(self._path.name + _HOLDER)
+        return _holder_of(self._path)
 
 
 @contextmanager
@@ -156,7 +159,7 @@ def holders(out: Path) -> list[str]:
     found = []
     for path in (out / LOCK_NAME, *_rank_locks(out)):
         try:
-            pid, host = path.with_name(path.name + _HOLDER).read_text(encoding="utf-8").split()
+            pid, host = _holder_of(path).read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             continue
         if _is_held(path):
@@ -166,6 +169,10 @@ def holders(out: Path) -> list[str]:
 
 def _rank_locks(out: Path) -> list[Path]:
     return sorted(path for path in out.glob(f"{LOCK_NAME}.rank*") if _RANK.fullmatch(path.name))
+
+
+def _holder_of(path: Path) -> Path:
+    return path.with_name(path.name + _HOLDER)
 
 
 def _is_held(path: Path) -> bool:

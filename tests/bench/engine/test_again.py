@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cambench.atomic import remove_leftovers_under
+from cambench.bench.cli.app import main
 from cambench.bench.engine.again import finished_before
 from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.notebook.runs import run
 from cambench.datasets.open import DataSource
+from cambench.results.records.record_errors import ResultsError
 
 FIELDS = {"triples": ("slim_resnet/{gradcam,center}/softmax",), "limit": 4}
 
@@ -53,8 +61,63 @@ def test_temporaries_of_killed_processes_go_at_the_next_start(tmp_path: Path) ->
     dead = tmp_path / "records" / ".part-00000.parquet.999999999-0a1b2c3d.tmp"
     alive = tmp_path / f".run.json.{os.getpid()}-0a1b2c3d.tmp"
     other = tmp_path / ".notes.tmp"
+    folder = tmp_path / ".0a1b2c3d.999999999-0a1b2c3d.tmp"
     dead.parent.mkdir()
+    folder.mkdir()
+    (folder / "rows.arrow").write_text("half")
     for file in (dead, alive, other):
         file.write_text("half")
     remove_leftovers_under(tmp_path)
-    assert [f.exists() for f in (dead, alive, other)] == [False, True, True]
+    assert [f.exists() for f in (dead, folder, alive, other)] == [False, False, True, True]
+
+
+@contextmanager
+def without_roots_right_to_write() -> Iterator[None]:
+    """Root obeys the modes of files like anybody else (Linux: its capability DAC_OVERRIDE is not in effect)."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, kept = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, kept) == 0
+    less = (ctypes.c_uint32 * 6)(*kept)
+    less[0] &= ~(1 << 1)
+    assert libc.capset(header, less) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, kept) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="permissions of files as Linux has them")
+def test_a_finished_run_that_cannot_be_written(settings: Any, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """The verbs that read it write elsewhere; asked to write there, they name the file and the way on."""
+    out, fields = settings["out"], {**settings, **FIELDS}
+    run(**fields)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+
+    def said(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["cambench", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        shown = capsys.readouterr()
+        return int(left.value.code or 0), shown.out + shown.err
+
+    for folder in (out, *(p for p in out.rglob("*") if p.is_dir())):
+        folder.chmod(0o555)
+    for file in (p for p in out.rglob("*") if p.is_file()):
+        file.chmod(0o444)
+    with without_roots_right_to_write():
+        assert run(**fields).paths[0] == out / "run.json"
+        with pytest.raises(ResultsError, match="cannot be written .*--dest elsewhere"):
+            run(**{**fields, "triples": ("slim_resnet/{gradcam,center,layercam}/softmax",)})
+        assert said("leaderboard", out, "--dest", tmp_path / "tables")[0] == 0
+        assert said("report", out, "--dest", tmp_path / "page", "--no-pictures", "--resamples", 20)[0] == 0
+        for verb, file in (("leaderboard", "tables/leaderboard.md"), ("report", "report.html")):
+            code, text = said(verb, out, "--resamples", 20)
+            assert code == 1
+            assert f"{out / file}'" in text
+            assert "--dest" in text
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    assert (tmp_path / "tables" / "scores.csv").read_bytes() == (out / "tables" / "scores.csv").read_bytes()
+    assert (tmp_path / "page" / "report.html").stat().st_size > 100_000

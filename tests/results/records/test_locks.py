@@ -54,3 +54,10 @@ def test_a_holder_of_another_machine_is_named_with_it(tmp_path, monkeypatch):
         FolderLock(tmp_path)
     held.release()
     assert holders(tmp_path) == []
+
+
+def test_what_killed_ranks_said_of_themselves_is_removed_by_the_next_start(tmp_path):
+    (tmp_path / ".lock.rank3").touch()
+    (tmp_path / ".lock.rank3.holder").write_text("999999999 somewhere\n")
+    FolderLock(tmp_path).release()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", ".lock.rank3"]
