@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...datasets.open import DataSource
+from ...results.records.locks import holders
 from ...results.records.manifest import RunManifest
-from ...results.records.record_errors import RecordError
+from ...results.records.record_errors import RecordError, ResultsError
 from ...results.records.run_folder import MANIFEST_NAME, TABLES_NAME, read_manifest
 from ...version import __version__
 from .planning.config import RunConfig
@@ -73,6 +75,8 @@ def finished_before(config: RunConfig) -> list[Path] | None:
             return None
     except (RecordError, OSError):
         return None
+    with suppress(ResultsError):
+        holders(out)  # which removes what a process killed after its last file said of itself
     return [out / MANIFEST_NAME, *tables]
 
 

@@ -65,9 +65,6 @@ class FolderLock:
             others = [out / LOCK_NAME] if world_size > 1 else _rank_locks(out)
             if any(_is_held(path) for path in others):
                 raise RunLockedError(out, holders(out))
-            for path in others:
-                # Of a killed process. The lock's file stays: one that is taken anew while it is removed lets two in.
-                _holder_of(path).unlink(missing_ok=True)
         except BaseException:
             self.release()
             raise
@@ -83,7 +80,8 @@ class FolderLock:
         """Whether other ranks hold the folder now; None where nothing is locked, so that nobody can know."""
         if not self.enabled:
             return None
-        return any(_is_held(path) for path in _rank_locks(self._out) if path != self._path)
+        held = [_is_held(path) for path in _rank_locks(self._out) if path != self._path]  # looks at every one
+        return any(held)
 
     @contextmanager
     def claim(self, what: str, share: int | None) -> Iterator[bool]:
@@ -155,7 +153,10 @@ def driving(out: Path) -> Iterator[None]:
 
 
 def holders(out: Path) -> list[str]:
-    """The processes that hold a lock of ``out``, as they call themselves: ``PID``, or ``PID on HOST`` of another."""
+    """The processes that hold a lock of ``out``, as they call themselves: ``PID``, or ``PID on HOST`` of another.
+
+    What killed ones said of themselves is removed.
+    """
     found = []
     for path in (out / LOCK_NAME, *_rank_locks(out)):
         try:
@@ -176,11 +177,15 @@ def _holder_of(path: Path) -> Path:
 
 
 def _is_held(path: Path) -> bool:
+    """Whether a process holds a lock; of one that is free, what a killed holder said of itself is removed."""
     if not path.exists():
         return False
     lock = _take(path, PROBE_S)
     if lock is None:
         return True
+    # The lock's own file stays: one that is taken while it is removed would let two in.
+    with suppress(OSError):
+        _holder_of(path).unlink(missing_ok=True)
     lock.release()
     return False
 

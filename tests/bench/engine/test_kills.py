@@ -207,14 +207,14 @@ def test_two_processes_on_one_folder_of_which_one_is_killed(case: Case) -> None:
     assert ended(start(fields)) in (LOCKED, DONE)
     assert ended(first) == KILLED
     case.check(fields)
-    # As two ranks of one launch: one is killed, the other says what is missing, and both start again.
+    # As two ranks of one launch: one is killed, the other does its work or says what is missing.
     fields = case.fresh("ranks")
     ranks = [start(fields, at=at, rank=rank, world=2) for rank, at in ((0, 60), (1, 0))]
-    assert [ended(process) for process in ranks] == [KILLED, INCOMPLETE]
-    assert not (fields["out"] / "tables").exists()
-    ranks = [start(fields, rank=rank, world=2) for rank in (1, 0)]
-    assert [ended(process) for process in ranks] == [DONE, DONE]
-    case.same(fields)
+    killed, other = (ended(process) for process in ranks)
+    assert killed == KILLED
+    assert other in (DONE, INCOMPLETE)
+    assert (fields["out"] / "tables").exists() == (other == DONE)
+    case.check(fields)
 
 
 @pytest.mark.slow

@@ -61,3 +61,6 @@ def test_what_killed_ranks_said_of_themselves_is_removed_by_the_next_start(tmp_p
     (tmp_path / ".lock.rank3.holder").write_text("999999999 somewhere\n")
     FolderLock(tmp_path).release()
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", ".lock.rank3"]
+    (tmp_path / ".lock.holder").write_text("999999999 somewhere\n")
+    assert holders(tmp_path) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", ".lock.rank3"]
