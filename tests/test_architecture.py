@@ -16,7 +16,7 @@ ROOMS = ("baselines", "datasets", "metrics", "results", "bench")
 FLOORS: dict[str, list[set[str]]] = {
     "bench": [
         {"cli"},
-        {"paper"},
+        {"paper", "search"},
         {"notebook", "figures", "timing", "stored"},
         {"executors"},
         {"engine"},

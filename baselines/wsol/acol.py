@@ -18,7 +18,7 @@ from .new_layers import (
     set_body,
     set_classifier,
 )
-from .wsol_method import Range, WsolMethod, register_wsol
+from .wsol_method import Range, Terms, WsolMethod, register_wsol
 
 _DROPPED = {
     "vgg16_gap": (("conv6", "relu6"), 512),
@@ -78,7 +78,7 @@ class Acol(WsolMethod):
         network.branches = nn.ModuleDict({"b": nn.Sequential(*second, last)})
         setattr(network, THRESHOLD, self.threshold)
 
-    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Terms, Tensor]:
         """CE(A) + CE(B), and A's logits."""
         trunk = _trunk(network, images)
         features = network.get_submodule("body.branch_a")(trunk)
@@ -86,7 +86,7 @@ class Acol(WsolMethod):
         # The erasing mask has no gradient.
         erased = erase(trunk, class_map(network, features.detach(), targets), self.threshold)
         second = network.get_submodule("branches.b")(erased).mean((-2, -1))
-        return self.cross_entropy(logits, targets) + self.cross_entropy(second, targets), logits
+        return {"A": self.cross_entropy(logits, targets), "B": self.cross_entropy(second, targets)}, logits
 
 
 def _trunk(network: Backbone, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..contracts import Backbone
-from .wsol_method import Range, WsolMethod, register_wsol
+from .wsol_method import Range, Terms, WsolMethod, register_wsol
 
 
 @register_wsol("cutmix", title="CutMix", source="Yun et al., ICCV 2019; as in Choe et al., CVPR 2020")
@@ -45,7 +45,7 @@ class CutMix(WsolMethod):
         mixed[..., top:bottom, left:right] = images[order, :, top:bottom, left:right]
         return mixed, order, 1 - (right - left) * (bottom - top) / (width * height)
 
-    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Terms, Tensor]:
         """Loss shared by the two labels, and the logits."""
         logits = network(images)
         own, other = targets[:, 0].long(), targets[:, 1].long()

@@ -21,7 +21,7 @@ from .new_layers import (
     set_body,
     set_classifier,
 )
-from .wsol_method import Range, WsolMethod, register_wsol
+from .wsol_method import Range, Terms, WsolMethod, register_wsol
 
 SIDE = 224
 """Side of the targets, whatever the size of the images."""
@@ -64,7 +64,9 @@ class Spg(WsolMethod):
     """
 
     cam: ClassVar[str] = "spgmap"
-    search: ClassVar[Mapping[str, Range]] = {f"{end}_{n}": (0.0, 1.0) for n in (1, 2, 3) for end in ("high", "low")}
+    search: ClassVar[Mapping[str, Range]] = {
+        f"{end}_{n}": (0.0, 1.0 if end == "high" else f"high_{n}") for n in (1, 2, 3) for end in ("high", "low")
+    }
     new_layers: ClassVar[tuple[str, ...]] = ("branches.", "body.spg_")
     high_1: float = Field(default=0.7, ge=0, le=1)
     low_1: float = Field(default=0.01, ge=0, le=1)
@@ -100,8 +102,8 @@ class Spg(WsolMethod):
             }
         )
 
-    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The four losses' sum, and the classifier's logits."""
+    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Terms, Tensor]:
+        """The four losses, and the classifier's logits."""
         places = PLACES[base_name(network)]
         names = (places.first[0], places.second[0])
         with outputs(network, names) as found:
@@ -115,13 +117,13 @@ class Spg(WsolMethod):
         c = _large(branch("branches.c")(features))
         attention = min_max_map(_large(class_map(network, features.detach(), targets)[:, None])[:, 0])
         first, second = b1.detach().sigmoid()[:, 0], b2.detach().sigmoid()[:, 0]
-        loss = (
-            self.cross_entropy(logits, targets)
-            + guided(b2[:, 0], attention, self.high_1, self.low_1)
-            + guided(b1[:, 0], second, self.high_2, self.low_2)
-            + guided(c[:, 0], (first + second) / 2, self.high_3, self.low_3)
-        )
-        return loss, logits
+        terms = {
+            "classifier": self.cross_entropy(logits, targets),
+            "B2": guided(b2[:, 0], attention, self.high_1, self.low_1),
+            "B1": guided(b1[:, 0], second, self.high_2, self.low_2),
+            "C": guided(c[:, 0], (first + second) / 2, self.high_3, self.low_3),
+        }
+        return terms, logits
 
 
 def targets_of(attention: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,11 @@ from torch.nn import functional as F
 from ...registry import Registry, RegistryError
 from ..contracts import Backbone
 
-Range = tuple[float, float] | tuple[int, int]
-"""Lowest and highest value of a parameter that a search draws uniformly; whole numbers where both are."""
+Range = tuple[float, float] | tuple[int, int] | tuple[float, str]
+"""Lowest and highest value of a parameter that a search draws uniformly; whole numbers where both are. The highest may
+be the name of a parameter that is drawn before it."""
+Terms = Tensor | Mapping[str, Tensor]
+"""A loss, a scalar; or the terms whose sum it is, by names that a message may use."""
 M = TypeVar("M", bound="type[WsolMethod]")
 
 
@@ -65,8 +68,11 @@ class WsolMethod(BaseModel):
         """Images (B,3,S,S) float, normalised, and targets for ``loss``, of one part; labels are (B,) int64."""
         return images, labels
 
-    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss over the images (a scalar, float32) and the logits (B,C) by which top-1 is counted."""
+    def loss(self, network: Backbone, images: Tensor, targets: Tensor) -> tuple[Terms, Tensor]:
+        """Mean loss over the images (a scalar, float32) and the logits (B,C) by which top-1 is counted.
+
+        A loss of several terms is a mapping of names to scalars, so that a term that is no number can be named.
+        """
         logits = network(images)
         return self.cross_entropy(logits, targets), logits
 

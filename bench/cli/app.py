@@ -28,6 +28,7 @@ from . import figure as cli_figure
 from . import leaderboard as cli_leaderboard
 from . import paper as cli_paper
 from . import report as cli_report
+from . import search as cli_search
 from . import stored as cli_stored
 from . import time as cli_time
 from . import train as cli_train
@@ -140,6 +141,7 @@ app.command()(cli_data.doctor)
 app.command()(cli_data.download)
 app.command()(cli_paper.reproduce)
 app.command()(cli_paper.factorial)
+app.command()(cli_search.search)
 app.add_typer(cli_train.app, name="train")
 app.add_typer(cli_stored.app, name="export")
 app.add_typer(cli_figure.app, name="figure")

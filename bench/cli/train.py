@@ -9,9 +9,10 @@ import typer
 
 from ..host.consoles import out
 from ..host.errors import UsageError
-from ..training.recipes.recipe import BackboneRecipe, HeadRecipe
-from ..training.recipes.recipe_files import auto_recipe, backbone_recipe_name, load_recipe
-from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, changed, command_line
+from ..training.recipe_choice import with_recipe
+from ..training.recipes.recipe import HeadRecipe
+from ..training.recipes.recipe_files import auto_recipe, load_recipe
+from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, command_line
 from .options import command, load_plugins
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def backbone(request: NetworkTraining) -> None:
 
         cambench train backbone --method adl --recipe cub-vgg16_gap --root ~/data/CUB_200_2011 --out FILE.safetensors
     """
-    request, chosen = _with_recipe(request)
+    request, chosen = with_recipe(request)
     request.check()
     from ..training.backbone import open_for_training, train_backbone
     from ..training.checkpoint import save_network
@@ -212,38 +213,6 @@ def _say_weights(network: Backbone, file: Path | None) -> None:
         account = account_of(network.name, file)
         if account.unused or account.missing or account.notes:
             out.print(account.summary(), soft_wrap=True, markup=False)
-
-
-def _with_recipe(request: NetworkTraining) -> tuple[NetworkTraining, BackboneRecipe]:
-    """The request with the network, data set and recipe that it leaves open, and the recipe itself."""
-    recipe = request.recipe
-    if recipe == "auto":
-        if not (request.backbone and request.dataset):
-            raise UsageError("give --recipe NAME, or --backbone and --dataset for the paper's own recipe")
-        recipe = backbone_recipe_name(request.dataset, request.backbone.partition("+")[0])
-    chosen = changed(_recipe_of(request, recipe), accumulate=request.accumulate, dtype=request.dtype)
-    found = {
-        "backbone": request.backbone or chosen.network, "dataset": request.dataset or chosen.dataset, "recipe": recipe
-    }  # fmt: skip
-    for name, value in found.items():
-        if not value:
-            raise UsageError(f"recipe {recipe} is for any {name}: give --{name}")
-    return request.model_copy(update=found), chosen
-
-
-def _recipe_of(request: NetworkTraining, recipe: str) -> BackboneRecipe:
-    """The recipe, with the method that the request, its own name or the network's suffix asks for, and its pooling."""
-    if request.method is None and "+" not in recipe + request.backbone:
-        return load_recipe(BackboneRecipe, recipe)
-    # Only suffixes and methods need the networks' library before the data is checked.
-    from ...baselines.wsol import TAP, split_name
-    from ..training.recipes.method_recipes import method_recipe
-
-    load_plugins(request.plugins)
-    base, method = split_name(request.backbone)
-    chosen = method_recipe(recipe, request.method, method)
-    with_tap = base.endswith(f"+{TAP}") and chosen.pooling.kind != TAP
-    return changed(chosen, pooling={"kind": TAP}) if with_tap else chosen
 
 
 def _say_epoch(epoch: int, loss: float, accuracy: float) -> None:

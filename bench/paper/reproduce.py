@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ...atomic import write_text
 from ...baselines.backbones import features_digest, open_backbone
-from ...baselines.weights import load_metadata
 from ...results.paper import ReproductionEntry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
@@ -24,12 +23,11 @@ from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..host.memory import BatchMemoryError
 from ..notebook.runs import run
-from ..training.backbone import open_for_training, train_backbone
-from ..training.checkpoint import save_network
+from ..training.facts import check_same, head_facts, head_record
 from ..training.head import save_head, train_head
+from ..training.into_file import train_into
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
-from .facts import check_same, head_facts, head_record, network_facts
 from .table_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
 
 Say = Callable[[str], None]
@@ -113,22 +111,15 @@ def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
         return
     request = plan.request
     recipe, table = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "train")
-    facts = network_facts(table, recipe, request.seed)
-    if step.target.is_file():
-        check_same(step.target, facts, load_metadata(step.target))
-        return
-    step.target.parent.mkdir(parents=True, exist_ok=True)
-    network = open_for_training(step.what, table.num_classes, recipe, None, request.seed)
-    state_file = step.target.with_suffix(".training")
+    alone = f"cambench train backbone --recipe {request.recipe_name(step.dataset, step.what)}"
     try:
-        record = train_backbone(
-            network,
+        train_into(
+            step.target,
+            step.what,
             table,
             recipe,
             pick_device(request.device),
-            True,
             seed=request.seed,
-            state_file=state_file,
             cache_bytes=request.cache_mb << 20,
             workers=request.workers,
             epoch_done=lambda epoch, loss, top1: say(
@@ -136,14 +127,11 @@ def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
             ),
         )
     except BatchMemoryError as error:
-        alone = f"cambench train backbone --recipe {request.recipe_name(step.dataset, step.what)}"
         raise BatchMemoryError(
             f"{error}. That is an option of `{alone}`: train it so, and give its file with "
             f"--weights {step.dataset}/{step.what}=FILE",
             error.fits,
         ) from None
-    save_network(step.target, network, {**facts, "record": record.model_dump(mode="json")})
-    state_file.unlink(missing_ok=True)
 
 
 def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:

@@ -21,10 +21,10 @@ from ...results.records.run_folder import TABLES_NAME
 from ...triple import TIMM, Triple
 from ..host.device import pick_device
 from ..host.errors import UsageError
+from ..training.estimate import TRAINING_FORWARDS, NetworkCost, measure
+from ..training.facts import check_same, head_facts, head_record, network_facts
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
-from .estimate import TRAINING_FORWARDS, NetworkCost, measure
-from .facts import check_same, head_facts, head_record, network_facts
 from .requests import Reproduction
 
 Kind = Literal["network", "head", "records"]

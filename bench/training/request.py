@@ -75,8 +75,8 @@ class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
         return (*tables, self.source.of(str(self.evaluate)).open())
 
 
-class NetworkTraining(TrainingRequest):
-    """``cambench train backbone``."""
+class RecipeOptions(PluginOptions):
+    """Which network is trained, on which data, how."""
 
     dataset: str = Field("", description="Data set; default: the recipe's.")
     recipe: str = Field(
@@ -90,6 +90,11 @@ class NetworkTraining(TrainingRequest):
         None, ge=1, description="Parts of a batch, one after the other (gradient accumulation)."
     )
     dtype: Dtype | None = Field(None, description="float32, bfloat16 or float16 (mixed precision).")
+
+
+class NetworkTraining(RecipeOptions, TrainingRequest):
+    """``cambench train backbone``."""
+
     save_minutes: float = Field(10, ge=0, description="Time between resumable states within an epoch.")
 
 

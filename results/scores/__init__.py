@@ -2,6 +2,6 @@
 
 from .comparable import same_images
 from .merge import Merged, merge_runs
-from .shown import Metric
+from .shown import METRICS, Metric, score_run
 
-__all__ = ["Merged", "Metric", "merge_runs", "same_images"]
+__all__ = ["METRICS", "Merged", "Metric", "merge_runs", "same_images", "score_run"]

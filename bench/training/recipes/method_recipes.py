@@ -35,12 +35,12 @@ def method_recipe(recipe: str, method: str | None = None, suffix: str = PLAIN) -
     if not plus or named not in WSOL:
         base, named = recipe, PLAIN
     chosen = load_recipe(BackboneRecipe, base)
-    name, given = _parsed(method) if method is not None else (PLAIN, {})
+    name, given = parsed_method(method) if method is not None else (PLAIN, {})
     asked = list(dict.fromkeys(m for m in (name, named, suffix) if m != PLAIN))
     if len(asked) > 1 or (method is not None and name == PLAIN and asked):
         raise UsageError(f"--method {method}, --recipe {recipe}, a network with +{suffix}: choose one method")
     if not asked:
-        return chosen if method is None else _with(chosen, {"name": PLAIN}, chosen.name, chosen.source)
+        return chosen if method is None else with_method(chosen, {"name": PLAIN}, chosen.name, chosen.source)
     WSOL.get(asked[0])
     if not chosen.epochs:
         # The recipe takes public weights as they are; its tuned version trains the same network.
@@ -52,7 +52,7 @@ def method_recipe(recipe: str, method: str | None = None, suffix: str = PLAIN) -
     own = chosen.method if chosen.method_name == asked[0] else {}
     rate = found.pop("lr", None)
     way = {**found, **own, **given, "name": asked[0]}
-    return _with(chosen, way, f"{chosen.name}+{asked[0]}", f"{chosen.source.strip()} {source}", rate)
+    return with_method(chosen, way, f"{chosen.name}+{asked[0]}", f"{chosen.source.strip()} {source}", rate)
 
 
 def published_names() -> list[str]:
@@ -66,16 +66,18 @@ def published_names() -> list[str]:
     ]
 
 
-def _with(
+def with_method(
     recipe: BackboneRecipe, method: Mapping[str, Any], name: str, source: str, rate: float | None = None
 ) -> BackboneRecipe:
+    """A recipe with a method (name and parameters) and, where given, a learning rate; checked again."""
     fields = {**recipe.model_dump(), "method": dict(method), "name": name, "source": source}
     if rate is not None:
         fields["optimiser"] = {**fields["optimiser"], "lr": rate}
     return BackboneRecipe(**fields)
 
 
-def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+def parsed_method(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and parameters of ``adl,drop_rate=0.5``; UsageError where a part is not NAME=VALUE."""
     name, *rest = (part.strip() for part in text.split(","))
     WSOL.get(name)
     given = {}

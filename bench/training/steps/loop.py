@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ class BackboneTrainer:
         self.parts = Parts.of(self.batch, recipe.accumulate, fabric.global_rank, fabric.world_size)
         self.optimiser = build_optimiser(recipe.optimiser, _groups(backbone, recipe, method))
         # The network is on its device already; Fabric's own move knows CPU and numbered CUDA devices only.
-        self._objective = fabric.setup_module(Objective(backbone, method), move_to_device=False)
+        self._plain = Objective(backbone, method)
+        self._objective = fabric.setup_module(self._plain, move_to_device=False)
         self._stepper = fabric.setup_optimizers(self.optimiser)
         self._statistics = RunningStatistics(backbone) if self.parts.count > 1 else None
         self.losses: list[float] = []
@@ -71,7 +73,9 @@ class BackboneTrainer:
         self._resumed = time.perf_counter()
 
     def _begin_epoch(self) -> None:
-        self.offset, self._epoch_losses, self._unread = 0, list[float](), list[Tensor]()
+        self.offset, self._epoch_losses = 0, list[float]()
+        # Of each step since the last look: the mean loss, and the terms of this process's last part.
+        self._unread = list[tuple[Tensor, Tensor]]()
         # Correct images, and images.
         self._hits = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
 
@@ -180,7 +184,7 @@ class BackboneTrainer:
             self._take_part()
         self._share(sums)
         self._stepper.step()
-        self._unread.append(sums[0] / sums[2].clamp_min(1))
+        self._unread.append((sums[0] / sums[2].clamp_min(1), self._terms))
         self._hits += sums[1:]
 
     def _take_part(self) -> None:
@@ -210,7 +214,7 @@ class BackboneTrainer:
         layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         inputs = inputs.contiguous(memory_format=layout)
         with self.fabric.no_backward_sync(self._objective, enabled=not last):
-            loss, logits = self._objective(inputs, targets)
+            loss, logits, self._terms = self._objective(inputs, targets)
             # Fabric takes the mean over the processes; the batch's gradient is their sum.
             share = weight * len(labels) * self.parts.world / self.batch
             self.fabric.backward(loss * share)
@@ -233,18 +237,26 @@ class BackboneTrainer:
     def check(self, parameters: bool = False) -> None:
         """Read the losses since the last look; TrainingDivergedError where one, or a parameter, is not finite."""
         number = len(self.losses)
-        losses = torch.stack(self._unread).tolist() if self._unread else []
+        losses = torch.stack([loss for loss, _ in self._unread]).tolist() if self._unread else []
         begun = number * self.steps + self.offset - len(losses)
-        self._unread.clear()
+        seen, self._unread = self._unread, []
         for i, loss in enumerate(losses):
-            if loss != loss or abs(loss) == float("inf"):
-                raise TrainingDivergedError(self.title, number, len(self._epoch_losses), {}, number)
+            if not math.isfinite(loss):
+                raise TrainingDivergedError(
+                    self.title, number, len(self._epoch_losses), {}, number, self._subject(seen[i][1])
+                )
             self._epoch_losses.append(loss)
             self.log.scalars(begun + i, {"loss/step": loss})
         if losses:
             self.log.scalars(begun + len(losses) - 1, {"learning rate": self.optimiser.param_groups[0]["lr"]})
         if parameters and not all_finite(self.backbone):
             raise TrainingDivergedError(self.title, number, self.offset - 1, {}, number, "network")
+
+    def _subject(self, terms: Tensor) -> str:
+        """What a message calls a loss that is not finite: by its terms that are not, where it has several."""
+        finite = torch.isfinite(terms).tolist()
+        bad = [name for name, good in zip(self._plain.terms, finite, strict=False) if not good]
+        return f"loss {' and '.join(bad)} of the method {self.method.name}" if bad else "loss"
 
     def _too_little_memory(self, images: Tensor, labels: Tensor) -> BatchMemoryError:
         """After looking for the largest part that fits, beside the optimiser's state, which the first step makes."""

@@ -17,6 +17,7 @@ from cambench.baselines.wsol.acol import acol_map
 from cambench.baselines.wsol.adl import AttentionDropout
 from cambench.baselines.wsol.cutmix import box_of
 from cambench.baselines.wsol.wsol_method import WsolError
+from cambench.bench.training.steps.training_method import Objective
 from cambench.registry import UnknownNameError
 
 CLASSES = 4
@@ -49,7 +50,7 @@ def nll(logits, labels):
 
 def same_step(method, net, images, targets, expected):
     """Loss and every gradient equal those of ``expected(net)``."""
-    loss, logits = method.loss(net, images, targets)
+    loss, logits, _ = Objective(net, method)(images, targets)
     names, parameters = zip(*net.named_parameters(), strict=True)
     ours = torch.autograd.grad(loss, parameters, allow_unused=True)
     wanted = expected(net)
@@ -223,7 +224,7 @@ def test_acol_above_1_erases_nothing(batch):
     trunk = net.body[:-1](images)
     second = net.branches["b"](trunk).mean((2, 3))
     expected = nll(net(images), labels).mean() + nll(second, labels).mean()
-    torch.testing.assert_close(method.loss(net, images, labels)[0], expected)
+    torch.testing.assert_close(Objective(net, method)(images, labels)[0], expected)
 
 
 def test_acol_map_is_the_maximum_of_both(batch):
@@ -335,4 +336,7 @@ def test_searched_parameters_exist_and_their_ends_are_allowed(name):
     kind = WSOL.get(name)
     for parameter, ends in kind.search.items():
         for end in ends:
+            if isinstance(end, str):
+                assert end in list(kind.search)[: list(kind.search).index(parameter)], "drawn before"
+                end = kind.search[end][1]
             make_method({"name": name, parameter: end})

@@ -15,6 +15,7 @@ from cambench.bench.host.errors import UsageError
 from cambench.bench.paper import reproduce as doing
 from cambench.bench.paper.reproduce import describe, reproduce
 from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.training import into_file
 from cambench.bench.training.checkpoint import save_network
 from cambench.datasets.schema import DatasetError
 from cambench.registry import UnknownNameError
@@ -74,7 +75,7 @@ def test_whole_table_interrupted_and_continued(request_of, monkeypatch):
     again = make_plan(request)
     assert all(s.done and s.seconds == 0 for s in again.steps)
     monkeypatch.setattr(doing, "train_head", None)
-    monkeypatch.setattr(doing, "train_backbone", None)
+    monkeypatch.setattr(into_file, "train_backbone", None)
     assert [p.read_bytes() for p in reproduce(again)] == before
 
 

@@ -8,10 +8,10 @@ import pytest
 from cambench.bench.engine import run as running
 from cambench.bench.paper import reproduce as doing
 from cambench.bench.paper import table_plan as reproduce_plan
-from cambench.bench.paper.estimate import NetworkCost
 from cambench.bench.paper.reproduce import describe, reproduce
 from cambench.bench.paper.requests import Reproduction
 from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.training.estimate import NetworkCost
 from cambench.bench.training.recipes.recipe import BackboneRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.bench.training.steps.loop import BackboneTrainer

@@ -11,10 +11,11 @@ from cambench.bench.host.errors import UsageError
 from cambench.bench.host.memory import BatchMemoryError
 from cambench.bench.paper import reproduce as doing
 from cambench.bench.paper import table_plan as reproduce_plan
-from cambench.bench.paper.estimate import NetworkCost, measure
 from cambench.bench.paper.reproduce import reproduce
 from cambench.bench.paper.table_plan import make_plan
+from cambench.bench.training import into_file
 from cambench.bench.training.checkpoint import load_training
+from cambench.bench.training.estimate import NetworkCost, measure
 from cambench.bench.training.images.features import feature_source
 from cambench.bench.training.recipes.recipe import HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
@@ -43,7 +44,7 @@ def test_public_weights_are_fetched_before_anything_is_trained(request_of, tmp_p
         raise WeightsError(f"{wanted_by}: torchvision cannot fetch {weights.name}")
 
     monkeypatch.setattr(TorchvisionWeights, "fetch", fetch)
-    monkeypatch.setattr(doing, "train_backbone", None)
+    monkeypatch.setattr(into_file, "train_backbone", None)
     with pytest.raises(WeightsError, match="vgg16_gap: torchvision cannot fetch VGG16"):
         reproduce(plan)
     assert asked == ["vgg16_gap"]
@@ -89,7 +90,7 @@ def test_too_little_memory_names_the_command_that_trains_in_parts(request_of, mo
     request = request_of(datasets=("cub",))
     plan = make_plan(request)
     with monkeypatch.context() as patch:
-        patch.setattr(doing, "train_backbone", small)
+        patch.setattr(into_file, "train_backbone", small)
         with pytest.raises(BatchMemoryError, match=r"--accumulate 4.*--recipe .*net\.yaml.*cub/slim_vgg"):
             reproduce(plan)
     monkeypatch.setattr(doing, "train_head", small)

@@ -5,10 +5,12 @@ import os
 import resource
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 import torch
 
+from cambench.baselines.wsol import WsolMethod
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.host.memory import BatchMemoryError, is_out_of_memory, largest_fitting
 from cambench.bench.training.backbone import train_backbone
@@ -232,6 +234,27 @@ def test_numbers_that_are_not_finite_never_reach_a_state(tmp_path, network, tabl
     for key, value in kept["network"].items():
         assert torch.isfinite(value).all()
         assert torch.equal(value, net.state_dict()[key]), "the network holds the last good parameters"
+
+
+class TwoTerms(WsolMethod):
+    """A second term that is no number in the third step."""
+
+    name: ClassVar[str] = "two"
+
+    def loss(self, network, images, targets):
+        logits = network(images)
+        _CALLS.append(1)
+        worth = float("nan") if len(_CALLS) == 3 else 0.0
+        return {"own": self.cross_entropy(logits, targets), "auxiliary": logits.mean() * worth}, logits
+
+
+_CALLS = []
+
+
+def test_a_term_of_the_loss_that_is_not_finite_is_named(network, table, backbone_recipe):
+    _CALLS.clear()
+    with pytest.raises(TrainingDivergedError, match="the loss auxiliary of the method two is not finite at step 3 of "):
+        train_backbone(network(), table, backbone_recipe, method=TwoTerms())
 
 
 def test_a_head_that_ends_infinite_is_refused(network, table, head_recipe):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...baselines.weights import load_metadata
 from ...datasets.schema import SampleTable
 from ..host.errors import UsageError
-from ..training.recipes.recipe import BackboneRecipe, HeadRecipe
+from .recipes.recipe import BackboneRecipe, HeadRecipe
 
 
 def network_facts(table: SampleTable, recipe: BackboneRecipe, seed: int) -> dict[str, object]:

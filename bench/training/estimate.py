@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from ...baselines.backbones import layout_of, open_backbone
-from ..training.images.features import exact_reduction
-from ..training.recipes.recipe import HeadRecipe
+from .images.features import exact_reduction
+from .recipes.recipe import HeadRecipe
 
 TRAINING_FORWARDS = 3.0
 """A training step costs about three forwards (forward, and a backward of twice its work)."""
