@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ...registry import Registry, RegistryError
 from ..contracts import Backbone
 
-Range = tuple[float, float] | tuple[int, int] | tuple[float, str]
+Range = tuple[float, float | str] | tuple[int, int]
 """Lowest and highest value of a parameter that a search draws uniformly; whole numbers where both are. The highest may
 be the name of a parameter that is drawn before it."""
 Terms = Tensor | Mapping[str, Tensor]

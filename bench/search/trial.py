@@ -19,7 +19,7 @@ from ...datasets.schema import SampleTable
 from ...results.records.locks import FolderLock
 from ...results.records.record_errors import RunLockedError
 from ...results.scores import score_run
-from ..engine.config import RunConfig
+from ..engine.planning.config import RunConfig
 from ..host.errors import UsageError
 from ..host.options import DataOptions, PluginOptions
 from ..notebook.runs import IncompleteRunError, run

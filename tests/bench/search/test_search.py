@@ -67,6 +67,7 @@ def results(out):
     return [{key: value for key, value in one.items() if key != "seconds"} for one in found]
 
 
+@pytest.mark.slow
 def test_interrupted_shared_and_lengthened_it_is_the_same_search(request_of, tmp_path, monkeypatch):
     whole = search(make_search(request_of()))
     assert [path.name for path in whole] == ["search.md", "search.csv", "found.yaml"]
