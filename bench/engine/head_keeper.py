@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...triple import file_name
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
 from ..training.head import load_head, save_head, train_head
+from ..training.head_cache import cached_head, drawn_data, shipped_head
 from ..training.images.features import FeatureSource, feature_source, image_source
 from ..training.images.image_source import ImageSource
 from ..training.recipes.recipe import HeadRecipe
@@ -27,6 +28,8 @@ from .networks import check_labels, tell_warnings
 from .planning.config import RunConfig
 from .planning.given import HeadFiles
 
+TRAINED, WHENCE = "trained in this run", "taken_from"
+"""Where a head comes from that was trained; where a head's record in a run says that it was not."""
 Claim = Callable[[str, str], AbstractContextManager[bool]]
 """Whether a branch of a backbone is this process's to train while the context lasts."""
 
@@ -125,13 +128,20 @@ class HeadKeeper:
         kept = head_path(self._config.out, name, branch)
         if kept.is_file():
             try:
-                return "trained in this run", load_head(kept, backbone, branch)
+                training = load_head(kept, backbone, branch)
+                return str(training.get(WHENCE, TRAINED)), training
             except (WeightsError, UsageError) as error:
                 raise RunError(
                     f"{error}. Delete {kept} and give the same command: the branch is trained anew"
                 ) from error
         recipe = load_recipe(HeadRecipe, self.recipe_name)
+        taken = None if self._config.retrain else self._taken(name, backbone, branch, recipe)
+        if taken is not None:
+            save_head(kept, backbone.head(branch), branch, taken)
+            return str(taken[WHENCE]), taken
         table = self._training_table(name, branch)
+        # Before the training, which a softmax branch's key is not to see the result of.
+        cached = cached_head(backbone, branch, table, recipe, self._config.seed, self._device)
         workers = self._config.workers
         if self._source is None and branch != "semantic":
             # Images are decoded once for all backbones, features are computed once for all branches of one.
@@ -152,9 +162,29 @@ class HeadKeeper:
             source=self._source if branch != "semantic" else None,
         ).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
+        # A cache that cannot be written is no reason to fail.
+        with suppress(RunError):
+            save_head(cached, backbone.head(branch), branch, record)
         if branch == "softmax":
             _say_if_chance(name, record["train_top1"][branch], table)
-        return "trained in this run", record
+        return TRAINED, record
+
+    def _taken(self, name: str, backbone: Backbone, branch: Branch, recipe: HeadRecipe) -> dict[str, Any] | None:
+        """Put a head in place that ships, or that an earlier training kept, and return its record; None for none."""
+        seed, data = self._config.seed, drawn_data(self._table, self._config.options)
+        shipped = None if data is None else shipped_head(backbone, branch, data, recipe, seed)
+        if shipped is not None:
+            return {**load_head(shipped, backbone, branch), WHENCE: "shipped"}
+        table = self._training_table(name, branch)
+        cached = cached_head(backbone, branch, table, recipe, seed, self._device)
+        try:
+            record = load_head(cached, backbone, branch)
+        except (WeightsError, UsageError):
+            # None there, or a damaged one, which is made anew.
+            return None
+        if branch == "softmax":
+            _say_if_chance(name, record["train_top1"][branch], table)
+        return {**record, WHENCE: "trained in an earlier run"}
 
     def _training_table(self, name: str, branch: Branch) -> SampleTable:
         if self._train_table is None:

@@ -197,6 +197,9 @@ class WeightsOptions(Options):
         "--branch softmax' writes it.",
     )
     head_recipe: str = Field("auto", description="Recipe of heads that are trained on the way.")
+    retrain: bool = Field(
+        False, description="Train heads anew: neither those that ship nor those that an earlier run trained."
+    )
 
 
 class DeviceOptions(Options):

@@ -27,6 +27,7 @@ from ..host.device import pick_device
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..training.checkpoint import load_head
+from ..training.head_cache import shipped_head
 from .drawn_classes import ABOVE, Target, as_rows, given_classes, present
 from .explanation import Explanation, Explanations
 from .pictures import Images, Pictures, read_pictures
@@ -345,6 +346,8 @@ def _complete(
         take_heads(Path(run), name, network, ["softmax", *others])
     if head_weights is not None:
         load_head(Path(head_weights), network, branch)
+    elif run is None and branch not in network.heads and (shipped := shipped_head(network, branch)) is not None:
+        load_head(shipped, network, branch)
     if network.needs_training and request.pretrained:
         raise UsageError(
             f"{name} has no trained classifier; give weights=FILE, or run=FOLDER of a run that trained its softmax head"

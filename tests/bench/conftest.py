@@ -59,3 +59,11 @@ def settings(blobs, tmp_path):
         "box_threads": 1,
         "device": "cpu",
     }
+
+
+@pytest.fixture(autouse=True)
+def head_cache(tmp_path_factory, monkeypatch):
+    """A cache of trained heads of each test's own, so that no test takes what another one trained."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("cambench.bench.training.head_cache.cache_root", lambda: folder)
+    return folder / "heads"

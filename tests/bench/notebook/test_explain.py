@@ -224,7 +224,6 @@ def test_pictures_of_an_explanation(noise, tmp_path, monkeypatch):
 
 
 WRONG = {
-    "no sigmoid branch: .*train head --backbone slim_resnet": {"head": "sigmoid"},
     "draws the label's map": {"protocol": "wsoleval"},
     "no such file": {"images": "nowhere.png"},
     "an address; download it": {"images": "https://example.org/heron.jpg"},
@@ -250,12 +249,18 @@ def test_what_is_wrong_is_said(message, noise):
         cambench.explain("slim_resnet", **given)
 
 
+def test_the_sigmoid_head_of_an_embedded_network_ships(noise):
+    assert cambench.explain("slim_resnet", noise, head="sigmoid").triple.head == "sigmoid"
+
+
 def test_a_wrapped_network_and_its_heads_stay_the_callers(finished):
     result, paths = finished
     network = backbone_of(timm.create_model("resnet10t", num_classes=3))
     before = list(network.heads)
     cambench.explain(network, paths[:1], head="softmax")
     assert list(network.heads) == before
+    with pytest.raises(UsageError, match="no sigmoid branch: .*train head --backbone"):
+        cambench.explain(network, paths[:1], head="sigmoid")
     with pytest.raises(UsageError, match="has no resnet10t|has no ResNet"):
         cambench.explain(network, paths[:1], run=result.out)
     assert load_run(result.out).triples == result.triples
