@@ -29,7 +29,7 @@ from ..training.recipes.recipe import BackboneRecipe
 from .search_request import SearchRequest
 from .search_tables import search_files
 from .space import Ranges, Values, drawn, method_class, quiet_optuna, recipe_with, shown_range, space_of
-from .trial import Job, TrialRecord, do_trial, proxy_of, shown
+from .trial import TrialJob, TrialRecord, do_trial, proxy_of, shown
 
 MANIFEST, FOUND = "search.json", "found.yaml"
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 class SearchPlan:
     """A search, before anything of it is done or continued."""
 
-    job: Job
+    job: TrialJob
     recipe: BackboneRecipe
     space: Ranges
     fixed: dict[str, Any]
@@ -103,7 +103,7 @@ def make_search(request: SearchRequest) -> SearchPlan:
     table = proxy_of(whole, request.proxy, request.seed)
     metric = ("max_box_acc_v2" if judged.has_boxes else "pxap") if request.metric == "auto" else request.metric
     device = pick_device(request.device)
-    job = Job(request, network, method.cam, metric, table, device)
+    job = TrialJob(request, network, method.cam, metric, table, device)
     with quiet_optuna() as optuna:
         version = optuna.__version__
     facts = {

@@ -53,7 +53,7 @@ class TrialRecord(BaseModel):
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """What all trials of a search share.
 
     Attributes:
@@ -97,7 +97,7 @@ def proxy_of(table: SampleTable, share: float, seed: int) -> SampleTable:
     return replace(table, rows=table.rows.select(sorted(kept)), fingerprint=f"{table.fingerprint}:proxy={share}:{seed}")
 
 
-def do_trial(job: Job, number: int, values: Values, recipe: BackboneRecipe, say: Callable[[str], None]) -> bool:
+def do_trial(job: TrialJob, number: int, values: Values, recipe: BackboneRecipe, say: Callable[[str], None]) -> bool:
     """Train and judge a trial that has no record; False where another process is at work on it.
 
     Raises:
@@ -126,7 +126,7 @@ def shown(values: Values) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _done(job: Job, number: int, values: Values, recipe: BackboneRecipe) -> TrialRecord:
+def _done(job: TrialJob, number: int, values: Values, recipe: BackboneRecipe) -> TrialRecord:
     start, request = time.perf_counter(), job.request
     file = job.folder(number) / "network.safetensors"
     record = TrialRecord(number=number, parameters=values, state="failed")
@@ -153,7 +153,7 @@ def _done(job: Job, number: int, values: Values, recipe: BackboneRecipe) -> Tria
     return record.model_copy(update={"state": "complete", **facts, "seconds": time.perf_counter() - start})
 
 
-def _judgement(job: Job, number: int, file: Path) -> RunConfig:
+def _judgement(job: TrialJob, number: int, file: Path) -> RunConfig:
     request = job.request
     return RunConfig.create(
         **request.part(DataOptions, PluginOptions),
