@@ -37,7 +37,7 @@ def test_identities_are_those_the_engine_uses():
     assert cards["xgradcam"].identities == ("equals CAM on a GAP + linear head with F ≥ 0",)
     assert "equals CAM with the clamp on a GAP + linear head" in cards["layercam"].identities
     assert "with the clamp equals Layer-CAM with the clamp" in cards["hirescam"].identities
-    assert "GAP + linear only" in cards["cam"].heads
+    assert "GAP + linear and TAP + linear only" in cards["cam"].heads
     assert "depends on no head" in cards["eigencam"].heads
     assert cards["scorecam"].cost == "1 + N forwards"
 

@@ -35,7 +35,9 @@ from cambench.triple import Triple
 
 CPU = torch.device("cpu")
 SIZE = 32
-EVERYTHING = SimpleNamespace(has_boxes=True, has_masks=True, has_evidence=True, name="x", split="test")
+EVERYTHING = SimpleNamespace(
+    has_boxes=True, has_masks=True, has_evidence=True, labelled=True, class_rows=False, name="x", split="test"
+)
 
 
 def convolutional():

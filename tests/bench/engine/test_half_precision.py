@@ -65,7 +65,7 @@ def batch() -> Batch:
 
 def test_an_overflow_is_computed_in_float32_and_said() -> None:
     wide, net = engine(1e6, "gradcam", "float16")
-    found = next(iter(wide.begin(batch()).columns.values())).wait()
+    found = {name: values for (_, name), values in wide.begin(batch()).columns.wait().items()}
     assert net.seen[:2] == [(True, torch.float16), (True, torch.float32)]
     assert found["map"].isfinite().all()
     assert found["degenerate"].tolist() == [0, 0]

@@ -184,7 +184,7 @@ def test_a_softmax_head_that_learnt_nothing_is_said(seven, settings, tmp_path, c
     (tmp_path / "head.yaml").write_text(RECIPE)
     seven_classes = {**settings["options"], "num_classes": 7}
     fields = {**settings, "options": seven_classes, "triples": ("slim_vgg_gap/gradcam/softmax",)}
-    fields["head_recipe"] = str(tmp_path / "head.yaml")
+    fields |= {"head_recipe": str(tmp_path / "head.yaml"), "retrain": True}
     for right, said in ((20.0, True), (40.0, False)):
 
         def train(*given, right=right, **options):

@@ -81,7 +81,12 @@ def as_rank(monkeypatch, rank, world):
 
 
 def test_whichever_ranks_come_and_go_the_last_one_closes_the_door(settings, tmp_path, monkeypatch):
-    settings = {**settings, "shard_size": 2, "triples": ("slim_resnet/{cam,center}/{softmax,sigmoid}",)}
+    settings = {
+        **settings,
+        "shard_size": 2,
+        "triples": ("slim_resnet/{cam,center}/{softmax,sigmoid}",),
+        "retrain": True,
+    }
     alone = {**settings, "out": tmp_path / "alone"}
     run(**alone)
     shared = {**settings, "out": tmp_path / "shared"}

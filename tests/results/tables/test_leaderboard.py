@@ -75,7 +75,7 @@ def test_rows_follow_the_papers_layout(tmp_path, toy):
     ]
     # The toy's numbers are noise: no method is significantly better than the control.
     column = [h.strip() for h in rows[0]].index("Avg Drop ↓ ‡")
-    assert "‡ Avg Drop does not discriminate on this data: Random † (" in text
+    assert "‡ Avg Drop: 10 images are too few to tell the methods from a control: Random † (" in text
     base, ours = (scores[f"net/cam/{h}"]["average_drop"] for h in ("softmax", "sigmoid"))
     assert re.sub(r"[*_\\]", "", rows[2][column]) == f"{ours:.2f} ({ours - base:+.2f})"
     assert rows[1][column] == rows[3][column]
