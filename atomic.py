@@ -95,7 +95,9 @@ def _runs(process: int, since: float) -> bool:
     import psutil
 
     try:
-        return bool(psutil.Process(process).create_time() <= since + CLOCK_S)
+        found = psutil.Process(process)
+        # A killed one whose parent has not asked for it yet (in containers: for ever) writes nothing any more.
+        return bool(found.create_time() <= since + CLOCK_S) and found.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, OverflowError, ValueError):
         return False
     except psutil.Error:

@@ -280,6 +280,9 @@ class RunStore:
             # Where nothing is locked nobody knows whether what is missing is being computed.
             self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
             finished = not self.others_at_work and not missing
+            if finished and self.world_size > 1:
+                # Of ranks that were killed since this one began: a finished folder is not opened again.
+                remove_leftovers_under(self.out)
             self._close_manifest(durations_s or {}, timings or Timings(), finished)
             if self.others_at_work:
                 # Before the next one has its turn, so that exactly one finds itself alone.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cambench.atomic import remove_leftovers_under
@@ -69,6 +72,18 @@ def test_temporaries_of_killed_processes_go_at_the_next_start(tmp_path: Path) ->
         file.write_text("half")
     remove_leftovers_under(tmp_path)
     assert [f.exists() for f in (dead, folder, alive, other)] == [False, False, True, True]
+
+
+@pytest.mark.skipif(not psutil.POSIX, reason="a killed process is gone at once")
+def test_a_killed_process_that_nobody_asked_for_is_gone_too(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    left = tmp_path / f".run.json.{process.pid}-0a1b2c3d.tmp"
+    left.write_text("half")
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    remove_leftovers_under(tmp_path)
+    assert not left.exists()
+    process.wait()
 
 
 @contextmanager
