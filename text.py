@@ -16,6 +16,11 @@ def plain_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something; the error's type where none does."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def some(names: Sequence[str], most: int) -> str:
     """The first few of ``names``, and how many more there are: ``a, b, c and 7 more``."""
     rest = len(names) - most

@@ -17,6 +17,7 @@ from ...baselines.contracts import Backbone, HeadSpec
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, ImageFailure, SampleTable
 from ...metrics import MetricSpec
+from ...protocol import Protocol
 from ...results.records.columns import empty_columns
 from ...results.records.markers import LOST_METRIC
 from ...results.records.store import RunStore
@@ -79,13 +80,13 @@ def run_pass(
     Returns:
         Wall seconds (0 where nothing was left to do), and what failed -> why; ``request.left`` has what others do.
     """
-    reading = Reading(
-        network.freeze(),
-        request.store.manifest.protocol,
-        dtype=request.config.dtype,
-        channels_last=request.config.channels_last,
-    )
+    reading = reading_of(request.config, network, request.store.manifest.protocol)
     return _run_groups(request, reading, plan, timings)
+
+
+def reading_of(config: RunConfig, network: Backbone, protocol: Protocol) -> Reading:
+    """How a run reads a network, which is frozen."""
+    return Reading(network.freeze(), protocol, dtype=config.dtype, channels_last=config.channels_last)
 
 
 def _run_groups(

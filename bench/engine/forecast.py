@@ -19,12 +19,13 @@ from ...results.records.columns import check_columns
 from ...results.records.manifest import RunManifest
 from ...results.records.parts import write_part
 from ..host.device import pick_device
+from .backbone_pass import reading_of
 from .networks import torch_determinism
 from .planning.config import RunConfig, map_bytes
 from .prepare import Prepared, prepare
 from .scoring.clock import StageClock
 from .scoring.onepass import OnePass, Rows, Scoring
-from .scoring.reading import Reading
+from .scoring.pass_boxes import BoxEngine
 
 BATCHES = 3
 """Timed batches of each network, beside a first one that warms up."""
@@ -91,21 +92,22 @@ def _timed(
     config: RunConfig, ready: Prepared, name: str, network: Backbone, device: torch.device
 ) -> tuple[float, float, list[Rows]]:
     """Seconds an image of the whole pass, and of the forward alone; the columns of the timed images."""
-    reading = Reading(network.freeze(), ready.manifest.protocol, dtype=config.dtype, channels_last=config.channels_last)
+    reading = reading_of(config, network, ready.manifest.protocol)
     scoring = Scoring(
         iou_thresholds=ready.manifest.hit_thresholds,
         has_boxes=ready.table.has_boxes,
         measures=ready.measures,
         map_bytes=map_bytes(config.keep_maps, len(ready.table)),
         box_threads=config.box_threads,
+        box_engine=BoxEngine(config.box_engine, device),
     )
     clock = StageClock(device)
     engine = OnePass(reading, ready.plans[name].maps, scoring, clock)
-    size, count = ready.manifest.protocol.size, config.batch_size
+    rules, count = ready.manifest.protocol, config.batch_size
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         rows = range(min(first, len(ready.table) - 1), min(last, len(ready.table)))
-        return iter(load_batches(ready.table, rows, size, count, config.workers))
+        return iter(load_batches(ready.table, rows, rules.size, count, config.workers, crop_from=rules.crop_from))
 
     try:
         list(engine.over(batches(0, count)))

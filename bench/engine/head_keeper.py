@@ -135,13 +135,16 @@ class HeadKeeper:
                     f"{error}. Delete {kept} and give the same command: the branch is trained anew"
                 ) from error
         recipe = load_recipe(HeadRecipe, self.recipe_name)
-        taken = None if self._config.retrain else self._taken(name, backbone, branch, recipe)
-        if taken is not None:
-            save_head(kept, backbone.head(branch), branch, taken)
-            return str(taken[WHENCE]), taken
+        anew, seed = self._config.retrain, self._config.seed
+        if not anew and (shipped := self._shipped(backbone, branch, recipe)) is not None:
+            return _kept(kept, backbone, branch, {**load_head(shipped, backbone, branch), WHENCE: "shipped"})
         table = self._training_table(name, branch)
         # Before the training, which a softmax branch's key is not to see the result of.
-        cached = cached_head(backbone, branch, table, recipe, self._config.seed, self._device)
+        cached = cached_head(backbone, branch, table, recipe, seed, self._device)
+        if not anew and (earlier := _loaded(cached, backbone, branch)) is not None:
+            if branch == "softmax":
+                _say_if_chance(name, earlier["train_top1"][branch], table)
+            return _kept(kept, backbone, branch, {**earlier, WHENCE: "trained in an earlier run"})
         workers = self._config.workers
         if self._source is None and branch != "semantic":
             # Images are decoded once for all backbones, features are computed once for all branches of one.
@@ -156,7 +159,7 @@ class HeadKeeper:
             branch,
             self._device,
             True,
-            seed=self._config.seed,
+            seed=seed,
             workers=workers,
             # The token-semantic head reads more of the features than the others, which share what they need.
             source=self._source if branch != "semantic" else None,
@@ -169,22 +172,9 @@ class HeadKeeper:
             _say_if_chance(name, record["train_top1"][branch], table)
         return TRAINED, record
 
-    def _taken(self, name: str, backbone: Backbone, branch: Branch, recipe: HeadRecipe) -> dict[str, Any] | None:
-        """Put a head in place that ships, or that an earlier training kept, and return its record; None for none."""
-        seed, data = self._config.seed, drawn_data(self._table, self._config.options)
-        shipped = None if data is None else shipped_head(backbone, branch, data, recipe, seed)
-        if shipped is not None:
-            return {**load_head(shipped, backbone, branch), WHENCE: "shipped"}
-        table = self._training_table(name, branch)
-        cached = cached_head(backbone, branch, table, recipe, seed, self._device)
-        try:
-            record = load_head(cached, backbone, branch)
-        except (WeightsError, UsageError):
-            # None there, or a damaged one, which is made anew.
-            return None
-        if branch == "softmax":
-            _say_if_chance(name, record["train_top1"][branch], table)
-        return {**record, WHENCE: "trained in an earlier run"}
+    def _shipped(self, backbone: Backbone, branch: Branch, recipe: HeadRecipe) -> Path | None:
+        data = drawn_data(self._table, self._config.options)
+        return None if data is None else shipped_head(backbone, branch, data, recipe, self._config.seed)
 
     def _training_table(self, name: str, branch: Branch) -> SampleTable:
         if self._train_table is None:
@@ -206,6 +196,20 @@ class HeadKeeper:
                     f"{config.dataset}: {error}. {advice}"
                 ) from error
         return self._train_table
+
+
+def _loaded(file: Path, backbone: Backbone, branch: Branch) -> Mapping[str, Any] | None:
+    """Put a kept head in place; None where there is none, or a damaged one, which is made anew."""
+    try:
+        return load_head(file, backbone, branch)
+    except (WeightsError, UsageError):
+        return None
+
+
+def _kept(file: Path, backbone: Backbone, branch: Branch, record: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Keep a branch that was trained before; where it came from, and its record."""
+    save_head(file, backbone.head(branch), branch, record)
+    return str(record[WHENCE]), record
 
 
 def has_head(run: Path, name: str, branch: Branch) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from ...text import first_line
 from ..host.errors import RunError, UsageError
 from .run_worker import WorkerReport, work
 from .workers import LostWorkerError, Poll, numbers
@@ -46,7 +47,7 @@ class RayWorkers:
                     logging_level="warning",
                 )
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-                raise RunError(f"no Ray cluster answers at {address or 'this machine'}: {_first(error)}") from error
+                raise RunError(f"no Ray cluster answers at {address or 'this machine'}: {first_line(error)}") from error
         gpus = ray.cluster_resources().get("GPU", 0)
         self._options = {"max_retries": RETRIES, **({"num_gpus": 1} if gpus else {}), **numbers(options)}
         self.processes = max(1, int(gpus))
@@ -57,7 +58,7 @@ class RayWorkers:
         try:
             task = self._ray.remote(**self._options)(work)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"--on-option: {_first(error)}") from None
+            raise UsageError(f"--on-option: {first_line(error)}") from None
         started = {rank: task.remote(order, rank) for rank in ranks}
         self._tasks += started.values()
         return {rank: partial(self._poll, ref) for rank, ref in started.items()}
@@ -69,7 +70,7 @@ class RayWorkers:
         try:
             return WorkerReport.model_validate_json(self._ray.get(ref))
         except self._ray.exceptions.RayError as error:
-            raise LostWorkerError(_first(error)) from None
+            raise LostWorkerError(first_line(error)) from None
 
     def close(self) -> None:
         """As of ``Workers``."""
@@ -77,8 +78,3 @@ class RayWorkers:
             self._ray.cancel(ref, force=True)
         if self._began:
             self._ray.shutdown()
-
-
-def _first(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...results.records.run_folder import JOBS_NAME
+from ...text import first_line
 from ..host.errors import RunError, UsageError
 from .run_worker import WorkerReport, work
 from .workers import LostWorkerError, Poll, numbers
@@ -74,8 +75,7 @@ class SlurmWorkers:
         try:
             return WorkerReport.model_validate_json(job.result())
         except (self._submitit.core.utils.UncompletedJobError, self._submitit.core.utils.FailedJobError) as error:
-            last = str(error).strip().splitlines()
-            raise LostWorkerError(f"job {job.job_id}: {last[0] if last else 'lost'} ({job.paths.stderr})") from None
+            raise LostWorkerError(f"job {job.job_id}: {first_line(error)} ({job.paths.stderr})") from None
 
     def close(self) -> None:
         """As of ``Workers``."""

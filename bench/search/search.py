@@ -165,15 +165,9 @@ def search(plan: SearchPlan, say: Say = lambda _: None) -> list[Path]:
 
 def chosen(records: list[TrialRecord], higher: bool) -> TrialRecord | None:
     """The best of the finished trials, the first of equals; None where all failed."""
-    with quiet_optuna() as optuna:
-        study = optuna.create_study(direction="maximize" if higher else "minimize")
-        finished = [record for record in records if record.score is not None]
-        for record in finished:
-            study.add_trial(optuna.trial.create_trial(value=record.score, user_attrs={"number": record.number}))
-        if not finished:
-            return None
-        number = study.best_trial.user_attrs["number"]
-    return next(record for record in finished if record.number == number)
+    scores = {record.number: record.score for record in records if record.score is not None}
+    finished = [record for record in records if record.number in scores]
+    return max(finished, key=lambda record: scores[record.number] * (1 if higher else -1), default=None)
 
 
 def higher_is_better(metric: str) -> bool:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...baselines.wsol import WSOL, WsolMethod
 from ..host.errors import UsageError
 from ..training.recipes.method_recipes import with_method
 from ..training.recipes.recipe import BackboneRecipe
-
-if TYPE_CHECKING:
-    pass
 
 LR = "lr"
 Values = dict[str, float | int]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from ...text import first_line
 from ..schema import DatasetError
 from .http import Track, fetch
 from .sources import HubSource
@@ -79,5 +80,4 @@ def _in_words(source: HubSource) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise DatasetError(f"{source.repo}: the hub answered {error.response.status_code}; {again}") from error
     except Exception as error:  # the transport below raises its own kinds of errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{source.repo}: {reason}; {again}") from error
+        raise DatasetError(f"{source.repo}: {first_line(error)}; {again}") from error

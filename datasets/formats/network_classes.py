@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -27,15 +28,16 @@ def _spellings() -> Mapping[str, int]:
     from timm.data import ImageNetInfo
 
     descriptions = ImageNetInfo("imagenet-1k").label_descriptions(detailed=False)
-    words = [[_plain(w) for w in text.split(",")] for text in descriptions]
+    words = [[plain_name(w) for w in text.split(",")] for text in descriptions]
     often = Counter(w for group in words for w in set(group))
     found = {w: i for i, group in enumerate(words) for w in group if often[w] == 1}
-    found |= {_plain(name): i for i, name in enumerate(imagenet_class_names())}
+    found |= {plain_name(name): i for i, name in enumerate(imagenet_class_names())}
     return found | {wnid: i for i, wnid in enumerate(imagenet_wnids())}
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.replace("_", " ").replace("-", " ").casefold().split())
+def plain_name(text: str) -> str:
+    """A class name without what people write differently: case, hyphens, underscores, spaces, Unicode form."""
+    return " ".join(unicodedata.normalize("NFC", text).replace("_", " ").replace("-", " ").casefold().split())
 
 
 def network_indices(labels: Sequence[str], numbers: Mapping[str, int], where: object) -> dict[str, int]:
@@ -54,11 +56,11 @@ def network_indices(labels: Sequence[str], numbers: Mapping[str, int], where: ob
     lost: list[str] = []
     for label in labels:
         wnid = _WNID.match(label)
-        index = numbers.get(label, spellings.get(wnid[0] if wnid else _plain(label), -1))
+        index = numbers.get(label, spellings.get(wnid[0] if wnid else plain_name(label), -1))
         if 0 <= index < count:
             found[label] = index
         else:
-            near = difflib.get_close_matches(_plain(label), spellings, n=1, cutoff=0.7)
+            near = difflib.get_close_matches(plain_name(label), spellings, n=1, cutoff=0.7)
             lost.append(f"{label!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if lost:
         raise DatasetError(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...atomic import atomic_path
-from ...text import plain_text
+from ...text import first_line, plain_text
 from ...triple import Triple, file_name
 from .record_errors import RecordError
 
@@ -101,9 +101,7 @@ def read_part(path: Path, names: Sequence[str] | None = None) -> dict[str, Array
                 raise RecordError(f"{path}: has no column {', '.join(lacking)}")
             table = file.read(columns=wanted)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise RecordError(
-            f"{path}: damaged ({_first_line(error)}); run again with the same --out to redo it"
-        ) from error
+        raise RecordError(f"{path}: damaged ({first_line(error)}); run again with the same --out to redo it") from error
     return {name: _from_arrow(table.column(name), schema.field(name)) for name in wanted}
 
 
@@ -143,7 +141,3 @@ def _bytes(chunk: Any) -> bytes:
     start = chunk.offset * width
     content: bytes = chunk.buffers()[1][start : start + len(chunk) * width].to_pybytes()
     return content
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 
 from ....baselines.contracts import Backbone
-from ....datasets.formats import imagenet_class_names
+from ....datasets.formats import imagenet_class_names, plain_name
 from ....datasets.schema import SampleTable
 from ....protocol import Protocol
 from ...host.errors import RunError, UsageError
@@ -34,12 +33,12 @@ def in_classes_of(table: SampleTable, networks: Iterable[Backbone]) -> SampleTab
         )
         raise RunError(f"{why}; and {many}: give cambench.wrap its class_names, or pass --option labels=none")
     [known] = names
-    index = {_plain(name): i for i, name in enumerate(known)}
-    lost = [name for name in table.class_names if _plain(name) not in index]
+    index = {plain_name(name): i for i, name in enumerate(known)}
+    lost = [name for name in table.class_names if plain_name(name) not in index]
     if lost:
         shown = f"{', '.join(map(repr, lost[:5]))}; it has {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
         raise RunError(f"{why}; the network's own classes lack {shown}. --option labels=none goes without labels")
-    of_label = [index[_plain(name)] for name in table.class_names]
+    of_label = [index[plain_name(name)] for name in table.class_names]
     labels = [of_label[label] for label in table.rows["label"][:]]
     rows = table.rows.remove_columns("label").add_column("label", labels)
     return replace(table, rows=rows, class_names=known)
@@ -62,7 +61,3 @@ def protocol_of(table: SampleTable, protocol: Protocol) -> Protocol:
 def _known(count: int) -> tuple[str, ...]:
     names = imagenet_class_names()
     return tuple(names) if count == len(names) else ()
-
-
-def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").replace("-", " ").casefold().split())

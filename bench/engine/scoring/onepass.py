@@ -22,23 +22,24 @@ from ....datasets.schema import Batch
 from ....metrics import MapBatch, MetricSpec, NotMeasurableError
 from ....metrics.functional.boxes import join_boxes, quantize
 from ....metrics.functional.fidelity import evidence_precision
-from ....metrics.functional.host_copies import HostCopies, upload
+from ....metrics.functional.host_copies import HostCopies
 from ....metrics.functional.no_contour import reference_levels
 from ....metrics.functional.pixels import pixel_histograms
-from ....metrics.functional.pointing import box_regions
 from ....results.records.columns import EXTRA
 from ....results.records.markers import LOST_METRIC
+from ....text import first_line
 from ....triple import Triple
 from ...host.errors import RunError
 from ...host.memory import with_memory
+from .batch_work import BatchWork, own_score
 from .clock import StageClock
 from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
 from .pass_boxes import DEVICE_ONLY, BatchBoxes, BoxEngine, Boxes
-from .randomised import Randomised, Redrawn
+from .randomised import Randomised
 from .reading import Reading, ScoreMap, Seen
-from .without_network import BareReading, no_network
+from .without_network import BareReading
 
 AHEAD = 4
 """Batches whose boxes may wait for the kernels to be compiled; what waits is kept in memory."""
@@ -103,6 +104,7 @@ class OnePass:
             rule = reading.protocol.no_contour
             self._boxes = Boxes(scoring.box_engine, scoring.box_threads, rule, scoring.iou_thresholds, clock)
         self._random = Randomised(reading)
+        self._regions = scoring.has_boxes and bool(scoring.measures)
         self.feature_shape: tuple[int, int, int] | None = None
         self.lost: dict[str, str] = {}
 
@@ -128,7 +130,7 @@ class OnePass:
                 raise
             raise RunError(
                 f"{self.reading.name}: {self.reading.device} failed at the step {self.clock.last!r} "
-                f"({str(error).splitlines()[0]}); its shard is not written, all earlier ones are: give the same "
+                f"({first_line(error)}); its shard is not written, all earlier ones are: give the same "
                 "command again to continue"
             ) from error
 
@@ -184,7 +186,7 @@ class OnePass:
             return BatchScores(batch, {}, HostCopies({}), None)
         self.feature_shape = seen.feature_shape
         self.clock.count(len(batch))
-        work = _Work(batch, seen, fidelity, y, self._scoring, self._random)
+        work = BatchWork(batch, seen, fidelity, y, self._random, self._regions)
         boxes = self._boxes.batch(batch.gt_boxes) if self._boxes is not None else None
         columns: dict[tuple[Triple | None, str], Tensor] = {
             (None, "predicted"): seen.predicted,
@@ -209,7 +211,7 @@ class OnePass:
             return None
         return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
 
-    def _gradients(self, work: _Work) -> None:
+    def _gradients(self, work: BatchWork) -> None:
         """Asked for first, so that the head's backward is timed as a head, not as the first method's map."""
         for triple in self.maps:
             if "gradients" in CAMS.get(triple.cam).needs and str(triple) not in self.lost:
@@ -222,7 +224,7 @@ class OnePass:
                             raise
                         # The method asks for it again, and is lost with it.
 
-    def _score(self, work: _Work, triple: Triple, boxes: BatchBoxes | None) -> dict[str, Tensor]:
+    def _score(self, work: BatchWork, triple: Triple, boxes: BatchBoxes | None) -> dict[str, Tensor]:
         """The columns of one triple on the device, without its boxes, which set out; none of a method that is lost."""
         scoring, clock = self._scoring, self.clock
         try:
@@ -247,7 +249,7 @@ class OnePass:
         return column
 
     def _own_columns(
-        self, work: _Work, triple: Triple, drawn: ScoreMap, located: tuple[Tensor, Tensor, Tensor]
+        self, work: BatchWork, triple: Triple, drawn: ScoreMap, located: tuple[Tensor, Tensor, Tensor]
     ) -> dict[str, Tensor]:
         """The engine's own scores of maps, boxes apart; ``located``: resized, normalised and quantised."""
         (up, norm, levels), protocol, clock = located, self.reading.protocol, self.clock
@@ -267,7 +269,7 @@ class OnePass:
             column["map"] = stored
         return column
 
-    def _measured(self, work: _Work, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
+    def _measured(self, work: BatchWork, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for spec in self._scoring.measures:
             if f"{LOST_METRIC}{spec.name}" in self.lost:
@@ -289,7 +291,7 @@ class OnePass:
         seen = self._see(batch)
         up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
         fidelity = self._fidelity(seen)
-        work = _Work(batch, seen, fidelity, own_score(fidelity, seen), self._scoring, self._random)
+        work = BatchWork(batch, seen, fidelity, own_score(fidelity, seen), self._random, self._regions)
         return measure(spec, work.maps(norm, up, triple))
 
     def finish(self, scores: BatchScores) -> Rows:
@@ -354,51 +356,6 @@ class OnePass:
             raise RunError(f"{self.reading.name}: {said}") from error
         for triple in self.maps:
             self.lost.setdefault(str(triple), said)
-
-
-def own_score(fidelity: Fidelity | None, seen: Seen) -> Tensor | None:
-    """Scores (B,) of a batch's images as they are; None where no network stands behind the maps."""
-    return None if fidelity is None else fidelity.score(seen.features, seen.logits)
-
-
-class _Work:
-    """One batch on the device, and what all its maps share."""
-
-    def __init__(
-        self,
-        batch: Batch,
-        seen: Seen,
-        fidelity: Fidelity | None,
-        y: Tensor | None,
-        scoring: Scoring,
-        random: Randomised,
-    ) -> None:
-        device = seen.pixels.device
-        self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
-        self._again = random.see_again(batch.images, seen)
-        self.labels = upload(batch.labels, device)
-        self.masks = upload(batch.masks, device) if batch.masks is not None else None
-        self.parts = upload(batch.evidence, device) if batch.evidence is not None else None
-        wanted = scoring.has_boxes and bool(scoring.measures)
-        self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if wanted else None
-
-    def maps(self, norm: Tensor, up: Tensor, triple: Triple) -> MapBatch:
-        """What the metrics may read of one triple's maps."""
-        return MapBatch(
-            self.batch.image_ids,
-            norm,
-            up.clamp_min(0),
-            self.seen.pixels,
-            self.batch.gt_boxes,
-            self._regions,
-            self.masks,
-            self.parts,
-            self.seen.reading.protocol,
-            no_network if self.fidelity is None else self.fidelity.score_images,
-            Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
-            self.labels,
-            None if self.fidelity is None else self.seen.logits,
-        )
 
 
 def _shared(batch: Batch, has_boxes: bool) -> Columns:

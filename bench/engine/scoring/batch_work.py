@@ -1,0 +1,61 @@
+"""One batch on the device, and what all its maps share: fidelity, masks, regions, what metrics may read."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ....baselines.cams import CAMS
+from ....baselines.contracts import HEADS
+from ....datasets.schema import Batch
+from ....metrics import MapBatch
+from ....metrics.functional.host_copies import upload
+from ....metrics.functional.pointing import box_regions
+from ....triple import Triple
+from .masked_scores import Fidelity
+from .randomised import Randomised, Redrawn
+from .reading import Seen
+from .without_network import no_network
+
+
+def own_score(fidelity: Fidelity | None, seen: Seen) -> Tensor | None:
+    """Scores (B,) of a batch's images as they are; None where no network stands behind the maps."""
+    return None if fidelity is None else fidelity.score(seen.features, seen.logits)
+
+
+class BatchWork:
+    """One batch on the device, and what all its maps share; ``regions``: metrics may ask for the boxes' regions."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        seen: Seen,
+        fidelity: Fidelity | None,
+        y: Tensor | None,
+        random: Randomised,
+        regions: bool,
+    ) -> None:
+        device = seen.pixels.device
+        self.batch, self.seen, self.fidelity, self.y = batch, seen, fidelity, y
+        self._again = random.see_again(batch.images, seen)
+        self.labels = upload(batch.labels, device)
+        self.masks = upload(batch.masks, device) if batch.masks is not None else None
+        self.parts = upload(batch.evidence, device) if batch.evidence is not None else None
+        self._regions = box_regions(batch.gt_boxes, seen.reading.protocol.size, device) if regions else None
+
+    def maps(self, norm: Tensor, up: Tensor, triple: Triple) -> MapBatch:
+        """What the metrics may read of one triple's maps."""
+        return MapBatch(
+            self.batch.image_ids,
+            norm,
+            up.clamp_min(0),
+            self.seen.pixels,
+            self.batch.gt_boxes,
+            self._regions,
+            self.masks,
+            self.parts,
+            self.seen.reading.protocol,
+            no_network if self.fidelity is None else self.fidelity.score_images,
+            Redrawn(self._again, CAMS.get(triple.cam), HEADS.get(triple.head)),
+            self.labels,
+            None if self.fidelity is None else self.seen.logits,
+        )
