@@ -207,10 +207,6 @@ def test_the_package_list_is_the_tree():
 
 
 MANY_PARAMETERS = {
-    "bench.training.backbone.train_backbone": 15,
-    "bench.training.images.features.feature_source": 9,
-    "bench.training.head.train_head": 15,
-    "results.report.page.write_report": 9,
     # Kernels take arrays, one by one: Numba has no values of ours.
     "metrics.functional.kernels.ascent.basins_of": 12,
     "metrics.functional.kernels.basins.sweep_components": 15,

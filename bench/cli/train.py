@@ -66,17 +66,10 @@ def backbone(request: NetworkTraining) -> None:
             network,
             tables[0],
             chosen,
-            where,
-            True,
+            request.means(save_seconds=60 * request.save_minutes, fabric=fabric, log=log),
             seed=request.seed,
-            state_file=request.state_file,
-            save_seconds=60 * request.save_minutes,
             evaluate=tables[1:],
-            cache_bytes=request.cache_mb << 20,
-            workers=request.workers,
             epoch_done=_say_epoch,
-            fabric=fabric,
-            log=log,
         )
     except TrainingDivergedError as error:
         kept = request.state_file
@@ -129,9 +122,9 @@ def head(request: HeadTraining) -> None:
     from ..training.steps.guard import TrainingDivergedError
     from ..training.steps.log import TrainingLog
 
-    where, branch = request.where, request.branch
+    branch = request.branch
     load_plugins(request.plugins)
-    log = TrainingLog(request.tensorboard)
+    means = request.means(pass_batch=request.pass_batch, log=TrainingLog(request.tensorboard))
     tables = request.tables()
     if request.each_epoch and len(tables) == 1:
         raise UsageError("--each-epoch needs a split to measure on: give --evaluate")
@@ -150,16 +143,10 @@ def head(request: HeadTraining) -> None:
             tables[0],
             chosen,
             branch,
-            where,
-            True,
+            means,
             seed=request.seed,
             evaluate=tables[1] if len(tables) > 1 else None,
             each_epoch=request.each_epoch,
-            cache_bytes=request.cache_mb << 20,
-            workers=request.workers,
-            pass_batch=request.pass_batch,
-            state_file=request.state_file,
-            log=log,
         )
     except TrainingDivergedError as error:
         kept = request.out.with_suffix(".last-good.safetensors")

@@ -22,6 +22,7 @@ from ..training.head import load_head, save_head, train_head
 from ..training.head_cache import cached_head, drawn_data, shipped_head
 from ..training.images.features import FeatureSource, feature_source, image_source
 from ..training.images.image_source import ImageSource
+from ..training.means import Means
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import auto_recipe, load_recipe
 from .networks import check_labels, tell_warnings
@@ -145,25 +146,14 @@ class HeadKeeper:
             if branch == "softmax":
                 _say_if_chance(name, earlier["train_top1"][branch], table)
             return _kept(kept, backbone, branch, {**earlier, WHENCE: "trained in an earlier run"})
-        workers = self._config.workers
+        means = Means(self._device, progress=True, workers=self._config.workers)
         if self._source is None and branch != "semantic":
             # Images are decoded once for all backbones, features are computed once for all branches of one.
-            self._images = self._images or image_source(table, recipe, workers)
-            self._source = feature_source(
-                backbone, table, recipe, self._device, [], workers=workers, images=self._images
-            )
-        record = train_head(
-            backbone,
-            table,
-            recipe,
-            branch,
-            self._device,
-            True,
-            seed=seed,
-            workers=workers,
-            # The token-semantic head reads more of the features than the others, which share what they need.
-            source=self._source if branch != "semantic" else None,
-        ).model_dump(mode="json")
+            self._images = self._images or image_source(table, recipe, means.workers)
+            self._source = feature_source(backbone, table, recipe, [], means, self._images)
+        # The token-semantic head reads more of the features than the others, which share what they need.
+        data = self._source if self._source is not None and branch != "semantic" else table
+        record = train_head(backbone, data, recipe, branch, means, seed=seed).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
         # A cache that cannot be written is no reason to fail.
         with suppress(RunError):

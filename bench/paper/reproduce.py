@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ...atomic import write_text
@@ -26,8 +27,10 @@ from ..notebook.runs import run
 from ..training.facts import check_same, head_facts, head_record
 from ..training.head import save_head, train_head
 from ..training.into_file import train_into
+from ..training.means import Means
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
+from .requests import Reproduction
 from .table_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
 
 Say = Callable[[str], None]
@@ -106,6 +109,12 @@ def describe(step: Step) -> str:
     return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
 
 
+def _means(request: Reproduction) -> Means:
+    """With what it trains."""
+    cache = request.cache_mb << 20
+    return Means(pick_device(request.device), progress=True, workers=request.workers, cache_bytes=cache)
+
+
 def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
     if step.given:
         return
@@ -118,10 +127,8 @@ def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
             step.what,
             table,
             recipe,
-            pick_device(request.device),
+            _means(request),
             seed=request.seed,
-            cache_bytes=request.cache_mb << 20,
-            workers=request.workers,
             epoch_done=lambda epoch, loss, top1: say(
                 f"  epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}, top-1 {top1:.1f} % (training images)"
             ),
@@ -147,19 +154,8 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        record = train_head(
-            network,
-            table,
-            recipe,
-            "sigmoid",
-            pick_device(request.device),
-            True,
-            seed=request.seed,
-            cache_bytes=request.cache_mb << 20,
-            workers=request.workers,
-            pass_batch=request.batch_size,
-            state_file=step.target.with_suffix(".training"),
-        )
+        means = replace(_means(request), pass_batch=request.batch_size, state_file=step.target.with_suffix(".training"))
+        record = train_head(network, table, recipe, "sigmoid", means, seed=request.seed)
     except BatchMemoryError as error:
         raise BatchMemoryError(f"{error} (here: --batch-size)", error.fits) from None
     save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})

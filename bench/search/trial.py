@@ -24,6 +24,7 @@ from ..host.errors import UsageError
 from ..host.options import DataOptions, PluginOptions
 from ..notebook.runs import IncompleteRunError, run
 from ..training.into_file import train_into
+from ..training.means import Means
 from ..training.recipes.recipe import BackboneRecipe
 from ..training.steps.guard import TrainingDivergedError
 from .search_request import SearchRequest
@@ -136,11 +137,9 @@ def _done(job: TrialJob, number: int, values: Values, recipe: BackboneRecipe) ->
             request.backbone,
             job.table,
             recipe,
-            job.device,
+            Means(job.device, cache_bytes=request.cache_mb << 20, workers=request.workers),
             seed=request.seed,
             weights=request.weights,
-            cache_bytes=request.cache_mb << 20,
-            workers=request.workers,
         )
         trained = json.loads(load_metadata(file)["record"])
         judged = run(_judgement(job, number, file)).run

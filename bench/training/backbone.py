@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,7 +23,8 @@ from ..host.device import peak_memory_mib
 from ..host.errors import UsageError
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
-from .images.image_source import DEFAULT_CACHE_BYTES, ImageSource, checked_labels
+from .images.image_source import ImageSource, checked_labels
+from .means import PLAIN_MEANS, Means
 from .recipes.optim import rng_devices
 from .recipes.recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
@@ -34,64 +34,46 @@ from .steps.log import TrainingLog
 from .steps.loop import BackboneTrainer
 from .top1 import top1
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 EpochDone = Callable[[int, float, float], None]
-SAVE_SECONDS = 600.0
-"""Time between two resumable states within an epoch."""
 
 
 def train_backbone(
     backbone: Backbone,
     table: SampleTable,
     recipe: BackboneRecipe,
-    device: str | torch.device = "cpu",
-    progress: bool = False,
+    means: Means = PLAIN_MEANS,
     *,
     seed: int = 0,
-    state_file: Path | None = None,
-    save_seconds: float = SAVE_SECONDS,
     evaluate: tuple[SampleTable, ...] = (),
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    workers: int = 2,
     epoch_done: EpochDone | None = None,
-    fabric: Fabric | None = None,
-    log: TrainingLog | None = None,
     method: WsolMethod | None = None,
 ) -> BackboneTrainingRecord:
     """Train every parameter of the softmax network (cross entropy); the sigmoid branch, if any, is dropped.
 
-    The state after each epoch, and at times within one, goes to ``state_file``; where that file holds an earlier state
+    The state after each epoch, and at times within one, goes to the state file; where that file holds an earlier state
     of this very training, it continues there, on the CPU with the same result to the bit. Random numbers depend on the
     seed and the step alone. Several processes share each batch: the result is that of one process with as many parts.
 
     Args:
-        backbone: Network with the table's classes, initialised; moved to ``device``, frozen at the end.
+        backbone: Network with the table's classes, initialised; moved to the device, frozen at the end.
         table: Training split.
         recipe: Everything that shapes the training.
-        device: Where to compute.
-        progress: Show a bar (a few lines where there is no terminal).
+        means: Device or Fabric, memory, threads and files.
         seed: Seed of the order of the images, dropout and augmentation (not of the initial parameters).
-        state_file: Resumable state; removed by the caller once the result is safe.
-        save_seconds: Time between states within an epoch (0: after every step).
         evaluate: Splits on which top-1 is measured at the end.
-        cache_bytes: Budget in bytes for decoded images in memory; beyond it they are decoded each epoch.
-        workers: Decoding threads.
         epoch_done: Called with (epoch from 0, mean loss, top-1 percent) after the state of an epoch is written.
-        fabric: Device, precision and processes (``open_fabric``); in its place, ``device`` and the recipe's dtype.
-        log: Where curves go.
         method: What is minimised and changed; the recipe's if left out.
 
     Raises:
         TrainingDivergedError: The loss or a parameter is NaN or infinite; ``backbone`` holds the last good parameters.
         BatchMemoryError: The batch does not fit into the device's memory; says the largest that does.
-        UsageError: Class counts differ, ``state_file`` belongs to another training, the batch cannot be shared, or the
+        UsageError: Class counts differ, the state file belongs to another training, the batch cannot be shared, or the
             recipe trains nothing and the network has fresh parameters.
         RunError: The table is empty, no image could be decoded, or a state cannot be written.
     """
     keep_freed_memory()
-    fabric, log = fabric or open_fabric(device, recipe.dtype), log or TrainingLog()
+    fabric, log = means.fabric or open_fabric(means.device, recipe.dtype), means.log or TrainingLog()
+    state_file = means.state_file
     where, first = fabric.device, fabric.is_global_zero
     method = method or method_of(recipe)
     if where.type == "cuda":
@@ -116,7 +98,9 @@ def train_backbone(
     backbone.to(where).requires_grad_(True)
     if recipe.channels_last:
         _channels_last(backbone)
-    images = ImageSource(table, recipe.augment.load_size if recipe.augment else recipe.size, workers, cache_bytes)
+    images = ImageSource(
+        table, recipe.augment.load_size if recipe.augment else recipe.size, means.workers, means.cache_bytes
+    )
     trainer = BackboneTrainer(backbone, images, labels, recipe, seed, method, fabric, log)
     key = _key(backbone, table, recipe, method, seed, trainer.parts.count)
     facts = common_facts(backbone, table, recipe, seed, {}, str(where))
@@ -124,14 +108,14 @@ def train_backbone(
     fabric.barrier()
     if state is not None:
         trainer.restore(state)
-        if progress and first:
+        if means.progress and first:
             done = f"{len(trainer.losses)} of {recipe.epochs} epochs" + (
                 f" and {trainer.offset} of {trainer.steps} steps" if trainer.offset else ""
             )
             console.print(f"{trainer.title}: goes on after {done} ({state_file})", markup=False, soft_wrap=True)
-    keeper = _Keeper(trainer, state_file if first else None, key, json.dumps(facts), save_seconds)
+    keeper = _Keeper(trainer, state_file if first else None, key, json.dumps(facts), means.save_seconds)
     log.begin(len(trainer.losses) * trainer.steps + trainer.offset, recipe.model_dump_json())
-    bar = progress_bar(trainer.title, trainer.images_left) if progress and first else nullcontext()
+    bar = progress_bar(trainer.title, trainer.images_left) if means.progress and first else nullcontext()
     try:
         with torch.random.fork_rng(devices=rng_devices(where)), bar as shown:
             for epoch in range(len(trainer.losses), recipe.epochs):
@@ -155,7 +139,7 @@ def train_backbone(
         **common_facts(backbone, table, recipe, seed, failures, str(where)),
         losses=tuple(trainer.losses),
         train_top1=tuple(trainer.accuracies),
-        eval_top1={t.split: top1(backbone, t, recipe.size, where, workers, fabric)["softmax"] for t in evaluate},
+        eval_top1={t.split: top1(backbone, t, recipe.size, where, means.workers, fabric)["softmax"] for t in evaluate},
         eval_fingerprints={t.split: t.fingerprint for t in evaluate},
         seconds=trainer.seconds,
         parts=trainer.parts.count,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,8 +17,9 @@ from ..host.errors import RunError, UsageError
 from ..host.memory import is_out_of_memory, memory_error
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_head, put_head, save_head
-from .images.features import PASS_BATCH, FeatureSource, feature_source
-from .images.image_source import DEFAULT_CACHE_BYTES, checked_labels
+from .images.features import FeatureSource, feature_source
+from .images.image_source import checked_labels
+from .means import PLAIN_MEANS, Means
 from .recipes.optim import epoch_order, mix, rate_factor, rng_devices, seed_step
 from .recipes.recipe import HeadRecipe
 from .record import HeadTrainingRecord, common_facts
@@ -58,21 +58,14 @@ class _Epoch:
 
 def train_head(
     backbone: Backbone,
-    table: SampleTable,
+    data: SampleTable | FeatureSource,
     recipe: HeadRecipe,
     branch: Branch = "sigmoid",
-    device: str | torch.device = "cpu",
-    progress: bool = False,
+    means: Means = PLAIN_MEANS,
     *,
     seed: int = 0,
     evaluate: SampleTable | None = None,
     each_epoch: bool = False,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    workers: int = 2,
-    pass_batch: int = PASS_BATCH,
-    source: FeatureSource | None = None,
-    state_file: Path | None = None,
-    log: TrainingLog | None = None,
 ) -> HeadTrainingRecord:
     """Train a fresh clone of the softmax head as ``backbone.heads[branch]``; everything else stays as it is, frozen.
 
@@ -82,22 +75,14 @@ def train_head(
     result beyond float rounding.
 
     Args:
-        backbone: Network with its softmax head; moved to ``device`` and frozen.
-        table: Training split.
+        backbone: Network with its softmax head; moved to the device and frozen.
+        data: Training split, or its features that another branch's training already made (``feature_source``).
         recipe: Optimiser, schedule, epochs, batch and input size.
         branch: Which head to train.
-        device: Where to compute.
-        progress: Show a bar (a few lines where there is no terminal).
+        means: Device, memory, threads and files. A state file is written while features are streamed.
         seed: Seed of the fresh parameters, the order of the images, dropout and augmentation.
         evaluate: Split on which both heads are scored afterwards (one more backbone pass, over that split).
         each_epoch: Score both heads on ``evaluate`` after every epoch, from the same one pass where its features fit.
-        cache_bytes: Budget in bytes for the cached features, and for decoded images where features are streamed.
-        workers: Decoding threads.
-        pass_batch: Images a batch of the caching pass.
-        source: Features of ``table`` that another branch's training already made (``feature_source``).
-        state_file: Where the state after each epoch goes while features are streamed, so that a killed training goes
-            on there (on the CPU with the same result to the bit); removed by the caller once the result is safe.
-        log: Where curves go.
 
     Raises:
         TrainingDivergedError: The loss or the head is NaN or infinite; the backbone keeps the heads that it had.
@@ -107,7 +92,8 @@ def train_head(
     """
     start = time.perf_counter()
     keep_freed_memory()
-    device = torch.device(device)
+    table = data.images.table if isinstance(data, FeatureSource) else data
+    device = torch.device(means.device)
     if branch != "softmax" and table.num_classes != backbone.num_classes:
         raise UsageError(
             f"{backbone.name} has {backbone.num_classes} classes, {table.name} has {table.num_classes}: "
@@ -127,20 +113,18 @@ def train_head(
     observed = {"softmax": template} if branch != "softmax" else {}
     scored = {**observed, branch: head}
 
-    source = source or feature_source(
-        backbone, table, recipe, device, [head], cache_bytes, workers, pass_batch=pass_batch
-    )
-    judge = _Judge(backbone, evaluate, recipe, device, scored, cache_bytes, workers, pass_batch) if evaluate else None
-    images, log = source.images, log or TrainingLog()
+    source = data if isinstance(data, FeatureSource) else feature_source(backbone, table, recipe, [head], means)
+    judge = _Judge(backbone, evaluate, recipe, scored, means) if evaluate else None
+    images, log = source.images, means.log or TrainingLog()
     log.begin(0, recipe.model_dump_json())
     title = f"{backbone.name}: {branch} head on {table.name}"
     # Whether the features fit is known after one batch, so the bar counts the images that the head sees.
-    with progress_bar(title, len(table) * recipe.epochs) if progress else nullcontext() as bar:
+    with progress_bar(title, len(table) * recipe.epochs) if means.progress else nullcontext() as bar:
         last = _Epoch()
         steps = -(-len(table) // recipe.batch_size)
         with torch.random.fork_rng(devices=rng_devices(device)):
             work = head_steps(head, recipe.optimiser, source.kept())
-            streamed = None if source.cached else state_file
+            streamed = None if source.cached else means.state_file
             progressed = HeadProgress(
                 streamed, head_key(backbone, branch, work, table, recipe, seed) if streamed else ""
             )
@@ -207,18 +191,14 @@ class _Judge:
         backbone: Backbone,
         table: SampleTable,
         recipe: HeadRecipe,
-        device: torch.device,
         heads: Mapping[str, Head],
-        cache_bytes: int,
-        workers: int,
-        pass_batch: int,
+        means: Means,
     ) -> None:
         classes = next(iter(heads.values())).num_classes
-        self._labels, self._heads, self._table = checked_labels(table, classes).to(device), dict(heads), table
+        self._labels = checked_labels(table, classes).to(torch.device(means.device))
+        self._heads, self._table = dict(heads), table
         plain = recipe.model_copy(update={"augment": None})
-        self._source = feature_source(
-            backbone, table, plain, device, list(heads.values()), cache_bytes, workers, pass_batch=pass_batch
-        )
+        self._source = feature_source(backbone, table, plain, list(heads.values()), means)
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...baselines.weights import load_metadata
 from ...datasets.schema import SampleTable
-from .backbone import open_for_training, train_backbone
+from .backbone import EpochDone, open_for_training, train_backbone
 from .checkpoint import save_network
 from .facts import check_same, network_facts
+from .means import Means
 from .recipes.recipe import BackboneRecipe
 
 
@@ -18,21 +19,22 @@ def train_into(
     name: str,
     table: SampleTable,
     recipe: BackboneRecipe,
-    device: str,
+    means: Means,
     *,
     seed: int,
     weights: Path | None = None,
-    **options: Any,
+    epoch_done: EpochDone | None = None,
 ) -> None:
     """Train the network ``name`` by a recipe into ``file``; the state of an interrupted training lies beside it.
 
     Args:
         file: Checkpoint; what it was made from must agree where it is there.
         name: Network, with its method's suffix or without.
-        table: Training split. recipe: Everything that shapes the training. device: Where to compute.
+        table: Training split. recipe: Everything that shapes the training.
+        means: With what it is done; the bar and the state file are chosen here.
         seed: Of the first parameters, and of the training.
         weights: File of weights to start from.
-        **options: Further ones of ``train_backbone``.
+        epoch_done: As in ``train_backbone``.
 
     Raises:
         UsageError: ``file`` was made from other data, another recipe or seed. Otherwise as ``train_backbone``.
@@ -44,6 +46,7 @@ def train_into(
     file.parent.mkdir(parents=True, exist_ok=True)
     network = open_for_training(name, table.num_classes, recipe, weights, seed)
     state_file = file.with_suffix(".training")
-    record = train_backbone(network, table, recipe, device, True, seed=seed, state_file=state_file, **options)
+    means = replace(means, progress=True, state_file=state_file)
+    record = train_backbone(network, table, recipe, means, seed=seed, epoch_done=epoch_done)
     save_network(file, network, {**facts, "record": record.model_dump(mode="json")})
     state_file.unlink(missing_ok=True)

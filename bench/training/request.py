@@ -23,6 +23,7 @@ from ..host.options import (
 
 if TYPE_CHECKING:
     from ...datasets.schema import SampleTable
+    from .means import Means
     from .recipes.recipe import Recipe
 
 R = TypeVar("R", bound="Recipe")
@@ -61,6 +62,15 @@ class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
     def state_file(self) -> Path:
         """Where an interrupted training continues from."""
         return self.out.with_suffix(".training")
+
+    def means(self, **others: Any) -> Means:
+        """With what it trains, a bar and a state file included; ``others`` are further fields of ``Means``."""
+        from .means import Means
+
+        cache = self.cache_mb << 20
+        return Means(
+            self.where, progress=True, workers=self.workers, cache_bytes=cache, state_file=self.state_file, **others
+        )
 
     def check(self) -> None:
         """Raise, in a moment, what ``tables`` would raise for the data set's name and a missing root."""

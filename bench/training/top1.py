@@ -9,8 +9,8 @@ import torch
 from ...baselines.contracts import Backbone
 from ...datasets.schema import SampleTable
 from ..host.errors import RunError
-from .images.features import PASS_BATCH
 from .images.image_source import ImageSource, checked_labels
+from .means import PASS_BATCH
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -53,11 +53,9 @@ class Source:
 
 
 def write_report(
-    runs: Run | Path | str | Sequence[Source],
+    runs: Run | Path | str | Source | Sequence[Source],
     dest: str | Path,
     *,
-    pictures: Pictures | None = None,
-    absent: str = NO_PICTURES,
     samples: int = SAMPLES,
     thumb: int = THUMB,
     vals: Sequence[Run] = (),
@@ -67,12 +65,13 @@ def write_report(
     """Write the report of one or more runs to ``dest``: a page with a table for each data set and protocol.
 
     Args:
-        runs: A run folder, a run from ``load_run``, or several with their pictures.
+        runs: A run folder, a run from ``load_run``, or one or several with their pictures.
         dest: The HTML file.
-        pictures: Of a single run. absent: Of a single run; as in ``Source``.
-        samples: Images in the explorer. thumb: Largest side of a thumbnail in pixels.
+        samples: Images in the explorer.
+        thumb: Largest side of a thumbnail in pixels.
         vals: Runs of the val split, for protocols whose location threshold is chosen there.
-        resamples: Resamples of the intervals. seed: Of the draws.
+        resamples: Resamples of the intervals.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: No run, ``samples`` or ``thumb`` is not positive, or fewer than two resamples.
@@ -80,9 +79,12 @@ def write_report(
     """
     if samples < 1 or thumb < 1:
         raise ValueError(f"samples {samples} and thumb {thumb} must be at least 1")
-    if isinstance(runs, Run | Path | str):
-        runs = [Source(runs if isinstance(runs, Run) else load_run(runs), pictures, absent)]
-    data = report_data(runs, samples=samples, thumb=thumb, vals=vals, resamples=resamples, seed=seed)
+    if isinstance(runs, Path | str):
+        runs = load_run(runs)
+    if isinstance(runs, Run):
+        runs = Source(runs)
+    sources = [runs] if isinstance(runs, Source) else runs
+    data = report_data(sources, samples=samples, thumb=thumb, vals=vals, resamples=resamples, seed=seed)
     write_text(Path(dest), render(data))
     return Path(dest)
 

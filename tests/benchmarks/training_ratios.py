@@ -17,7 +17,7 @@ import torch
 from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.contracts import Backbone
 from cambench.bench.training.head import train_head
-from cambench.bench.training.images.features import PASS_BATCH
+from cambench.bench.training.means import PASS_BATCH, Means
 from cambench.bench.training.recipes.recipe import HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.batches.loading import load_batches
@@ -51,7 +51,7 @@ def measure(name: str, images: int, rounds: int, epochs: int) -> str:
     recipe = load_recipe(HeadRecipe, "paper").model_copy(update={"epochs": epochs})
 
     def head() -> None:
-        train_head(backbone, table, recipe, workers=WORKERS)
+        train_head(backbone, table, recipe, means=Means(workers=WORKERS))
 
     plain_pass(backbone, table)
     head()

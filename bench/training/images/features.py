@@ -18,14 +18,13 @@ from torch import Tensor
 from ....baselines.contracts import Backbone, Head
 from ....datasets.schema import SampleTable
 from ...host.memory import with_memory
+from ..means import Means
 from ..recipes.optim import image_seeds
 from ..recipes.recipe import Augment, HeadRecipe
 from .augment import augment_images, to_pixels
 from .image_source import DEFAULT_CACHE_BYTES, ImageSource
 
 Reduction = Callable[[Tensor], Tensor]
-PASS_BATCH = 32
-"""Images a batch of the one caching pass."""
 VERIFIED = 4
 """Images on which a reduction is tried (the heads run four times, and a VGG's is large)."""
 
@@ -39,9 +38,8 @@ class FeatureSource:
         heads: The heads that will read the features (all must allow a reduction for it to be made).
         size: Side of the network's input in pixels.
         augment: Augmentation, or None. With augmentation there is nothing to cache: every epoch is a backbone pass.
-        cache_bytes: Budget of the cached features on ``device``.
-        pass_batch: Images a batch of the caching pass.
-        device: Where the backbone runs and the features live.
+        means: Where the backbone runs and the features live, the budget of the cached ones there, and the images a
+            batch of the caching pass.
 
     Attributes:
         passes: Backbone passes over the table so far (the caching one, or one in each epoch).
@@ -59,13 +57,11 @@ class FeatureSource:
         *,
         size: int,
         augment: Augment | None,
-        cache_bytes: int,
-        device: torch.device,
-        pass_batch: int = PASS_BATCH,
+        means: Means,
     ) -> None:
         self.backbone, self.images, self.heads = backbone.freeze(), images, list(heads)
-        self.size, self.augment, self.cache_bytes, self.device = size, augment, cache_bytes, device
-        self.pass_batch = pass_batch
+        self.size, self.augment = size, augment
+        self.device, self.cache_bytes, self.pass_batch = torch.device(means.device), means.cache_bytes, means.pass_batch
         self.passes, self.bytes_needed = 0, 0
         self.cached: bool | None = None
         self.pooled = False
@@ -150,26 +146,21 @@ def feature_source(
     backbone: Backbone,
     table: SampleTable,
     recipe: HeadRecipe,
-    device: str | torch.device,
     heads: Sequence[Head],
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    workers: int = 2,
+    means: Means,
     images: ImageSource | None = None,
-    pass_batch: int = PASS_BATCH,
 ) -> FeatureSource:
     """Features of a training table, to be shared by the trainings of several ``heads`` on one frozen backbone.
 
     ``images``: its decoded images, where several backbones share them (``image_source``).
     """
     return FeatureSource(
-        backbone.to(device),
-        images or image_source(table, recipe, workers, cache_bytes if recipe.augment else 0),
+        backbone.to(means.device),
+        images or image_source(table, recipe, means.workers, means.cache_bytes if recipe.augment else 0),
         [*heads, backbone.head("softmax")],
         size=recipe.size,
         augment=recipe.augment,
-        cache_bytes=cache_bytes,
-        device=torch.device(device),
-        pass_batch=pass_batch,
+        means=means,
     )
 
 

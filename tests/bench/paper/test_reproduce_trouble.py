@@ -17,6 +17,7 @@ from cambench.bench.training import into_file
 from cambench.bench.training.checkpoint import load_training
 from cambench.bench.training.estimate import NetworkCost, measure
 from cambench.bench.training.images.features import feature_source
+from cambench.bench.training.means import PLAIN_MEANS
 from cambench.bench.training.recipes.recipe import HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.open import open_table
@@ -66,7 +67,7 @@ def test_estimate_counts_the_passes_that_the_cache_allows(request_of, tiny_data)
     recipe = load_recipe(HeadRecipe, "paper")
     table = open_table("cub", tiny_data / "CUB_200_2011", "train")
     for name in ("slim_vgg", "slim_resnet"):
-        source = feature_source(open_backbone(name), table, recipe, "cpu", [])
+        source = feature_source(open_backbone(name), table, recipe, [], PLAIN_MEANS)
         next(source.epoch(range(len(table)), 2))
         assert measure(name, torch.device("cpu"), 1).kept * len(table) == source.bytes_needed
 

@@ -6,6 +6,7 @@ from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.training.backbone import open_for_training, train_backbone
 from cambench.bench.training.checkpoint import load_training
 from cambench.bench.training.head import TrainingDivergedError
+from cambench.bench.training.means import Means
 
 
 class InterruptionError(Exception):
@@ -45,15 +46,17 @@ def test_interrupted_equals_uninterrupted(tmp_path, network, table, backbone_rec
     chosen = backbone_recipe.optimiser.model_copy(update={"name": optimiser})
     recipe = backbone_recipe.model_copy(update={"optimiser": chosen})
     whole = network("mlp")
-    expected = train_backbone(whole, table, recipe, seed=3, cache_bytes=cache_bytes)
+    expected = train_backbone(whole, table, recipe, Means(cache_bytes=cache_bytes), seed=3)
 
     state = tmp_path / "run.training"
     for stop in (0, 2):
         torch.manual_seed(stop)
         with pytest.raises(InterruptionError):
-            train_backbone(network("mlp"), table, recipe, seed=3, state_file=state, epoch_done=interrupt_after(stop))
+            train_backbone(
+                network("mlp"), table, recipe, Means(state_file=state), seed=3, epoch_done=interrupt_after(stop)
+            )
     resumed = network("mlp")
-    record = train_backbone(resumed, table, recipe, seed=3, state_file=state)
+    record = train_backbone(resumed, table, recipe, Means(state_file=state), seed=3)
     assert record.losses == expected.losses
     assert record.train_top1 == expected.train_top1
     for key, value in whole.state_dict().items():
@@ -63,7 +66,9 @@ def test_interrupted_equals_uninterrupted(tmp_path, network, table, backbone_rec
 def test_a_state_of_another_training_is_refused_and_kept(tmp_path, network, table, backbone_recipe):
     state = tmp_path / "run.training"
     with pytest.raises(InterruptionError):
-        train_backbone(network(), table, backbone_recipe, seed=0, state_file=state, epoch_done=interrupt_after(0))
+        train_backbone(
+            network(), table, backbone_recipe, Means(state_file=state), seed=0, epoch_done=interrupt_after(0)
+        )
     content = state.read_bytes()
     others = [
         (network(), backbone_recipe, 1),
@@ -72,7 +77,7 @@ def test_a_state_of_another_training_is_refused_and_kept(tmp_path, network, tabl
     ]
     for backbone, recipe, seed in others:
         with pytest.raises(UsageError, match="another training"):
-            train_backbone(backbone, table, recipe, seed=seed, state_file=state)
+            train_backbone(backbone, table, recipe, Means(state_file=state), seed=seed)
     assert state.read_bytes() == content
     state.write_bytes(b"not a state")
     with pytest.raises(UsageError, match="cannot be read"):

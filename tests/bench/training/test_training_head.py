@@ -10,6 +10,7 @@ from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.training.checkpoint import save_tensors
 from cambench.bench.training.head import TrainingDivergedError, load_head, save_head, top1, train_head
 from cambench.bench.training.images.features import pooling_is_exact
+from cambench.bench.training.means import Means
 from cambench.bench.training.recipes.optim import epoch_order
 from cambench.datasets.batches.loading import load_batches
 
@@ -50,7 +51,7 @@ def test_cached_and_streamed_features_train_the_same_head(kind, network, tables,
     table = tables(30, broken=(4, 17))
     cached, streamed = network(kind), network(kind)
     first = train_head(cached, table, head_recipe)
-    second = train_head(streamed, table, head_recipe, cache_bytes=first.cache_bytes - 1)
+    second = train_head(streamed, table, head_recipe, means=Means(cache_bytes=first.cache_bytes - 1))
     assert (first.cached, second.cached) == (True, False)
     assert (first.backbone_passes, second.backbone_passes) == (1, head_recipe.epochs)
     assert first.cache_bytes == second.cache_bytes
@@ -201,11 +202,11 @@ def test_nan_stops_names_the_step_and_keeps_the_last_good_state(network, table, 
 
     backbone.features = poisoned
     with pytest.raises(TrainingDivergedError, match="not finite at step 3 of epoch 2") as caught:
-        train_head(backbone, table, constant, cache_bytes=0)
+        train_head(backbone, table, constant, means=Means(cache_bytes=0))
     assert "sigmoid" not in backbone.heads
     assert caught.value.good_epochs == 1
     reference = network()
-    train_head(reference, table, constant.model_copy(update={"epochs": 1}), cache_bytes=0)
+    train_head(reference, table, constant.model_copy(update={"epochs": 1}), means=Means(cache_bytes=0))
     assert_same(caught.value.state, states(reference.head("sigmoid")))
 
 

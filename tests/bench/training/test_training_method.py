@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from cambench.baselines.wsol import WsolMethod
 from cambench.bench.training.backbone import train_backbone
+from cambench.bench.training.means import Means
 
 
 class Mixing(WsolMethod):
@@ -54,7 +55,9 @@ def test_a_method_changes_network_batch_and_loss_and_is_recorded(tmp_path, netwo
 
     state = tmp_path / "run.training"
     with pytest.raises(StopError):
-        train_backbone(network(), table, recipe, seed=2, method=Mixing(), state_file=state, epoch_done=stop)
+        train_backbone(network(), table, recipe, Means(state_file=state), seed=2, method=Mixing(), epoch_done=stop)
     resumed = network()
-    assert train_backbone(resumed, table, recipe, seed=2, method=Mixing(), state_file=state).losses == record.losses
+    assert (
+        train_backbone(resumed, table, recipe, Means(state_file=state), seed=2, method=Mixing()).losses == record.losses
+    )
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())

@@ -13,6 +13,7 @@ from cambench.baselines.contracts import Backbone
 from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.host.errors import UsageError
 from cambench.bench.training.backbone import train_backbone
+from cambench.bench.training.means import Means
 from cambench.bench.training.recipes.optim import epoch_order
 from cambench.bench.training.steps.fabric import open_fabric
 from cambench.bench.training.steps.microbatches import Parts, RunningStatistics
@@ -51,8 +52,8 @@ def sgd_recipe(backbone_recipe):
 def test_accumulated_gradients_are_those_of_the_whole_batch(tables, sgd_recipe, parts):
     table = tables(30, broken=(4, 17))
     whole, cut = plain(), plain()
-    first = train_backbone(whole, table, sgd_recipe, cache_bytes=0)
-    second = train_backbone(cut, table, sgd_recipe.model_copy(update={"accumulate": parts}), cache_bytes=0)
+    first = train_backbone(whole, table, sgd_recipe, Means(cache_bytes=0))
+    second = train_backbone(cut, table, sgd_recipe.model_copy(update={"accumulate": parts}), Means(cache_bytes=0))
     assert second.losses == pytest.approx(first.losses, rel=1e-5)
     assert (second.train_top1, second.parts, first.parts) == (first.train_top1, parts, 1)
     assert second.recipe_digest != first.recipe_digest
@@ -114,7 +115,7 @@ def train_together(build, tables, recipe, **options):
     table = tables(30, broken=BROKEN)
     fabric = open_fabric("cpu", recipe.dtype)
     try:
-        return net, train_backbone(net, table, recipe, seed=3, evaluate=(test,), fabric=fabric, **options)
+        return net, train_backbone(net, table, recipe, Means(fabric=fabric, **options), seed=3, evaluate=(test,))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.bench.training.head import TrainingDivergedError, train_head
+from cambench.bench.training.means import Means
 from cambench.bench.training.recipes.recipe import HeadRecipe, Optimiser
 from cambench.bench.training.steps import wide_layer as training_steps
 from cambench.bench.training.steps.wide_layer import CachedInputSteps, HeadSteps, head_steps
@@ -117,7 +118,7 @@ def test_training_of_a_wide_head_is_the_streamed_one(branch, network, tables, he
         backbone = wide_network(network)
         evaluate = tables(12, seed=1, split="test")
         records.append(
-            train_head(backbone, table, recipe, branch, evaluate=evaluate, each_epoch=True, cache_bytes=budget)
+            train_head(backbone, table, recipe, branch, Means(cache_bytes=budget), evaluate=evaluate, each_epoch=True)
         )
         heads.append(backbone.head(branch))
     assert len(made) == 1

@@ -16,6 +16,7 @@ from cambench.bench.host.memory import BatchMemoryError, is_out_of_memory, large
 from cambench.bench.training.backbone import train_backbone
 from cambench.bench.training.checkpoint import save_network
 from cambench.bench.training.head import train_head
+from cambench.bench.training.means import Means
 from cambench.bench.training.steps.guard import TrainingDivergedError
 from cambench.bench.training.steps.log import TrainingLog
 
@@ -51,10 +52,10 @@ def test_cut_within_an_epoch_equals_uninterrupted(tmp_path, network, tables, bac
     for steps in (2, 3, 5):
         net = cut_after(network("mlp"), steps * parts - (parts > 1))
         with pytest.raises(CutError):
-            train_backbone(net, table, recipe, seed=3, state_file=state, save_seconds=0)
+            train_backbone(net, table, recipe, Means(state_file=state, save_seconds=0), seed=3)
     assert torch.load(state, weights_only=True)["offset"] > 0, "saved within an epoch"
     resumed = network("mlp")
-    record = train_backbone(resumed, table, recipe, seed=3, state_file=state)
+    record = train_backbone(resumed, table, recipe, Means(state_file=state), seed=3)
     assert record.losses == expected.losses
     assert record.train_top1 == expected.train_top1
     assert record.failures == expected.failures == ("train/7",)
@@ -64,7 +65,7 @@ def test_cut_within_an_epoch_equals_uninterrupted(tmp_path, network, tables, bac
 
 def test_states_carry_recipe_data_seed_and_metrics(tmp_path, network, table, backbone_recipe):
     state = tmp_path / "run.training"
-    train_backbone(network(), table, backbone_recipe, seed=5, state_file=state)
+    train_backbone(network(), table, backbone_recipe, Means(state_file=state), seed=5)
     content = torch.load(state, weights_only=True)
     facts = json.loads(content["facts"])
     assert facts["recipe"] == backbone_recipe.model_dump(mode="json")
@@ -85,7 +86,7 @@ def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, ba
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(RunError, match=r"cannot write the training state .*run\.training.* free space") as caught:
-            train_backbone(network(), table, backbone_recipe, state_file=state, epoch_done=fill_disk)
+            train_backbone(network(), table, backbone_recipe, Means(state_file=state), epoch_done=fill_disk)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "same command again" in str(caught.value)
@@ -93,7 +94,7 @@ def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, ba
     assert [f.name for f in tmp_path.iterdir()] == ["run.training"], "no half-written file is left"
     assert len(torch.load(state, weights_only=True)["losses"]) == 2
     resumed = network()
-    assert train_backbone(resumed, table, backbone_recipe, state_file=state).losses == expected.losses
+    assert train_backbone(resumed, table, backbone_recipe, Means(state_file=state)).losses == expected.losses
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
 
 
@@ -107,14 +108,14 @@ def test_what_killed_writers_left_is_removed_and_what_others_write_is_kept(tmp_p
     ]
     for name in names:
         (tmp_path / name).write_text("x")
-    train_backbone(network(), table, backbone_recipe, state_file=tmp_path / "run.training")
+    train_backbone(network(), table, backbone_recipe, Means(state_file=tmp_path / "run.training"))
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([*names[1:], "run.training"])
 
 
 def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table, backbone_recipe):
     state = tmp_path / "run.training"
     net = network()
-    record = train_backbone(net, table, backbone_recipe, state_file=state)
+    record = train_backbone(net, table, backbone_recipe, Means(state_file=state))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
@@ -125,7 +126,7 @@ def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table
     assert [f.name for f in tmp_path.iterdir()] == ["run.training"]
     again = network()
     cut_after(again, 0)
-    assert train_backbone(again, table, backbone_recipe, state_file=state).losses == record.losses
+    assert train_backbone(again, table, backbone_recipe, Means(state_file=state)).losses == record.losses
 
 
 def short_of_memory(network, limit):
@@ -170,10 +171,10 @@ def test_too_little_memory_for_the_frozen_pass(network, table, head_recipe):
     with pytest.raises(BatchMemoryError, match=r"30 images at a time.*fits is 11: give --pass-batch 11"):
         train_head(net, table, head_recipe)
     assert "sigmoid" not in net.heads
-    assert train_head(net, table, head_recipe, pass_batch=11).cached
+    assert train_head(net, table, head_recipe, means=Means(pass_batch=11)).cached
     streamed = type(head_recipe)(**{**head_recipe.model_dump(), "augment": {"load_size": 16}, "batch_size": 20})
     with pytest.raises(BatchMemoryError, match=r"set batch_size 11 in the recipe"):
-        train_head(net, table, streamed, pass_batch=11)
+        train_head(net, table, streamed, means=Means(pass_batch=11))
 
 
 def test_what_counts_as_too_little_memory():
@@ -228,7 +229,7 @@ def test_numbers_that_are_not_finite_never_reach_a_state(tmp_path, network, tabl
     state = tmp_path / "run.training"
     subject = "network" if when == "gradient" else "loss"
     with pytest.raises(TrainingDivergedError, match=f"the {subject} is not finite at step 3 of epoch 2") as caught:
-        train_backbone(net, table, backbone_recipe, state_file=state)
+        train_backbone(net, table, backbone_recipe, Means(state_file=state))
     kept = torch.load(state, weights_only=True)
     assert (len(kept["losses"]), kept["offset"], caught.value.good_epochs) == (1, 0, 1)
     for key, value in kept["network"].items():
@@ -289,13 +290,15 @@ def test_curves_for_tensorboard(tmp_path, network, table, tables, backbone_recip
         return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
     net = network()
-    record = train_backbone(net, table, backbone_recipe, log=TrainingLog(tmp_path / "backbone"))
+    record = train_backbone(net, table, backbone_recipe, Means(log=TrainingLog(tmp_path / "backbone")))
     curves = read(tmp_path / "backbone")
     assert [step for step, _ in curves["loss/step"]] == list(range(12))
     assert [value for _, value in curves["loss/epoch"]] == pytest.approx(record.losses)
     assert [value for _, value in curves["top1/train"]] == pytest.approx(record.train_top1)
     test = tables(30, seed=1, split="test")
-    head = train_head(net, table, head_recipe, evaluate=test, each_epoch=True, log=TrainingLog(tmp_path / "head"))
+    head = train_head(
+        net, table, head_recipe, means=Means(log=TrainingLog(tmp_path / "head")), evaluate=test, each_epoch=True
+    )
     curves = read(tmp_path / "head")
     assert [value for _, value in curves["loss/epoch"]] == pytest.approx(head.losses)
     assert [v for _, v in curves["top1/evaluation/sigmoid"]] == pytest.approx([e["sigmoid"] for e in head.epoch_top1])

@@ -13,7 +13,7 @@ from cambench.metrics.functional.localisation import pack_hits
 from cambench.metrics.functional.maps import min_max, resize_maps
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
-from cambench.results.report.page import Picture, write_report
+from cambench.results.report.page import Picture, Source, write_report
 
 HOSTILE = '"><script>window.hacked = 1</script><img src=x onerror="window.hacked=1">'
 SIZE = 224
@@ -116,7 +116,7 @@ def made(toy, tmp_path_factory):
     def pictures(rows):
         return {r: Picture(image, truth(r)) for r in rows}
 
-    file = write_report(run, folder / "report.html", pictures=pictures, resamples=20)
+    file = write_report(Source(run, pictures), folder / "report.html", resamples=20)
 
     def ious(triple, rows):
         return scored_rows(toy, triple, rows)[1]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
-from cambench.results.report.page import Picture, island, write_report
+from cambench.results.report.page import Picture, Source, island, write_report
 from cambench.results.report.samples import LARGEST_MAP, choose_rows
 from cambench.results.report.scored import Sheet
 from cambench.results.scores.merge import merge_runs
@@ -89,7 +89,7 @@ def page(toy, tmp_path_factory):
     cams = {n: c.model_copy(update={"title": HOSTILE + n}) for n, c in manifest.cams.items()}
     run = run_with_maps(toy, folder / "run", dataset=data, cams=cams, skipped={"net/x/softmax": HOSTILE})
     source, _ = picture_source()
-    file = write_report(run, folder / "report.html", pictures=source, samples=5, resamples=50)
+    file = write_report(Source(run, source), folder / "report.html", samples=5, resamples=50)
     return Page(file.read_text(encoding="utf-8")), run, file
 
 
@@ -181,7 +181,7 @@ def test_explorer_has_the_maps_scores_and_thumbnails(page):
 def test_only_the_chosen_pictures_are_read_and_thumbnails_are_bounded(page, tmp_path):
     _, run, _ = page
     source, asked = picture_source()
-    file = write_report(run, tmp_path / "r.html", pictures=source, samples=3, thumb=64, resamples=2)
+    file = write_report(Source(run, source), tmp_path / "r.html", samples=3, thumb=64, resamples=2)
     cases = Page(file.read_text()).data["explorer"]["cases"]
     assert asked == [case["row"] for case in cases]
     assert len(asked) == 3
@@ -190,7 +190,7 @@ def test_only_the_chosen_pictures_are_read_and_thumbnails_are_bounded(page, tmp_
 
 def test_without_maps_and_pictures_the_rest_works(toy, tmp_path):
     run = load_run(toy.fill(tmp_path / "run", toy.manifest()))
-    file = write_report(run, tmp_path / "r.html", absent="no <data> here", resamples=2)
+    file = write_report(Source(run, absent="no <data> here"), tmp_path / "r.html", resamples=2)
     data = Page(file.read_text()).data
     assert data["explorer"]["absent"] == "no <data> here"
     assert all(record["maps"] is None for record in data["explorer"]["records"])

@@ -17,6 +17,7 @@ from cambench.baselines.contracts import BACKBONES, Branch
 from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import load_head, train_head
+from cambench.bench.training.means import Means
 from cambench.bench.training.recipes.recipe import HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.datasets.open import open_table
@@ -96,7 +97,7 @@ def test_heads_behind_a_frozen_block_train_on_what_it_makes(
     for cache in (1 << 30, 0):
         net = open_backbone(NAME, num_classes=12, pretrained=False)
         net.needs_training = False
-        record = train_head(net, table, chosen, branch, cache_bytes=cache, workers=1)
+        record = train_head(net, table, chosen, branch, Means(cache_bytes=cache, workers=1))
         found.append((record, net.head(branch).state_dict()))
     (kept, first), (streamed, second) = found
     assert (kept.backbone_passes, kept.cached, kept.pooled) == (1, True, True)
