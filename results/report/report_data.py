@@ -8,10 +8,11 @@ from ...text import visible
 from ...triple import Triple
 from ..statistics.intervals import LEVEL
 from ..statistics.paired import ALPHA
+from ..tables.extra_columns import COST, MEASURED
 from ..tables.look import CONTROL_LOOK, head_looks
 from ..tables.naming import backbone_title, cam_cost, cam_title, head_title, identity
 from ..tables.notes import facts, remarks
-from ..tables.selection import COST, TableOptions, blocks
+from ..tables.selection import TableOptions, blocks
 from .scored import Json, Sheet
 
 
@@ -57,8 +58,8 @@ def leaderboard(sheet: Sheet) -> Json:
         "metrics": metrics,
         "shown": [
             *(m.name for m in sheet.boot.metrics if m.name in usual),
-            *([COST] if any(block.cost for block in compact) else []),
-            *(["map"] if any(block.measured for block in compact) else []),
+            *([COST] if any(block.shows(COST) for block in compact) else []),
+            *(["map"] if any(block.shows(MEASURED) for block in compact) else []),
         ],
         "primary": "" if primary is None else primary.name,
         "triples": [

@@ -10,6 +10,7 @@ from ...triple import Triple
 from ..records.manifest import RunManifest
 from ..scores.merge import Merged
 from ..statistics.standing import Standing
+from .extra_columns import COST, MEASURED
 from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, cam_cost, head_title, identity, row_title
 from .selection import Block, Row, TableOptions
 
@@ -133,7 +134,7 @@ def score_notes(
         )
     plain = [m.title for m in metrics.values() if m.unit != "%"]
     notes.append("Scores in %" + (f", except {', '.join(plain)}." if plain else "."))
-    if any(block.cost or block.measured for block in tables):
+    if any(block.shows(COST, MEASURED) for block in tables):
         triples = [row.triple for block in tables for row in block.rows]
         through = any("network " in cam_cost(merged.manifest(t), t.backbone, t.cam) for t in triples)
         notes.append(
@@ -144,7 +145,7 @@ def score_notes(
                 if through
                 else ""
             )
-            + (" Measured: without any score." if any(block.measured for block in tables) else "")
+            + (" Measured: without any score." if any(block.shows(MEASURED) for block in tables) else "")
         )
     rows = [row.triple for block in tables for row in block.rows]
     if any(merged.manifest(t).is_control(t.cam) for t in rows):

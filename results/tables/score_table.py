@@ -13,7 +13,7 @@ from ..statistics.standing import Standing
 from .grid import Cell, Document, Grid, Tone
 from .naming import CONTROL_MARK, backbone_title, base_triple, cam_cost, cam_title, head_title
 from .notes import SIGNIFICANT, UNBEATEN_MARK, Footnotes, caption, facts, remarks, score_notes
-from .selection import Block, Row, TableOptions, blocks, has_base, map_forwards
+from .selection import Block, Row, TableOptions, blocks, has_base
 
 CellOf = Callable[[Metric, str], Cell]
 DEFAULT = TableOptions()
@@ -99,23 +99,16 @@ def _grid(table: _Table) -> Grid:
                 else table.cell(m, row.triple, best[m.name])
                 for m in block.metrics
             ]
-            cost = _cost_cells(merged, block, row, group)
-            rows.append((*name_cells(merged, table.footnotes, row, group), *cells, *cost))
-    heads = [*metric_heads(block.metrics, table.stats, block.backbone)]
-    heads += ["Cost"] * block.cost + ["measured, forwards"] * block.measured
+            rows.append(
+                (*name_cells(merged, table.footnotes, row, group), *cells, *_extra_cells(merged, block, row, group))
+            )
+    heads = [*metric_heads(block.metrics, table.stats, block.backbone), *(column.head for column in block.extras)]
     return backbone_grid(merged, block, heads, rows)
 
 
-def _cost_cells(merged: Merged, block: Block, row: Row, group: Sequence[Row]) -> list[Cell]:
-    cells = []
-    if block.cost:
-        cells.append(
-            _spanning(cam_cost(merged.manifest(row.triple), row.triple.backbone, row.triple.cam) or "–", row, group)
-        )
-    if block.measured:
-        forwards = map_forwards(merged, row.triple)
-        cells.append(Cell("–" if forwards is None else f"{forwards:.2f}"))
-    return cells
+def _extra_cells(merged: Merged, block: Block, row: Row, group: Sequence[Row]) -> list[Cell]:
+    texts = [(column, column.text(merged, row.triple)) for column in block.extras]
+    return [_spanning(text, row, group) if column.of_method else Cell(text) for column, text in texts]
 
 
 def _long_grid(table: _Table) -> Grid:

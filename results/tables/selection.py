@@ -13,13 +13,11 @@ from ..records.manifest import DatasetRecord
 from ..records.record_errors import ResultsError
 from ..scores.merge import Merged
 from ..scores.shown import METRICS, Metric
-from .naming import backbone_groups, base_triple, cam_cost
+from .extra_columns import EXTRA_COLUMNS, ExtraColumn
+from .naming import backbone_groups, base_triple
 
 Layout = Literal["compact", "full", "paper1", "paper2"]
 Width = Literal["auto", "column", "text"]
-COST, MEASURED = "cost", "measured"
-CHEAP = ("", "0 forwards", "1 forward", "1 forward + 1 head backward")
-"""Declared costs that every method of the shared pass has: no column is spent on them."""
 _FIELD = {
     "boxes": ("top1_cls", "top1_loc", "gt_known_loc", "max_box_acc_v2"),
     "masks": ("top1_cls", "pxap"),
@@ -38,7 +36,7 @@ class TableOptions:
     Attributes:
         layout: ``compact``: the metrics that the field reports of such data, rows of the same records as one, cost and
             degenerate maps only where they matter. ``full``: everything. ``paper1``, ``paper2``: as in the paper.
-        columns: Names of metrics (patterns), ``cost`` and ``measured``; in this order. Empty: those of the layout.
+        columns: Names of metrics (patterns), in this order, and of ``EXTRA_COLUMNS``. Empty: those of the layout.
         methods, heads: Registered names (patterns) of the rows. Empty: all.
         decimals: Of every score; None: the metric's own.
         transpose: Methods side by side, metrics below each other.
@@ -87,14 +85,17 @@ class Block:
 
     Attributes:
         backbone: Its name. groups: Rows by method, the controls last. metrics: Columns, in order.
-        cost, measured: Whether the declared and the measured cost of a map have a column.
+        extras: Columns after them.
     """
 
     backbone: str
     groups: tuple[tuple[Row, ...], ...]
     metrics: tuple[Metric, ...]
-    cost: bool
-    measured: bool
+    extras: tuple[ExtraColumn, ...]
+
+    def shows(self, *names: str) -> bool:
+        """Whether it has one of these extra columns."""
+        return any(column.name in names for column in self.extras)
 
     @property
     def rows(self) -> list[Row]:
@@ -138,7 +139,7 @@ def blocks(merged: Merged, options: TableOptions, *, measured: bool = False) -> 
     parts = [t.names for t in merged.triples]
     wanted = set(matching("method", options.methods, (p[1] for p in parts)))
     heads = set(matching("head", options.heads, (p[2] for p in parts)))
-    columns = matching("column", options.columns, [*(m.name for m in merged.metrics), COST, MEASURED])
+    columns = matching("column", options.columns, [*(m.name for m in merged.metrics), *(c.name for c in EXTRA_COLUMNS)])
     if options.sort:
         matching("metric", [options.sort], [m.name for m in merged.metrics if m.ranked])
     found = []
@@ -158,25 +159,17 @@ def _block(
 ) -> Block:
     members = [row.triple for group in rows for row in group]
     present = {m.name: m for m in merged.metrics if any(m.name in merged.scores[t] for t in members)}
-    timed = any(map_forwards(merged, t) is not None for t in members)
-    names, cost = columns, {COST: COST in columns, MEASURED: MEASURED in columns}
+    names, extras = columns, [column for column in EXTRA_COLUMNS if column.name in columns]
     if not options.columns and options.layout == "compact":
         reported = field_metrics(merged.runs[0].manifest.dataset)
         usual = {*(m.name for m in METRICS), *_SPARE}
         names = [n for n in present if n in reported or n not in usual]
         names += ["degenerate"] if _occurs(merged, "degenerate", members) else []
         names = names or list(present)
-        dear = any(cam_cost(merged.manifest(t), t.backbone, t.cam) not in CHEAP for t in members)
-        cost = {COST: dear, MEASURED: dear}
+        extras = [column for column in extras if column.matters(merged, members)]
     metrics = tuple(present[n] for n in names if n in present)
-    return Block(backbone, tuple(map(tuple, rows)), metrics, cost[COST], measured and cost[MEASURED] and timed)
-
-
-def map_forwards(merged: Merged, triple: str) -> float | None:
-    """What a triple's map was measured to cost, in forwards."""
-    manifest = merged.manifest(triple)
-    timing = manifest.timings.triples.get(manifest.canonical(triple))
-    return None if timing is None else timing.map_forwards
+    extras = [column for column in extras if (measured or not column.times) and column.known(merged, members)]
+    return Block(backbone, tuple(map(tuple, rows)), metrics, tuple(extras))
 
 
 def _occurs(merged: Merged, name: str, triples: Iterable[str]) -> bool:
