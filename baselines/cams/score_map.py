@@ -59,6 +59,8 @@ def _check_tensor(method: CamMethod, out: object, device: torch.device) -> None:
         raise ValueError(f"{said} a {type(out).__name__}; expected a tensor")
     if out.is_complex():
         raise ValueError(f"{said} complex numbers; expected real ones")
+    if not out.is_floating_point():
+        raise ValueError(f"{said} a tensor of {out.dtype}; expected floating-point numbers (.float() makes them)")
     if out.device != device:
         raise ValueError(f"{said} a tensor on {out.device}; expected it on {device}, where the features are")
 

@@ -92,6 +92,7 @@ def run(
     check_request(settings)
     # While torch is imported, birds are drawn and heads are trained, another process makes the kernels' machine code.
     compile_kernels()
+    err.print("starting: libraries, networks and data", soft_wrap=True)
     from ...results.tables.terminal import closing_table
     from ..notebook.runs import IncompleteRunError
     from ..notebook.runs import run as run_benchmark
@@ -103,7 +104,7 @@ def run(
     if result.others_at_work:
         out.print("this process is through; others go on, and the last of them writes the tables", soft_wrap=True)
     else:
-        closing_table(result.run, out)
+        closing_table(result.run, out, result.standing)
     for path in result.paths:
         out.print(f"wrote {path}", soft_wrap=True)
     if failed is not None:

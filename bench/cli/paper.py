@@ -8,7 +8,7 @@ import typer
 
 from ...protocol import PROTOCOLS
 from ..engine.planning.words import check_triples
-from ..host.consoles import out
+from ..host.consoles import err, out
 from ..paper.requests import FactorialRequest, Reproduction
 from .dry_run import duration
 from .options import command, load_plugins
@@ -17,27 +17,32 @@ from .options import command, load_plugins
 @command(Reproduction)
 def reproduce(
     request: Reproduction,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop; data need not be there.")] = False,
 ) -> None:
     """Train what is missing, evaluate every triple of a table, and set ours beside the published numbers.
 
     Interrupted, the same command continues where it stopped.
 
-    Example:
+    Examples:
 
-        cambench reproduce table1 --data-root ~/data --dry-run
+        cambench reproduce table1 --dry-run
+
+        cambench reproduce table1 --data-root ~/data
     """
     from ..paper.reproduce import describe
     from ..paper.reproduce import reproduce as do
     from ..paper.table_plan import make_plan
 
-    plan = make_plan(request)
+    err.print("opening data, and timing one forward of each network for the estimate", soft_wrap=True)
+    plan = make_plan(request, without_data=dry_run)
     for step in plan.steps:
         cost = "" if step.done else f", about {duration(step.seconds)} ({step.images:,} images)"
         out.print(f"  {describe(step)}{cost}", soft_wrap=True, markup=False)
     for absent in plan.fetched.values():
         line = f"  fetch first: {absent.name}, not on this machine yet ({absent.url})"
         out.print(line, soft_wrap=True, markup=False)
+    for problem in plan.missing:
+        out.print(f"  missing: {problem}; planned from its published counts", soft_wrap=True, markup=False)
     for line in plan.advice:
         out.print(f"  memory: {line}", soft_wrap=True, markup=False)
     for note in plan.notes:

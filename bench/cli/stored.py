@@ -54,7 +54,7 @@ def rescore(request: RescoreRequest) -> None:
     from ..stored.rescore import rescore as score_again
 
     done = score_again(request, _say)
-    closing_table(done.records, out)
+    closing_table(done.records, out, done.standing)
     for path in done.paths:
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
 

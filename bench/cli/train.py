@@ -117,8 +117,8 @@ def head(request: HeadTraining) -> None:
     chosen = load_recipe(HeadRecipe, recipe)
     request.check()
     from ...baselines.backbones import open_backbone
-    from ..training.checkpoint import save_tensors
-    from ..training.head import load_head, save_head, train_head
+    from ..training.checkpoint import load_head, save_tensors
+    from ..training.head_into_file import head_into
     from ..training.steps.guard import TrainingDivergedError
     from ..training.steps.log import TrainingLog
 
@@ -138,23 +138,14 @@ def head(request: HeadTraining) -> None:
             "`cambench train backbone`"
         )
     try:
-        record = train_head(
-            network,
-            tables[0],
-            chosen,
-            branch,
-            means,
-            seed=request.seed,
-            evaluate=tables[1] if len(tables) > 1 else None,
-            each_epoch=request.each_epoch,
-        )
+        record, whence = head_into(request, network, tables, chosen, means)
     except TrainingDivergedError as error:
         kept = request.out.with_suffix(".last-good.safetensors")
         if error.good_epochs:
             save_tensors(kept, error.state, {"completed_epochs": str(error.good_epochs)})
         raise _with_note(error, f"the last good state is in {kept}" if error.good_epochs else "") from None
-    save_head(request.out, network.head(branch), branch, record.model_dump(mode="json"))
-    request.state_file.unlink(missing_ok=True)
+    if whence:
+        out.print(f"nothing was trained: this very head is there ({whence}); --retrain trains it", soft_wrap=True)
     for epoch, found in enumerate(record.epoch_top1):
         shown = ", ".join(f"{name} {value:.2f} %" for name, value in found.items())
         out.print(f"epoch {epoch + 1}: loss {record.losses[epoch]:.4f}, top-1 on {request.evaluate}: {shown}")

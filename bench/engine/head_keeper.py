@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from ...triple import file_name
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
 from ..training.head import load_head, save_head, train_head
-from ..training.head_cache import cached_head, drawn_data, shipped_head
+from ..training.head_cache import (
+    AS_SHIPPED,
+    EARLIER,
+    WHENCE,
+    cached_head,
+    drawn_data,
+    keep_head,
+    shipped_head,
+    take_kept,
+)
 from ..training.images.features import FeatureSource, feature_source, image_source
 from ..training.images.image_source import ImageSource
 from ..training.means import Means
@@ -29,8 +38,7 @@ from .networks import check_labels, tell_warnings
 from .planning.config import RunConfig
 from .planning.given import HeadFiles
 
-TRAINED, WHENCE = "trained in this run", "taken_from"
-"""Where a head comes from that was trained; where a head's record in a run says that it was not."""
+TRAINED = "trained in this run"
 Claim = Callable[[str, str], AbstractContextManager[bool]]
 """Whether a branch of a backbone is this process's to train while the context lasts."""
 
@@ -138,14 +146,14 @@ class HeadKeeper:
         recipe = load_recipe(HeadRecipe, self.recipe_name)
         anew, seed = self._config.retrain, self._config.seed
         if not anew and (shipped := self._shipped(backbone, branch, recipe)) is not None:
-            return _kept(kept, backbone, branch, {**load_head(shipped, backbone, branch), WHENCE: "shipped"})
+            return _kept(kept, backbone, branch, {**load_head(shipped, backbone, branch), WHENCE: AS_SHIPPED})
         table = self._training_table(name, branch)
         # Before the training, which a softmax branch's key is not to see the result of.
         cached = cached_head(backbone, branch, table, recipe, seed, self._device)
-        if not anew and (earlier := _loaded(cached, backbone, branch)) is not None:
+        if not anew and (earlier := take_kept(cached, backbone, branch)) is not None:
             if branch == "softmax":
                 _say_if_chance(name, earlier["train_top1"][branch], table)
-            return _kept(kept, backbone, branch, {**earlier, WHENCE: "trained in an earlier run"})
+            return _kept(kept, backbone, branch, {**earlier, WHENCE: EARLIER})
         means = Means(self._device, progress=True, workers=self._config.workers)
         if self._source is None and branch != "semantic":
             # Images are decoded once for all backbones, features are computed once for all branches of one.
@@ -155,9 +163,7 @@ class HeadKeeper:
         data = self._source if self._source is not None and branch != "semantic" else table
         record = train_head(backbone, data, recipe, branch, means, seed=seed).model_dump(mode="json")
         save_head(kept, backbone.head(branch), branch, record)
-        # A cache that cannot be written is no reason to fail.
-        with suppress(RunError):
-            save_head(cached, backbone.head(branch), branch, record)
+        keep_head(cached, backbone, branch, record)
         if branch == "softmax":
             _say_if_chance(name, record["train_top1"][branch], table)
         return TRAINED, record
@@ -186,14 +192,6 @@ class HeadKeeper:
                     f"{config.dataset}: {error}. {advice}"
                 ) from error
         return self._train_table
-
-
-def _loaded(file: Path, backbone: Backbone, branch: Branch) -> Mapping[str, Any] | None:
-    """Put a kept head in place; None where there is none, or a damaged one, which is made anew."""
-    try:
-        return load_head(file, backbone, branch)
-    except (WeightsError, UsageError):
-        return None
 
 
 def _kept(file: Path, backbone: Backbone, branch: Branch, record: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...results.records.load import Run
+from ...results.statistics import Standing
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Done:
         lost: Triple, or ``metric NAME``, that failed in this session -> why, with image and line.
         unfinished: Triple -> shards that no rank of the launch computed; there are no tables then.
         others_at_work: Other ranks go on; the last of them writes the tables.
+        standing: The statistics of the tables, where this process made them.
     """
 
     records: Run
@@ -25,3 +27,4 @@ class Done:
     lost: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, list[int]] = field(default_factory=dict)
     others_at_work: bool = False
+    standing: Standing | None = None

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
 from ...metrics.functional.kernels.ahead import begin as compile_kernels
+from ...metrics.functional.kernels.ahead import busy as compiling
 from ...registry import load_plugin
 from ...results.records.load import load_run
 from ...results.records.manifest import BranchRecord
+from ...results.records.record_errors import ResultsError
 from ...results.records.store import RunStore
 from ...results.records.timings import Timings
-from ...results.tables.leaderboard import write_leaderboard
+from ...results.scores import merge_runs
+from ...results.statistics import KnownStanding
+from ...results.tables.leaderboard import write_tables
+from ...results.tables.terminal import network_table
 from ...text import visible
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
@@ -35,6 +41,7 @@ from .scoring.pass_boxes import BoxEngine
 
 POLL_S = 0.5
 """Seconds after which a process that has nothing else to do looks again whether others are through."""
+COMPILING = "compiling the box kernels beside the first maps, once on this machine: half a minute to a minute"
 _THROUGH = object()
 
 
@@ -67,6 +74,7 @@ class _Runner:
         self.durations: dict[str, float] = {}
         self.timings = Timings()
         self.lost: dict[str, str] = {}
+        self.known, self._to_come = KnownStanding(), 0
 
     def run(self) -> Done:
         started = time.monotonic()
@@ -79,9 +87,12 @@ class _Runner:
             config.out, ready.manifest, rank=self.rank, world_size=self.world, lock=config.lock
         ) as store:
             self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
+            if compiling():
+                self._say([COMPILING])
             self.durations["prepare"] = time.monotonic() - started
             boxes = BoxEngine(config.box_engine, self.device)
             request = PassRequest(config, store, ready.table, ready.measures, boxes, self.clock, self.rank, self.world)
+            self._to_come = len(plans)
             work = [
                 self._backbone(request, ready.keeper, networks.pop(name), plan, ready.branches[name])
                 for name, plan in plans.items()
@@ -118,6 +129,7 @@ class _Runner:
                     raise
                 said = Culprit(type(network).features, error).said()
                 self.lost |= {str(triple): f"its heads could not be prepared: {said}" for triple in plan.maps}
+                self._to_come -= 1
                 return
         record.branches = found
         record.title = BACKBONES.get(plan.name).title if plan.name in BACKBONES else plan.name
@@ -146,9 +158,21 @@ class _Runner:
                 self.durations[part] = self.durations.get(part, 0.0) + seconds
             self.lost |= lost
             if not request.left[plan.name]:
+                self._show(request.store, plan.name)
                 return
             put_aside()
             yield
+
+    def _show(self, store: RunStore, name: str) -> None:
+        """The rows of a network that is through, while others are to come; the last one's are in the closing table."""
+        self._to_come -= 1
+        if self.rank or not self._to_come or store.manifest.protocol.loc_threshold == "val":
+            return
+        # What is wrong with the folder is said at the end, and stops no other network.
+        with suppress(ResultsError):
+            done = load_run(self.config.out, name)
+            if len(done.index):
+                network_table(done, console, self.known.of(merge_runs([done])))
 
     def _close(self, store: RunStore) -> Done:
         """The end of this process, and the tables where it is the last one and no shard is missing."""
@@ -163,9 +187,12 @@ class _Runner:
                 raise RunError(f"nothing could be computed: {said}")
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         # A location threshold from val needs a second run; `cambench leaderboard` joins both.
-        tables = store.manifest.protocol.loc_threshold != "val"
-        paths = write_leaderboard([config.out]) if tables else []
-        return Done(finished, (config.out / "run.json", *paths), self.lost)
+        if store.manifest.protocol.loc_threshold == "val":
+            return Done(finished, (config.out / "run.json",), self.lost)
+        self._say(["making the tables: intervals, tests and ranks from the records"])
+        merged = merge_runs([finished])
+        stats = self.known.of(merged)
+        return Done(finished, (config.out / "run.json", *write_tables(merged, stats)), self.lost, standing=stats)
 
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines if self.rank == 0 else ():

@@ -27,7 +27,7 @@ from ..host.device import pick_device
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..training.checkpoint import load_head
-from ..training.head_cache import shipped_head
+from ..training.head_cache import head_of_before
 from .drawn_classes import ABOVE, Target, as_rows, given_classes, present
 from .explanation import Explanation, Explanations
 from .pictures import Images, Pictures, read_pictures
@@ -118,7 +118,8 @@ def explain(
             arrays (B,H,W,3) or tensors (B,3,H,W), or a list of these. They are squashed to the protocol's R×R.
         cam: CAM method, or a list of methods.
         head: ``softmax``, ``softmax_clamped``, ``sigmoid``, ``sigmoid_signed``; left out: ``sigmoid`` where the network
-            has that branch, else ``softmax``. Methods that read no head ignore it.
+            has that branch, else ``softmax``. A sigmoid head that ships, or that an earlier training of this very
+            network left in the cache, is taken where one is asked for. Methods that read no head ignore it.
         **options: ``target``, ``protocol``, ``run``, ``weights``, ``device`` and the other fields of
             ``ExplainOptions``.
 
@@ -346,8 +347,8 @@ def _complete(
         take_heads(Path(run), name, network, ["softmax", *others])
     if head_weights is not None:
         load_head(Path(head_weights), network, branch)
-    elif run is None and branch not in network.heads and (shipped := shipped_head(network, branch)) is not None:
-        load_head(shipped, network, branch)
+    elif run is None and branch not in network.heads and (kept := head_of_before(network, branch)) is not None:
+        load_head(kept, network, branch)
     if network.needs_training and request.pretrained:
         raise UsageError(
             f"{name} has no trained classifier; give weights=FILE, or run=FOLDER of a run that trained its softmax head"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from ...results.records.load import Run, load_run
 from ...results.records.run_folder import TABLES_NAME
 from ...results.scores import merge_runs
-from ...results.statistics import RESAMPLES, standing
+from ...results.statistics import RESAMPLES, Standing, standing
 from ...results.statistics import compare as compare_pairs
 from ...results.tables.leaderboard import write_leaderboard
 from ...triple import Triple
@@ -34,11 +34,13 @@ class RunResult:
         run: The records, by triple and column.
         paths: Files that the run wrote: ``run.json`` and the leaderboards.
         others_at_work: Of several processes that share the run others go on: the last of them writes the leaderboards.
+        standing: The statistics of the leaderboards, where this process made them.
     """
 
     run: Run
     paths: tuple[Path, ...] = ()
     others_at_work: bool = False
+    standing: Standing | None = field(default=None, repr=False, compare=False)
 
     @property
     def out(self) -> Path:
@@ -70,6 +72,8 @@ class RunResult:
             MergeError: The val run is of another protocol or data set.
         """
         merged = merge_runs([self.run], [] if val is None else [_run(val)])
+        if intervals and val is None and (resamples, seed) == (RESAMPLES, 0) and self.standing is not None:
+            return Leaderboard(merged, self.standing)
         return Leaderboard(merged, standing(merged, resamples=resamples, seed=seed) if intervals else None)
 
     def records(self, triple: str | None = None) -> pd.DataFrame:

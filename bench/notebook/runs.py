@@ -71,7 +71,7 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
             load_plugin(file)
         return RunResult(load_run(config.out), tuple(finished))
     done = launch(config) if is_launch(config) else run_benchmark(config)
-    result = RunResult(done.records, done.paths, done.others_at_work)
+    result = RunResult(done.records, done.paths, done.others_at_work, done.standing)
     if done.lost or done.unfinished:
         raise IncompleteRunError(done.lost, done.unfinished, result)
     return result

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ...atomic import write_text
 from ...baselines.backbones import features_digest, open_backbone
+from ...datasets.schema import DatasetError
 from ...results.paper import ReproductionEntry, write_reproduction
 from ...results.records.load import load_run
 from ...triple import Triple
@@ -26,12 +29,14 @@ from ..host.memory import BatchMemoryError
 from ..notebook.runs import run
 from ..training.facts import check_same, head_facts, head_record
 from ..training.head import save_head, train_head
+from ..training.head_cache import EARLIER, WHENCE, cached_head, keep_head, take_kept
 from ..training.into_file import train_into
 from ..training.means import Means
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
+from .published_splits import tables_of
 from .requests import Reproduction
-from .table_plan import ReproductionPlan, Step, network_file, records_folder, tables_of
+from .table_plan import ReproductionPlan, Step, network_file, records_folder
 
 Say = Callable[[str], None]
 
@@ -51,6 +56,8 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
             "reproduce runs in one process: train the networks with `torchrun … -m cambench train backbone` first, and "
             "give them with --weights DATASET/NETWORK=FILE"
         )
+    if plan.missing:
+        raise DatasetError("\n".join(plan.missing))
     # All of them first: hours of training must not end at a download that was bound to fail.
     for name, weights in plan.fetched.items():
         say(f"fetch {weights.name} for {name}")
@@ -142,7 +149,6 @@ def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
 
 
 def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
-    del say
     if step.given:
         return
     request = plan.request
@@ -153,12 +159,20 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
         check_same(step.target, facts, head_record(step.target))
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
+    where = torch.device(pick_device(request.device))
+    cached = cached_head(network, "sigmoid", table, recipe, request.seed, where)
+    if (earlier := take_kept(cached, network, "sigmoid")) is not None:
+        say(f"  {EARLIER}, taken from {cached}")
+        save_head(step.target, network.head("sigmoid"), "sigmoid", {**earlier, WHENCE: EARLIER, **facts})
+        return
     try:
         means = replace(_means(request), pass_batch=request.batch_size, state_file=step.target.with_suffix(".training"))
         record = train_head(network, table, recipe, "sigmoid", means, seed=request.seed)
     except BatchMemoryError as error:
         raise BatchMemoryError(f"{error} (here: --batch-size)", error.fits) from None
-    save_head(step.target, network.head("sigmoid"), "sigmoid", {**record.model_dump(mode="json"), **facts})
+    made = record.model_dump(mode="json")
+    save_head(step.target, network.head("sigmoid"), "sigmoid", {**made, **facts})
+    keep_head(cached, network, "sigmoid", made)
     step.target.with_suffix(".training").unlink(missing_ok=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,8 +13,7 @@ import torch
 from ...baselines.backbones import TorchvisionWeights, open_backbone
 from ...baselines.contracts import BACKBONES
 from ...baselines.weights import load_metadata
-from ...datasets.open import DataSource
-from ...datasets.schema import DATASETS, DatasetError, SampleTable
+from ...datasets.schema import DATASETS, SampleTable
 from ...protocol import PROTOCOLS
 from ...results.paper import TableName, published_table
 from ...results.records.run_folder import TABLES_NAME
@@ -25,6 +24,7 @@ from ..training.estimate import TRAINING_FORWARDS, NetworkCost, measure
 from ..training.facts import check_same, head_facts, head_record, network_facts
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
+from .published_splits import PublishedSplit, open_splits, subsets
 from .requests import Reproduction
 
 Kind = Literal["network", "head", "records"]
@@ -65,6 +65,8 @@ class ReproductionPlan:
     """For whoever starts it: what costs more than it must."""
     fetched: Mapping[str, TorchvisionWeights] = field(default_factory=dict)
     """Public weights that are not on this machine yet, by the network that needs them first."""
+    missing: tuple[str, ...] = ()
+    """Data sets that are not there and what to do about each; the plan then cannot be carried out."""
 
     @property
     def seconds(self) -> float:
@@ -77,8 +79,13 @@ class ReproductionPlan:
         return None if step.given else step.target
 
 
-def make_plan(request: Reproduction) -> ReproductionPlan:
+def make_plan(request: Reproduction, *, without_data: bool = False) -> ReproductionPlan:
     """Plan a reproduction; measures one short forward of each network for the estimate, trains nothing.
+
+    Args:
+        request: What is wanted.
+        without_data: Data sets that are not there are planned from their published counts, and said; such a plan is
+            to be read, and cannot be carried out.
 
     Raises:
         UsageError: No such table, data set of the table, or recipe; two networks replaced by the same one; weights
@@ -93,9 +100,10 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
     costs: dict[str, NetworkCost] = {}
     notes, advice = list[str](), list[str]()
     fetched: dict[str, TorchvisionWeights] = {}
-    tables = _open_all(request, request.datasets or tuple(dict.fromkeys(published["dataset"])))
+    wanted_sets = request.datasets or tuple(dict.fromkeys(published["dataset"]))
+    tables, missing = open_splits(request, wanted_sets, without_data=without_data)
     for dataset, (train, test) in tables.items():
-        notes += [] if request.limit is not None else _subsets(train, test)
+        notes += [] if request.limit is not None else subsets(train, test)
         rows = published[published["dataset"] == dataset]
         wanted = dict.fromkeys(
             f"{networks[b]}/{c}/{h}" for b, c, h in zip(rows["backbone"], rows["cam"], rows["head"], strict=True)
@@ -112,11 +120,11 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             if given:
                 what = "network and its sigmoid branch were" if held else "network was"
                 notes.append(f"{dataset}, {name}: the {what} taken from {file.name} (--weights), not trained here.")
-            elif file.is_file():
+            elif file.is_file() and isinstance(train, SampleTable):
                 check_same(file, network_facts(train, recipe, request.seed), load_metadata(file))
             elif recipe.init == "pretrained" and (weights := _not_here(name, fetched)) is not None:
                 fetched[name] = weights
-            if not held and branch.is_file():
+            if not held and branch.is_file() and isinstance(train, SampleTable):
                 check_same(branch, head_facts(train, head, request.seed), head_record(branch))
             work = len(train) * recipe.epochs, TRAINING_FORWARDS, cost.seconds
             steps.append(_step("network", dataset, name, file, *work, given=given))
@@ -139,7 +147,7 @@ def make_plan(request: Reproduction) -> ReproductionPlan:
             steps.append(Step("records", dataset, what, out, done, len(test), forwards, 0.0 if done else seconds))
     seconds = time.perf_counter() - start
     return ReproductionPlan(
-        request, tuple(steps), triples, networks, seconds, tuple(notes), tuple(advice), dict(fetched)
+        request, tuple(steps), triples, networks, seconds, tuple(notes), tuple(advice), dict(fetched), tuple(missing)
     )
 
 
@@ -151,30 +159,7 @@ def _not_here(name: str, known: Mapping[str, TorchvisionWeights]) -> Torchvision
     return weights
 
 
-def _open_all(request: Reproduction, datasets: Sequence[str]) -> dict[str, tuple[SampleTable, SampleTable]]:
-    """Train and test of every data set; one ``DatasetError`` names everything that is missing."""
-    tables: dict[str, tuple[SampleTable, SampleTable]] = {}
-    problems: list[str] = []
-    for dataset in datasets:
-        try:
-            tables[dataset] = (tables_of(request, dataset, "train"), tables_of(request, dataset, "test"))
-        except DatasetError as error:
-            problems.append(str(error))
-    if problems:
-        raise DatasetError("\n".join(problems))
-    return tables
-
-
-def _subsets(*tables: SampleTable) -> list[str]:
-    counts = {t.split: DATASETS.get(t.name).counts.get(t.split) for t in tables}
-    return [
-        f"{t.name} {t.split}: {len(t):,} images, published are {counts[t.split]:,}: not the paper's data set"
-        for t in tables
-        if counts[t.split] not in (None, len(t))
-    ]
-
-
-def _holds_sigmoid(file: Path, name: str, table: SampleTable) -> bool:
+def _holds_sigmoid(file: Path, name: str, table: SampleTable | PublishedSplit) -> bool:
     """Whether given weights bring their sigmoid branch; refuses a file of another network or class count."""
     network = open_backbone(name, weights=file)
     if network.num_classes != table.num_classes:
@@ -183,11 +168,6 @@ def _holds_sigmoid(file: Path, name: str, table: SampleTable) -> bool:
             "another data set"
         )
     return "sigmoid" in network.heads
-
-
-def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
-    """A split of a data set, limited as requested."""
-    return DataSource(dataset, request.root_of(dataset), split).open().head(request.limit)
 
 
 def network_file(request: Reproduction, dataset: str, name: str) -> Path:

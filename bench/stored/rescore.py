@@ -21,7 +21,9 @@ from ...results.records.columns import MAP, Array, empty_columns
 from ...results.records.load import Run, load_run
 from ...results.records.manifest import CamRecord, RunManifest
 from ...results.records.store import RunStore
-from ...results.tables.leaderboard import write_leaderboard
+from ...results.scores import merge_runs
+from ...results.statistics import Standing, standing
+from ...results.tables.leaderboard import write_tables
 from ...triple import Triple
 from ...version import __version__
 from ..engine.again import REQUEST
@@ -42,11 +44,15 @@ FROM_RUN = ("predicted", "target", "y", "o")
 
 @dataclass(frozen=True)
 class Rescored:
-    """Records under another protocol: ``records``, the ``paths`` that were written, and what was ``said``."""
+    """Records under another protocol: ``records``, the ``paths`` that were written, and what was ``said``.
+
+    ``standing``: the statistics of its tables.
+    """
 
     records: Run
     paths: tuple[Path, ...]
     said: tuple[str, ...]
+    standing: Standing | None = None
 
 
 def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None) -> Rescored:
@@ -84,8 +90,12 @@ def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None
         for name in dict.fromkeys(t.backbone for t in fit.triples):
             _Backbone(run, store, table, name, (fit, measures), request).run()
         store.finish(durations_s={"total": time.monotonic() - begun})
-    paths = write_leaderboard([request.out]) if protocol.loc_threshold != "val" else []
-    return Rescored(load_run(request.out), (request.out / "run.json", *paths), tuple(said))
+    records, about = load_run(request.out), request.out / "run.json"
+    if protocol.loc_threshold == "val":
+        return Rescored(records, (about,), tuple(said))
+    merged = merge_runs([records])
+    stats = standing(merged)
+    return Rescored(records, (about, *write_tables(merged, stats)), tuple(said), stats)
 
 
 def _measures(run: Run) -> tuple[tuple[MetricSpec, ...], dict[str, str]]:

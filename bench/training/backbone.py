@@ -114,8 +114,11 @@ def train_backbone(
             )
             console.print(f"{trainer.title}: goes on after {done} ({state_file})", markup=False, soft_wrap=True)
     keeper = _Keeper(trainer, state_file if first else None, key, json.dumps(facts), means.save_seconds)
+    images.decode(means.progress and first)
     log.begin(len(trainer.losses) * trainer.steps + trainer.offset, recipe.model_dump_json())
-    bar = progress_bar(trainer.title, trainer.images_left) if means.progress and first else nullcontext()
+    bar = (
+        progress_bar(trainer.title, trainer.images_left, "image passes") if means.progress and first else nullcontext()
+    )
     try:
         with torch.random.fork_rng(devices=rng_devices(where)), bar as shown:
             for epoch in range(len(trainer.losses), recipe.epochs):

@@ -118,12 +118,15 @@ def train_head(
     images, log = source.images, means.log or TrainingLog()
     log.begin(0, recipe.model_dump_json())
     title = f"{backbone.name}: {branch} head on {table.name}"
-    # Whether the features fit is known after one batch, so the bar counts the images that the head sees.
-    with progress_bar(title, len(table) * recipe.epochs) if means.progress else nullcontext() as bar:
+    # What takes a backbone pass comes first, each under its own name: the epochs that follow may take no time at all.
+    kept = source.kept(means.progress)
+    if judge is not None:
+        judge.read(means.progress)
+    with progress_bar(title, len(table) * recipe.epochs, "image passes") if means.progress else nullcontext() as bar:
         last = _Epoch()
         steps = -(-len(table) // recipe.batch_size)
         with torch.random.fork_rng(devices=rng_devices(device)):
-            work = head_steps(head, recipe.optimiser, source.kept())
+            work = head_steps(head, recipe.optimiser, kept)
             streamed = None if source.cached else means.state_file
             progressed = HeadProgress(
                 streamed, head_key(backbone, branch, work, table, recipe, seed) if streamed else ""
@@ -144,7 +147,7 @@ def train_head(
                     seed_step(seed, step)
                     _step(work, factor, beside, branch, features, rows.to(device), labels, last)
                     if bar is not None:
-                        bar.advance(len(rows))
+                        bar.advance(len(rows), f"epoch {epoch + 1} of {recipe.epochs}")
                 if not last.losses:
                     raise RunError(f"{table.name} {table.split}: none of the {len(table)} images could be decoded")
                 bad = first_bad(last.losses)
@@ -199,6 +202,10 @@ class _Judge:
         self._heads, self._table = dict(heads), table
         plain = recipe.model_copy(update={"augment": None})
         self._source = feature_source(backbone, table, plain, list(heads.values()), means)
+
+    def read(self, progress: bool) -> None:
+        """Make the features, where they are kept."""
+        self._source.kept(progress)
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ import torch
 
 from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
+from ...baselines.weights import WeightsError
 from ...datasets.schema import SampleTable
 from ...datasets.tables import cache_root
 from ...triple import file_name
 from ...version import __version__
-from .checkpoint import read_provenance
+from ..host.errors import RunError, UsageError
+from .checkpoint import load_head, read_provenance, save_head
 from .recipes.recipe import HeadRecipe
 
+WHENCE = "taken_from"
+"""Where a head's record says that it was not trained for the file that it stands in, but before."""
+EARLIER, AS_SHIPPED = "trained in an earlier run", "shipped"
 SHIPPED = Path(__file__).parent / "shipped"
 """Holds ``DATA-VERSION.NETWORK.BRANCH.DIGEST.safetensors``; digest of the network as ``network_key``."""
 
@@ -49,11 +55,69 @@ def shipped_head(
     return None
 
 
+def known_head(
+    backbone: Backbone,
+    branch: Branch,
+    table: SampleTable,
+    recipe: HeadRecipe,
+    seed: int,
+    device: torch.device,
+    *,
+    data: str | None = None,
+) -> dict[str, Any] | None:
+    """Put the head in place that this very training would make, where it was made before; its record, or None.
+
+    ``data``: as of ``drawn_data``; the heads that ship are asked first.
+    """
+    if data is not None and (shipped := shipped_head(backbone, branch, data, recipe, seed)) is not None:
+        return {**load_head(shipped, backbone, branch), WHENCE: AS_SHIPPED}
+    kept = take_kept(cached_head(backbone, branch, table, recipe, seed, device), backbone, branch)
+    return None if kept is None else {**kept, WHENCE: EARLIER}
+
+
 def cached_head(
     backbone: Backbone, branch: Branch, table: SampleTable, recipe: HeadRecipe, seed: int, device: torch.device
 ) -> Path:
     """Where the head is kept that a training on ``table`` (these very rows) makes; the file need not be there."""
     data = [table.fingerprint, len(table), table.num_classes]
     made = [recipe.digest, seed, device.type, torch.__version__, __version__]
-    key = hashlib.sha256(json.dumps([network_key(backbone, branch), *data, *made]).encode()).hexdigest()
-    return cache_root() / "heads" / f"{file_name(backbone.name)}.{branch}.{key[:32]}.safetensors"
+    key = hashlib.sha256(json.dumps([*data, *made]).encode()).hexdigest()
+    return _of_network(backbone, branch) / f"{key[:32]}.safetensors"
+
+
+def head_of_before(backbone: Backbone, branch: Branch) -> Path | None:
+    """The head that ships for this very network, else the only one that trainings on whatever data left in the cache.
+
+    Raises:
+        UsageError: The cache has several; the message lists them.
+    """
+    if (shipped := shipped_head(backbone, branch)) is not None:
+        return shipped
+    found = sorted(_of_network(backbone, branch).glob("*.safetensors"))
+    if len(found) > 1:
+        about = {file: read_provenance(file)["record"] for file in found}
+        listed = "\n".join(f"  {file}: {r['dataset']} {r['split']}, seed {r['seed']}" for file, r in about.items())
+        raise UsageError(
+            f"{backbone.name} has {len(found)} {branch} branches of earlier trainings; give head_weights=FILE, one of\n"
+            + listed
+        )
+    return found[0] if found else None
+
+
+def _of_network(backbone: Backbone, branch: Branch) -> Path:
+    name = f"{file_name(backbone.name)}.{branch}.{network_key(backbone, branch)[:32]}"
+    return cache_root() / "heads" / name
+
+
+def take_kept(file: Path, backbone: Backbone, branch: Branch) -> dict[str, Any] | None:
+    """Put a kept head in place, and return its record; None where there is none, or a damaged one (to be made anew)."""
+    try:
+        return load_head(file, backbone, branch)
+    except (WeightsError, UsageError):
+        return None
+
+
+def keep_head(file: Path, backbone: Backbone, branch: Branch, record: Mapping[str, Any]) -> None:
+    """Put a branch that was just trained into the cache; one that cannot be written is no reason to fail."""
+    with suppress(RunError):
+        save_head(file, backbone.head(branch), branch, record)

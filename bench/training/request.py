@@ -129,6 +129,9 @@ class HeadTraining(TrainingRequest, NetworkOptions):
     softmax_weights: Path | None = Field(
         None, description="Softmax head of this data set, written by --branch softmax."
     )
+    retrain: Annotated[bool, Flag(("--retrain",))] = Field(
+        False, description="Train also where this very head ships, or is in the cache of an earlier training."
+    )
     pass_batch: int = Field(32, ge=1, description="Images in a batch of the frozen network's one pass.")
 
 

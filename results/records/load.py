@@ -105,8 +105,8 @@ class Run:
         return canonical
 
 
-def load_run(out: str | Path) -> Run:
-    """Open a run folder for reading.
+def load_run(out: str | Path, backbone: str | None = None) -> Run:
+    """Open a run folder for reading; with ``backbone``, only this network's triples.
 
     An image that failed, or whose record of any triple is missing or damaged, is left out of every triple alike;
     ``problems`` names the files. A triple with no whole part at all is ``pending`` instead.
@@ -116,12 +116,13 @@ def load_run(out: str | Path) -> Run:
     """
     out = Path(out)
     manifest = read_manifest(out)
-    backbones = dict.fromkeys(t.backbone for t in manifest.triples)
+    triples = [t for t in manifest.triples if backbone in (None, t.backbone)]
+    backbones = dict.fromkeys(t.backbone for t in triples)
     marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
-    for backbone in (b for b, found in marks.items() if found and b not in manifest.backbones):
-        raise damaged_manifest(out, f"it says nothing of the network {visible(backbone)}, which has records")
+    for name in (b for b, found in marks.items() if found and b not in manifest.backbones):
+        raise damaged_manifest(out, f"it says nothing of the network {visible(name)}, which has records")
     unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
-    canonical = list(dict.fromkeys(manifest.canonical(t) for t in manifest.triples))
+    canonical = list(dict.fromkeys(manifest.canonical(t) for t in triples))
     good: dict[str, list[int]] = {}
     problems: dict[str, list[str]] = {}
     for triple in canonical:
@@ -137,8 +138,8 @@ def load_run(out: str | Path) -> Run:
     return Run(
         out=out,
         manifest=manifest,
-        triples=[t for t in manifest.triples if manifest.canonical(t) in active],
-        pending=[t for t in manifest.triples if manifest.canonical(t) not in active],
+        triples=[t for t in triples if manifest.canonical(t) in active],
+        pending=[t for t in triples if manifest.canonical(t) not in active],
         index=index,
         failures=[failures[i] for i in sorted(failures)],
         problems=[

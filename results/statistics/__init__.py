@@ -3,6 +3,7 @@
 from .bootstrap import Bootstrap, Entry, bootstrap
 from .comparison import CompareChoices, Comparison, Pair, compare
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
+from .known_standing import KnownStanding
 from .paired import ALPHA, Difference
 from .standing import Standing, standing
 
@@ -16,6 +17,7 @@ __all__ = [
     "Difference",
     "Entry",
     "Interval",
+    "KnownStanding",
     "Pair",
     "Standing",
     "bootstrap",

@@ -61,36 +61,47 @@ def standing(
         RecordError: Records are damaged or cannot be scored.
     """
     found = Standing(resamples=resamples, seed=seed, level=level, alpha=alpha)
+    for backbone, triples in of_backbones(merged).items():
+        add_backbone(found, merged, backbone, triples)
+    return found
+
+
+def of_backbones(merged: Merged) -> dict[str, list[Triple]]:
+    """Backbone -> its triples, in table order."""
     groups: dict[str, list[Triple]] = {}
     for triple in merged.triples:
         groups.setdefault(triple.backbone, []).append(triple)
-    for backbone, triples in groups.items():
-        entries = [Entry(t, merged.run(t), t, merged.val(t)) for t in triples]
-        boot = bootstrap(entries, resamples=resamples, seed=seed)
-        found.intervals.update(boot.intervals(level))
-        first = _first_of_records(boot)
-        tested = _changes(boot, first, triples, level)
-        found.tests[backbone] = len(tested)
-        by_pair: dict[tuple[str, str], dict[str, Difference]] = {}
-        for one in tested:
-            by_pair.setdefault((one.first, one.second), {})[one.metric.name] = one
+    return groups
+
+
+def add_backbone(found: Standing, merged: Merged, backbone: str, triples: Sequence[Triple]) -> None:
+    """Put the statistics of one backbone's triples, which depend on no other backbone, into ``found``."""
+    alpha = found.alpha
+    entries = [Entry(t, merged.run(t), t, merged.val(t)) for t in triples]
+    boot = bootstrap(entries, resamples=found.resamples, seed=found.seed)
+    found.intervals.update(boot.intervals(found.level))
+    first = _first_of_records(boot)
+    tested = _changes(boot, first, triples, found.level)
+    found.tests[backbone] = len(tested)
+    by_pair: dict[tuple[str, str], dict[str, Difference]] = {}
+    for one in tested:
+        by_pair.setdefault((one.first, one.second), {})[one.metric.name] = one
+    for triple in triples:
+        pair = first.get(base_triple(triple), ""), first[triple]
+        found.changes[triple] = by_pair.get(pair, {})
+    shown = {first[t] for t in triples if merged.manifest(t).is_control(t.cam)}
+    competing = list(dict.fromkeys(first.values()))
+    controls = {e: Triple.parse(e) for e in competing if e in shown}
+    methods = [e for e in competing if e not in controls]
+    for metric in (m for m in boot.metrics if m.ranked and not m.per_backbone):
+        won = victories(boot, metric.name, competing, alpha=alpha)
+        ranked = places([e for e in competing if metric.name in boot.points[e]], won)
         for triple in triples:
-            pair = first.get(base_triple(triple), ""), first[triple]
-            found.changes[triple] = by_pair.get(pair, {})
-        shown = {first[t] for t in triples if merged.manifest(t).is_control(t.cam)}
-        competing = list(dict.fromkeys(first.values()))
-        controls = {e: Triple.parse(e) for e in competing if e in shown}
-        methods = [e for e in competing if e not in controls]
-        for metric in (m for m in boot.metrics if m.ranked and not m.per_backbone):
-            won = victories(boot, metric.name, competing, alpha=alpha)
-            ranked = places([e for e in competing if metric.name in boot.points[e]], won)
-            for triple in triples:
-                if first[triple] in ranked:
-                    found.ranks.setdefault(triple, {})[metric.name] = ranked[first[triple]]
-            unbeaten = unbeaten_control(boot, metric, controls, methods, won)
-            if unbeaten is not None:
-                found.unbeaten.setdefault(backbone, {})[metric.name] = unbeaten
-    return found
+            if first[triple] in ranked:
+                found.ranks.setdefault(triple, {})[metric.name] = ranked[first[triple]]
+        unbeaten = unbeaten_control(boot, metric, controls, methods, won)
+        if unbeaten is not None:
+            found.unbeaten.setdefault(backbone, {})[metric.name] = unbeaten
 
 
 def _first_of_records(boot: Bootstrap) -> dict[str, str]:

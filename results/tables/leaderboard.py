@@ -8,9 +8,9 @@ from pathlib import Path
 from ...atomic import write_text
 from ..records.load import Run, load_run
 from ..records.run_folder import TABLES_NAME
-from ..scores.merge import merge_runs
+from ..scores.merge import Merged, merge_runs
 from ..statistics.intervals import RESAMPLES
-from ..statistics.standing import standing
+from ..statistics.standing import Standing, standing
 from .grid import Document, to_csv, to_markdown
 from .latex import to_latex, to_latex_document
 from .paper_table import METHODS as PAPER_LAYOUTS
@@ -68,15 +68,27 @@ def write_leaderboard(
         drawn = resamples if intervals else None
         return write_paper_table(loaded, folder, options, merged_vals, resamples=drawn, seed=seed)
     merged = merge_runs(loaded, merged_vals)
-    dest = loaded[0].out / TABLES_NAME if dest is None else Path(dest)
     stats = standing(merged, resamples=resamples, seed=seed) if intervals else None
+    return write_tables(merged, stats, dest, benchmarks=benchmarks, options=options)
+
+
+def write_tables(
+    merged: Merged,
+    stats: Standing | None,
+    dest: str | Path | None = None,
+    *,
+    benchmarks: str | Path | None = None,
+    options: TableOptions = DEFAULT,
+) -> list[Path]:
+    """``write_leaderboard`` of runs that are merged and whose statistics are made (None: tables without any)."""
+    dest = merged.runs[0].out / TABLES_NAME if dest is None else Path(dest)
     scores, measured = (score_document(merged, stats, measured=m, options=options) for m in (False, True))
     apart = {} if stats is None else {"intervals": interval_document(merged, stats, options)}
     tables = {"scores.csv": to_csv(*(long_rows if options.long else score_rows)(merged, stats))}
-    if merged_vals and stats is not None:
-        apart["transfer"], rows = transfer_document(merged, resamples=resamples, seed=seed)
+    if any(merged.vals) and stats is not None:
+        apart["transfer"], rows = transfer_document(merged, resamples=stats.resamples, seed=stats.seed)
         tables["transfer.csv"] = to_csv(TRANSFER_HEAD, rows)
-    speed = throughput_document(loaded, None if benchmarks is None else Path(benchmarks))
+    speed = throughput_document(merged.runs, None if benchmarks is None else Path(benchmarks))
 
     def tex(document: Document) -> str:
         return to_latex_document([document], options.width) if options.standalone else to_latex(document, options.width)
@@ -95,7 +107,7 @@ def write_leaderboard(
         **tables,
         "throughput.md": to_markdown(speed),
         "throughput.tex": tex(speed),
-        "throughput.csv": to_csv(CSV_HEAD, throughput_rows(loaded)),
+        "throughput.csv": to_csv(CSV_HEAD, throughput_rows(merged.runs)),
     }
     for name, text in texts.items():
         write_text(dest / name, text)

@@ -147,12 +147,22 @@ def score_notes(
             )
             + (" Measured: without any score." if any(block.shows(MEASURED) for block in tables) else "")
         )
+    marks = mark_notes(merged, tables, footnotes, stats, metrics)
+    if options.layout == "compact":
+        compact = "Compact: the other metrics and rows are in scores.csv, and in the layout full."
+        marks.insert(len(marks) - len(footnotes.notes), compact)
+    return notes + marks
+
+
+def mark_notes(
+    merged: Merged, tables: Sequence[Block], footnotes: Footnotes, stats: Standing | None, metrics: Iterable[str]
+) -> list[str]:
+    """What the marks beside names and metrics mean, in the same words wherever a table is shown."""
+    notes = []
     rows = [row.triple for block in tables for row in block.rows]
     if any(merged.manifest(t).is_control(t.cam) for t in rows):
         notes.append(f"{CONTROL_MARK} a control: its map does not look at the image's class evidence.")
     notes += unbeaten_notes(merged, stats, [b.backbone for b in tables], metrics)
-    if options.layout == "compact":
-        notes.append("Compact: the other metrics and rows are in scores.csv, and in the layout full.")
     return notes + footnotes.notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,8 +13,10 @@ from rich.text import Text
 from ...text import visible
 from ..records.load import Run
 from ..scores.merge import Merged, merge_runs
+from ..scores.shown import METRICS, Metric
+from ..statistics.standing import Standing, standing
 from .naming import CONTROL_MARK, backbone_title, row_title
-from .notes import Footnotes
+from .notes import UNBEATEN_MARK, Footnotes, mark_notes
 from .selection import TableOptions, blocks
 
 SHORT = {
@@ -24,28 +27,27 @@ SHORT = {
     "average_drop": "Drop",
     "increase_in_confidence": "Inc",
 }
-"""Metrics of the closing table and their short names; ``scores.csv`` has all."""
+"""Built-in metrics of the closing table and their short names; ``scores.csv`` has all."""
 NAME_WIDTH, CELL_WIDTH = 20, 8
 """Columns of a terminal for a row's name, at least, and for a number; metrics that do not fit are left out."""
 LISTED = 5
 
 
-def closing_table(run: Run, console: Console | None = None) -> None:
+def closing_table(run: Run, console: Console | None = None, stats: Standing | None = None) -> None:
     """Print the scores of a run (or how to get them), the images that were left out, and what is wrong with its folder.
 
     Args:
         run: From ``load_run``.
         console: Where to print (default: standard output).
+        stats: Statistics of its tables, where they are made already.
     """
     console = console or Console(highlight=False)
     if run.manifest.protocol.loc_threshold == "val":
         for line in _val_advice(run):
             console.print(Text(visible(line)), soft_wrap=True)
     elif len(run.index):
-        table, notes = _table(merge_runs([run]), max(1, (console.width - NAME_WIDTH) // CELL_WIDTH))
-        console.print(table)
-        for note in notes:
-            console.print(Text(visible(note)), soft_wrap=True)
+        merged = merge_runs([run])
+        _score_table(merged, stats or standing(merged), console)
     rows = run.manifest.dataset.rows
     console.print(
         f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
@@ -73,26 +75,53 @@ def _val_advice(run: Run) -> tuple[str, str]:
     )
 
 
-def _table(merged: Merged, most: int) -> tuple[Table, list[str]]:
+def network_table(run: Run, console: Console, stats: Standing) -> None:
+    """Print the scores of a network of a run that goes on: ``run`` is ``load_run`` of this network alone."""
+    _score_table(merge_runs([run]), stats, console)
+
+
+def _score_table(merged: Merged, stats: Standing, console: Console) -> None:
     """The table, rows of the same records as one, and the footnotes that say so."""
-    metrics = [m for m in merged.metrics if m.name in SHORT][:most]
+    tables = blocks(merged, TableOptions())
+    metrics = _fitting({m.name: m for block in tables for m in block.metrics}.values(), console.width)
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     # A narrow terminal wraps names, never numbers.
     table.add_column("backbone / method / head", min_width=NAME_WIDTH)
     for metric in metrics:
-        table.add_column(f"{SHORT[metric.name]}\n{metric.arrow}", justify="right", no_wrap=True)
-    tables = blocks(merged, TableOptions())
+        table.add_column("\n".join([*_head(metric), metric.arrow]), justify="right", no_wrap=True)
     footnotes = Footnotes.of(merged, tables)
     for block in tables:
         table.add_section()
         manifest = merged.manifest(block.rows[0].triple)
-        table.add_row(Text(visible(backbone_title(manifest, block.backbone)), style="bold"))
+        unbeaten = stats.unbeaten.get(block.backbone, {})
+        marks = (UNBEATEN_MARK if m.name in unbeaten else "" for m in metrics)
+        table.add_row(Text(visible(backbone_title(manifest, block.backbone)), style="bold"), *marks)
         for row in block.rows:
             name = f"  {row_title(merged.manifest(row.triple), row.triple)}{footnotes.mark(merged, row)}"
             values = merged.scores[row.triple]
             cells = (f"{values[m.name]:.{m.digits}f}" if m.name in values else "–" for m in metrics)
             table.add_row(Text(visible(name), style="dim" if CONTROL_MARK in name else ""), *cells)
-    return table, footnotes.notes
+    console.print(table)
+    for note in mark_notes(merged, tables, footnotes, stats, [m.name for m in metrics]):
+        console.print(Text(visible(note)), soft_wrap=True)
+
+
+def _fitting(metrics: Iterable[Metric], width: int) -> list[Metric]:
+    """The metrics of the closing table that fit beside the names, in table order; those of the user go first."""
+    known = {m.name for m in METRICS}
+    listed = [m for m in metrics if m.name in SHORT or m.name not in known]
+    kept, left = set[str](), width - NAME_WIDTH
+    for metric in sorted(listed, key=lambda m: m.name in known):
+        left -= max(CELL_WIDTH, *(len(word) + 2 for word in _head(metric)))
+        if left < 0 and kept:
+            break
+        kept.add(metric.name)
+    return [m for m in listed if m.name in kept]
+
+
+def _head(metric: Metric) -> list[str]:
+    """The lines of a column's head."""
+    return [SHORT[metric.name]] if metric.name in SHORT else visible(metric.title).split()
 
 
 def _line(console: Console, text: str) -> None:

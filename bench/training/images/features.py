@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from ....baselines.contracts import Backbone, Head
 from ....datasets.schema import SampleTable
 from ...host.memory import with_memory
+from ...host.progress import progress as progress_bar
 from ..means import Means
 from ..recipes.optim import image_seeds
 from ..recipes.recipe import Augment, HeadRecipe
@@ -94,15 +96,19 @@ class FeatureSource:
             if len(rows):
                 yield self._cache[rows.to(self._cache.device)], rows
 
-    def kept(self) -> Tensor | None:
-        """The cached features of the whole table, by row (zeros where an image could not be decoded), or None."""
+    def kept(self, progress: bool = False) -> Tensor | None:
+        """The cached features of the whole table, by row (zeros where an image could not be decoded), or None.
+
+        ``progress``: show a bar for the pass that makes them, where it is still to be made.
+        """
         if self.cached is None:
-            self._decide()
+            self._decide(progress)
         return self._cache
 
-    def _decide(self) -> None:
+    def _decide(self, progress: bool = False) -> None:
         """Look at one batch: can the features be pooled, do they fit? Then run the caching pass, or leave it."""
         everything = range(len(self.images.table))
+        self.images.decode(progress)
         batches = (b for b in self.images.batches(everything, self.pass_batch) if len(b[1]))
         first = next(batches, None)
         self.cached = False
@@ -119,9 +125,13 @@ class FeatureSource:
             return
         self.cached, self.passes = True, 1
         self._cache = torch.zeros((len(everything), *features.shape[1:]), dtype=features.dtype, device=self.device)
-        for pixels, rows in itertools.chain([first], batches):
-            part = features if pixels is first[0] else self._reduce(self._features(pixels))
-            self._cache[rows.to(self.device)] = part
+        title = f"{self.backbone.name}: features of {self.images.table.name} {self.images.table.split}"
+        with progress_bar(title, len(everything)) if progress else nullcontext() as bar:
+            for pixels, rows in itertools.chain([first], batches):
+                part = features if pixels is first[0] else self._reduce(self._features(pixels))
+                self._cache[rows.to(self.device)] = part
+                if bar is not None:
+                    bar.advance(len(rows))
 
     def _augmented(self, images: Tensor, rows: Tensor, seed: int, epoch: int) -> Tensor:
         seeds = image_seeds(seed, epoch, rows.tolist(), len(self.images.table)) if self.augment else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ from ....datasets.batches import load_batches
 from ....datasets.schema import SampleTable
 from ...host.errors import RunError
 from ...host.options import CACHE_MB
+from ...host.progress import progress as progress_bar
 
 DEFAULT_CACHE_BYTES = CACHE_MB << 20
 
@@ -44,21 +46,27 @@ class ImageSource:
 
     def batches(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images, row indices (B,) int64) of every slice of ``order``; empty where none of it could be decoded."""
-        if not self.fits:
+        images = self.decode()
+        if images is None:
             yield from self._decode(order, batch_size)
             return
-        if self._images is None:
-            self._images = self._decode_all()
         for start in range(0, len(order), batch_size):
             kept = [r for r in order[start : start + batch_size] if r not in self.failures]
             rows = torch.tensor(kept, dtype=torch.int64)
-            yield self._images[rows], rows
+            yield images[rows], rows
 
-    def _decode_all(self) -> Tensor:
-        images = torch.empty((len(self.table), 3, self.size, self.size), dtype=torch.uint8)
-        for part, rows in self._decode(range(len(self.table)), 64):
-            images[rows] = part
-        return images
+    def decode(self, progress: bool = False) -> Tensor | None:
+        """The decoded table, where it fits the budget; ``progress``: show a bar where it is still to be decoded."""
+        if self._images is None and self.fits:
+            images = torch.empty((len(self.table), 3, self.size, self.size), dtype=torch.uint8)
+            title = f"decoding {self.table.name} {self.table.split}"
+            with progress_bar(title, len(self.table)) if progress else nullcontext() as bar:
+                for part, rows in self._decode(range(len(self.table)), 64):
+                    images[rows] = part
+                    if bar is not None:
+                        bar.advance(len(rows))
+            self._images = images
+        return self._images
 
     def _decode(self, order: Sequence[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in load_batches(self.table, list(order), self.size, batch_size, self.workers, masks=False):

@@ -145,7 +145,7 @@ class BackboneTrainer:
             self._step(step, crops, torch.tensor([place[row] for row in rows.tolist()]), rows)
             self.offset += 1
             if bar is not None:
-                bar.advance(self.batch, f"epoch {number + 1}/{self.recipe.epochs}")
+                bar.advance(self.batch, f"epoch {number + 1} of {self.recipe.epochs}")
             if len(self._unread) >= CHECK_EVERY:
                 self.check()
             if self.offset < self.steps:

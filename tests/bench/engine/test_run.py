@@ -16,6 +16,9 @@ from cambench.metrics.functional.localisation import unpack_hits
 from cambench.registry import UnknownNameError
 from cambench.results.records.load import load_run
 from cambench.results.records.record_errors import RunMismatchError
+from cambench.results.statistics import known_standing
+from cambench.results.statistics.standing import add_backbone
+from cambench.results.tables.leaderboard import write_leaderboard
 
 SCORES = ("scores.md", "scores.csv", "scores.tex")
 
@@ -74,6 +77,23 @@ def test_numbers_equal_an_independent_pipeline(settings, blobs, cam, weights_of)
     assert np.array_equal(hits.numpy().astype(bool), expected[:, 0].astype(bool))
     np.testing.assert_allclose(records.column(triple, "y"), expected[:, 1], rtol=1e-4)
     np.testing.assert_allclose(records.column(triple, "o"), expected[:, 2], rtol=1e-3)
+
+
+def test_tables_appear_network_by_network(settings, capfd, monkeypatch):
+    calls = []
+    monkeypatch.setattr(known_standing, "add_backbone", lambda *a: (calls.append(a[2]), add_backbone(*a)))
+    nets = ("slim_resnet", "slim_vgg_gap", "slim_inception")
+    fields = {**settings, "triples": tuple(f"{net}/{{gradcam,center}}/softmax" for net in nets)}
+    result = run(**fields)
+    said = capfd.readouterr().err
+    assert [said.count(title) for title in ("Slim ResNet", "Slim VGG (GAP)", "Slim Inception")] == [1, 1, 0]
+    table = said[said.index("Slim VGG (GAP)") : said.index("making the tables")]
+    scores = result.leaderboard().frame.set_index(["backbone", "cam"])
+    assert all(f"{scores.loc[('slim_vgg_gap', cam), 'average_drop']:.2f}" in table for cam in ("gradcam", "center"))
+    assert calls == list(nets), "the statistics of a network are made once, for its table and for the files"
+    written = tables(settings["out"])
+    write_leaderboard(settings["out"])
+    assert tables(settings["out"]) == written
 
 
 def test_equal_maps_are_scored_once_and_shown_everywhere(settings, monkeypatch):

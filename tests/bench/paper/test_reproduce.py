@@ -123,6 +123,41 @@ def test_command_line_shows_the_plan_and_stops(request_of, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+def test_a_branch_that_was_trained_before_is_taken(request_of, tmp_path, monkeypatch):
+    first = request_of(datasets=("cub",))
+    reproduce(make_plan(first))
+    second = first.model_copy(update={"out": tmp_path / "again"})
+    networks = second.out / "networks" / "cub"
+    networks.mkdir(parents=True)
+    for file in (first.out / "networks" / "cub").iterdir():
+        (networks / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(doing, "train_head", lambda *_, **__: pytest.fail("it was trained before"))
+    said = []
+    reproduce(make_plan(second), said.append)
+    assert len([line for line in said if "trained in an earlier run" in line]) == 3
+    assert (second.out / "table1.csv").read_bytes() == (first.out / "table1.csv").read_bytes()
+    assert not [s for s in make_plan(second).steps if not s.done]
+
+
+def test_a_plan_needs_no_data(request_of, tmp_path):
+    app = typer.Typer()
+    app.command()(command)
+    line = ["table1", "--out", str(tmp_path / "o"), "--data-root", str(tmp_path / "nowhere"), "--device", "cpu"]
+    line += [f"--substitute={a}={b}" for a, b in request_of().substitutes.items()]
+    result = CliRunner().invoke(app, [*line, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    said = [line for line in result.output.splitlines() if "missing:" in line]
+    assert [line.split()[1] for line in said] == ["cub:", "stanford_cars:"]
+    assert all("nowhere: no such folder; planned from its published counts" in line for line in said)
+    assert "(5,794 images)" in result.output, "CUB's test split"
+    plan = make_plan(request_of(data_root=None, limit=None), without_data=True)
+    assert {s.images for s in plan.steps if s.kind == "records"} == {5794, 8041}
+    with pytest.raises(DatasetError, match="cub: give --data-root"):
+        reproduce(plan)
+    assert isinstance(CliRunner().invoke(app, line).exception, DatasetError)
+    assert not (tmp_path / "o").exists()
+
+
 def test_several_processes_are_told_what_to_do(request_of, monkeypatch):
     plan = make_plan(request_of(datasets=("cub",)))
     monkeypatch.setenv("WORLD_SIZE", "2")

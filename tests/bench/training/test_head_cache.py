@@ -4,17 +4,23 @@ import numpy as np
 import pytest
 import torch
 
+import cambench
 from cambench.baselines.backbones import open_backbone
 from cambench.baselines.weights import load_state
 from cambench.bench.engine import head_keeper
 from cambench.bench.figures.figure_request import FigureRequest
 from cambench.bench.figures.inputs import ready_networks
+from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
+from cambench.bench.training import head_cache as head_cache_file
+from cambench.bench.training import head_into_file
 from cambench.bench.training.checkpoint import load_head, read_provenance
 from cambench.bench.training.head import train_head
 from cambench.bench.training.head_cache import SHIPPED, cached_head, drawn_data, shipped_head
+from cambench.bench.training.head_into_file import head_into
 from cambench.bench.training.recipes.recipe import HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
+from cambench.bench.training.request import HeadTraining
 from cambench.datasets.open import DataSource
 
 NETWORKS = ("slim_vgg", "slim_vgg_gap", "slim_resnet", "slim_inception", "efficientnet_lite0")
@@ -38,7 +44,8 @@ def trainings(monkeypatch):
         done.append(given[3])
         return train_head(*given, **options)
 
-    monkeypatch.setattr(head_keeper, "train_head", train)
+    for owner in (head_keeper, head_into_file):
+        monkeypatch.setattr(owner, "train_head", train)
     return done
 
 
@@ -56,7 +63,7 @@ def test_what_one_run_trained_the_next_one_takes(fields, tmp_path, trainings, he
     # A run that goes on says the same of the head that it keeps.
     more = run(**{**fields, "out": tmp_path / "b", "triples": (TRIPLE, "slim_resnet/layercam/sigmoid")})
     assert branch(more).provenance == "trained in an earlier run"
-    kept = next(head_cache.iterdir())
+    kept = next(head_cache.glob("*/*"))
     kept.write_bytes(kept.read_bytes()[:300])
     for out, asked in (("c", {}), ("d", {"retrain": True})):
         assert branch(run(**{**fields, "out": tmp_path / out, **asked})).provenance == "trained in this run"
@@ -71,6 +78,39 @@ def test_figures_take_it_too(fields, trainings):
     (found,) = ready_networks(request, ["slim_resnet"], request.source.open(), lambda *_: {"sigmoid"})
     assert "sigmoid" in found[1].heads
     assert trainings == ["sigmoid"]
+
+
+def training_of(fields, out, **more):
+    shared = {n: fields[n] for n in ("dataset", "root", "options")}
+    asked = {"backbone": "slim_resnet", "recipe": fields["head_recipe"], "out": out, "device": "cpu", **more}
+    request = HeadTraining.create(**{**shared, **asked})
+    recipe = load_recipe(HeadRecipe, request.recipe)
+    return head_into(request, open_backbone("slim_resnet"), request.tables(), recipe, request.means())
+
+
+def test_train_head_and_explain_take_it_too(fields, trainings, tmp_path, monkeypatch):
+    first, whence = training_of(fields, tmp_path / "a.safetensors")
+    assert (whence, trainings) == ("", ["sigmoid"])
+    again, whence = training_of(fields, tmp_path / "b.safetensors")
+    assert whence == "trained in an earlier run"
+    assert again.losses == first.losses
+    assert again.eval_top1 == pytest.approx(first.eval_top1)
+    assert read_provenance(tmp_path / "b.safetensors")["record"]["taken_from"] == whence
+    assert branch(run(**fields)).provenance == "trained in an earlier run"
+    assert trainings == ["sigmoid"]
+    # A network for which no head ships has the only one of the cache; of several the caller chooses.
+    monkeypatch.setattr(head_cache_file, "SHIPPED", tmp_path)
+    picture = np.zeros((50, 60, 3), np.uint8)
+    shown = cambench.explain("slim_resnet", picture, head="sigmoid", device="cpu")
+    given = cambench.explain(
+        "slim_resnet", picture, head="sigmoid", head_weights=tmp_path / "a.safetensors", device="cpu"
+    )
+    assert torch.equal(shown.maps, given.maps)
+    _, whence = training_of(fields, tmp_path / "c.safetensors", seed=1)
+    training_of(fields, tmp_path / "d.safetensors", retrain=True)
+    assert (whence, trainings) == ("", ["sigmoid"] * 3)
+    with pytest.raises(UsageError, match="2 sigmoid branches of earlier trainings; give head_weights=FILE"):
+        cambench.explain("slim_resnet", picture, head="sigmoid", device="cpu")
 
 
 def test_a_key_is_of_these_very_rows_network_recipe_and_seed(tables):

@@ -1,10 +1,12 @@
 """Layouts and options of the score tables: what is shown, what is folded, what the paper's tables look like."""
 
 import csv
+import io
 import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cambench.registry import UnknownNameError
 from cambench.results.records.load import load_run
@@ -15,6 +17,7 @@ from cambench.results.statistics.standing import standing
 from cambench.results.tables.leaderboard import write_leaderboard
 from cambench.results.tables.score_table import score_document
 from cambench.results.tables.selection import TableOptions
+from cambench.results.tables.terminal import closing_table, network_table
 
 ROWS = 60
 
@@ -41,6 +44,30 @@ def table(run, stats=None, **options):
     """Head, and rows of the cells' texts, of the only table."""
     (grid,) = score_document(merge_runs([run]), stats, options=TableOptions(**options)).grids
     return grid.head, [[cell.text for cell in row] for row in grid.rows]
+
+
+@pytest.mark.parametrize("of_network", [False, True])
+def test_the_terminal_has_the_marks_and_sentences_of_the_files(run, of_network):
+    merged = merge_runs([run])
+    stats = standing(merged)
+    console = Console(file=io.StringIO(), width=120)
+    if of_network:
+        network_table(load_run(run.out, "net"), console, stats)
+    else:
+        closing_table(run, console)
+    shown = console.file.getvalue()
+    document = score_document(merged, stats)
+    (grid,) = document.grids
+    known = ("Top-1 Cls", "GT-known Loc", "MaxBoxAccV2", "PxAP", "Avg Drop", "Inc Conf", "sparsity")
+    assert all(short in shown for short in ("Top-1", "GT Loc", "MBAv2", "sparsity")), "one's own metric has a column"
+    gone = [head for head in grid.head[2:] if not head.startswith(known)]
+    unseen = tuple(f"‡ {head[: head.index(' ↑')]}" for head in gone)
+    marked = [n for n in document.notes if n[0] in "†‡(" and not n.startswith(unseen)]
+    assert {note[0] for note in marked} == set("†‡(")
+    assert all(note in shown for note in marked)
+    titles = [line for line in shown.splitlines() if line.strip().split("  ")[0] == "Net"]
+    assert [line.count("‡") for line in titles] == [sum("‡" in head and head not in gone for head in grid.head)]
+    assert "‡" in titles[0]
 
 
 def test_compact_has_the_fields_metrics_and_folds_rows_of_the_same_records(run):

@@ -37,6 +37,7 @@ BODIES = {
     ),
     "array": ("return w.numpy()", r"returned a ndarray; expected a tensor"),
     "complex": ("return w.to(torch.complex64)", r"returned complex numbers"),
+    "dtype": ("return w > 0", r"CAM method .my_cam. returned a tensor of torch.bool; expected floating-point numbers"),
     "device": ('return w.to("meta")', r"a tensor on meta; expected it on cpu"),
 }
 
