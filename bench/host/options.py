@@ -20,7 +20,7 @@ from .errors import UsageError
 
 CACHE_MB = 1024
 """MiB that a training keeps features or decoded images in, unless told otherwise."""
-BoxEngineName = Literal["auto", "cpu", "tensor"]
+BoxEngineName = Literal["auto", "cpu", "tensor", "triton"]
 SplitName = Literal["train", "val", "test"]
 
 
@@ -248,8 +248,8 @@ class BoxOptions(Options):
 
     box_engine: BoxEngineName = Field(
         "auto",
-        description="Box curves: cpu (compiled kernels in threads), tensor (operations on the device), or auto (tensor "
-        "on an accelerator); equal to the bit.",
+        description="Box curves: cpu (compiled kernels in threads), tensor (operations on the device), triton (one "
+        "fused program a map, CUDA), or auto (tensor on an accelerator); equal to the bit.",
     )
 
 

@@ -94,7 +94,8 @@ def level_ious(
         no_contour: ``zero``, or ``whole`` (``whole_where_empty``).
         engine: ``cpu``: compiled kernels; a device batch is copied to the host in one transfer, and the curves are
             CPU tensors. ``tensor``: batched tensor operations on the levels' device, where the curves stay; equal to
-            the bit. ``auto``: ``cpu`` for maps on the CPU, ``tensor`` on accelerators that have float64.
+            the bit. ``triton``: the same as one fused program a map, on CUDA (on the CPU under Triton's interpreter).
+            ``auto``: ``cpu`` for maps on the CPU, ``tensor`` on accelerators that have float64.
 
     Raises:
         TypeError: Levels that are not uint8, or boxes that are not integers.

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from .host_copies import upload
+from .kernels.fused import room_of_program, why_not_fused
 from .kernels.levels import LevelIoUs, run
 from .kernels.tensor import Truth, tensor_curves
 
-ENGINES = ("auto", "cpu", "tensor")
+ENGINES = ("auto", "cpu", "tensor", "triton")
 """Names of the box engines of ``level_ious``."""
 ROOM = 1 << 30
 """Bytes that one call of the tensor engine may take for its intermediates; more maps go in several calls."""
@@ -20,10 +21,13 @@ _PER_PIXEL, _PER_MAP = 160, 6 << 20
 
 
 def choose_engine(engine: str, device: torch.device) -> str:
-    """``cpu`` or ``tensor``: under ``auto`` the tensor engine on every accelerator that has float64.
+    """``cpu``, ``tensor`` or ``triton``: under ``auto`` the tensor engine on every accelerator that has float64.
+
+    Triton's is taken where it is asked for: it has been proved under Triton's interpreter and compiled, but no GPU has
+    run it yet.
 
     Raises:
-        ValueError: Another name, or ``tensor`` on a device without float64.
+        ValueError: Another name, or an engine that the device cannot run.
 
     Examples:
         >>> choose_engine("auto", torch.device("cpu"))
@@ -36,6 +40,8 @@ def choose_engine(engine: str, device: torch.device) -> str:
         raise ValueError(
             f"level_ious: {device.type} has no float64, which the tensor engine needs; use 'cpu' or 'auto'"
         )
+    if engine == "triton" and (why := why_not_fused(device)):
+        raise ValueError(f"level_ious: {why}")
     if engine == "auto":
         return "tensor" if device.type != "cpu" and exact else "cpu"
     return engine
@@ -55,10 +61,10 @@ def truth_on(boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], devic
     return Truth(upload(torch.from_numpy(rows), device), upload(torch.from_numpy(counts), device))
 
 
-def device_curves(levels: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+def device_curves(levels: Tensor, truth: Truth, engine: str = "tensor") -> tuple[Tensor, Tensor]:
     """Curves float64 (3,B,256) of levels (B,H,W), and bool (B,): where they hold; nothing waits for the device.
 
-    As ``tensor_curves``, in calls of as many maps as ``ROOM`` has room for.
+    As ``tensor_curves`` or ``fused_curves``, in calls of as many maps as ``ROOM`` has room for.
 
     Examples:
         >>> levels = torch.zeros(1, 8, 8, dtype=torch.uint8)
@@ -66,18 +72,26 @@ def device_curves(levels: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
         >>> curves.shape, served.tolist()
         (torch.Size([3, 1, 256]), [True])
     """
-    at_once = max(1, ROOM // (_PER_PIXEL * levels[0].numel() + _PER_MAP)) if len(levels) else 1
+    pixels = levels[0].numel() if len(levels) else 0
+    each, curves_of = _PER_PIXEL * pixels + _PER_MAP, tensor_curves
+    if engine == "triton":
+        from .kernels.fused.fused_curves import fused_curves
+
+        each, curves_of = room_of_program(pixels), fused_curves
+    at_once = max(1, ROOM // each)
     found = [
-        tensor_curves(part, Truth(truth.boxes[start : start + at_once], truth.counts[start : start + at_once]))
+        curves_of(part, Truth(truth.boxes[start : start + at_once], truth.counts[start : start + at_once]))
         for start, part in zip(range(0, len(levels), at_once), levels.split(at_once), strict=False)
     ]
     return torch.cat([curves for curves, _ in found], 1), torch.cat([served for _, served in found])
 
 
-def run_on_device(levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> LevelIoUs:
+def run_on_device(
+    levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], engine: str = "tensor"
+) -> LevelIoUs:
     """``level_ious`` of checked levels (B,H,W) and joined boxes (M,4), with the curves on the levels' device.
 
-    Maps with more basins than the tensor engine has room for are taken by the CPU kernels, in the same call; asking
+    Maps with more basins than the device engine has room for are taken by the CPU kernels, in the same call; asking
     for them is the one time that the host waits for the device.
 
     Examples:
@@ -89,7 +103,7 @@ def run_on_device(levels: Tensor, boxes: npt.NDArray[np.int64], offsets: npt.NDA
     """
     if not len(levels):
         return run(levels, boxes, offsets)
-    curves, served = device_curves(levels, truth_on(boxes, offsets, levels.device))
+    curves, served = device_curves(levels, truth_on(boxes, offsets, levels.device), engine)
     left = (~served).nonzero()[:, 0].cpu().numpy()
     if len(left):
         own = [boxes[offsets[i] : offsets[i + 1]] for i in left]

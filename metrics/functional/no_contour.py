@@ -30,8 +30,8 @@ def run_rule(
         >>> float(curves.multi[0, 0])
         1.0
     """
-    on_device = choose_engine(engine, levels.device) == "tensor"
-    ious = run_on_device(levels, boxes, offsets) if on_device else run(levels, boxes, offsets)
+    chosen = choose_engine(engine, levels.device)
+    ious = run(levels, boxes, offsets) if chosen == "cpu" else run_on_device(levels, boxes, offsets, chosen)
     if no_contour == "zero":
         return ious
     return whole_where_empty(ious, levels.shape[1], levels.shape[2], boxes, offsets)

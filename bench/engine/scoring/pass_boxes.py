@@ -58,8 +58,9 @@ class BoxEngine:
         try:
             self.name = choose_engine(asked, device)
         except ValueError as error:
-            self.name = "cpu"
-            self._tally.notes[f"boxes are computed on the CPU: {error}"] += 1
+            self.name = choose_engine("auto", device)
+            instead = "on the CPU" if self.name == "cpu" else f"by the engine {self.name!r}"
+            self._tally.notes[f"boxes are computed {instead}: {error}"] += 1
         self.proved = self.name == "cpu"
 
     def compare(self, ours: LevelIoUs, curves: npt.NDArray[np.float64], served: npt.NDArray[np.bool_]) -> None:
@@ -164,7 +165,8 @@ class BatchBoxes:
         levels = torch.cat(list(self._levels.values()))
         boxes, offsets = join_boxes(self._gt_boxes, len(self._gt_boxes))
         truth, times = truth_on(boxes, offsets, levels.device), len(self._levels)
-        curves, served = device_curves(levels, Truth(truth.boxes.repeat(times, 1, 1), truth.counts.repeat(times)))
+        truth = Truth(truth.boxes.repeat(times, 1, 1), truth.counts.repeat(times))
+        curves, served = device_curves(levels, truth, self._name)
         multi, single, single_first = curves
         ious = LevelIoUs(multi, single, single_first, levels.flatten(1).amax(1).to(torch.int64))
         if self._boxes.no_contour != "zero":

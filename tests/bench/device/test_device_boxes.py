@@ -40,8 +40,8 @@ def test_an_engine_that_is_wrong_is_found_out_and_left(settings, simulated, monk
     run(**settings)
     right = run_boxes.device_curves
 
-    def broken(levels, truth):
-        curves, served = right(levels, truth)
+    def broken(levels, truth, engine):
+        curves, served = right(levels, truth, engine)
         # One bit of one level of one map.
         curves[1, 2, 100] = curves[1, 2, 100] + 2**-40
         return curves, served
@@ -58,7 +58,7 @@ def test_an_engine_that_is_wrong_is_found_out_and_left(settings, simulated, monk
 
 
 def test_an_engine_that_fails_loses_no_map(settings, simulated, monkeypatch):
-    def fails(levels, truth):
+    def fails(levels, truth, engine):
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(run_boxes, "device_curves", fails)
@@ -100,3 +100,12 @@ def test_a_device_without_float64_is_said_once():
     assert engine.name == "cpu"
     assert "boxes are computed on the CPU: level_ious: mps has no float64" in str(engine.since().notes)
     assert not engine.since().notes
+
+
+def test_an_engine_that_is_missing_makes_way_for_the_next_best(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    for device, name, said in [("cpu", "cpu", "on the CPU"), ("xpu", "tensor", "by the engine 'tensor'")]:
+        engine = BoxEngine("triton", torch.device(device))
+        assert engine.name == name
+        (note,) = engine.since().notes
+        assert note.startswith(f"boxes are computed {said}: level_ious: the engine 'triton' needs ")

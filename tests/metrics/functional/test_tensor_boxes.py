@@ -131,7 +131,7 @@ def test_engines_are_chosen_by_device():
     assert choose_engine("auto", torch.device("mps")) == "cpu"
     with pytest.raises(ValueError, match="no float64"):
         choose_engine("tensor", torch.device("mps"))
-    with pytest.raises(ValueError, match="no box engine 'gpu'; there are auto, cpu, tensor"):
+    with pytest.raises(ValueError, match="no box engine 'gpu'; there are auto, cpu, tensor, triton"):
         level_ious(torch.zeros(1, 4, 4, dtype=torch.uint8), [np.zeros((0, 4), int)], engine="gpu")
 
 
