@@ -28,8 +28,9 @@ class DoctorRequest(DataOptions):
     """Which data set is looked at, and how closely."""
 
     dataset: Annotated[str, Flag(argument=True, metavar="NAME")] = Field(
-        description="Data set: see 'cambench ls datasets'."
+        description="Data set: see 'cambench ls datasets'; or 'device', for the device that computes."
     )
+    device: str = Field("auto", description="Of 'doctor device': auto, cpu, cuda or cuda:N.")
     split: Annotated[SplitName, HIDDEN] = Field("test", description="train, val or test.")
     splits: Annotated[tuple[SplitName, ...], Flag(("--split",))] = Field(
         (), description="Only this split; may be repeated. (default: all)"
@@ -42,12 +43,17 @@ class DoctorRequest(DataOptions):
 def doctor(request: DoctorRequest) -> None:
     """Say what is on disk: variant, counts, boxes, missing and damaged files, and the next step.
 
+    'doctor device' compares every step of a run on a device with the CPU, measures both, and says which options follow.
+
     Exit codes: 0 all well, 1 problems found, 2 wrong use.
 
     Example:
 
         cambench doctor cub --root ~/data/CUB_200_2011 --deep
     """
+    if request.dataset == "device":
+        _doctor_device(request.device)
+        return
     from ...datasets.schema import SPLITS, DatasetError
 
     try:
@@ -66,6 +72,15 @@ def doctor(request: DoctorRequest) -> None:
     except DatasetError as error:
         raise UsageError(str(error)) from error
     show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _doctor_device(name: str) -> None:
+    from ..timing.device_doctor import examine_device, show_device
+
+    report = examine_device(name)
+    show_device(report, out)
     if not report.ok:
         raise typer.Exit(1)
 

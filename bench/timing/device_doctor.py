@@ -1,0 +1,147 @@
+"""``cambench doctor device``: whether a device computes as the CPU does, how fast it is, and which options follow."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...baselines.backbones import open_backbone
+from ...baselines.cams import CAMS
+from ...baselines.contracts import HEADS
+from ...metrics.functional.boxes import quantize
+from ...protocol import PAPER
+from ..engine.networks import torch_determinism
+from ..engine.run_record import device_name
+from ..engine.scoring.reading import Reading
+from ..host.device import pick_device
+from ..host.versions import LIBRARIES, library_versions
+from .device_checks import BuiltIn, DeviceCheck, check_device
+from .device_rates import bandwidth, box_times, decode_rates, forward_rates, matrix_rate, memory_gib
+
+NETWORK = "slim_resnet"
+"""Ships with the package."""
+IMAGES = 4
+NEARLY = 0.95
+"""Part of the best rate that is as good as the best."""
+
+
+class DeviceReport(BaseModel):
+    """What was found of a device; rates are of the built-in batch and the network that ships."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: str
+    date: str
+    versions: dict[str, str]
+    checks: list[DeviceCheck] = Field(default_factory=list)
+    figures: dict[str, str] = Field(default_factory=dict)
+    advice: list[str] = Field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Every step is as on the CPU."""
+        return all(check.ok for check in self.checks)
+
+
+def examine_device(name: str) -> DeviceReport:
+    """Check and time a device on a built-in batch; ``name`` as of ``--device``.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    device = torch.device(pick_device(name))
+    report = DeviceReport(
+        device=device_name(device),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
+    )
+    network = open_backbone(NETWORK, num_classes=None).freeze()
+    batch = BuiltIn.of(IMAGES, PAPER.size)
+    with torch_determinism():
+        report.checks += check_device(network, batch, device)
+        seen = Reading(network, PAPER).see(batch.images, [str(i) for i in range(IMAGES)], None)
+        levels = quantize(seen.score_map(CAMS.get("layercam"), HEADS.get("softmax")).locate()[1])
+        boxes = box_times(levels.repeat(4, 1, 1), batch, device)
+        there = network.to(device)
+        sizes = (1, 4, 16, 64, 256) if device.type != "cpu" else (1, 4, 16)
+        rates = forward_rates(there, device, sizes, "float32")
+        half = forward_rates(there, device, [max(rates)], "bfloat16")
+    free, whole = memory_gib(device)
+    decoding = decode_rates()
+    report.figures = {
+        "memory": f"{free:.1f} of {whole:.1f} GiB free",
+        "bandwidth": f"{bandwidth(device):.1f} GB/s",
+        "matrix products, float32": f"{matrix_rate(device):.2f} TFLOP/s",
+        f"forward of {NETWORK}, images/s by batch": _listed(rates),
+        f"the same in bfloat16, batch {max(rates)}": _listed(half) or "does not fit",
+        "boxes, ms a map by engine": ", ".join(f"{engine}: {ms:.2f}" for engine, ms in boxes.items()),
+        "decoding on the host, images/s by threads": _listed(decoding),
+    }
+    report.advice = advise(rates, half, decoding, boxes, report.checks)
+    return report
+
+
+def advise(
+    rates: dict[int, float],
+    half: dict[int, float],
+    decoding: dict[int, float],
+    boxes: dict[str, float],
+    checks: list[DeviceCheck],
+) -> list[str]:
+    """The options that follow from what was measured; an engine that is wrong is never advised.
+
+    Args:
+        rates: Images/s by batch size, float32. half: The same in bfloat16.
+        decoding: Images/s by threads. boxes: Milliseconds a map by engine.
+        checks: Of ``check_device``.
+    """
+    wrong = {check.step.removeprefix("boxes, ") for check in checks if not check.ok}
+    batch, workers = _smallest(rates), _smallest(decoding)
+    engine = min((name for name in boxes if name not in wrong), key=boxes.__getitem__)
+    size, fast = next(iter(half.items()), (0, 0.0))
+    quicker = fast > 1.1 * rates.get(size, float("inf"))
+    lines = [
+        f"--batch-size {batch} (the smallest within 5 % of the best rate of a small network; a larger one takes more)",
+        "--dtype bfloat16 is faster here; its scores differ a little from float32's"
+        if quicker
+        else "--dtype float32 (bfloat16 gains nothing here)",
+        f"--workers {workers}",
+        f"--box-engine {engine}",
+    ]
+    if decoding[workers] < rates[batch]:
+        lines.append(
+            f"decoding ({decoding[workers]:.0f} images/s) is slower than the forward of a small network "
+            f"({rates[batch]:.0f}): a run of a few cheap methods waits for it"
+        )
+    if wrong:
+        lines.append(f"do not trust this device with: {', '.join(sorted(wrong))}; --device cpu computes it")
+    return lines
+
+
+def _smallest(rates: dict[int, float]) -> int:
+    return min(number for number, rate in rates.items() if rate >= NEARLY * max(rates.values()))
+
+
+def _listed(rates: dict[int, float]) -> str:
+    return ", ".join(f"{number}: {rate:.0f}" for number, rate in rates.items())
+
+
+def show_device(report: DeviceReport, console: Console) -> None:
+    """Print a report: the checks, the figures, the advice."""
+    console.print(f"[bold]{escape(report.device)}[/], {report.date}, torch {report.versions['torch']}")
+    checks = Table("step", "as on the CPU", "", box=None)
+    for check in report.checks:
+        checks.add_row(check.step, "yes" if check.ok else "[bold red]no[/]", escape(check.said))
+    console.print(checks)
+    figures = Table("measured", "", box=None)
+    for what, value in report.figures.items():
+        figures.add_row(what, value)
+    console.print(figures)
+    for line in report.advice:
+        console.print(f"[green]advice[/] {escape(line)}", soft_wrap=True)
