@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, get_args, overload
+from typing import Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from ...baselines.backbones import backbone_of, open_backbone, read_at
 from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
 from ...datasets.formats import imagenet_class_names
-from ...protocol import PROTOCOLS, Protocol
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
 from ...triple import Triple
@@ -24,62 +21,15 @@ from ..engine.head_keeper import has_head, take_heads
 from ..engine.networks import torch_determinism
 from ..engine.scoring.reading import Reading
 from ..host.device import pick_device
-from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..training.checkpoint import load_head
 from ..training.head_cache import head_of_before
-from .drawn_classes import ABOVE, Target, as_rows, given_classes, present
+from .drawn_classes import as_rows, given_classes, present
+from .explain_options import ExplainOptions, ExplainRequest, protocol_asked
 from .explanation import Explanation, Explanations
 from .pictures import Images, Pictures, read_pictures
 
 IMAGENET_CLASSES = 1000
-
-
-class ExplainOptions(TypedDict, total=False):
-    """Keywords of ``explain``; each may be left out.
-
-    Attributes:
-        target: Class whose evidence is drawn, by index or name: one for all images, one each, or a list of several each
-            (a row for each of them). Left out: the predicted class, where the protocol draws that; of a multi-label
-            network every class above ``above``, or the highest where none is.
-        above: Score, 0 to 1, from which a class of a multi-label network is present (default: 0.5).
-        layer: Layer whose output is the feature map, by name, or the module itself; left out: the network's target
-            layer. Of another layer only the network's own head can be read.
-        protocol: Name, or a ``Protocol``; left out: that of ``run``, else ``paper``.
-        tau: Threshold of the boxes, 0 to 1; left out: the protocol's ``loc_tau``.
-        run: Folder of a run that trained the heads of this backbone. Its heads, class names, protocol, autocast dtype
-            and memory format are used.
-        weights: File of the network's weights, instead of its own.
-        head_weights: File of the head's branch, as ``cambench train head`` writes it.
-        pretrained: Load the weights that the backbone's library or package ships (default: yes).
-        mean: Of a plain network's input, for each channel, in [0, 1]; left out: what timm says, else ImageNet's.
-        std: As ``mean``.
-        class_names: By class; left out: those of the network or the run, or ImageNet's where there are 1,000.
-        image_ids: One id an image; random methods draw their seeds from them. Left out: paths, or ``image 0`` ….
-        device: ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: Images a forward (default: 32).
-        dtype: Autocast dtype of the network, ``float32``, ``bfloat16`` or ``float16``; left out: that of ``run``, else
-            ``float32``.
-        channels_last: Memory layout of the network's input; left out: that of ``run``, else not.
-    """
-
-    target: Target
-    above: float
-    layer: str | nn.Module | None
-    protocol: str | Protocol | None
-    tau: float | None
-    run: str | Path | None
-    weights: str | Path | None
-    head_weights: str | Path | None
-    pretrained: bool
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
-    class_names: Sequence[str]
-    image_ids: Sequence[str] | None
-    device: str
-    batch_size: int
-    dtype: Dtype | None
-    channels_last: bool | None
 
 
 @overload
@@ -134,15 +84,17 @@ def explain(
     """
     # Tensors that are made in inference mode have no gradient.
     with torch.inference_mode(False):
-        found = _explained(model, images, [cam] if isinstance(cam, str) else list(cam), head, _Request.of(options))
+        found = _explained(
+            model, images, [cam] if isinstance(cam, str) else list(cam), head, ExplainRequest.of(options)
+        )
     return found[0] if isinstance(cam, str) else Explanations(found)
 
 
 def _explained(
-    model: str | nn.Module, images: Images, cams: Sequence[str], head: str | None, request: _Request
+    model: str | nn.Module, images: Images, cams: Sequence[str], head: str | None, request: ExplainRequest
 ) -> list[Explanation]:
     manifest = None if request.run is None else read_manifest(Path(request.run))
-    rules = _rules(request.protocol, manifest)
+    rules = protocol_asked(request.protocol, manifest)
     methods = [CAMS.get(name) for name in cams]
     if not methods:
         raise UsageError("cam: an empty list; name at least one method")
@@ -182,66 +134,6 @@ def _explained(
         )
         for m in methods
     ]
-
-
-class _Precision(TypedDict):
-    dtype: Dtype
-    channels_last: bool
-
-
-@dataclass(frozen=True)
-class _Request:
-    """``ExplainOptions`` with their defaults, checked."""
-
-    target: Target = None
-    above: float = ABOVE
-    layer: str | nn.Module | None = None
-    protocol: str | Protocol | None = None
-    tau: float | None = None
-    run: str | Path | None = None
-    weights: str | Path | None = None
-    head_weights: str | Path | None = None
-    pretrained: bool = True
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    class_names: Sequence[str] = ()
-    image_ids: Sequence[str] | None = None
-    device: str = "auto"
-    batch_size: int = 32
-    dtype: Dtype | None = None
-    channels_last: bool | None = None
-
-    @classmethod
-    def of(cls, options: ExplainOptions) -> _Request:
-        """The request of keywords; UsageError for one that there is not."""
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(options) - set(known)):
-            near = difflib.get_close_matches(unknown[0], [*known, "cam", "head"], n=2) or known
-            raise UsageError(f"explain takes no {unknown[0]!r}; nearest: {', '.join(near)}")
-        return cls(**options)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.above <= 1:
-            raise UsageError(f"above {self.above}: expected a score between 0 and 1")
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size {self.batch_size}: expected at least 1")
-        if self.tau is not None and not 0 <= self.tau <= 1:
-            raise UsageError(f"tau {self.tau}: expected a fraction between 0 and 1")
-        if self.dtype is not None and self.dtype not in get_args(Dtype):
-            raise UsageError(f"dtype {self.dtype!r}: expected {', '.join(get_args(Dtype))}")
-
-    def precision(self, manifest: RunManifest | None) -> _Precision:
-        """Autocast dtype and memory format: as asked for, else those of the run."""
-        run: Mapping[str, Any] = manifest.options if manifest else {}
-        dtype = self.dtype or run.get("dtype", "float32")
-        last = run.get("channels_last", False) if self.channels_last is None else self.channels_last
-        return {"dtype": dtype, "channels_last": bool(last)}
-
-
-def _rules(asked: str | Protocol | None, manifest: RunManifest | None) -> Protocol:
-    if asked is None:
-        return manifest.protocol if manifest else PROTOCOLS.get("paper")
-    return PROTOCOLS.get(asked) if isinstance(asked, str) else asked
 
 
 class _Columns:
@@ -288,7 +180,7 @@ def _scores(reading: Reading, pictures: Pictures, batch_size: int) -> Tensor:
     return torch.cat(found)
 
 
-def _class_names(request: _Request, network: Backbone, manifest: RunManifest | None) -> tuple[str, ...]:
+def _class_names(request: ExplainRequest, network: Backbone, manifest: RunManifest | None) -> tuple[str, ...]:
     # One name of a network of one logit has become two.
     one = len(request.class_names) == 1 < len(network.class_names)
     said = () if one else tuple(request.class_names)
@@ -297,7 +189,7 @@ def _class_names(request: _Request, network: Backbone, manifest: RunManifest | N
     return imagenet_class_names() if not names and network.num_classes == IMAGENET_CLASSES else names
 
 
-def _network(model: str | nn.Module, request: _Request, manifest: RunManifest | None) -> tuple[Backbone, str]:
+def _network(model: str | nn.Module, request: ExplainRequest, manifest: RunManifest | None) -> tuple[Backbone, str]:
     """The network and its name."""
     if isinstance(model, str):
         network, name = _named(model, manifest, request.weights, request.pretrained), model
@@ -320,7 +212,7 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
     return network
 
 
-def _given(model: nn.Module, request: _Request) -> Backbone:
+def _given(model: nn.Module, request: ExplainRequest) -> Backbone:
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")
     if request.weights is not None:
@@ -329,7 +221,7 @@ def _given(model: nn.Module, request: _Request) -> Backbone:
 
 
 def _complete(
-    network: Backbone, name: str, asked: HeadSpec | None, readers: Sequence[CamMethod], request: _Request
+    network: Backbone, name: str, asked: HeadSpec | None, readers: Sequence[CamMethod], request: ExplainRequest
 ) -> HeadSpec:
     """Put the branches in place that are read, and return the head; UsageError where one is nowhere, with what to do.
 
