@@ -10,6 +10,8 @@ A map is an image with a margin of one pixel of value 0. Pixels of value 0 are i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +31,33 @@ MAX_RAW = 4096
 """Peaks before plateaus are merged; a map with more is left to algorithm T."""
 MAX_EDGES = 16384
 MAX_BASINS = 255
-"""Basins after plateaus are merged; a map with more is left to algorithm T."""
+"""BasinArrays after plateaus are merged; a map with more is left to algorithm T."""
+
+
+class Scratch(NamedTuple):
+    """Scratch of ``basins_of``."""
+
+    flags: Flags
+    """By pixel, in a multiple of 8 entries; all beyond the image are 0."""
+    keys: Cells
+    wide: Cells
+    up: Cells
+    """By pixel: the next one on the way up, or -1 - basin."""
+    parent: Cells
+    edges: Cells
+    """(MAX_EDGES,3) basins that a saddle joins, and its value."""
+    rank: Cells
+
+
+class BasinArrays(NamedTuple):
+    """The basins of a map: ``basins_of`` fills it."""
+
+    peak: Cells
+    """Highest value of each."""
+    tree: Cells
+    """(MAX_BASINS,3) basins that a saddle joins, and its value, by falling value."""
+    labels: Image
+    """(H,W) basin of each pixel, where there is more than one."""
 
 
 @kernel
@@ -267,14 +295,13 @@ def label_pixels(padded: Image, up: Cells, rank: Cells, labels: Image) -> None:
 
 
 @kernel
-def basins_of(
-    padded: Image, holes: bool, flags: Flags, keys: Cells, wide: Cells, up: Cells, peak: Cells, parent: Cells,
-    edges: Cells, rank: Cells, tree: Cells, labels: Image,
-) -> int:  # fmt: skip
-    """Basins of a map (or, with ``holes``, of its 4-connected background with the frame as basin 0); −1: too many.
+def basins_of(padded: Image, holes: bool, scratch: Scratch, found: BasinArrays) -> int:
+    """Number of basins of a map (or, with ``holes``, of its 4-connected background with the frame as basin 0).
 
-    ``labels`` (H,W) is filled where there is more than one basin.
+    −1: too many.
     """
+    flags, keys, wide, up, parent, edges, rank = scratch
+    peak, tree, labels = found
     h, w = labels.shape
     ascend(padded, not holes, keys, wide, up)
     raw = 0

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ....jit import kernel
-from .ascent import MAX_BASINS, MAX_EDGES, MAX_RAW, basins_of, pad_into
+from .ascent import MAX_BASINS, MAX_EDGES, MAX_RAW, BasinArrays, Scratch, basins_of, pad_into
 from .basin_tables import extents, quad_areas
-from .contours import best_iou, component_iou, hole_iou
+from .contours import LevelCurves, best_iou, component_iou, hole_iou
 from .maxtree import find, merge_bounds
 
 Image = npt.NDArray[np.uint8]
@@ -29,22 +29,32 @@ def first_column(padded: Image, labels: Image, group: Cells, root: int, y: int, 
 
 @kernel
 def sweep_components(
-    padded: Image, labels: Image, basins: int, peak: Cells, tree: Cells, table: Table, areas: Cells, want_multi: bool,
-    want_single: bool, gt: Ints, lo: int, hi: int, multi: Floats, single: Floats, single_first: Floats,
-) -> None:  # fmt: skip
+    padded: Image,
+    basins: int,
+    found: BasinArrays,
+    table: Table,
+    areas: Cells,
+    want: tuple[bool, bool],
+    gt: Ints,
+    curves: LevelCurves,
+) -> None:
     """Level curves of the components of a map from its basins, values falling from 255 to 1.
 
-    ``areas`` is read at the levels with several components only.
+    ``areas`` is read at the levels with several components only; ``want`` says whether ``multi`` and the two others
+    are filled.
     """
+    peak, tree, labels = found
+    multi, single, single_first = curves
+    want_multi, want_single = want
     h, w = labels.shape
     group = np.arange(basins).astype(np.int32)
     box, area2, cached = np.empty((basins, 4), np.int32), np.zeros(basins, np.int64), np.empty(basins)
-    lo_first = min(lo + 1, hi)
+    gt_first = gt[:1]
     for k in range(basins):
         box[k, 0], box[k, 1], box[k, 2], box[k, 3] = w, h, -1, -1
     joined = 0
-    best, of_single = best_iou(0, 0, 0, 0, gt, lo, hi), best_iou(0, 0, 0, 0, gt, lo, hi)
-    of_first = best_iou(0, 0, 0, 0, gt, lo, lo_first)
+    best, of_single = best_iou(0, 0, 0, 0, gt), best_iou(0, 0, 0, 0, gt)
+    of_first = best_iou(0, 0, 0, 0, gt_first)
     if want_multi:
         multi[255] = best
     if want_single:
@@ -80,7 +90,7 @@ def sweep_components(
                     continue
                 if cached[k] < 0.0:
                     stale = True
-                    cached[k] = component_iou(box[k, 0], box[k, 1], box[k, 2], box[k, 3], h, w, gt, lo, hi)
+                    cached[k] = component_iou(box[k, 0], box[k, 1], box[k, 2], box[k, 3], h, w, gt)
                 best = max(best, cached[k])
                 if not want_single:
                     continue
@@ -97,9 +107,7 @@ def sweep_components(
                         winner = k
             if want_single and (stale or active > 1):
                 of_single = cached[winner]
-                of_first = component_iou(
-                    box[winner, 0], box[winner, 1], box[winner, 2], box[winner, 3], h, w, gt, lo, lo_first
-                )
+                of_first = component_iou(box[winner, 0], box[winner, 1], box[winner, 2], box[winner, 3], h, w, gt_first)
         if want_multi:
             multi[value - 1] = best
         if want_single:
@@ -107,11 +115,10 @@ def sweep_components(
 
 
 @kernel
-def sweep_holes(
-    h: int, w: int, basins: int, peak: Cells, tree: Cells, table: Table, gt: Ints, lo: int, hi: int, multi: Floats,
-    reached: Cells,
-) -> None:  # fmt: skip
+def sweep_holes(basins: int, found: BasinArrays, table: Table, gt: Ints, multi: Floats, reached: Cells) -> None:
     """Raise ``multi`` by the holes; ``reached[k]`` = value (of 255 − map) at which basin k joins the frame, basin 0."""
+    peak, tree, labels = found
+    h, w = labels.shape
     group = np.arange(basins).astype(np.int32)
     box, cached = np.empty((basins, 4), np.int32), np.empty(basins)
     for k in range(basins):
@@ -147,7 +154,7 @@ def sweep_holes(
             if peak[k] < value or group[k] != k:
                 continue
             if cached[k] < 0.0:
-                cached[k] = hole_iou(box[k, 0], box[k, 1], box[k, 2], box[k, 3], h, w, gt, lo, hi)
+                cached[k] = hole_iou(box[k, 0], box[k, 1], box[k, 2], box[k, 3], h, w, gt)
             best = max(best, cached[k])
         multi[255 - value] = max(multi[255 - value], best)
 
@@ -169,49 +176,49 @@ def basins_batch(
 ) -> None:  # fmt: skip
     """Level curves (B,256) of the maps (B,H,W) that have few basins; ``done`` (B,) says which."""
     count, h, w = levels.shape
-    padded, flags = np.zeros((h + 2, w + 2), np.uint8), np.zeros((h * w + 7) // 8 * 8, np.uint8)
-    keys, wide, up = np.empty((3, w + 2), np.int32), np.empty((3, w + 2), np.int32), np.empty(h * w, np.int32)
-    peak, parent, rank = np.empty(MAX_RAW, np.int32), np.empty(MAX_RAW, np.int32), np.empty(MAX_RAW, np.int32)
-    hole_peak, reached = np.empty(MAX_RAW, np.int32), np.empty(MAX_BASINS, np.int32)
-    edges, tree = np.empty((MAX_EDGES, 3), np.int32), np.empty((MAX_BASINS, 3), np.int32)
-    hole_tree = np.empty((MAX_BASINS, 3), np.int32)
-    labels, hole_labels = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
+    padded, reached = np.zeros((h + 2, w + 2), np.uint8), np.empty(MAX_BASINS, np.int32)
+    scratch = Scratch(
+        np.zeros((h * w + 7) // 8 * 8, np.uint8),
+        np.empty((3, w + 2), np.int32),
+        np.empty((3, w + 2), np.int32),
+        np.empty(h * w, np.int32),
+        np.empty(MAX_RAW, np.int32),
+        np.empty((MAX_EDGES, 3), np.int32),
+        np.empty(MAX_RAW, np.int32),
+    )
+    found = BasinArrays(np.empty(MAX_RAW, np.int32), np.empty((MAX_BASINS, 3), np.int32), np.zeros((h, w), np.uint8))
+    pits = BasinArrays(np.empty(MAX_RAW, np.int32), np.empty((MAX_BASINS, 3), np.int32), np.zeros((h, w), np.uint8))
     table, areas = np.empty((MAX_BASINS, 256, 4), np.int16), np.zeros((MAX_BASINS, 256), np.int32)
-    hole_table = np.empty((MAX_BASINS, 256, 4), np.int16)
+    pit_table = np.empty((MAX_BASINS, 256, 4), np.int16)
     for b in range(count):
-        values, lo, hi = levels[b], offsets[b], offsets[b + 1]
+        values, boxes = levels[b], gt[offsets[b] : offsets[b + 1]]
+        curves = LevelCurves(multi[b], single[b], single_first[b])
         pad_into(values, True, padded)
-        pits = basins_of(padded, True, flags, keys, wide, up, hole_peak, parent, edges, rank, hole_tree, hole_labels)
-        if pits < 0:
+        sinks = basins_of(padded, True, scratch, pits)
+        if sinks < 0:
             continue
-        if pits > 1:
-            extents(padded, hole_labels, pits, 1, hole_table)
+        if sinks > 1:
+            extents(padded, pits.labels, sinks, 1, pit_table)
         pad_into(values, False, padded)
-        basins = basins_of(padded, False, flags, keys, wide, up, peak, parent, edges, rank, tree, labels)
+        basins = basins_of(padded, False, scratch, found)
         if basins < 0:
             continue
-        extents(padded, labels, basins, 0, table)
-        both = pits == 1 or basins <= 1
+        extents(padded, found.labels, basins, 0, table)
+        both = sinks == 1 or basins <= 1
         if both and basins > 1:
             areas[:basins] = 0
-            quad_areas(padded, labels, tree[basins - 2, 2] + 1, areas)
-        sweep_components(
-            padded, labels, basins, peak, tree, table, areas, True, both, gt, lo, hi, multi[b], single[b],
-            single_first[b],
-        )  # fmt: skip
-        if pits > 1:
-            sweep_holes(h, w, pits, hole_peak, hole_tree, hole_table, gt, lo, hi, multi[b], reached)
+            quad_areas(padded, found.labels, found.tree[basins - 2, 2] + 1, areas)
+        sweep_components(padded, basins, found, table, areas, (True, both), boxes, curves)
+        if sinks > 1:
+            sweep_holes(sinks, pits, pit_table, boxes, multi[b], reached)
         if not both:
-            fill_from(values, hole_labels, reached, padded)
-            basins = basins_of(padded, False, flags, keys, wide, up, peak, parent, edges, rank, tree, labels)
+            fill_from(values, pits.labels, reached, padded)
+            basins = basins_of(padded, False, scratch, found)
             if basins < 0:
                 continue
-            extents(padded, labels, basins, 0, table)
+            extents(padded, found.labels, basins, 0, table)
             if basins > 1:
                 areas[:basins] = 0
-                quad_areas(padded, labels, tree[basins - 2, 2] + 1, areas)
-            sweep_components(
-                padded, labels, basins, peak, tree, table, areas, False, True, gt, lo, hi, multi[b], single[b],
-                single_first[b],
-            )  # fmt: skip
+                quad_areas(padded, found.labels, found.tree[basins - 2, 2] + 1, areas)
+            sweep_components(padded, basins, found, table, areas, (False, True), boxes, curves)
         done[b] = True

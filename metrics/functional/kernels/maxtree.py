@@ -5,16 +5,34 @@ Pixels live in a grid with a margin of one pixel: pixel (y, x) is cell (y + 1)·
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ....jit import kernel
-from .contours import best_iou, component_iou, hole_iou
+from .contours import LevelCurves, best_iou, component_iou, hole_iou
 
 Bytes = npt.NDArray[np.uint8]
 Cells = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+class Forest(NamedTuple):
+    """Scratch of the union-find, by cell; what stands in it beside ``parent`` is right for roots alone."""
+
+    parent: Cells
+    box: Cells
+    """(cells,4) bounds x0, y0, x1, y1 of a component."""
+    area2: Cells
+    """Its doubled polygon area."""
+    first: Cells
+    """Its raster-first cell."""
+    roots: Cells
+    """Live roots, in a list."""
+    cached: Floats
+    """Its IoU; -1 where that must be computed anew."""
 
 
 @kernel
@@ -53,20 +71,18 @@ def merge_bounds(box: Cells, into: int, other: int) -> None:
 
 
 @kernel
-def components(
-    h: int, w: int, order: Cells, start: Ints, parent: Cells, box: Cells, area2: Cells, first: Cells,
-    roots: Cells, cached: Floats, gt: Ints, lo: int, hi: int, multi: Floats, single: Floats, single_first: Floats,
-) -> None:  # fmt: skip
+def components(h: int, w: int, order: Cells, start: Ints, forest: Forest, gt: Ints, curves: LevelCurves) -> None:
     """Best IoU over the 8-connected components of {values > l}, and IoU of the one of largest polygon area.
 
     A component's doubled area counts its 2×2 quads: 3 pixels set add 1, 4 set add 2. Among equal areas the component
     whose raster-first pixel is last wins (``max`` takes OpenCV's first, which is the last found).
     """
+    parent, box, area2, first, roots, cached = forest
+    multi, single, single_first = curves
     wp = w + 2
     parent[:] = -1
-    alive = 0
-    lo_first = min(lo + 1, hi)
-    empty, empty_first = best_iou(0, 0, 0, 0, gt, lo, hi), best_iou(0, 0, 0, 0, gt, lo, lo_first)
+    alive, gt_first = 0, gt[:1]
+    empty, empty_first = best_iou(0, 0, 0, 0, gt), best_iou(0, 0, 0, 0, gt_first)
     multi[255], single[255], single_first[255] = empty, empty, empty_first
     around = np.array([-wp - 1, -wp, -wp + 1, -1, 1, wp - 1, wp, wp + 1])
     for value in range(255, 0, -1):
@@ -115,26 +131,24 @@ def components(
             roots[kept] = r
             kept += 1
             if cached[r] < 0.0:
-                cached[r] = component_iou(box[r, 0], box[r, 1], box[r, 2], box[r, 3], h, w, gt, lo, hi)
+                cached[r] = component_iou(box[r, 0], box[r, 1], box[r, 2], box[r, 3], h, w, gt)
             best = max(best, cached[r])
             if winner < 0 or area2[r] > area2[winner] or (area2[r] == area2[winner] and first[r] > first[winner]):
                 winner = r
         alive = kept
         multi[level], single[level] = best, cached[winner]
         single_first[level] = component_iou(
-            box[winner, 0], box[winner, 1], box[winner, 2], box[winner, 3], h, w, gt, lo, lo_first
+            box[winner, 0], box[winner, 1], box[winner, 2], box[winner, 3], h, w, gt_first
         )
 
 
 @kernel
-def holes(
-    h: int, w: int, order: Cells, start: Ints, parent: Cells, box: Cells, roots: Cells, cached: Floats,
-    gt: Ints, lo: int, hi: int, multi: Floats,
-) -> bool:  # fmt: skip
+def holes(h: int, w: int, order: Cells, start: Ints, forest: Forest, gt: Ints, multi: Floats) -> bool:
     """Raise ``multi[l]`` to the best IoU over the holes of {values > l}; True if any level has a hole.
 
     A hole is a 4-connected component of {values <= l} that does not touch the frame, cell 0 and the margin here.
     """
+    parent, box, roots, cached = forest.parent, forest.box, forest.roots, forest.cached
     wp = w + 2
     parent[:] = -1
     parent[:wp] = 0
@@ -179,7 +193,7 @@ def holes(
             roots[kept] = r
             kept += 1
             if cached[r] < 0.0:
-                cached[r] = hole_iou(box[r, 0], box[r, 1], box[r, 2], box[r, 3], h, w, gt, lo, hi)
+                cached[r] = hole_iou(box[r, 0], box[r, 1], box[r, 2], box[r, 3], h, w, gt)
             best = max(best, cached[r])
         alive = kept
         any_hole = any_hole or alive > 0
@@ -228,25 +242,25 @@ def maxtree_batch(
     count, h, w = levels.shape
     cells = (h + 2) * (w + 2)
     values, filled = np.zeros(cells, np.uint8), np.zeros(cells, np.uint8)
-    order, parent, roots = np.empty(h * w, np.int32), np.empty(cells, np.int32), np.empty(cells, np.int32)
-    area2, first, box = np.empty(cells, np.int32), np.empty(cells, np.int32), np.empty((cells, 4), np.int32)
-    cached, start, unused = np.empty(cells, np.float64), np.empty(257, np.int64), np.empty(256, np.float64)
+    order, start, unused = np.empty(h * w, np.int32), np.empty(257, np.int64), np.empty(256, np.float64)
+    forest = Forest(
+        np.empty(cells, np.int32),
+        np.empty((cells, 4), np.int32),
+        np.empty(cells, np.int32),
+        np.empty(cells, np.int32),
+        np.empty(cells, np.int32),
+        np.empty(cells, np.float64),
+    )
     for b in range(count):
         if done[b]:
             continue
         for y in range(h):
             for x in range(w):
                 values[(y + 1) * (w + 2) + x + 1] = levels[b, y, x]
-        lo, hi = offsets[b], offsets[b + 1]
+        boxes = gt[offsets[b] : offsets[b + 1]]
         sort_cells(values, h, w, order, start)
-        components(
-            h, w, order, start, parent, box, area2, first, roots, cached, gt, lo, hi,
-            multi[b], single[b], single_first[b],
-        )  # fmt: skip
-        if holes(h, w, order, start, parent, box, roots, cached, gt, lo, hi, multi[b]):
-            fill_holes(values, h, w, parent, filled)
+        components(h, w, order, start, forest, boxes, LevelCurves(multi[b], single[b], single_first[b]))
+        if holes(h, w, order, start, forest, boxes, multi[b]):
+            fill_holes(values, h, w, forest.parent, filled)
             sort_cells(filled, h, w, order, start)
-            components(
-                h, w, order, start, parent, box, area2, first, roots, cached, gt, lo, hi,
-                unused, single[b], single_first[b],
-            )  # fmt: skip
+            components(h, w, order, start, forest, boxes, LevelCurves(unused, single[b], single_first[b]))
