@@ -7,7 +7,7 @@ from .acol import Acol, acol_map
 from .spg import Spg
 from .adl import Adl
 from .cutmix import CutMix
-from .new_layers import class_map
+from .new_layers import class_map, classifier_of, fresh
 from .suffix import PLAIN, TAP, apply_method, apply_tap, spec_with, split_name
 from .wsol_method import WSOL, WsolError, WsolMethod, make_method, register_wsol
 
@@ -27,6 +27,8 @@ __all__ = [
     "apply_method",
     "apply_tap",
     "class_map",
+    "classifier_of",
+    "fresh",
     "make_method",
     "register_wsol",
     "spec_with",

@@ -26,7 +26,7 @@ from ...text import visible
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
 from ..host.device import device_of_rank, pick_device
-from ..host.errors import RunError
+from ..host.errors import NothingComputedError, RunError
 from .again import finished_before
 from .backbone_pass import PassRequest, run_bare_pass, run_pass
 from .head_keeper import HeadKeeper, TrainedElsewhereError
@@ -184,7 +184,7 @@ class _Runner:
         if not len(finished.index):
             if self.lost:
                 said = "; ".join(f"{what}: {why}" for what, why in self.lost.items())
-                raise RunError(f"nothing could be computed: {said}")
+                raise NothingComputedError(f"nothing could be computed: {said}")
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         # A location threshold from val needs a second run; `cambench leaderboard` joins both.
         if store.manifest.protocol.loc_threshold == "val":

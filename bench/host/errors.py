@@ -9,3 +9,7 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """The request is right but cannot be carried out (missing data, no images left): says why and what to do."""
+
+
+class NothingComputedError(RunError):
+    """A run whose every triple failed: says why each did."""

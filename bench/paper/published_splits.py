@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...datasets.open import DataSource
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from .requests import Reproduction
 
@@ -28,7 +27,7 @@ Split = SampleTable | PublishedSplit
 
 def tables_of(request: Reproduction, dataset: str, split: str) -> SampleTable:
     """A split of a data set, limited as requested."""
-    return DataSource(dataset, request.root_of(dataset), split).open().head(request.limit)
+    return request.source_of(dataset, split).open().head(request.limit)
 
 
 def open_splits(
@@ -46,13 +45,14 @@ def open_splits(
             found[dataset] = (tables_of(request, dataset, "train"), tables_of(request, dataset, "test"))
         except DatasetError as error:
             missing.append(str(error))
-            found[dataset] = (_published(request, dataset, "train"), _published(request, dataset, "test"))
+            found[dataset] = (published_split(request, dataset, "train"), published_split(request, dataset, "test"))
     if missing and not without_data:
         raise DatasetError("\n".join(missing))
     return found, missing
 
 
-def _published(request: Reproduction, dataset: str, split: str) -> PublishedSplit:
+def published_split(request: Reproduction, dataset: str, split: str) -> PublishedSplit:
+    """A split as it was published, limited as requested."""
     spec = DATASETS.get(dataset)
     images = spec.counts[split]
     return PublishedSplit(dataset, split, min(images, request.limit or images), spec.num_classes or 0)

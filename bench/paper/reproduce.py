@@ -19,13 +19,14 @@ import torch
 from ...atomic import write_text
 from ...baselines.backbones import features_digest, open_backbone
 from ...datasets.schema import DatasetError
-from ...results.paper import ReproductionEntry, write_reproduction
+from ...results.paper import ReproductionEntry, write_reproduction, write_wsol
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.planning.config import RunConfig
 from ..host.device import pick_device
 from ..host.errors import UsageError
 from ..host.memory import BatchMemoryError
+from ..maps import MAPS
 from ..notebook.runs import run
 from ..training.facts import check_same, head_facts, head_record
 from ..training.head import save_head, train_head
@@ -34,9 +35,12 @@ from ..training.into_file import train_into
 from ..training.means import Means
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import load_recipe
+from .few_shot import FewShot
+from .places import few_shot_drawn, few_shot_file, few_shot_folder, network_file, records_folder
+from .plan_steps import ReproductionPlan, Step
 from .published_splits import tables_of
-from .requests import Reproduction
-from .table_plan import ReproductionPlan, Step, network_file, records_folder
+from .requests import WSOL_TABLE, Reproduction
+from .wsol_rows import by_boxes, few_shot_maps
 
 Say = Callable[[str], None]
 
@@ -75,7 +79,10 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
     notes = list(plan.notes)
     if request.limit is not None:
         notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
-    paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
+    if request.table == WSOL_TABLE:
+        paths = write_wsol(plan.rows, entries, request.out, resamples=request.resamples, notes=notes)
+    else:
+        paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
     clock.write(request.out / "times.json", plan.planning_seconds)
     return paths
 
@@ -110,7 +117,7 @@ def describe(step: Step) -> str:
     if step.given:
         what = "sigmoid branch of " if step.kind == "head" else ""
         return f"{step.dataset}: take {what}{step.what} from {step.target} (--weights)"
-    verb = {"network": "train network", "head": "train sigmoid branch of", "records": "evaluate"}[step.kind]
+    verb = _VERBS[step.kind]
     if step.kind == "network" and not step.images:
         verb = "take the public weights of"
     return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
@@ -120,6 +127,14 @@ def _means(request: Reproduction) -> Means:
     """With what it trains."""
     cache = request.cache_mb << 20
     return Means(pick_device(request.device), progress=True, workers=request.workers, cache_bytes=cache)
+
+
+_VERBS = {
+    "network": "train network",
+    "head": "train sigmoid branch of",
+    "few_shot": "train on val, with boxes or masks, and draw the foreground by",
+    "records": "evaluate",
+}
 
 
 def _network(plan: ReproductionPlan, step: Step, say: Say) -> None:
@@ -152,7 +167,8 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
     if step.given:
         return
     request = plan.request
-    recipe, table = load_recipe(HeadRecipe, request.head_recipe), tables_of(request, step.dataset, "train")
+    recipe = load_recipe(HeadRecipe, request.head_recipe_name(step.dataset))
+    table = tables_of(request, step.dataset, "train")
     network = open_backbone(step.what, weights=network_file(request, step.dataset, step.what))
     facts = {**head_facts(table, recipe, request.seed), "features_sha256": features_digest(network)}
     if step.target.is_file():
@@ -176,15 +192,37 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
     step.target.with_suffix(".training").unlink(missing_ok=True)
 
 
+def _few_shot(plan: ReproductionPlan, step: Step, say: Say) -> None:
+    request = plan.request
+    recipe, val = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "val")
+    test = tables_of(request, step.dataset, "test")
+    boxes = by_boxes(plan.rows[plan.rows["dataset"] == step.dataset])
+    baseline = FewShot(step.what, recipe, val, not boxes, request.seed, pick_device(request.device), request.workers)
+    facts = {"test": test.fingerprint, **baseline.facts}
+    done = few_shot_drawn(request, step.dataset, step.what)
+    if done.is_file():
+        check_same(done, facts, json.loads(done.read_text(encoding="utf-8")))
+        return
+    network = baseline.train(
+        few_shot_file(request, step.dataset, step.what),
+        lambda epoch, loss: say(f"  epoch {epoch + 1} of {recipe.epochs}: loss {loss:.4f}"),
+    )
+    baseline.draw(network, test, few_shot_folder(request, step.dataset, step.what))
+    write_text(done, json.dumps(facts, indent=1) + "\n")
+
+
 def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
     del say
     request = plan.request
-    names = list(dict.fromkeys(Triple.parse(t).backbone for t in plan.triples[step.dataset]))
+    names = [n for n in dict.fromkeys(Triple.parse(t).backbone for t in plan.triples[step.dataset]) if n != MAPS]
+    source = request.source_of(step.dataset, "test")
+    drawn = {few_shot_maps(n): few_shot_folder(request, step.dataset, n) for n in plan.few_shot.get(step.dataset, ())}
     heads = {n: plan.head_of(step.dataset, n) for n in names}
     run(
         RunConfig.create(
             dataset=step.dataset,
-            root=request.root_of(step.dataset),
+            root=source.root,
+            options=source.options,
             triples=plan.triples[step.dataset],
             protocol=step.target.name,
             out=step.target,
@@ -192,7 +230,8 @@ def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
             device=request.device,
             weights={n: network_file(request, step.dataset, n) for n in names},
             head_weights={n: file for n, file in heads.items() if file is not None},
-            head_recipe=request.head_recipe,
+            head_recipe=request.head_recipe_name(step.dataset),
+            maps=drawn,
             seed=request.seed,
             batch_size=request.batch_size,
             workers=request.workers,
@@ -205,5 +244,6 @@ def _records(plan: ReproductionPlan, step: Step, say: Say) -> None:
 _DO: dict[str, Callable[[ReproductionPlan, Step, Say], None]] = {
     "network": _network,
     "head": _head,
+    "few_shot": _few_shot,
     "records": _records,
 }

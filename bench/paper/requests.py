@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ...datasets.schema import DatasetError
+from ...datasets.open import DataSource
+from ...datasets.schema import DATASETS, DatasetError
 from ..figures.figure_request import FigureRequest, PictureOptions
 from ..host.dtypes import Dtype
 from ..host.options import (
@@ -35,12 +36,18 @@ FOLDERS = {
     "openimages30k": ("OpenImages", "openimages30k", "openimages"),
 }
 """Usual folder names below ``--data-root``."""
+WSOL_TABLE, FEW_SHOT = "wsol", "few_shot"
+"""The table of trained WSOL methods, and its baseline with full supervision on val."""
+TRIAL = "synthbirds"
+"""The data set on which the table ``wsol`` is tried, drawn on the spot."""
+SLIM = {"vgg16_gap": "slim_vgg_gap", "inception_v3_gap": "slim_inception", "resnet50": "slim_resnet"}
+"""Networks of the table ``wsol`` -> those that stand in for them in that trial."""
 
 
 class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
     """A table of the paper: from which data, into which folder, trained how."""
 
-    table: Annotated[str, Flag(argument=True)] = Field(description="table1 or table2.")
+    table: Annotated[str, Flag(argument=True)] = Field(description="table1, table2 or wsol.")
     data_root: Path | None = Field(None, description="Folder that holds the data sets' folders.")
     out: Path = Field(default_factory=Path, description="Folder (default: runs/TABLE).")
     roots: Annotated[FilePairs, Flag(("--root",))] = Field(
@@ -49,10 +56,21 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
     datasets: Annotated[tuple[str, ...], Flag(("--dataset",))] = Field(
         (), description="Only this data set of the table (repeatable)."
     )
-    protocols: Annotated[tuple[str, ...], Flag(("--protocol",))] = Field(
-        ("paper",), min_length=1, description="Protocol (repeatable: side by side)."
+    networks: Annotated[tuple[str, ...], Flag(("--network",))] = Field(
+        (), description="wsol: only this network of the table (repeatable)."
     )
-    limit: int | None = Field(None, ge=1, description="Only the first N images of every split (a trial).")
+    methods: Annotated[tuple[str, ...], Flag(("--method",))] = Field(
+        (), description="wsol: only this trained method (repeatable)."
+    )
+    protocols: Annotated[tuple[str, ...], Flag(("--protocol",))] = Field(
+        ("paper",), min_length=1, description="Protocol (repeatable: side by side; of wsol by itself: wsoleval)."
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="Only the first N images of every split (a trial; of wsol without data: on synthbirds, with slim "
+        "networks).",
+    )
     substitutes: Annotated[NamePairs, Flag(("--substitute",))] = Field(
         default_factory=dict, description="Stand-in, NETWORK=OTHER (repeatable; a trial)."
     )
@@ -62,7 +80,7 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
         "(repeatable).",
     )
     backbone_recipe: str = Field("auto", description="Recipe of the networks; auto: the data set's own.")
-    head_recipe: str = Field("paper", description="Recipe of the sigmoid branches.")
+    head_recipe: str = Field("auto", description="Recipe of the sigmoid branches; auto: the data set's own.")
     seed: int = Field(0, ge=0, description="Seed of every training.")
     batch_size: int = Field(32, ge=1, description="Images in a batch of evaluation and of a head's pass.")
     workers: int = Field(2, ge=1, description="Decoding threads.")
@@ -70,29 +88,68 @@ class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
 
     @model_validator(mode="before")
     @classmethod
-    def _folder_of_the_table(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("out") is None:
-            return {**values, "out": Path("runs") / str(values.get("table"))}
-        return values
+    def _of_the_table(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        table, found = str(values.get("table")), dict(values)
+        if found.get("out") is None:
+            found["out"] = Path("runs") / table
+        if table == WSOL_TABLE:
+            found.setdefault("protocols", ("wsoleval",))
+            if found.get("limit") is not None and not any(found.get(k) for k in ("data_root", "roots", "datasets")):
+                found["datasets"] = (TRIAL,)
+        return found
+
+    @property
+    def on_trial(self) -> bool:
+        """The table ``wsol`` is tried on synthbirds, with slim networks."""
+        return self.table == WSOL_TABLE and self.datasets == (TRIAL,)
+
+    def substitute(self, network: str) -> str:
+        """The network that stands for one of the table; a method's suffix stays."""
+        base, plus, suffix = network.partition("+")
+        return {**(SLIM if self.on_trial else {}), **self.substitutes}.get(base, base) + plus + suffix
 
     def recipe_name(self, dataset: str, network: str) -> str:
         """Recipe of a network on a data set: its own; the data set's for a stand-in, whose layers are others."""
         if self.backbone_recipe != "auto":
             return self.backbone_recipe
-        from ..training.recipes.recipe_files import backbone_recipe_name
+        from ..training.recipes.recipe_files import backbone_recipe_name, recipe_names
 
-        own = "" if network in self.substitutes.values() else network
-        return backbone_recipe_name(dataset, own)
+        if self.on_trial:
+            return f"{TRIAL}-wsol"
+        base = network.partition("+")[0]
+        name = backbone_recipe_name(dataset, "" if base in self.substitutes.values() else base)
+        # Methods are compared on networks that were trained alike, not on public weights.
+        return tuned if self.table == WSOL_TABLE and (tuned := f"{name}-tuned") in recipe_names("backbone") else name
 
     def recipe_of(self, dataset: str, network: str) -> BackboneRecipe:
-        """The recipe of that name."""
+        """The recipe of that name, with the method that the network's suffix names."""
         from ..training.recipes.recipe import BackboneRecipe
         from ..training.recipes.recipe_files import load_recipe
 
-        return load_recipe(BackboneRecipe, self.recipe_name(dataset, network))
+        name = self.recipe_name(dataset, network)
+        if "+" not in network:
+            return load_recipe(BackboneRecipe, name)
+        from ..training.recipes.method_recipes import method_recipe
 
-    def root_of(self, dataset: str) -> Path:
-        """Folder of a data set; ``DatasetError`` says where it was looked for."""
+        return method_recipe(name, suffix=network.partition("+")[2])
+
+    def head_recipe_name(self, dataset: str) -> str:
+        """Recipe of the sigmoid branches on a data set."""
+        from ..training.recipes.recipe_files import auto_recipe
+
+        return auto_recipe(dataset) if self.head_recipe == "auto" else self.head_recipe
+
+    def source_of(self, dataset: str, split: str) -> DataSource:
+        """A split of a data set; of synthbirds no more is drawn than ``limit``."""
+        few = dataset == TRIAL and self.limit is not None and self.limit < DATASETS.get(TRIAL).counts[split]
+        return DataSource(dataset, self.root_of(dataset), split, {"count": self.limit} if few else {})
+
+    def root_of(self, dataset: str) -> Path | None:
+        """Folder of a data set, None where it needs none; ``DatasetError`` says where it was looked for."""
+        if dataset == TRIAL:
+            return None
         if dataset in self.roots:
             return self.roots[dataset]
         if self.data_root is None:

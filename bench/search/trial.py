@@ -20,7 +20,7 @@ from ...results.records.locks import FolderLock
 from ...results.records.record_errors import RunLockedError
 from ...results.scores import score_run
 from ..engine.planning.config import RunConfig
-from ..host.errors import UsageError
+from ..host.errors import NothingComputedError, UsageError
 from ..host.options import DataOptions, PluginOptions
 from ..notebook.runs import IncompleteRunError, run
 from ..training.into_file import train_into
@@ -143,7 +143,7 @@ def _done(job: TrialJob, number: int, values: Values, recipe: BackboneRecipe) ->
         )
         trained = json.loads(load_metadata(file)["record"])
         judged = run(_judgement(job, number, file)).run
-    except (TrainingDivergedError, IncompleteRunError) as error:
+    except (TrainingDivergedError, IncompleteRunError, NothingComputedError) as error:
         return record.model_copy(update={"why": str(error), "seconds": time.perf_counter() - start})
     score = score_run(judged).scores[judged.triples[0]].get(job.metric)
     if score is None:

@@ -38,8 +38,8 @@ class ReproducedChange:
 
     @property
     def verdict(self) -> str:
-        """Whether ours bears out the published direction, by our interval alone."""
-        if self.interval is None:
+        """Whether ours bears out the published direction, by our interval alone; empty where none was published."""
+        if self.interval is None or not self.published:
             return ""
         same, opposite, undecided = VERDICTS
         low, high = round(self.interval.low, DIGITS), round(self.interval.high, DIGITS)
@@ -76,14 +76,19 @@ def entry_changes(
         before = base.get(tuple(row[KEY]))
         if before is None:
             continue
-        metric, ours, interval = str(row["metric"]), None, None
-        pair = [triple_of(row), triple_of(before)]
-        if boot is not None and all(metric in boot.points.get(t, {}) for t in pair):
-            ours = boot.points[pair[0]][metric] - boot.points[pair[1]][metric]
-            interval = bootstrap_interval(boot.samples[pair[0]][metric] - boot.samples[pair[1]][metric], ours)
+        metric = str(row["metric"])
+        ours, interval = paired_change(boot, triple_of(row), triple_of(before), metric)
         change = round(float(row["value"]) - float(before["value"]), 2)
         found.append(ReproducedChange(dataset, metric, row["backbone"], row["cam"], change, protocol, ours, interval))
     return found
+
+
+def paired_change(boot: Bootstrap | None, after: str, before: str, metric: str) -> tuple[float | None, Interval | None]:
+    """Score of one triple minus that of another on the same images, in points, and its interval; None without both."""
+    if boot is None or any(metric not in boot.points.get(triple, {}) for triple in (after, before)):
+        return None, None
+    ours = boot.points[after][metric] - boot.points[before][metric]
+    return ours, bootstrap_interval(boot.samples[after][metric] - boot.samples[before][metric], ours)
 
 
 def points(value: float) -> str:
@@ -108,7 +113,7 @@ def change_grid(changes: Sequence[ReproducedChange], title: str, code: str) -> G
     rows: dict[tuple[str, str], list[Cell]] = {}
     for change in changes:
         key = (change.backbone, change.cam)
-        rows.setdefault(key, [*map(Cell, key), Cell(f"{change.published:+.2f}")])
+        rows.setdefault(key, [*map(Cell, key), Cell(points(change.published))])
     for protocol in protocols:
         found = {(c.backbone, c.cam): c for c in changes if c.protocol == protocol}
         for key, row in rows.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,7 @@ FOOTNOTES = {
         "The authors' code cannot run on OpenImages as published.",
     ),
 }
+PAPER = "Oh and Noh, Beyond Softmax, BMVC 2025"
 NO_CHECKPOINTS = "The authors released no checkpoints: the networks here are not theirs."
 
 
@@ -62,7 +64,7 @@ class ReproductionEntry:
 
 @dataclass(frozen=True)
 class ReproducedCell:
-    """One printed number beside ours; percent. ``ours`` and ``interval`` are None where no record has the score."""
+    """One printed number beside ours; percent. NaN: nothing is printed; None: no record has the score."""
 
     dataset: str
     metric: str
@@ -79,7 +81,7 @@ class ReproducedCell:
     @property
     def difference(self) -> float | None:
         """Ours minus published, in points."""
-        return None if self.ours is None else self.ours - self.published
+        return None if self.ours is None or isnan(self.published) else self.ours - self.published
 
 
 def reproduced_cells(
@@ -141,25 +143,26 @@ def reproduction_document(
     grids = []
     for dataset, metric in dict.fromkeys((c.dataset, c.metric) for c in cells):
         here = [c for c in cells if (c.dataset, c.metric) == (dataset, metric)]
-        name, code = f"{TITLES.get(dataset, dataset)}: {_metric_title(metric)}", f"{dataset}, {metric}, %"
-        grids.append(_cell_grid(here, name, code))
+        name, code = f"{TITLES.get(dataset, dataset)}: {metric_title(metric)}", f"{dataset}, {metric}, %"
+        grids.append(cell_grid(here, name, code))
         moved = [c for c in changes if (c.dataset, c.metric) == (dataset, metric)]
         if moved:
             grids.append(change_grid(moved, f"{name}, change by the sigmoid branch", f"{dataset}, {metric}, points"))
     return Document(
         f"Reproduction of {table.replace('table', 'Table ')}",
         grids,
-        _facts(entries) + change_facts(changes),
-        _notes(table, entries),
+        run_facts(entries) + change_facts(changes),
+        [*FOOTNOTES[table], NO_CHECKPOINTS, *run_notes(entries)],
     )
 
 
-def _cell_grid(cells: Sequence[ReproducedCell], title: str, code: str) -> Grid:
+def cell_grid(cells: Sequence[ReproducedCell], title: str, code: str) -> Grid:
+    """Published beside ours under every protocol."""
     protocols = list(dict.fromkeys(c.protocol for c in cells))
     rows: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
         key = (cell.backbone, cell.cam, cell.head)
-        rows.setdefault(key, [*map(Cell, key), Cell(f"{cell.published:.2f}")])
+        rows.setdefault(key, [*map(Cell, key), Cell("–" if isnan(cell.published) else f"{cell.published:.2f}")])
     for protocol in protocols:
         found = {(c.backbone, c.cam, c.head): c for c in cells if c.protocol == protocol}
         for key, row in rows.items():
@@ -168,7 +171,8 @@ def _cell_grid(cells: Sequence[ReproducedCell], title: str, code: str) -> Grid:
     return protocol_grid(title, code, head, [tuple(r) for r in rows.values()], protocols, names=3)
 
 
-def _metric_title(name: str) -> str:
+def metric_title(name: str) -> str:
+    """A metric's title and the direction in which it is better."""
     metric = next(m for m in METRICS if m.name == name)
     return f"{metric.title} {metric.arrow}"
 
@@ -198,7 +202,7 @@ def write_reproduction(
     texts = {
         f"{table}.md": to_markdown(document),
         f"{table}.tex": to_latex_document([document]),
-        f"{table}.csv": to_csv(CSV_HEAD, [_csv_row(table, c) for c in cells]),
+        f"{table}.csv": to_csv(CSV_HEAD, [csv_row(table, c) for c in cells]),
         f"{table}_changes.csv": to_csv(CHANGE_HEAD, [c.csv_row(table) for c in changes]),
     }
     paths = []
@@ -209,21 +213,25 @@ def write_reproduction(
 
 
 def _cells(cell: ReproducedCell | None) -> list[Cell]:
-    if cell is None or cell.ours is None or cell.difference is None or cell.interval is None:
+    if cell is None or cell.ours is None or cell.interval is None:
         return [Cell("–"), Cell("–"), Cell("–")]
-    return [Cell(f"{cell.ours:.2f}"), Cell(points(cell.difference)), Cell(cell.interval.text())]
+    apart = "–" if cell.difference is None else points(cell.difference)
+    return [Cell(f"{cell.ours:.2f}"), Cell(apart), Cell(cell.interval.text())]
 
 
-def _csv_row(table: str, cell: ReproducedCell) -> tuple[str | float | int | None, ...]:
+def csv_row(table: str, cell: ReproducedCell) -> tuple[str | float | int | None, ...]:
+    """Values of ``CSV_HEAD``."""
+    published = None if isnan(cell.published) else cell.published
     low, high = (cell.interval.low, cell.interval.high) if cell.interval is not None else (None, None)
     return (
-        *(table, cell.dataset, cell.metric, cell.backbone, cell.cam, cell.head, cell.published, cell.protocol),
+        *(table, cell.dataset, cell.metric, cell.backbone, cell.cam, cell.head, published, cell.protocol),
         *(cell.ours, cell.difference, low, high, cell.network, cell.images),
     )
 
 
-def _facts(entries: Sequence[ReproductionEntry]) -> list[tuple[str, str]]:
-    facts = [("Published", "Oh and Noh, Beyond Softmax, BMVC 2025"), ("Difference", "ours minus published, in points")]
+def run_facts(entries: Sequence[ReproductionEntry], published: str = PAPER) -> list[tuple[str, str]]:
+    """Where the published numbers come from, what differences are, and what each run was over."""
+    facts = [("Published", published), ("Difference", "ours minus published, in points")]
     for entry in entries:
         manifest = entry.run.manifest
         lost = f", {len(entry.run.failures)} unreadable" if entry.run.failures else ""
@@ -237,8 +245,9 @@ def _facts(entries: Sequence[ReproductionEntry]) -> list[tuple[str, str]]:
     return facts
 
 
-def _notes(table: str, entries: Sequence[ReproductionEntry]) -> list[str]:
-    notes = [*FOOTNOTES[table], NO_CHECKPOINTS]
+def run_notes(entries: Sequence[ReproductionEntry]) -> list[str]:
+    """Networks that stand in for the paper's, and records that are incomplete."""
+    notes = []
     replaced = {theirs: ours for e in entries for theirs, ours in e.networks.items() if theirs != ours}
     if replaced:
         named = ", ".join(f"{ours} for {theirs}" for theirs, ours in replaced.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,22 @@ def augment_images(images: Tensor, seeds: Sequence[int], spec: Augment | None, c
     return torch.stack(augmented)
 
 
+def augment_pairs(
+    images: Tensor, masks: Tensor, seeds: Sequence[int], spec: Augment | None, crop: int
+) -> tuple[Tensor, Tensor]:
+    """The windows of ``augment_images``, and the same windows (B,crop,crop) of masks (B,L,L) uint8, as flipped."""
+    from torchvision.tv_tensors import Mask
+
+    if spec is None or not len(images):
+        return images, masks
+    transform = _transform(spec, crop)
+    pairs = []
+    for image, mask, seed in zip(images, masks, seeds, strict=True):
+        seed_generators(seed)
+        pairs.append(transform(image, Mask(mask)))
+    return torch.stack([image for image, _ in pairs]), torch.stack([torch.as_tensor(mask) for _, mask in pairs])
+
+
 def to_pixels(images: Tensor, side: int) -> Tensor:
     """Pixels (B,3,side,side) float32 in [0, 1] of images (B,3,L,L) uint8, by an anti-aliased resize where L differs."""
     pixels = images.float().div_(255)
@@ -44,7 +61,7 @@ def to_pixels(images: Tensor, side: int) -> Tensor:
 
 
 @cache
-def _transform(spec: Augment, crop: int) -> Callable[[Tensor], Tensor]:
+def _transform(spec: Augment, crop: int) -> Callable[..., Any]:
     from torchvision.transforms import v2
 
     steps: list[Callable[[Tensor], Tensor]] = [v2.RandomCrop(crop)]
@@ -52,5 +69,5 @@ def _transform(spec: Augment, crop: int) -> Callable[[Tensor], Tensor]:
         steps.append(v2.RandomHorizontalFlip())
     if spec.brightness or spec.contrast or spec.saturation:
         steps.append(v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation))
-    composed: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    composed: Callable[..., Any] = v2.Compose(steps)
     return composed

@@ -18,6 +18,9 @@ from ...host.yaml_mapping import yaml_mapping
 from .recipe import BackboneRecipe
 from .recipe_files import load_recipe, recipe_names
 
+OURS = "synthbirds"
+"""The data set whose values are nobody's but ours."""
+
 
 def method_recipe(recipe: str, method: str | None = None, suffix: str = PLAIN) -> BackboneRecipe:
     """The recipe of a name, with a method.
@@ -98,6 +101,8 @@ def _published(recipe: BackboneRecipe, method: str) -> tuple[dict[str, Any], str
     if not found:
         published = data in ("cub", "imagenet", "openimages") and network
         return {}, f"With {method}: " + (sources["unknown"] if published else "the method's default parameters.")
+    if data == OURS:
+        return found, f"Parameters of {method}: {sources['ours']}"
     large = sources["large_map"] if found.pop("large_map", False) else ""
     return found, f"Rate and parameters of {method}: {sources['found']} {large}".strip()
 

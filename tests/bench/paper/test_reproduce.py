@@ -90,7 +90,7 @@ def test_files_of_another_seed_are_refused(request_of):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"table": "table3"}, UsageError, "table1 or table2"),
+        ({"table": "table3"}, UsageError, "table1, table2 or wsol"),
         ({"datasets": ("imagenet",)}, UsageError, "table1 has no data set"),
         ({"protocols": ("papr",)}, UnknownNameError, "paper"),
         ({"substitutes": {"vgg19": "slim_vgg"}}, UsageError, "vgg19"),
