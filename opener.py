@@ -125,6 +125,9 @@ def header_of(source: bytes | str | Path) -> tuple[int, int, int]:
     """
     with open_header(source) as image:
         width, height = image.size
+        if image.format == "TIFF":
+            # Pillow turns these itself, as the format says, and so does every viewer: nothing is left to choose.
+            return width, height, 1
         try:
             value = int(image.getexif().get(ORIENTATION, 1))
         except Exception:  # damaged EXIF: no viewer turns such a picture

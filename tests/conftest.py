@@ -3,8 +3,12 @@
 import builtins
 import os
 import sys
+from pathlib import Path
 
 import pytest
+
+# What tests of several rooms share.
+sys.path.append(str(Path(__file__).parent))
 
 MODULES = {"fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "posix", "syslog", "crypt"}
 FUNCTIONS = {

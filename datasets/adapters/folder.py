@@ -174,7 +174,7 @@ def _hint(root: Path) -> str:
     )
 
 
-ADAPTER = Adapter("folder", 2, plan, OPTIONS)
+ADAPTER = Adapter("folder", 3, plan, OPTIONS)
 SPEC = register_dataset(
     DatasetSpec(
         name="folder",

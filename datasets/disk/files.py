@@ -41,7 +41,8 @@ class FileIndex:
         except PermissionError:
             self.denied.append(path)
             return None
-        except OSError:
+        except (OSError, ValueError):
+            # ValueError: a name that can be no folder's, such as one with a null character.
             return None
 
     def size(self, path: str) -> int:

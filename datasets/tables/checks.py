@@ -133,7 +133,7 @@ class RowChecks:
         self.classes, self.findings = classes, findings
         self.boxes = 0
         self.labels, self.broken, self.turned, self.outside, self.empty, self.denied = (Tally() for _ in range(6))
-        self.headerless, self.links, self.twice = Tally(), Tally(), Tally()
+        self.headerless, self.links, self.twice, self.flat = Tally(), Tally(), Tally(), Tally()
         self.damaged: list[str] = []
         """Paths of (the first) files that are empty or no pictures: they may be replaced in place."""
         self._label_place = self._denied_folder = ""
@@ -155,6 +155,7 @@ class RowChecks:
         self.boxes += len(boxes)
         self.broken.add(np.flatnonzero(~(np.abs(boxes) < FAR).all(1)), name)
         self.turned.add(np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])), name)
+        self.flat.add(np.flatnonzero((boxes[:, 2] == boxes[:, 0]) | (boxes[:, 3] == boxes[:, 1])), name)
         _, first = np.unique(np.column_stack([owner, boxes]), axis=0, return_index=True)
         self.twice.add(np.setdiff1d(np.arange(len(boxes)), first), name)
         outside = (boxes < 0).any(1)
@@ -195,6 +196,11 @@ class RowChecks:
         )
         self._error(self.broken, "boxes have a coordinate that is not a number, or far beyond any image")
         self._error(self.turned, "boxes end before they start", "boxes are x0,y0,x1,y1 (corners, not width and height)")
+        if self.flat.count:
+            what = f"{self.flat.count:,} boxes have no width or no height: {self.flat}"
+            self.findings.warn(
+                what, fix="an object has at least one pixel: mend them or remove them", count=self.flat.count
+            )
         if self.twice.count:
             what = f"{self.twice.count:,} boxes are listed twice (kept as published): {self.twice}"
             self.findings.warn(what, fix="no score changes by it", count=self.twice.count)

@@ -45,6 +45,9 @@ class Chunk:
     headers_read: bool = False
     """Whether widths and heights come from the files' headers: 0 then means that there is none."""
 
+    relative: bool = False
+    """Whether the boxes were fractions of their pictures: then widths and heights are right, whatever they are."""
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -77,6 +80,7 @@ class Chunk:
             lines=None if self.lines is None else self.lines[keep],
             label_file=self.label_file,
             headers_read=self.headers_read,
+            relative=self.relative,
         )
 
 

@@ -86,13 +86,19 @@ class BoxSizes:
         self._examples: list[str] = []
         self._differ: list[str] = []
         self._turned: list[str] = []
+        self._relative = False
 
     def settle(self, chunk: Chunk) -> None:
         """Fill the chunk's widths and heights where another source than the files gives them, and compare."""
         if chunk.boxes is None or not len(chunk):
             return
+        if chunk.relative:
+            self._relative = True
+            return
         if self.given is not None:
             self.given.apply(chunk)
+        elif self.trusted and not chunk.headers_read:
+            chunk.widths = chunk.heights = None
         if chunk.headers_read and chunk.widths is not None and chunk.heights is not None:
             self._compare(chunk, np.arange(len(chunk)), np.stack([chunk.widths, chunk.heights], 1))
             return
@@ -129,7 +135,7 @@ class BoxSizes:
         self._compared += int(both.sum())
         self._differing += int(other.sum())
         self._differ += [_contrasted(chunk, rows[i], found[i], stated) for i in np.flatnonzero(other)[:6]]
-        self._turned += [chunk.ids[rows[i]] for i in np.flatnonzero(turned)]
+        self._turned += [_contrasted(chunk, rows[i], found[i], stated) for i in np.flatnonzero(turned)]
         self._unstated += int((stated[:, 0] <= 0).sum())
         self._fit(chunk, rows[have], stated[rows[have]])
 
@@ -154,6 +160,9 @@ class BoxSizes:
         if self.given is not None:
             self.given.close()
         self._report_misfits()
+        self._report_turned()
+        if self._relative and (self.given is not None or self.trusted):
+            self.findings.note("sizes: not used, as the boxes are fractions of their pictures, of whatever size")
         if self._unstated and self._differing:
             self.findings.error(
                 f"{self._unstated:,} images state no size, while the sizes that others state are not those of their "
@@ -184,6 +193,24 @@ class BoxSizes:
             self.findings.warn(f"{what} (used as they are: sizes=files)", count=self._misfits)
             return
         self.findings.error(what, fix=_remedy(self.published), count=self._misfits)
+
+    def _report_turned(self) -> None:
+        """Width and height exchanged: columns in the wrong order, or files that were turned after the annotation."""
+        if not self._turned:
+            return
+        what = (
+            f"{len(self._turned):,} of {self._compared:,} files that were compared have the stated width as their "
+            f"height, and the stated height as their width: {some(self._turned)}"
+        )
+        if self.published is not None and len(self._turned) <= MISFIT_SHARE * self._compared:
+            self.findings.warn(what, count=len(self._turned))
+            return
+        self.findings.error(
+            what,
+            fix="exchange the two where the boxes are in the files' pixels (or pass --option sizes=files); where the "
+            "files were turned, boxes and files belong to different pictures: turn one of them",
+            count=len(self._turned),
+        )
 
     def _report_sign(self, sizes: Ints) -> None:
         """One size of all files, where the published set has many."""

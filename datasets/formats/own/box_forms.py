@@ -75,7 +75,13 @@ def corners(numbers: Floats, form: str) -> Floats:
 
 
 def settle_boxes(
-    numbers: Floats, sizes: Floats, reading: BoxReading, where: object, findings: Findings
+    numbers: Floats,
+    sizes: Floats,
+    reading: BoxReading,
+    where: object,
+    findings: Findings,
+    *,
+    other_sizes: bool = False,
 ) -> tuple[Floats, bool]:
     """Boxes (M,4) x0,y0,x1,y1 in pixels, and whether the numbers were fractions.
 
@@ -88,6 +94,7 @@ def settle_boxes(
         reading: How they are read.
         where: The file, for messages.
         findings: Receives the errors.
+        other_sizes: Boxes in pixels belong to pictures of other sizes, which are settled later.
     """
     if not len(numbers):
         return numbers.reshape(-1, 4), reading.unit == "fraction"
@@ -100,6 +107,7 @@ def settle_boxes(
         return corners(numbers, reading.form), True
     if reading.unit is None and not likely and _refuse_fractions(numbers, small, broken, where, findings):
         return corners(numbers, reading.form), False
+    sizes = np.zeros_like(sizes) if other_sizes and not fraction else sizes
     scale = np.where(sizes > 0, sizes, 1.0)
     boxes = corners(numbers, reading.form)
     _check_order(numbers, sizes, reading, fraction, where, findings)

@@ -26,6 +26,7 @@ from .own_table import OwnFile, OwnOptions, build_own
 MASK_OPTION = (
     "COCO: auto (default: polygons and run lengths are masks where every annotation has one) or off (boxes only)"
 )
+LISTS = ("images", "annotations", "categories")
 Entries = dict[str, list[dict[str, Any]]]
 
 
@@ -51,13 +52,16 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
 def _entries(path: Path) -> Entries:
     """The three lists of a COCO file; DatasetError where it is none."""
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        # Python keeps the last of two lists of one name. The check of every object takes as long as reading the file.
+        merged = any(text.count(f'"{key}"') > 1 for key in LISTS)
+        content = json.loads(text, object_pairs_hook=_each_key_once if merged else None)
     except (ValueError, RecursionError, OSError) as error:
         raise DatasetError(f"{path}: not COCO JSON ({type(error).__name__}: {error})") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not COCO JSON: expected an object with images, annotations and categories")
     found: Entries = {}
-    for key in ("images", "annotations", "categories"):
+    for key in LISTS:
         entries = content.get(key)
         if entries is None and key == "annotations":
             raise DatasetError(f"{path}: no `annotations` in it, so nothing says what the images show")
@@ -66,6 +70,14 @@ def _entries(path: Path) -> Entries:
         found[key] = entries
     if not found["images"] or not found["categories"]:
         raise DatasetError(f"{path}: no images or no categories in it; expected COCO JSON")
+    return found
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
+        raise ValueError(f"an object has {some(twice)} more than once, as when files are joined as text")
     return found
 
 

@@ -33,6 +33,7 @@ class _Lines:
         self.numbers: list[list[float]] = []
         self.every_label: set[str] = set()
         self.splits: set[str] = set()
+        self.unassigned: list[int] = []
 
     def read(self) -> None:
         """All records of the file; bad ones are findings with their line."""
@@ -60,6 +61,7 @@ class _Lines:
         if label:
             self.every_label.add(label)
         if "split" in get and part != self.split:
+            self.unassigned += [] if part else [line]
             return
         try:
             numbers = [] if absent else [self._number(f) for f in box]
@@ -115,6 +117,9 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
     lines = _Lines(path, columns, split, findings)
     lines.read()
     _check_split(path, split, lines.splits, in_header="split" in columns.place)
+    if lines.unassigned:
+        what = f"{len(lines.unassigned):,} lines name no split and are in none: line {some(lines.unassigned)}"
+        findings.warn(what, path, "say train, val or test", len(lines.unassigned))
     index_of, names, known = class_indices(lines.every_label, labels, path, findings)
     if not names and (labels != "none" or not lines.images):
         findings.raise_errors(f"folder {path.name}")

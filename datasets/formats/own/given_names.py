@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import unicodedata
 from collections import Counter
@@ -39,6 +40,7 @@ class GivenNames:
         if "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
             self._unusable.append(repr(name))
             return name, self._base
+        name = _straight(name)
         path = f"{self._base}{name}"
         if not name.startswith("/") and self.index.size(path) >= 0:
             return self._found(name, path, "")
@@ -114,6 +116,14 @@ class GivenNames:
         if self._clashes:
             count = len(self._clashes)
             findings.error(f"{count:,} names mean a file that another name means too: {some(self._clashes)}", where)
+
+
+def _straight(name: str) -> str:
+    """A name without the steps that lead nowhere (``./a``, ``x//a``, ``x/../a``), so that one file has one name."""
+    parts = name.split("/")
+    if len(parts) < 2 or not {"", ".", ".."} & set(parts[1:] if name.startswith("/") else parts):
+        return name
+    return posixpath.normpath(name)
 
 
 def _alike(name: str, found: list[str]) -> str:

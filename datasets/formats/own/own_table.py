@@ -100,8 +100,10 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
     pictures = files.pictures(inst.sizes, turn)
     boxes = inst.numbers.copy()
     boxed = ~np.isnan(boxes).any(1)
-    limits = np.zeros((int(boxed.sum()), 2)) if options.other_sizes else pictures[inst.owner[boxed]].astype(np.float64)
-    boxes[boxed], fraction = settle_boxes(boxes[boxed], limits, options.boxes, where, findings)
+    limits = pictures[inst.owner[boxed]].astype(np.float64)
+    boxes[boxed], fraction = settle_boxes(
+        boxes[boxed], limits, options.boxes, where, findings, other_sizes=options.other_sizes
+    )
     rows = make_rows(inst, boxes, names, options.rule, where, findings)
     # Fractions are now in the pixels of these pictures, stated or not.
     sizes = pictures if fraction or not (inst.sizes > 0).any() else inst.sizes
@@ -117,7 +119,7 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
             held = members[starts[part.start] : starts[part.stop]]
             chunk = _chunk(files, rows, part, names, options.rule)
             chunk.widths, chunk.heights = sizes[rows.image[part], 0], sizes[rows.image[part], 1]
-            chunk.headers_read = bool(own)
+            chunk.headers_read, chunk.relative = bool(own), fraction
             if has_boxes:
                 chunk.boxes, chunk.box_offsets = group_boxes(rows.row[held] - first, boxes[held], len(chunk))
             if draw is not None:

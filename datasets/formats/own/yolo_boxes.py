@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ....yaml_keys import repeated_key
 from ...disk.textfiles import read_lines, shorten
 from ...findings import Findings
 from ...schema import DatasetError
@@ -87,14 +88,19 @@ def _listed(file: Path) -> tuple[str, ...]:
     if file.suffix != ".yaml":
         return tuple(cleaned(line) for line in read_lines(file) if line.strip())
     try:
-        content = yaml.safe_load(file.read_bytes())
+        data = file.read_bytes()
+        if (twice := repeated_key(yaml.compose(data, yaml.SafeLoader))) is not None:
+            raise ValueError(f"line {twice[1]}: {twice[0]} is given twice")
+        content = yaml.safe_load(data)
         found = content.get("names", ())
         if isinstance(found, dict):
             if sorted(found) != list(range(len(found))):
                 raise ValueError("names: the indices are not 0, 1, 2, …")
             found = [found[i] for i in range(len(found))]
-        if not isinstance(found, list | tuple) or not all(isinstance(n, str | int) for n in found):
-            raise ValueError("names: expected a list of names")
+        if not isinstance(found, list | tuple) or not all(isinstance(n, str) or type(n) is int for n in found):
+            raise ValueError("names: expected a list of names; put quotes around yes, no, dates and fractions")
+        if found and content.get("nc", len(found)) != len(found):
+            raise ValueError(f"nc: {content['nc']}, and names: {len(found)} names")
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{file}: cannot be read as a list of class names ({shorten(str(error))})") from None
     return tuple(cleaned(str(name)) for name in found)

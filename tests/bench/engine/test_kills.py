@@ -23,7 +23,10 @@ from cambench.bench.notebook.runs import IncompleteRunError, run
 from cambench.results.records.load import load_run
 from cambench.results.records.record_errors import RunLockedError
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+pytestmark = [
+    pytest.mark.fuzz,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+]
 CACHE = "CAMBENCH_CACHE"
 FORWARD = "cambench.tests.forward"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", FORWARD}

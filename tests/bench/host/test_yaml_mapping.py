@@ -1,10 +1,11 @@
 """YAML that people get wrong: one sentence with file and key, and nothing else."""
 
 import string
+from functools import partial
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from fuzzing import examples, search
 from hypothesis import strategies as st
 
 from cambench.bench.engine.planning.config import RunConfig, read_config
@@ -23,6 +24,8 @@ from cambench.bench.training.recipes.recipe_files import load_recipe
         ("[1, 2]: x\n", "doc, line 1: the key a list is not the name of a field"),
         ("yes: x\n", "the key yes is not the name of a field"),
         ("a: 1\na: 2\n", "doc, line 2: a is given twice"),
+        ("a:\n  b: {lr: 1, c: 2, lr: 3}\n", "doc, line 2: lr is given twice"),
+        ("a:\n- {b: 1}\n- c: 1\n  c: 1\n", "doc, line 4: c is given twice"),
         ("a: " + "9" * 5000, "doc, line 1: a: "),
         ("a: {[1]: 2}\n", "doc, line 1: a: not YAML"),
         ("- a\n- b\n", "expected a mapping of fields, found a list"),
@@ -40,8 +43,11 @@ def test_one_sentence_says_where(text, said):
 
 
 def test_what_is_right_is_read_as_yaml_reads_it():
-    text = "base: &b {x: 1}\na: [1, two, 3.5, null, true]\nb: {<<: *b, y: 2020-01-31}\n"
+    text = "base: &b {x: 1}\na: [1, two, 3.5, null, true]\nb: {<<: *b, y: 2020-01-31}\nc: *b\n"
     assert yaml_mapping(text, "doc") == yaml.safe_load(text)
+    # A key of the mapping itself goes before one that is merged.
+    text = "<<: {lr: 1, seed: 2}\nlr: 3\n"
+    assert yaml_mapping(text, "doc") == yaml.safe_load(text) == {"lr": 3, "seed": 2}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +74,12 @@ def test_an_output_that_records_cannot_name_is_refused():
         RunConfig.create(dataset="synthbirds", out="bad\udcff")
 
 
-@given(st.text(max_size=80))
-def test_any_text_is_a_mapping_or_a_sentence(text):
+@examples(100, 3000)
+def test_any_text_is_a_mapping_or_a_sentence(examples):
+    search(examples, read_text, text=st.text(max_size=80))
+
+
+def read_text(text):
     try:
         found = yaml_mapping(text, "file")
     except UsageError as error:
@@ -88,9 +98,8 @@ DOCUMENTS = st.dictionaries(FIELDS, VALUES, max_size=6).map(lambda d: yaml.safe_
 )
 
 
-def outcome(tmp_path_factory, text):
+def outcome(folder, text):
     """Read a document as a configuration and as a recipe; anything but the product's own error is a failure."""
-    folder = tmp_path_factory.getbasetemp()
     file = folder / "fuzz.yaml"
     file.write_text(text, encoding="utf-8")
     for read in (lambda: read_config(file, {}), lambda: load_recipe(HeadRecipe, str(file))):
@@ -102,14 +111,6 @@ def outcome(tmp_path_factory, text):
         assert found is not None or "fuzz.yaml" in said or "recipe" in said
 
 
-@settings(max_examples=60, deadline=None)
-@given(text=DOCUMENTS)
-def test_any_document_is_read_or_refused_in_words(tmp_path_factory, text):
-    outcome(tmp_path_factory, text)
-
-
-@pytest.mark.slow
-@settings(max_examples=3000, deadline=None)
-@given(text=DOCUMENTS)
-def test_very_many_documents_are_read_or_refused_in_words(tmp_path_factory, text):
-    outcome(tmp_path_factory, text)
+@examples(60, 3000)
+def test_any_document_is_read_or_refused_in_words(tmp_path, examples):
+    search(examples, partial(outcome, tmp_path), text=DOCUMENTS)

@@ -99,3 +99,22 @@ def test_annotations_of_both_kinds_are_refused(photo):
     (path.parent / "c.csv").write_text(text)
     with pytest.raises(DatasetError, match="1 state the size of the turned picture and 1 that of the stored pixels"):
         open_table("folder", path.parent, annotations="c.csv")
+
+
+@pytest.mark.parametrize("exif", [None, "ignore", "apply"])
+def test_pillow_turns_a_tiff_itself_and_it_is_turned_once(own_cache, tmp_path, exif):
+    """Its pixels come turned whatever is chosen; box and size were taken from the stored side."""
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    stored = Image.new("RGB", (400, 200), "white")
+    stored.paste((255, 0, 0), (0, 0, 100, 50))
+    stored.save(tmp_path / "a.tiff", exif=tags)
+    # Shown, it is 200×400 and the red box lies in the right upper corner.
+    (tmp_path / "c.csv").write_text("image,label,x0,y0,x1,y1\na.tiff,x,150,0,200,100\n")
+    options = {"exif": exif} if exif else {}
+    table = open_table("folder", tmp_path, annotations="c.csv", **options)
+    (batch,) = load_batches(table, [0], 224, 1, 0)
+    pixels = batch.images[0].permute(1, 2, 0).numpy().astype(int)
+    ys, xs = np.where((pixels[..., 0] > 150) & (pixels[..., 1] < 100))
+    (box,) = batch.gt_boxes[0].tolist()
+    assert np.allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=2)

@@ -210,3 +210,15 @@ def test_plain_boxes_need_no_pycocotools(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "[[[1.0, 2.0, 11.0, 12.0]]]" in done.stdout
+
+
+def test_lists_that_a_file_has_twice_are_refused(tmp_path):
+    """Files joined as text: Python's reader keeps the last list."""
+    write(tmp_path, [entry(0)])
+    file = tmp_path / "c.json"
+    file.write_text(file.read_text().replace('"annotations": [', '"annotations": [], "annotations": ['))
+    with pytest.raises(DatasetError, match="an object has annotations more than once"):
+        opened(tmp_path)
+    # The word may stand elsewhere.
+    write(tmp_path, [entry(0)], info={"description": "annotations", "images": 3})
+    assert opened(tmp_path).rows[0]["boxes"] == [[1, 2, 11, 12]]

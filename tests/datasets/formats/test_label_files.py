@@ -108,3 +108,19 @@ def test_a_damaged_or_foreign_xml_is_named(photos):
     (photos / "xml" / "a.xml").write_text("<annotation><object>", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"1 XML files cannot be read: a\.xml"):
         open_table("folder", photos, "test", annotations="xml", images="images")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("names:\n  0: dog\n  1: cat\n  1: cow\n", "line 4: 1 is given twice"),
+        ("names: [dog, cat]\nnames: [cat, dog]\n", "line 2: names is given twice"),
+        ("names: [yes, no]\n", "put quotes around yes, no, dates and fractions"),
+        ("nc: 3\nnames: [dog, cat]\n", "nc: 3, and names: 2 names"),
+    ],
+)
+def test_class_names_that_contradict_themselves_are_refused(photos, text, said):
+    write_yolo(photos)
+    (photos / "data.yaml").write_text(text)
+    with pytest.raises(DatasetError, match=said):
+        open_table("folder", photos, "test", annotations="labels", images="images")

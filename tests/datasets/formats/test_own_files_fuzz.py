@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import string
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import examples, search
 from hypothesis import strategies as st
 from PIL import Image
 
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 NAMES = ("a.jpg", "b.png", "c d.jpg")
 SIZE = (40, 30)
 
@@ -87,35 +86,35 @@ def csv_case(own, header, lines, options):
 csv_lines = st.lists(st.lists(cells, min_size=1, max_size=8), max_size=5)
 
 
-@QUICK
-@given(header=headers, lines=csv_lines, options=csv_options)
-def test_any_csv(own, header, lines, options):
-    csv_case(own, header, lines, options)
-
-
-@pytest.mark.slow
-@LONG
-@given(header=headers, lines=csv_lines, options=csv_options)
-def test_many_csv(own, header, lines, options):
-    csv_case(own, header, lines, options)
+@examples(60, 3000)
+def test_any_csv(own, examples):
+    search(examples, partial(csv_case, own), header=headers, lines=csv_lines, options=csv_options)
 
 
 coordinates = st.integers(0, 14)
 labels = st.sampled_from(["cat", "dog", "001", "1", "2.0"])
 
 
-@QUICK
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(NAMES), coordinates, coordinates, st.integers(2, 15), st.integers(2, 15)),
-        min_size=1,
-        max_size=6,
-    ),
-    st.sampled_from(["xyxy", "xywh", "cxcywh"]),
-    st.sampled_from(["pixels", "fraction"]),
-    st.sampled_from([",", ";", "\t"]),
+sound_boxes = st.lists(
+    st.tuples(st.sampled_from(NAMES), coordinates, coordinates, st.integers(2, 15), st.integers(2, 15)),
+    min_size=1,
+    max_size=6,
 )
-def test_a_sound_csv_in_any_form_gives_its_boxes(own, boxes, form, unit, separator):
+
+
+@examples(60, 600)
+def test_a_sound_csv_in_any_form_gives_its_boxes(own, examples):
+    search(
+        examples,
+        partial(sound_csv, own),
+        boxes=sound_boxes,
+        form=st.sampled_from(["xyxy", "xywh", "cxcywh"]),
+        unit=st.sampled_from(["pixels", "fraction"]),
+        separator=st.sampled_from([",", ";", "\t"]),
+    )
+
+
+def sound_csv(own, boxes, form, unit, separator):
     right: dict[str, list[list[float]]] = {}
     lines = [separator.join(("image", "label", "x0", "y0", "x1", "y1"))]
     for name, x, y, width, height in boxes:
@@ -197,14 +196,6 @@ def coco_case(own, content, options):
         check_rows(rows)
 
 
-@QUICK
-@given(content=coco_files, options=coco_options)
-def test_any_coco(own, content, options):
-    coco_case(own, content, options)
-
-
-@pytest.mark.slow
-@LONG
-@given(content=coco_files, options=coco_options)
-def test_many_coco(own, content, options):
-    coco_case(own, content, options)
+@examples(60, 3000)
+def test_any_coco(own, examples):
+    search(examples, partial(coco_case, own), content=coco_files, options=coco_options)

@@ -96,3 +96,35 @@ def test_openimages_in_two_formats(openimages_replica: Path) -> None:
     picture(openimages_replica / "test" / "01226z" / "00ab.JPEG")
     with pytest.raises(DatasetError, match="1 images are there in two formats: 00ab"):
         open_table("openimages30k", openimages_replica, "test")
+
+
+@pytest.mark.parametrize("other", ["./a.jpg", "x/../a.jpg", "x//../a.jpg"])
+def test_one_file_under_two_names_is_one_image(tmp_path: Path, other: str) -> None:
+    """It was two rows, with two labels."""
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "x").mkdir()
+    header = "image,label,x0,y0,x1,y1"
+    (tmp_path / "c.csv").write_text(f"{header}\na.jpg,cat,1,2,3,4\n{other},cat,4,5,6,7\n")
+    table = open_table("folder", tmp_path, annotations="c.csv")
+    assert table.rows[:]["image_id"] == ["a.jpg"]
+    assert table.rows[0]["boxes"] == [[1, 2, 3, 4], [4, 5, 6, 7]]
+    (tmp_path / "c.csv").write_text(f"{header}\na.jpg,cat,1,2,3,4\n{other},dog,4,5,6,7\n")
+    with pytest.raises(DatasetError, match=r"1 of 1 images have several classes: a\.jpg"):
+        open_table("folder", tmp_path, annotations="c.csv")
+
+
+def test_lines_of_no_split_are_told(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "c.csv").write_text("image,label,split\na.jpg,cat,test\nb.jpg,cat,\nc.jpg,cat,train\n")
+    table = open_table("folder", tmp_path, annotations="c.csv")
+    assert table.rows[:]["image_id"] == ["a.jpg"]
+    assert any("1 lines name no split and are in none: line 3" in w for w in table.warnings)
+
+
+def test_a_name_with_a_null_character_is_no_file(wsol_replica: tuple[Path, Path]) -> None:
+    root, meta = wsol_replica
+    ids = meta / "test" / "image_ids.txt"
+    ids.write_text("\0/" + ids.read_text())
+    with pytest.raises(DatasetError, match="ids of image_ids.txt have no line here"):
+        open_table("wsol", root, metadata=str(meta))

@@ -178,3 +178,51 @@ def test_published_boxes_fit_their_published_sizes(shared_data: Path) -> None:
             total += 1
             beyond += box[2] > size_of[name][0] + 1 or box[3] > size_of[name][1] + 1 or min(box) < -1
     assert (total, beyond) == (127_982, 0)
+
+
+def own(base: Path, text: str, size: tuple[int, int] = (400, 300)) -> Path:
+    base.mkdir(exist_ok=True)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", size).save(base / name)
+    (base / "c.csv").write_text(text)
+    return base
+
+
+PIXELS = "image,label,x0,y0,x1,y1,width,height\na.jpg,x,10,20,100,120,{0}\nb.jpg,x,10,20,100,120,{0}\n"
+FRACTIONS = "image,label,x0,y0,x1,y1\na.jpg,x,0.1,0.1,0.5,0.5\nb.jpg,x,0.1,0.1,0.5,0.5\n"
+
+
+def test_exchanged_width_and_height_are_refused(tmp_path: Path) -> None:
+    base = own(tmp_path / "set", PIXELS.format("300,400"))
+    with pytest.raises(DatasetError, match="2 of 2 files that were compared have the stated width as their height"):
+        open_table("folder", base, annotations="c.csv")
+    for right in (PIXELS.format("400,300"), PIXELS.format("300,400")):
+        own(base, right)
+        table = open_table("folder", base, annotations="c.csv", sizes=FILES)
+        assert boxes_at(table) == [[[5, 14, 56, 89]]] * 2
+
+
+def test_the_files_sizes_go_before_those_that_are_stated(tmp_path: Path) -> None:
+    base = own(tmp_path / "set", PIXELS.format("800,600"))
+    assert boxes_at(open_table("folder", base, annotations="c.csv")) == [[[2, 7, 28, 44]]] * 2
+    assert boxes_at(open_table("folder", base, annotations="c.csv", sizes=FILES)) == [[[5, 14, 56, 89]]] * 2
+
+
+@pytest.mark.parametrize("sizes", ["files", "800,600", "300,400"])
+def test_fractions_are_of_pictures_of_any_size(tmp_path: Path, sizes: str) -> None:
+    """With sizes they were boxes of no pixel."""
+    base = own(tmp_path / "set", FRACTIONS)
+    given = tmp_path / "s.txt"
+    given.write_text(f"a.jpg,{sizes}\nb.jpg,{sizes}\n")
+    option = FILES if sizes == "files" else str(given)
+    table = open_table("folder", base, annotations="c.csv", boxes="fraction", sizes=option)
+    assert boxes_at(table) == [[[22, 22, 112, 112]]] * 2
+    assert any("sizes: not used, as the boxes are fractions" in note for note in table.notes)
+    # One size of all files is no sign of copies either.
+    assert not open_table("folder", base, annotations="c.csv", boxes="fraction").warnings
+
+
+def test_a_box_without_area_is_told(tmp_path: Path) -> None:
+    base = own(tmp_path / "set", "image,label,x0,y0,x1,y1\na.jpg,x,10,20,10,90\nb.jpg,x,0,0,100,100\n")
+    table = open_table("folder", base, annotations="c.csv")
+    assert any("1 boxes have no width or no height: a.jpg [10.0, 20.0, 10.0, 90.0]" in w for w in table.warnings)
