@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.contracts import BACKBONES
+from cambench.baselines.contracts import BACKBONES, HEADS
 from cambench.bench.cli.app import app
 from cambench.bench.engine.head_keeper import HeadKeeper
 from cambench.bench.engine.planning.config import RunConfig
@@ -79,7 +79,7 @@ def small(monkeypatch, tmp_path):
         return create(cls, **{"workers": 1, **fields, "limit": min(fields.get("limit") or 12, 12)})
 
     monkeypatch.setattr(RunConfig, "create", classmethod(limited))
-    before = [(r, dict(r._entries), dict(r._origin)) for r in (CAMS, BACKBONES, METRICS) if r.names()]
+    before = [(r, dict(r._entries), dict(r._origin)) for r in (CAMS, BACKBONES, HEADS, METRICS) if r.names()]
     yield tmp_path
     for registry, entries, origin in before:
         registry._entries, registry._origin = entries, origin
@@ -137,6 +137,8 @@ def check_own_network(names):
 
 def check_plugins(names):
     assert "Map area" in Path("runs/area/tables/scores.md").read_text()
+    assert {"slim_resnet/gradcam/focal", "slim_resnet/gradcam/focal_signed"} <= set(load_run("runs/focal").triples)
+    assert "focal (mine)" in Path("runs/focal/tables/scores.md").read_text()
 
 
 CHECKS = {

@@ -186,7 +186,10 @@ class HeadKeeper:
                         f"Give one of {classes} classes with --softmax-weights, or a network of them with --weights"
                     )
                     if config.dataset == "folder" and "labels" not in config.options:
-                        advice += "; if the labels are ImageNet's classes, pass --option labels=network"
+                        advice += (
+                            "; to stay with the network's own classes, pass --option labels=network (the labels are "
+                            "names of them, as of ImageNet's), or --option labels=none (what is predicted is drawn)"
+                        )
                 raise DatasetError(
                     f"the {branch} branch of {name} must be trained, which needs the train split of "
                     f"{config.dataset}: {error}. {advice}"
