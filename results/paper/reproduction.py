@@ -248,7 +248,10 @@ def run_facts(entries: Sequence[ReproductionEntry], published: str = PAPER) -> l
 def run_notes(entries: Sequence[ReproductionEntry]) -> list[str]:
     """Networks that stand in for the paper's, and records that are incomplete."""
     notes = []
-    replaced = {theirs: ours for e in entries for theirs, ours in e.networks.items() if theirs != ours}
+    # A network with a method's suffix stands in as its base does.
+    replaced = {
+        theirs: ours for e in entries for theirs, ours in e.networks.items() if theirs != ours and "+" not in theirs
+    }
     if replaced:
         named = ", ".join(f"{ours} for {theirs}" for theirs, ours in replaced.items())
         notes.append(f"Other networks stand in for the paper's ({named}): this is a trial of the procedure.")
