@@ -19,7 +19,18 @@ from .planning.config import RunConfig
 REQUEST = "request"
 """Where ``run.json`` keeps, among its settings, what was asked for."""
 TABLES = ("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "scores.csv", "throughput.csv")
-_NO_MATTER = {"out", "workers", "box_threads", "box_engine", "lock", "retrain", "on", "processes", "on_options"}
+_NO_MATTER = {
+    "out",
+    "workers",
+    "box_threads",
+    "box_engine",
+    "lock",
+    "retrain",
+    "on",
+    "processes",
+    "devices",
+    "on_options",
+}
 
 
 def request_of(config: RunConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..engine.again import finished_before
 from ..engine.outcome import Done
 from ..engine.planning.config import RunConfig
 from ..host.consoles import err as console
+from ..host.device import pick_device, several_devices
 from ..host.errors import RunError, UsageError
 from .local import LocalWorkers
 from .ray_tasks import RayWorkers
@@ -23,6 +25,8 @@ from .slurm_jobs import SlurmWorkers
 from .workers import LostWorkerError, Workers
 
 POLL_S = 0.2
+LAUNCH = {"on", "processes", "devices", "on_options"}
+"""Fields that are this process's alone."""
 
 
 def is_launch(config: RunConfig) -> bool:
@@ -36,7 +40,7 @@ def is_launch(config: RunConfig) -> bool:
         raise UsageError(
             "--on torchrun: start the command with it, as in `torchrun --nproc-per-node 8 -m cambench run …`"
         )
-    several = name in ("ray", "slurm") or (config.processes or 1) > 1
+    several = name in ("ray", "slurm") or (config.processes or 1) > 1 or config.devices is not None
     if several and (among > 1 or name == "torchrun"):
         raise UsageError(
             f"--on {config.on} in one of {among} processes that torchrun started: give the one or the other"
@@ -56,9 +60,10 @@ def launch(config: RunConfig) -> Done:
         RunError: The engine does not answer, or no worker came to the end; the message has what each of them said.
     """
     config = config.model_copy(update={k: _absolute(getattr(config, k)) for k in config.model_fields_set})
+    config, numbers = _placed(config)
     with driving(config.out):
-        workers, world = _workers(config)
-        fields = config.model_dump(mode="json", exclude_unset=True, exclude={"on", "processes", "on_options"})
+        workers, world = _workers(config, numbers)
+        fields = config.model_dump(mode="json", exclude_unset=True, exclude=LAUNCH)
         order = Order(fields=fields, world=world, versions=versions_here())
         try:
             reports = _watch(workers, order)
@@ -67,7 +72,19 @@ def launch(config: RunConfig) -> Done:
     return _outcome(config, reports)
 
 
-def _workers(config: RunConfig) -> tuple[Workers, int]:
+def _placed(config: RunConfig) -> tuple[RunConfig, list[int]]:
+    """The request of ``--devices`` as one of as many processes, and the number of the device of each."""
+    if config.devices is None:
+        return config, []
+    kind, numbers = several_devices(config.devices)
+    if config.on != "local" or config.device != "auto" or config.processes not in (None, len(numbers)):
+        raise UsageError("--devices starts a process on each device here: give no --on, --device, --processes")
+    # What ``auto`` is here stays ``auto``, so that the record is that of the run without --devices.
+    device = "auto" if pick_device("auto") == kind else kind
+    return config.model_copy(update={"processes": len(numbers), "device": device}), numbers
+
+
+def _workers(config: RunConfig, numbers: Sequence[int]) -> tuple[Workers, int]:
     name, _, address = config.on.partition(":")
     if name == "ray":
         ray = RayWorkers(address, config.on_options)
@@ -76,7 +93,7 @@ def _workers(config: RunConfig) -> tuple[Workers, int]:
         return SlurmWorkers(config.out, address or "slurm", config.on_options), config.processes or 1
     if config.on_options:
         raise UsageError(f"--on-option: the processes of --on {name} have no options")
-    return LocalWorkers(), config.processes or 1
+    return LocalWorkers(numbers), config.processes or 1
 
 
 def _watch(workers: Workers, order: Order) -> list[WorkerReport]:

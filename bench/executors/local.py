@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +24,15 @@ class LocalWorkers:
 
     On CUDA a worker takes the device of its number. The first one speaks here; what the others say is kept and shown
     where they are lost.
+
+    Args:
+        numbers: Of the workers' devices, where they are not the workers' own.
     """
 
     retries = 3
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Sequence[int] = ()) -> None:
+        self._numbers = tuple(numbers)
         self._folder = Path(tempfile.mkdtemp(prefix="cambench-"))
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -40,6 +44,7 @@ class LocalWorkers:
     def _start(self, rank: int) -> Poll:
         report, log = self._folder / f"{rank}.json", self._folder / f"{rank}.log"
         report.unlink(missing_ok=True)
+        device = self._numbers[rank] if self._numbers else rank
         # The name of the package by which it is imported here, from where it lies.
         path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         with log.open("wb") as said:
@@ -52,7 +57,11 @@ class LocalWorkers:
                     str(rank),
                     str(report),
                 ],
-                env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(rank)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "LOCAL_RANK": str(device),
+                },
                 stdin=subprocess.PIPE,
                 stdout=None if rank == 0 else said,
                 stderr=None if rank == 0 else subprocess.STDOUT,

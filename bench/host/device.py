@@ -36,18 +36,49 @@ def pick_device(name: str) -> str:
         )
     if device.type not in ("cuda", "xpu"):
         raise UsageError(f"device {name!r}: no map can be computed there; expected auto, cpu, cuda[:N] or xpu[:N]")
-    count = torch.cuda.device_count() if device.type == "cuda" else torch.xpu.device_count()
+    count = _count(device.type)
     if (device.index or 0) >= count:
         raise UsageError(f"device {name!r}: this machine has {count} {device.type.upper()} device(s)")
     return name
 
 
 def device_of_rank(name: str) -> str:
-    """``cuda`` is the device of this process's number on its machine (``LOCAL_RANK``); others stay as they are."""
+    """``cuda``, ``xpu``: the device of this process's number on its machine (``LOCAL_RANK``); others stay."""
+    local = os.environ.get("LOCAL_RANK")
+    if name not in ("cuda", "xpu") or local is None:
+        return name
+    return f"{name}:{int(local) % _count(name)}"
+
+
+def several_devices(asked: str) -> tuple[str, list[int]]:
+    """The kind and the numbers of the devices of ``--devices``: ``all``, ``0,1``, ``cuda:0,cuda:2`` or ``cpu,cpu``.
+
+    Raises:
+        UsageError: There are none, one is not here or is named twice, or they are of several kinds.
+    """
+    accelerator = next((kind for kind in ("cuda", "xpu") if _count(kind)), None)
+    if asked == "all":
+        if accelerator is None:
+            raise UsageError("--devices all: no CUDA or XPU device here; --processes N shares the work on the CPU")
+        return accelerator, list(range(_count(accelerator)))
+    words = [word.strip() for word in asked.split(",")]
+    names = [pick_device(f"{accelerator or 'cuda'}:{word}" if word.isdigit() else word) for word in words]
+    kinds = {name.partition(":")[0] for name in names}
+    if len(kinds) > 1:
+        raise UsageError(f"--devices {asked}: expected devices of one kind, got {', '.join(sorted(kinds))}")
+    kind = kinds.pop()
+    if kind == "cpu":
+        return kind, list(range(len(names)))
+    numbers = [int(name.partition(":")[2] or 0) for name in names]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"--devices {asked}: a device is named twice, and each has one process")
+    return kind, numbers
+
+
+def _count(kind: str) -> int:
     import torch
 
-    local = os.environ.get("LOCAL_RANK")
-    return f"cuda:{int(local) % torch.cuda.device_count()}" if name == "cuda" and local is not None else name
+    return torch.cuda.device_count() if kind == "cuda" else torch.xpu.device_count()
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -237,6 +237,11 @@ class WorkerOptions(Options):
     processes: int | None = Field(
         None, ge=1, description="Processes that share the work. (default: one; of ray one for each GPU)"
     )
+    devices: str | None = Field(
+        None,
+        description="One process on each of these devices of this machine: all, or their numbers, such as 0,1; in "
+        "place of --device and --processes.",
+    )
     on_options: Annotated[Pairs, Flag(("--on-option",))] = Field(
         default_factory=dict,
         description="Option key=value of the engine of --on, such as partition=gpu or num_gpus=1; may be repeated.",

@@ -94,3 +94,12 @@ def test_every_engine_writes_the_tables_of_one_process(settings, tmp_path, engin
     result = run(**{**fields, "out": tmp_path / "shared"}, on=on, processes=2, on_options=options)
     assert result.run.manifest.finished
     assert tables(tmp_path / "shared") == tables(tmp_path / "alone")
+
+
+def test_two_devices_write_the_tables_of_one_process(settings, tmp_path):
+    fields = {**settings, "shard_size": 2, "triples": ("slim_resnet/{gradcam,center}/softmax",)}
+    fields.pop("device", None)
+    run(**{**fields, "out": tmp_path / "alone"})
+    result = run(**{**fields, "out": tmp_path / "shared"}, devices="cpu,cpu")
+    assert result.run.manifest.finished
+    assert tables(tmp_path / "shared") == tables(tmp_path / "alone")

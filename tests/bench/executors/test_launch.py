@@ -8,8 +8,10 @@ import pytest
 from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.executors import launch as launching
 from cambench.bench.executors.launch import is_launch, launch
+from cambench.bench.executors.local import LocalWorkers
 from cambench.bench.executors.run_worker import Order, WorkerReport, versions_here, work
 from cambench.bench.executors.workers import LostWorkerError, numbers
+from cambench.bench.host.device import device_of_rank, several_devices
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.results.records.locks import driving
 from cambench.results.records.record_errors import RunLockedError
@@ -118,7 +120,7 @@ class Scripted:
 
 def run_with(monkeypatch, config, workers):
     monkeypatch.setattr(launching, "POLL_S", 0.0)
-    monkeypatch.setattr(launching, "_workers", lambda _: (workers, len(workers.ends)))
+    monkeypatch.setattr(launching, "_workers", lambda *_: (workers, len(workers.ends)))
     monkeypatch.setattr(launching, "load_run", lambda out: out)
     return launch(config)
 
@@ -148,3 +150,41 @@ def test_two_drivers_on_one_folder(request_of, monkeypatch):
     config = request_of(processes=2)
     with driving(config.out), pytest.raises(RunLockedError, match="starts workers there"):
         launch(config)
+
+
+def test_devices_are_named_by_number_or_in_full(monkeypatch):
+    import torch
+
+    with pytest.raises(UsageError, match="--devices all: no CUDA or XPU device here"):
+        several_devices("all")
+    assert several_devices("cpu,cpu") == ("cpu", [0, 1])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert several_devices("all") == ("cuda", [0, 1, 2])
+    assert several_devices("0, 2") == several_devices("cuda:0,cuda:2") == ("cuda", [0, 2])
+    for asked, said in [("0,3", "has 3 CUDA"), ("1,1", "named twice"), ("0,cpu", "of one kind"), ("0,,1", "expected")]:
+        with pytest.raises(UsageError, match=said):
+            several_devices(asked)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert device_of_rank("cuda") == "cuda:2"
+
+
+def test_devices_take_the_place_of_other_options(request_of):
+    assert is_launch(request_of(devices="cpu"))
+    for other in ({"processes": 3}, {"device": "cpu"}, {"on": "ray"}):
+        with pytest.raises(UsageError, match="--devices starts a process on each device"):
+            launch(request_of(devices="cpu,cpu", **other))
+
+
+def test_a_worker_is_told_the_number_of_its_device(monkeypatch):
+    import subprocess
+
+    told = []
+
+    class Started:
+        def __init__(self, words, env, **_):
+            told.append(env["LOCAL_RANK"])
+
+    workers = LocalWorkers([3, 5])
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    workers.start("{}", range(2))
+    assert told == ["3", "5"]
