@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...float64 import has_float64
 from ...protocol import MapRule, Protocol
 from ..contracts import HeadSpec
 from .evidence import Evidence
@@ -61,7 +62,8 @@ def _check_tensor(method: CamMethod, out: object, device: torch.device) -> None:
         raise ValueError(f"{said} complex numbers; expected real ones")
     if not out.is_floating_point():
         raise ValueError(f"{said} a tensor of {out.dtype}; expected floating-point numbers (.float() makes them)")
-    if out.device != device:
+    # float64 that the features' device lacks is on the CPU.
+    if out.device != device and (has_float64(device) or out.device.type != "cpu"):
         raise ValueError(f"{said} a tensor on {out.device}; expected it on {device}, where the features are")
 
 

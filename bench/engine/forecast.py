@@ -20,7 +20,7 @@ from ...results.records.manifest import RunManifest
 from ...results.records.parts import write_part
 from ..host.device import pick_device
 from .backbone_pass import reading_of
-from .networks import torch_determinism
+from .networks import same_numbers
 from .planning.config import RunConfig, map_bytes
 from .prepare import Prepared, prepare
 from .scoring.clock import StageClock
@@ -62,7 +62,7 @@ def tasks(config: RunConfig) -> list[Task]:
     device = torch.device(pick_device(config.device))
     ready = prepare(config, device, config.processes or 1, lambda _: None)
     found: list[Task] = []
-    with torch_determinism():
+    with same_numbers(device):
         for name in ready.plans:
             found += _of_network(config, ready, name, device)
     if ready.bare.triples:

@@ -12,6 +12,7 @@ from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, TAP, split_name
 from ...datasets.schema import SampleTable
+from ...float64 import float64_on_cpu
 from ...results.records.manifest import NO_NETWORK, BackboneRecord
 from ...text import visible
 from ..host.consoles import err as console
@@ -106,11 +107,15 @@ def check_labels(backbone: Backbone, table: SampleTable, name: str) -> None:
 
 
 @contextmanager
-def torch_determinism() -> Iterator[None]:
-    """Deterministic convolution algorithms on CUDA while a run lasts; the CPU's are deterministic as they are."""
+def same_numbers(device: torch.device) -> Iterator[None]:
+    """While entered, a device computes what it computes every time: see ``docs/devices.md``.
+
+    Convolution algorithms on CUDA are deterministic; float64 that a device lacks is computed on the CPU.
+    """
     before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with float64_on_cpu(device):
+            yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

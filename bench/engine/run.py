@@ -30,7 +30,7 @@ from ..host.errors import NothingComputedError, RunError
 from .again import finished_before
 from .backbone_pass import PassRequest, run_bare_pass, run_pass
 from .head_keeper import HeadKeeper, TrainedElsewhereError
-from .networks import backbone_record, bare_record, torch_determinism
+from .networks import backbone_record, bare_record, same_numbers
 from .outcome import Done
 from .planning.config import RunConfig
 from .planning.plan import BackbonePlan
@@ -60,7 +60,7 @@ def run(config: RunConfig) -> Done:
     compile_kernels()
     device = torch.device(device_of_rank(pick_device(config.device)))
     keep_freed_memory()
-    with torch_determinism():
+    with same_numbers(device):
         return _Runner(config, device).run()
 
 
@@ -185,6 +185,8 @@ class _Runner:
             if self.lost:
                 said = "; ".join(f"{what}: {why}" for what, why in self.lost.items())
                 raise NothingComputedError(f"nothing could be computed: {said}")
+            if finished.problems:
+                raise RunError(f"no record of {config.out} can be used: {'; '.join(finished.problems)}")
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
         # A location threshold from val needs a second run; `cambench leaderboard` joins both.
         if store.manifest.protocol.loc_threshold == "val":

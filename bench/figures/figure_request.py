@@ -68,12 +68,14 @@ class FigureRequest(PluginOptions, DeviceOptions, ProtocolOptions, WeightsOption
 
     @property
     def where(self) -> torch.device:
-        """The device that the request names."""
+        """The device that the request names; the CPU where that one lacks the float64 that figures are drawn from."""
         import torch
 
+        from ...float64 import has_float64
         from ..host.device import pick_device
 
-        return torch.device(pick_device(self.device))
+        device = torch.device(pick_device(self.device))
+        return device if has_float64(device) else torch.device("cpu")
 
     @property
     def rules(self) -> Protocol:

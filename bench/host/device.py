@@ -25,17 +25,16 @@ def pick_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device {name!r}: expected auto, cpu, cuda, cuda:N, xpu or xpu:N") from None
+        raise UsageError(f"device {name!r}: expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N") from None
     # An accelerator that a package adds to torch has the one name that is kept for that.
     if device.type in ("cpu", torch._C._get_privateuse1_backend_name()):
         return name
     if device.type == "mps":
-        raise UsageError(
-            f"device {name!r}: has no float64, in which maps are resized and quantised to the published numbers; "
-            "give --device cpu"
-        )
+        if not torch.backends.mps.is_available():
+            raise UsageError(f"device {name!r}: this machine has no Apple GPU that torch can use; give --device cpu")
+        return name
     if device.type not in ("cuda", "xpu"):
-        raise UsageError(f"device {name!r}: no map can be computed there; expected auto, cpu, cuda[:N] or xpu[:N]")
+        raise UsageError(f"device {name!r}: no map can be computed there; expected auto, cpu, cuda[:N], mps or xpu[:N]")
     count = _count(device.type)
     if (device.index or 0) >= count:
         raise UsageError(f"device {name!r}: this machine has {count} {device.type.upper()} device(s)")

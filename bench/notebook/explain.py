@@ -18,7 +18,7 @@ from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
 from ...triple import Triple
 from ..engine.head_keeper import has_head, take_heads
-from ..engine.networks import torch_determinism
+from ..engine.networks import same_numbers
 from ..engine.scoring.reading import Reading
 from ..host.device import pick_device
 from ..host.errors import UsageError
@@ -109,7 +109,7 @@ def _explained(
     reading = Reading(
         network.to(torch.device(pick_device(request.device))).freeze(), rules, **request.precision(manifest)
     )
-    with torch_determinism():
+    with same_numbers(reading.device):
         given = given_classes(request.target, names, network.num_classes, len(pictures.image_ids), rules)
         drawn = None if given is None else as_rows(given)
         if drawn is None and network.multi_label:

@@ -44,7 +44,7 @@ class TrialRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     number: int
-    parameters: dict[str, float | int]
+    parameters: dict[str, int | float]
     state: Literal["complete", "failed"]
     why: str = ""
     score: float | None = None

@@ -19,7 +19,7 @@ from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
-from ..engine.networks import open_network, torch_determinism
+from ..engine.networks import open_network, same_numbers
 from ..engine.planning.config import RunConfig
 from ..engine.planning.given import check_names
 from ..engine.planning.plan import BackbonePlan, needs_branch, plan_backbone
@@ -87,7 +87,7 @@ def time_pass(config: RunConfig, *, stage: str, batches: int) -> TimingReport:
         timings=Timings(),
     )
     check_names(config, names)
-    with torch_determinism(), progress("timing", len(names) * (batches + 1), "batches") as bar:
+    with same_numbers(where), progress("timing", len(names) * (batches + 1), "batches") as bar:
         for name in names:
             network = open_network(name, table, config, only_one=len(names) == 1).to(where)
             plan = plan_backbone(name, wanted, network, config.protocol_object)

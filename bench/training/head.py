@@ -49,7 +49,7 @@ class _Epoch:
 
     def mean_loss(self) -> float:
         weights = torch.tensor(self.counts, dtype=torch.float64)
-        return float((torch.stack(self.losses).double().cpu() * weights).sum() / weights.sum())
+        return float((torch.stack(self.losses).cpu().double() * weights).sum() / weights.sum())
 
     def top1(self) -> dict[str, float]:
         total = sum(self.counts)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...float64 import has_float64
 from .host_copies import upload
 from .kernels.fused import room_of_program, why_not_fused
 from .kernels.levels import LevelIoUs, run
@@ -35,7 +36,7 @@ def choose_engine(engine: str, device: torch.device) -> str:
     """
     if engine not in ENGINES:
         raise ValueError(f"level_ious: no box engine {engine!r}; there are {', '.join(ENGINES)}")
-    exact = device.type != "mps"
+    exact = has_float64(device)
     if engine == "tensor" and not exact:
         raise ValueError(
             f"level_ious: {device.type} has no float64, which the tensor engine needs; use 'cpu' or 'auto'"

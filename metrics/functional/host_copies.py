@@ -20,7 +20,7 @@ class HostCopies(Generic[K]):
     waits for that transfer alone; a plain ``.cpu()`` would wait for all work that is queued when it is called.
 
     Args:
-        tensors: Named tensors of any shape and dtype, all on one device.
+        tensors: Named tensors of any shape and dtype, on one device; some may be on the CPU already.
 
     Examples:
         >>> import torch
@@ -31,12 +31,12 @@ class HostCopies(Generic[K]):
     def __init__(self, tensors: Mapping[K, Tensor]) -> None:
         self._event: torch.cuda.Event | None = None
         self._copies = {name: tensor.detach() for name, tensor in tensors.items()}
-        devices = {tensor.device for tensor in self._copies.values()} - {torch.device("cpu")}
-        if not devices:
-            return
-        if len(devices) > 1 or any(tensor.device.type == "cpu" for tensor in self._copies.values()):
-            raise ValueError(f"HostCopies: expected tensors of one device, got {sorted(map(str, devices))} and others")
-        self._copies = self._begin(devices.pop())
+        there = {name: tensor for name, tensor in self._copies.items() if tensor.device.type != "cpu"}
+        devices = {tensor.device for tensor in there.values()}
+        if len(devices) > 1:
+            raise ValueError(f"HostCopies: expected tensors of one device, got {sorted(map(str, devices))}")
+        if devices:
+            self._copies |= self._begin(there, devices.pop())
 
     def wait(self) -> dict[K, Tensor]:
         """The copies, complete; on the CPU the tensors themselves."""
@@ -44,12 +44,12 @@ class HostCopies(Generic[K]):
             self._event.synchronize()
         return self._copies
 
-    def _begin(self, device: torch.device) -> dict[K, Tensor]:
+    def _begin(self, tensors: Mapping[K, Tensor], device: torch.device) -> dict[K, Tensor]:
         fill = torch.zeros(_ALIGNED, dtype=torch.uint8, device=device)
         pieces: list[Tensor] = []
         places: list[int] = []
         end = 0
-        for tensor in self._copies.values():
+        for tensor in tensors.values():
             places.append(end)
             bytes_of = tensor.reshape(-1).contiguous().view(torch.uint8)
             pieces += [bytes_of, fill[: -bytes_of.numel() % _ALIGNED]]
@@ -63,7 +63,7 @@ class HostCopies(Generic[K]):
             host = packed.cpu()
         return {
             name: host[at : at + tensor.numel() * tensor.element_size()].view(tensor.dtype).view(tensor.shape)
-            for at, (name, tensor) in zip(places, self._copies.items(), strict=True)
+            for at, (name, tensor) in zip(places, tensors.items(), strict=True)
         }
 
 

@@ -62,7 +62,8 @@ def pixel_histograms(norm: Tensor, masks: Tensor, grid: str, image_ids: Sequence
         )
     if norm.device.type != "cpu":
         return device_histograms(norm, masks, grid)
-    flat, flat_masks = norm.detach().contiguous().flatten(1), masks.contiguous().flatten(1)
+    # Maps of a device without float64 are here, masks still there.
+    flat, flat_masks = norm.detach().contiguous().flatten(1), masks.cpu().contiguous().flatten(1)
     counts, status = np.zeros((len(norm), 2, bins), np.int64), np.zeros(len(norm), np.int64)
     count_pixels(flat.numpy(), flat_masks.numpy(), grid == "arange1000", bins - 2, counts, status)
     if status.any():

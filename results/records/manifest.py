@@ -17,7 +17,8 @@ from .timings import Timings
 SCHEMA_VERSION = 1
 """Version of ``run.json``, of the shard markers and of the record columns together."""
 
-Scalar = str | int | float | bool | None
+# The narrow types first: older Pydantic reads false as the number 0.0 where float comes before bool.
+Scalar = bool | int | float | str | None
 
 
 NO_NETWORK = "none"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ....baselines.cams import CamMethod, Evidence, apply_sign, clamps, raw_map
 from ....baselines.contracts import Backbone, Branch, HeadSpec
+from ....float64 import without_float64
 from ....metrics.functional.fidelity import image_masks
 from ....metrics.functional.host_copies import upload
 from ....metrics.functional.maps import locate
@@ -56,6 +57,12 @@ class Reading:
     def _no_notes(self) -> None:
         self.notes: Counter[str] = Counter()
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images uint8 (B,3,R,R) on the device, float32 in [0, 1]; what the device cannot do is noted."""
+        if said := without_float64(self.device):
+            self.notes[said] += 1
+        return images.to(self.device, non_blocking=True).float() / 255
+
     def of(self, network: Backbone) -> Reading:
         """Another network, read as this one is; its notes are this reading's."""
         other = copy.copy(self)
@@ -86,7 +93,7 @@ class Reading:
             image_ids: One id an image; random methods draw their seeds from them.
             drawn: Classes (B,) int64 whose evidence is read; None for the predicted ones.
         """
-        pixels = images.to(self.device, non_blocking=True).float() / 255
+        pixels = self.pixels(images)
         normalised = self.network.normalise(pixels)
         features = self.features(normalised)
         logits = self.network.head("softmax")(features).float()

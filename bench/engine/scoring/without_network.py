@@ -40,7 +40,7 @@ class BareReading(Reading):
 
     def see(self, images: Tensor, image_ids: Sequence[str], drawn: Tensor | None) -> Seen:
         """A batch of images uint8 (B,3,R,R) without a forward; ``drawn``: classes (B,) of which the maps are."""
-        pixels = images.to(self.device, non_blocking=True).float() / 255
+        pixels = self.pixels(images)
         none = pixels.new_empty(0)
         nothing = torch.full((len(images),), NO_CLASS, device=self.device)
         target = nothing if drawn is None else upload(drawn, self.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ....baselines.contracts import Backbone
 from ....baselines.wsol import WsolMethod
+from ....float64 import widest
 from ...host.errors import RunError
 from ...host.memory import BatchMemoryError, is_out_of_memory, memory_error
 from ...host.progress import Bar
@@ -77,7 +78,7 @@ class BackboneTrainer:
         # Of each step since the last look: the mean loss, and the terms of this process's last part.
         self._unread = list[tuple[Tensor, Tensor]]()
         # Correct images, and images.
-        self._hits = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
+        self._hits = torch.zeros(2, dtype=widest(self.fabric.device), device=self.fabric.device)
 
     @property
     def title(self) -> str:
@@ -165,7 +166,7 @@ class BackboneTrainer:
         """One step of the whole batch, of which this process has ``images`` at ``positions``."""
         device = self.fabric.device
         images, labels = images.to(device, non_blocking=True), self.labels[rows.to(device)]
-        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        sums = torch.zeros(3, dtype=widest(device), device=device)
         self._stepper.zero_grad(set_to_none=True)
         if self._statistics is not None:
             self._statistics.begin()
@@ -196,7 +197,7 @@ class BackboneTrainer:
             self._statistics.add(0.0)
 
     def _part(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
-        """Add the gradients of one part; float64 (summed loss, correct images, images)."""
+        """Add the gradients of one part; (summed loss, correct images, images)."""
         done: Tensor | None = None
         try:
             done = self._forward_and_back(images, labels, last)
@@ -218,9 +219,10 @@ class BackboneTrainer:
             # Fabric takes the mean over the processes; the batch's gradient is their sum.
             share = weight * len(labels) * self.parts.world / self.batch
             self.fabric.backward(loss * share)
-        correct = (logits.detach().argmax(1) == labels).sum().double()
+        wide = widest(self.fabric.device)
+        correct = (logits.detach().argmax(1) == labels).sum().to(wide)
         count = torch.full_like(correct, len(labels))
-        return torch.stack([loss.detach().double() * len(labels), correct, count])
+        return torch.stack([loss.detach().to(wide) * len(labels), correct, count])
 
     def _share(self, sums: Tensor) -> None:
         """Sum the counts and statistics over the processes; images that could not be decoded count for nobody."""

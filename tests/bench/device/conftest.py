@@ -21,3 +21,16 @@ def simulated():
     with Simulated():
         yield
     torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+
+@pytest.fixture
+def narrow(simulated, monkeypatch):
+    """The simulated accelerator without float64, as Apple's are."""
+    from simulated_device import NARROW
+
+    from cambench import float64
+
+    monkeypatch.setattr(float64, "LACKING", float64.LACKING | {"sim"})
+    NARROW.add("float64")
+    yield
+    NARROW.clear()

@@ -37,6 +37,8 @@ _setup_privateuseone_for_python_backend("sim", backend_module=_BACKEND)
 SIM = torch.device("sim:0")
 COPIES = ("aten::_to_copy", "aten::copy_")
 WAITS: Counter[str] = Counter()
+NARROW: set[str] = set()
+"""Holds "float64" while the device is one without it."""
 UPLOAD = "an upload that is waited for"
 VALUE_READERS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "tolist")
 
@@ -95,6 +97,8 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def place(x: Any) -> Any:
         if not isinstance(x, Tensor) or not place_ours:
             return x
+        if x.dtype is torch.float64 and "float64" in NARROW:
+            raise TypeError(f"{name}: sim has no float64")
         return known[id(x)] if id(x) in known else OnDevice(x)
 
     return pytree.tree_map(place, out)

@@ -9,11 +9,11 @@ from cambench.bench.host.errors import UsageError
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mps", "has no float64, .* give --device cpu"),
+        ("mps", "this machine has no Apple GPU that torch can use; give --device cpu"),
         ("meta", "no map can be computed there; expected auto, cpu, cuda"),
         ("xpu:99", "this machine has 0 XPU device"),
         ("cuda:99", "this machine has [0-9]+ CUDA device"),
-        ("gpu", "expected auto, cpu, cuda, cuda:N, xpu or xpu:N"),
+        ("gpu", "expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N"),
     ],
 )
 def test_a_device_that_cannot_serve_is_refused_in_words(name, said):
