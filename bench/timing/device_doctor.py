@@ -16,7 +16,7 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...metrics.functional.boxes import quantize
 from ...protocol import PAPER
-from ..engine.networks import torch_determinism
+from ..engine.networks import same_numbers
 from ..engine.run_record import device_name
 from ..engine.scoring.reading import Reading
 from ..host.device import pick_device
@@ -63,7 +63,7 @@ def examine_device(name: str) -> DeviceReport:
     )
     network = open_backbone(NETWORK, num_classes=None).freeze()
     batch = BuiltIn.of(IMAGES, PAPER.size)
-    with torch_determinism():
+    with same_numbers(device):
         report.checks += check_device(network, batch, device)
         seen = Reading(network, PAPER).see(batch.images, [str(i) for i in range(IMAGES)], None)
         levels = quantize(seen.score_map(CAMS.get("layercam"), HEADS.get("softmax")).locate()[1])
