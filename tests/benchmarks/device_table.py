@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from cambench.baselines.backbones import open_backbone
 from cambench.baselines.cams import CAMS
 from cambench.baselines.contracts import HEADS, Backbone
-from cambench.bench.engine.networks import torch_determinism
+from cambench.bench.engine.networks import same_numbers
 from cambench.bench.engine.planning.plan import BackbonePlan, plan_backbone
 from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.bench.engine.run_record import device_name
@@ -192,7 +192,7 @@ def markdown(device: torch.device, name: str, count: int, rounds: int) -> str:
     distinct = len(plan.maps)
     engines = [e for e in ENGINES[2:] if e == "tensor" or device.type == "cuda"] if device.type != "cpu" else ["cpu"]
     rows, served = [], []
-    with torch_determinism():
+    with same_numbers(device):
         for engine in engines:
             for kind, what, target in (
                 (LocalisationPass, "boxes alone", 1.15),
