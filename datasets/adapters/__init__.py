@@ -1,5 +1,5 @@
 """Registers the built-in data sets when imported."""
 
-from . import cars, cub, folder, imagenet, openimages, synthbirds, tiny_imagenet, wsol
+from . import cars, cub, folder, imagenet, openimages, synthbirds, tiny_imagenet, webdataset, wsol
 
-__all__ = ["cars", "cub", "folder", "imagenet", "openimages", "synthbirds", "tiny_imagenet", "wsol"]
+__all__ = ["cars", "cub", "folder", "imagenet", "openimages", "synthbirds", "tiny_imagenet", "webdataset", "wsol"]

@@ -18,6 +18,8 @@ from ..schema import DatasetError
 from .shards import is_row, read_row
 
 _MEMBER = re.compile(r"^member://(\d+)\+(\d+)/(.*)::(.+)$", re.DOTALL)
+BLOCK = 512
+"""Bytes of a tar header; a block of zeros is the end mark."""
 _SPACING = 2 << 20
 _READ = 1 << 16
 _readers: dict[tuple[int, str], PlainReader | GzipReader] = {}
@@ -218,6 +220,10 @@ def read_index(archive: Path, start: int = 0, stop: int | None = None) -> dict[s
                     members[member.name.removeprefix("./")] = (start + member.offset_data, member.size)
                     last, end = member.name, start + member.offset_data + member.size
                 tar.members = []  # type: ignore[attr-defined]
+            # `tarfile` takes a header that is cut off, or no header at all, for the end: the rest would be lost.
+            mark = source.pread(BLOCK, start + tar.offset)
+            if len(mark) < BLOCK or any(mark):
+                raise EOFError("it has no end mark where its last member ends")
         if end > start and (len(source.pread(1, end - 1)) != 1 or (stop is not None and end > stop)):
             raise EOFError(f"the data of {last} is cut off")
     except (tarfile.TarError, OSError, EOFError) as error:
