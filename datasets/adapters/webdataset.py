@@ -39,7 +39,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Sample:
+class PackedSample:
     """One sample: its key, the address and bytes of its picture, its label as written, its picture's own name."""
 
     key: str
@@ -144,7 +144,7 @@ def build(root: Path, shards: tuple[Path, ...], kind: str, solution: Path | None
     return Built(names, chunks(), findings, facts, has_boxes=solution is not None, published=published)
 
 
-def read_samples(shard: Path, findings: Findings) -> list[Sample]:
+def read_samples(shard: Path, findings: Findings) -> list[PackedSample]:
     """The samples of a shard: members that are alike up to the first dot of their file's name.
 
     Raises:
@@ -171,7 +171,7 @@ def read_samples(shard: Path, findings: Findings) -> list[Sample]:
             continue
         member, place = members[pictures[0]]
         name = Path(name or key).name.partition(".")[0]
-        found.append(Sample(key, member_path(shard, member, *place), place[1], label, name))
+        found.append(PackedSample(key, member_path(shard, member, *place), place[1], label, name))
     if without:
         what = f"{len(without):,} samples have not one picture: {some(without)}"
         findings.warn(what, shard, "they are left out", len(without))
