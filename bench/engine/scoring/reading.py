@@ -21,10 +21,11 @@ from ....metrics.functional.fidelity import image_masks
 from ....metrics.functional.host_copies import upload
 from ....metrics.functional.maps import locate
 from ....protocol import MapRule, Protocol
-from ...host.dtypes import Dtype
+from ...host.dtypes import Dtype, computes
 from ...maps.given_method import folder_of
 from ...maps.map_folder import MapFolder
 
+NO_BFLOAT16 = "the device has no bfloat16: its batches were computed in float32"
 OVERFLOW = "float16 overflows in the network: the batches concerned were computed in float32"
 
 
@@ -46,7 +47,9 @@ class Reading:
     ) -> None:
         self.network, self.protocol, self.device = network, protocol, network.mean.device
         self._no_notes()
-        self._autocast: torch.dtype | None = None if dtype == "float32" else getattr(torch, dtype)
+        self._missing = not computes(self.device, dtype)
+        plain = dtype == "float32" or self._missing
+        self._autocast: torch.dtype | None = None if plain else getattr(torch, dtype)
         self._channels_last = channels_last
 
     @property
@@ -74,6 +77,8 @@ class Reading:
         """Target features (B,N,P,Q) float32 of normalised images (B,3,R,R), by one forward without autograd."""
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        if self._missing:
+            self.notes[NO_BFLOAT16] += 1
         if self._autocast is None:
             return self.network.features(images).float()
         with torch.autocast(self.device.type, dtype=self._autocast):

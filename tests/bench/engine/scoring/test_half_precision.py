@@ -17,7 +17,7 @@ from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.engine.scoring.clock import StageClock
 from cambench.bench.engine.scoring.onepass import OnePass, Scoring
 from cambench.bench.engine.scoring.reading import Reading
-from cambench.bench.host.dtypes import Dtype
+from cambench.bench.host.dtypes import Dtype, computes
 from cambench.bench.notebook.runs import run
 from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
@@ -73,6 +73,20 @@ def test_an_overflow_is_computed_in_float32_and_said() -> None:
     narrow, _ = engine(1, "gradcam", "float16")
     narrow.begin(batch())
     assert not narrow.reading.notes
+
+
+def test_a_device_without_bfloat16_computes_in_float32_and_says_so(monkeypatch: Any) -> None:
+    cuda = torch.device("cuda")
+    for capability, expected in [((7, 5), False), ((8, 0), True), ((12, 0), True)]:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert computes(cuda, "bfloat16") is expected
+        assert computes(cuda, "float16")
+    monkeypatch.setattr("cambench.bench.engine.scoring.reading.computes", lambda device, dtype: False)
+    made, net = engine(1, "gradcam", "bfloat16")
+    made.begin(batch())
+    assert set(net.seen) == {(True, torch.float32)}
+    # The image, and the masked image of the fidelity scores.
+    assert dict(made.reading.notes) == {"the device has no bfloat16: its batches were computed in float32": 2}
 
 
 def test_rescoring_takes_the_main_forward() -> None:
