@@ -99,7 +99,7 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _parameter(name: str, field: FieldInfo, lenient: bool) -> inspect.Parameter:
     flag, kind = _flag(field), _shown_type(field.annotation)
     limits: dict[str, Any] = {}
-    for mark in field.metadata:
+    for mark in field.metadata if not flag.text else ():
         if isinstance(mark, Ge):
             limits["min"] = mark.ge
         elif isinstance(mark, Le):
@@ -108,6 +108,8 @@ def _parameter(name: str, field: FieldInfo, lenient: bool) -> inspect.Parameter:
     make: Any = typer.Argument if flag.argument else partial(typer.Option, *_names(name, field))
     made = make(**texts)
     default = field.default
+    if flag.text:
+        kind = str
     if flag.joined:
         kind, default = str, ",".join(value if isinstance(value, str) else f"{value:g}" for value in default) or None
     if default is PydanticUndefined and field.default_factory is None and not lenient:

@@ -59,6 +59,7 @@ def tasks(config: RunConfig) -> list[Task]:
     """
     for file in config.plugins:
         load_plugin(file)
+    config = config if config.workers else config.model_copy(update={"workers": 1})
     device = torch.device(pick_device(config.device))
     ready = prepare(config, device, config.processes or 1, lambda _: None)
     found: list[Task] = []

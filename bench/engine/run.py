@@ -10,6 +10,7 @@ from contextlib import suppress
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
+from ...datasets.batches import decoding_rates, fewest
 from ...metrics.functional.kernels.ahead import begin as compile_kernels
 from ...metrics.functional.kernels.ahead import busy as compiling
 from ...registry import load_plugin
@@ -57,11 +58,29 @@ def run(config: RunConfig) -> Done:
     """
     for file in config.plugins:
         load_plugin(file)
+    config = with_workers(config)
     compile_kernels()
     device = torch.device(device_of_rank(pick_device(config.device)))
     keep_freed_memory()
     with same_numbers(device):
         return _Runner(config, device).run()
+
+
+def with_workers(config: RunConfig) -> RunConfig:
+    """The request with its decoding threads, which are measured on its images where it says ``auto``.
+
+    Raises:
+        DatasetError: As the data set's ``open``.
+    """
+    if config.workers:
+        return config
+    table, rules = config.source.open().head(config.limit), config.protocol_object
+    if not len(table):
+        return config.model_copy(update={"workers": 1})
+    rates = decoding_rates(table, rules.size, rules.crop_from)
+    said = ", ".join(f"{number}: {rate:.0f}" for number, rate in rates.items())
+    console.print(f"--workers {fewest(rates)} (images/s by decoding threads: {said})", markup=False, soft_wrap=True)
+    return config.model_copy(update={"workers": fewest(rates)})
 
 
 class _Runner:

@@ -34,6 +34,7 @@ class Flag:
         hidden: The command line has no such option (YAML and Python have).
         metavar: What stands for its value in the help.
         joined: Several values are one text there, with commas between them.
+        text: It is a text there, of which the model makes a number.
     """
 
     names: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Flag:
     hidden: bool = False
     metavar: str | None = None
     joined: bool = False
+    text: bool = False
 
 
 HIDDEN = Flag(hidden=True)
@@ -142,6 +144,12 @@ def _split(value: Any) -> Any:
     return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
+def _auto(value: Any) -> Any:
+    """0 for ``auto``."""
+    return 0 if value == "auto" else value
+
+
+Measured = Annotated[int, BeforeValidator(_auto), Flag(text=True, metavar="N|auto")]
 NamedFiles = Annotated[dict[str, Path], BeforeValidator(_named_files)]
 Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 NamePairs = Annotated[dict[str, str], BeforeValidator(_pairs)]

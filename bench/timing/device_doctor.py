@@ -14,6 +14,7 @@ from rich.table import Table
 from ...baselines.backbones import open_backbone
 from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
+from ...datasets.batches import fewest
 from ...metrics.functional.boxes import quantize
 from ...protocol import PAPER
 from ..engine.networks import same_numbers
@@ -27,8 +28,6 @@ from .device_rates import bandwidth, box_times, decode_rates, forward_rates, mat
 NETWORK = "slim_resnet"
 """Ships with the package."""
 IMAGES = 4
-NEARLY = 0.95
-"""Part of the best rate that is as good as the best."""
 
 
 class DeviceReport(BaseModel):
@@ -102,7 +101,7 @@ def advise(
         checks: Of ``check_device``.
     """
     wrong = {check.step.removeprefix("boxes, ") for check in checks if not check.ok}
-    batch, workers = _smallest(rates), _smallest(decoding)
+    batch, workers = fewest(rates), fewest(decoding)
     engine = min((name for name in boxes if name not in wrong), key=boxes.__getitem__)
     size, fast = next(iter(half.items()), (0, 0.0))
     quicker = fast > 1.1 * rates.get(size, float("inf"))
@@ -122,10 +121,6 @@ def advise(
     if wrong:
         lines.append(f"do not trust this device with: {', '.join(sorted(wrong))}; --device cpu computes it")
     return lines
-
-
-def _smallest(rates: dict[int, float]) -> int:
-    return min(number for number, rate in rates.items() if rate >= NEARLY * max(rates.values()))
 
 
 def _listed(rates: dict[int, float]) -> str:

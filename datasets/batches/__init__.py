@@ -1,7 +1,17 @@
 """Decoded batches of samples."""
 
+from .decoding_rates import decoding_rates, fewest
 from .geometry import centre
 from .images import BILINEAR, UnreadableImageError, open_picture, to_rgb
 from .loading import load_batches
 
-__all__ = ["BILINEAR", "UnreadableImageError", "centre", "load_batches", "open_picture", "to_rgb"]
+__all__ = [
+    "BILINEAR",
+    "UnreadableImageError",
+    "centre",
+    "decoding_rates",
+    "fewest",
+    "load_batches",
+    "open_picture",
+    "to_rgb",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,6 +18,7 @@ from ...host.options import (
     DeviceOptions,
     FilePairs,
     Flag,
+    Measured,
     PaceOptions,
     Patterns,
     PluginOptions,
@@ -46,6 +48,12 @@ class RunConfig(
         default_factory=dict,
         description="Score maps made elsewhere (.npy, .npz, grey .png, called as the images) as the method "
         "NAME; may be repeated.",
+    )
+    workers: Measured = Field(
+        default_factory=lambda: min(8, os.cpu_count() or 1),
+        ge=0,
+        description="Decoding threads; auto: as many as decode fastest, measured at start. (default: one for each "
+        "core, at most 8)",
     )
     channels: int | None = Field(
         None,
