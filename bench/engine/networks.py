@@ -15,6 +15,7 @@ from ...datasets.schema import SampleTable
 from ...float64 import float64_on_cpu
 from ...results.records.manifest import NO_NETWORK, BackboneRecord
 from ...text import visible
+from ...torch_state import usual_torch
 from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
 from .planning.config import RunConfig
@@ -110,12 +111,13 @@ def check_labels(backbone: Backbone, table: SampleTable, name: str) -> None:
 def same_numbers(device: torch.device) -> Iterator[None]:
     """While entered, a device computes what it computes every time: see ``docs/devices.md``.
 
-    Convolution algorithms on CUDA are deterministic; float64 that a device lacks is computed on the CPU.
+    The caller's inference mode, autocast and default precision are left outside; convolutions on CUDA are
+    deterministic; float64 that a device lacks is computed on the CPU.
     """
     before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        with float64_on_cpu(device):
+        with usual_torch(), float64_on_cpu(device):
             yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -16,6 +16,7 @@ from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
 from ...datasets.formats import imagenet_class_names
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
+from ...torch_state import usual_torch
 from ...triple import Triple
 from ..engine.head_keeper import has_head, take_heads
 from ..engine.networks import same_numbers
@@ -82,8 +83,7 @@ def explain(
         UnsupportedNetworkError: A plain network that cannot be split; the message says what to do.
         WeightsError: Weights that are missing or do not fit.
     """
-    # Tensors that are made in inference mode have no gradient.
-    with torch.inference_mode(False):
+    with usual_torch():
         found = _explained(
             model, images, [cam] if isinstance(cam, str) else list(cam), head, ExplainRequest.of(options)
         )

@@ -143,6 +143,9 @@ class HookedNetwork(Backbone):
                 f"its {what} are {described(logits)} for two images, expected (2,C); for maps of classes or boxes give "
                 "score=…, a function of what it returns to (B,C)",
             )
+        if not logits.is_floating_point():
+            kind = str(logits.dtype).removeprefix("torch.")
+            raise unsupported(self.name, f"its {what} are {kind}; give real numbers, as they are before any argmax")
         if not logits.isfinite().all():
             odd = not_finite(self.body.net)
             held = f": its weights hold them, in {', '.join(odd[:3])}" if odd else " of an image of noise"

@@ -23,6 +23,15 @@ def logits_in(out: Any) -> Tensor:
     Raises:
         NoLogitsError: There are several tensors and none is called logits, or there is none.
     """
+    return _flat(_logits_in(out))
+
+
+def _flat(logits: Tensor) -> Tensor:
+    """Logits (B,C,1,1) of a convolution behind the pooling as (B,C)."""
+    return logits.flatten(1) if logits.ndim > 2 and set(logits.shape[2:]) == {1} else logits
+
+
+def _logits_in(out: Any) -> Tensor:
     if isinstance(out, Tensor):
         return out
     fields = fields_of(out)

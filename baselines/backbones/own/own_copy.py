@@ -104,11 +104,13 @@ def not_finite(module: nn.Module) -> list[str]:
 
 
 def _check(module: nn.Module, name: str) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
+    scripted = [key for key, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
         raise unsupported(
             name,
-            "it is compiled by torch.jit (script or trace), so its layers can neither be read nor copied; give the "
-            "network in Python that it was made from, with its weights (net.load_state_dict(scripted.state_dict()))",
+            f"{f'its part {scripted[0]}' if scripted[0] else 'it'} is compiled by torch.jit (script or trace), so its "
+            "layers can neither be read nor copied; give the network in Python that it was made from, with its weights "
+            "(net.load_state_dict(scripted.state_dict()))",
         )
     tensors = (*module.named_parameters(), *module.named_buffers())
     if any(isinstance(t, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer) for _, t in tensors):
@@ -117,6 +119,7 @@ def _check(module: nn.Module, name: str) -> None:
         if tensor.is_meta:
             raise unsupported(name, f"{key} is on the device meta and holds no values; load the weights first")
     strange = [f"{key} ({p.dtype})" for key, p in module.named_parameters() if not p.is_floating_point()]
+    strange += [f"{key} (quantised)" for key, m in module.named_modules() if "quantized" in type(m).__module__]
     strange += [f"{key} (quantised)" for key, t in tensors if t.is_quantized]
     if strange:
         raise unsupported(

@@ -14,6 +14,7 @@ from ..timm.net import TimmBackbone
 from .hooked import Reads
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images
 from .own_copy import own_copy, unwrapped
+from .said import read_or_said
 from .wrapped import WrappedNetwork, hooked
 
 Split = tuple[nn.Module, nn.Module]
@@ -47,8 +48,7 @@ def backbone_of(
     if isinstance(model, Backbone):
         return model
     inner, name = unwrapped(model), type(unwrapped(model)).__name__
-    # Tensors that are made in inference mode have no gradient.
-    with torch.inference_mode(False):
+    with read_or_said(name):
         facts = facts_of(inner, name, mean=mean, std=std, class_names=class_names)
         network = None if layer is not None else _taken_apart(inner, facts)
         if network is None:
@@ -66,7 +66,7 @@ def read_at(network: Backbone, layer: str | nn.Module) -> Backbone:
     """
     said = {"mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist()}
     facts = {"input_size": network.input_size, "class_names": network.class_names, "multi_label": network.multi_label}
-    with torch.inference_mode(False):
+    with read_or_said(network.name):
         made = hooked(network, network.name, Reads(layer=layer), **said, **facts)
     made.activation, made.weights_source = network.activation, network.weights_source
     made.needs_training = network.needs_training
@@ -117,7 +117,7 @@ def _agreeing_split(net: nn.Module, facts: NetworkFacts) -> Split | None:
             for hook in hooks:
                 hook.remove()
         for features, head in _splits(net, called):
-            if isinstance(logits, Tensor) and _agrees(features, head, probe, logits):
+            if isinstance(logits, Tensor) and logits.is_floating_point() and _agrees(features, head, probe, logits):
                 return features, head
     return None
 

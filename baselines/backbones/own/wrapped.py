@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
+from ....torch_state import usual_torch
 from ...contracts import BACKBONES, Backbone, BackboneSpec, Head
 from ...heads.heads import ModuleHead, gap_linear_of
 from ...heads.readings import LogitOfProbability, make_binary
@@ -19,6 +20,7 @@ from .function_parts import CopyingPart, Part, as_module, function_digest, modul
 from .hooked import HookedNetwork, Reads, check_names
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images, trial_like
 from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
+from .said import read_or_said
 
 
 class WrapOptions(TypedDict, total=False):
@@ -103,12 +105,11 @@ def wrap(
         raise unsupported(
             name, f"wrap takes no {', '.join(unknown)}; it takes {', '.join(WrapOptions.__annotations__)}"
         )
-    # Tensors that are made in inference mode have no gradient.
-    with torch.inference_mode(False):
+    with read_or_said(name):
         network = _network(name, model, features, head, options)
 
     def build(num_classes: int | None) -> Backbone:
-        with torch.inference_mode(False):
+        with usual_torch():
             made = copy.deepcopy(network)
             if num_classes is not None and num_classes != network.num_classes:
                 made.heads["softmax"] = network.head().fresh(num_classes=num_classes)

@@ -13,7 +13,7 @@ from ...findings import OptionError
 from ...schema import DatasetError
 from .box_forms import BoxReading
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 COLUMNS_OPTION = (
     "CSV without a header line: names of its columns in order, joined by colons, as in image:x0:y0:x1:y1:label (`-` "
     "for a column that is not read)"
@@ -36,7 +36,10 @@ _BOXES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     *(
         (form, (f"{x}", f"{y}", w, h))
         for form, points in (
-            ("cxcywh", (("xcenter", "ycenter"), ("xcentre", "ycentre"), ("centerx", "centery"), ("cx", "cy"))),
+            (
+                "cxcywh",
+                (("xcenter", "ycenter"), ("xcentre", "ycentre"), ("centerx", "centery"), ("cx", "cy"), ("xc", "yc")),
+            ),
             ("xywh", (("x", "y"), ("left", "top"), ("xmin", "ymin"), ("x0", "y0"), ("x1", "y1"))),
         )
         for x, y in points
@@ -44,6 +47,8 @@ _BOXES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     ),
 )
 _PREFIX = re.compile(r"^(bbox|box|bndbox)(?=.)")
+_WHOLE_BOX = {"bbox", "bndbox", "box", "boundingbox"}
+"""Columns of all four numbers at once, whose order nobody knows."""
 _OPEN_IMAGES = {"imageid", "labelname", "xmin"}
 
 
@@ -146,6 +151,11 @@ def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> N
     roles = [_ROLE.get(w) for w in plain]
     twice = [w for i, w in enumerate(words) if plain.count(plain[i]) > 1 and (i in found.place.values() or roles[i])]
     missing = _missing(found, needs_label)
+    if not found.box and (whole := [w for w, p in zip(words, plain, strict=True) if p in _WHOLE_BOX]):
+        raise DatasetError(
+            f"{path}:1: the column {whole[0]} holds a whole box in one field; write its four numbers into columns of "
+            "their own, named x0,y0,x1,y1 (corners) or x,y,w,h (corner and size)"
+        )
     if not found.box:
         bare = [_PREFIX.sub("", p) for p in plain]
         parts = [(four, [n for n in four if n not in bare]) for _, four in _BOXES if "width" not in four]

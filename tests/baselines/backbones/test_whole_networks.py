@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -108,6 +110,7 @@ OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor] | None
     "dataclass": (lambda y: Record(y), None),
     "one of several": (lambda y: {"a": y * 3, "b": y}, lambda out: out["b"]),
     "one value": (lambda y: y, None),
+    "the logits of a convolution": (lambda y: y[:, :, None, None], None),
 }
 
 
@@ -333,6 +336,40 @@ def test_inside_inference_mode() -> None:
     assert evidence(net, pictures()).gradients.abs().max() > 0
 
 
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def inside(context: Any) -> tuple[Tensor, Tensor]:
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    model = Small()
+    with context:
+        found = cambench.explain(model, picture, layer="body", mean=HALF["mean"], std=HALF["std"])
+    return found.low_res, found.score
+
+
+@pytest.mark.parametrize("state", ["inference mode", "no gradient", "autocast", "double by default"])
+def test_the_callers_torch_changes_no_number(state: str) -> None:
+    contexts = {
+        "inference mode": torch.inference_mode(),
+        "no gradient": torch.no_grad(),
+        "autocast": torch.autocast("cpu", dtype=torch.bfloat16),
+        "double by default": double_by_default(),
+    }
+    for there, here in zip(inside(contexts[state]), inside(nullcontext()), strict=True):
+        assert torch.equal(there, here)
+
+
+def test_whatever_a_network_raises_is_one_sentence() -> None:
+    exported = torch.export.export(Small().eval(), (pictures(1),)).module()
+    for read in (lambda: cambench.wrap(model=exported, **HALF), lambda: backbone_of(exported, **HALF)):
+        with pytest.raises(UnsupportedNetworkError, match=r"GraphModule is not supported: .*(give|fails)"):
+            read()
+
+
 def test_a_hook_that_changes_the_output_is_part_of_the_network() -> None:
     model = Small()
     model.fc.register_forward_hook(lambda m, given, out: out * 2)
@@ -366,6 +403,16 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         lambda: torch.jit.trace(Small().eval(), pictures()),
         {},
     ),
+    "its part 0 is compiled by torch.jit": (
+        lambda: nn.Sequential(torch.jit.trace(Small().eval(), pictures()), nn.Identity()),
+        {"layer": None},
+    ),
+    "fc .quantised.*give the network before it was quantised": (
+        lambda: torch.ao.quantization.quantize_dynamic(Small(), {nn.Linear}),
+        {},
+    ),
+    "its logits are int64; give real numbers": (Small, {"logits": lambda o: o.long()}),
+    "its logits are complex64; give real numbers": (Small, {"logits": lambda o: o.to(torch.complex64)}),
     "is on the device meta and holds no values": (lambda: Small().to("meta"), {}),
     "fc.weight .torch.int8.: integers have no gradient": (quantised, {}),
     "its lazy layers have no shape yet; run it on one image first": (lambda: nn.Sequential(nn.LazyConv2d(3, 3)), {}),

@@ -27,6 +27,8 @@ SPELLINGS = {
     "BOM, quotes, CRLF": (
         '\ufeff"Image","Label","X0","Y0","X1","Y1"\r\n"a.jpg","cat",8,6,32,24\r\n"b.jpg",dog,4,3,20,15\r\n'
     ),
+    "bars": "image|label|x0|y0|x1|y1\na.jpg|cat|8|6|32|24\nb.jpg|dog|4|3|20|15\n",
+    "xc, yc": "image,class,xc,yc,w,h\na.jpg,cat,0.5,0.5,0.6,0.6\nb.jpg,dog,0.3,0.3,0.4,0.4\n",
     "blanks": "image, label, x0, y0, x1, y1\na.jpg, cat, 8, 6, 32, 24\nb.jpg, dog , 4, 3, 20, 15\n",
     "x, y, w, h": "image,label,x,y,w,h\na.jpg,cat,8,6,24,18\nb.jpg,dog,4,3,16,12\n",
     "bbox_x": (
@@ -188,6 +190,11 @@ def test_a_header_is_asked_for_where_the_order_of_columns_is_not_sure(own):
     assert (row["label"], row["boxes"]) == (1, [[8, 6, 32, 24]])
     with pytest.raises(OptionError, match="lacks label"):
         open_csv(own, "a.jpg,8,6\n", columns="image:x0:y0")
+
+
+def test_a_whole_box_in_one_field_is_refused(own):
+    with pytest.raises(DatasetError, match=r"boxes.csv:1: the column bbox holds a whole box in one field"):
+        open_csv(own, 'image,label,bbox\na.jpg,cat,"[8, 6, 24, 18]"\nb.jpg,dog,"[4, 3, 16, 12]"\n')
 
 
 def test_images_of_several_classes_in_a_csv(own):

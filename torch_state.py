@@ -1,0 +1,31 @@
+"""The state that a caller's torch is in, left outside: inference mode, autocast, another default precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+
+@contextmanager
+def usual_torch() -> Iterator[None]:
+    """While entered, torch computes in float32 with gradients, whatever the caller's contexts and defaults say.
+
+    Tensors that are made in inference mode have no gradient, and autocast would round what is read.
+
+    Examples:
+        >>> with torch.inference_mode(), usual_torch():
+        ...     torch.is_inference_mode_enabled()
+        False
+    """
+    before = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.callback(torch.set_default_dtype, before)
+        torch.set_default_dtype(torch.float32)
+        yield
