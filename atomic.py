@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -31,6 +32,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: The folder or the file cannot be written; ``path``, which the error names, stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        reason = "a folder stands where this file belongs: move it away, and give the same command again"
+        raise IsADirectoryError(errno.EISDIR, reason, str(path))
     temp = temporary_of(path)
     try:
         yield temp

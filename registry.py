@@ -282,7 +282,8 @@ def load_plugin(path: str | Path) -> None:
         spec.loader.exec_module(module)
     except RegistryError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A script that ends by `sys.exit` would end the command without a word.
         del sys.modules[name]
         raise RegistryError(f"plugin {file}{_line_in(file, error)}: {type(error).__name__}: {error}") from error
     if len(_additions) > before:
@@ -297,5 +298,7 @@ def load_plugin(path: str | Path) -> None:
 
 def _line_in(file: Path, error: BaseException) -> str:
     """``, line N`` of a file that an error went through; empty where it did not."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
+    # Python knows the file by its absolute name.
+    names = {str(file), str(file.absolute())}
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename in names]
     return f", line {lines[-1]}" if lines else ""

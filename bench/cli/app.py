@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use.
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,7 +155,12 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _fail(RuntimeError("interrupted; run the same command again to continue"), 1)
+        _interrupted()
+    except SystemExit as end:
+        # typer leaves with this code, and without a word.
+        if end.code == 128 + signal.SIGINT:
+            _interrupted()
+        raise
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -179,6 +185,10 @@ def _exit_code(error: Exception) -> int | None:
     loaded = [(sys.modules.get(f"{package}.{module}"), name) for module, name in _FAILURES]
     failures = tuple(getattr(module, name) for module, name in loaded if module is not None)
     return 1 if isinstance(error, (OSError, *failures)) else None
+
+
+def _interrupted() -> None:
+    _fail(RuntimeError("interrupted; run the same command again to continue"), 1)
 
 
 def _fail(error: BaseException, code: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,8 @@ def load_run(out: str | Path, backbone: str | None = None) -> Run:
     marks = {b: {m.shard: m for m in read_marks(out, b)} for b in backbones}
     for name in (b for b, found in marks.items() if found and b not in manifest.backbones):
         raise damaged_manifest(out, f"it says nothing of the network {visible(name)}, which has records")
+    for name, found in marks.items():
+        _check_rows(out, manifest, name, found)
     unread = [f"{path}: damaged, so its shard counts as not done" for b in backbones for path in damaged_marks(out, b)]
     canonical = list(dict.fromkeys(manifest.canonical(t) for t in triples))
     good: dict[str, list[int]] = {}
@@ -151,6 +153,15 @@ def load_run(out: str | Path, backbone: str | None = None) -> Run:
         notes=[f"{b}: {note} ({n})" for b in backbones for note, n in said_notes(marks[b].values()).items()],
         lost=lost,
     )
+
+
+def _check_rows(out: Path, manifest: RunManifest, backbone: str, marks: Mapping[int, ShardMark]) -> None:
+    """Raise where the manifest and a finished shard disagree about which images the shard holds."""
+    for shard, mark in marks.items():
+        rows = manifest.rows_of(shard)
+        if (mark.start, mark.stop) != (rows.start, rows.stop):
+            why = f"its shard {shard} of {backbone} has images {rows.start} to {rows.stop - 1}"
+            raise damaged_manifest(out, f"{why}, that on disk {mark.start} to {mark.stop - 1}")
 
 
 def _whole_shards(

@@ -64,7 +64,7 @@ def read_mark(out: Path, backbone: str, shard: int) -> ShardMark | None:
     """The marker of a shard; None where there is none, or it is damaged (the shard then counts as not done)."""
     try:
         return ShardMark.model_validate_json(mark_path(out, backbone, shard).read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, IsADirectoryError, ValidationError):
         return None
 
 

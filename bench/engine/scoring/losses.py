@@ -33,7 +33,7 @@ class Culprit:
     """Foreign code that failed: the function that was called, and the error that came of it."""
 
     function: Callable[..., object]
-    error: Exception
+    error: BaseException
 
     def said(self, image_ids: Sequence[str] = ()) -> str:
         """One sentence: the images, if any are given, the error, the line of the file."""
@@ -61,12 +61,15 @@ class Culprit:
         return (f"{Path(home).name}, line {code.co_firstlineno}", False) if code is not None else ("", False)
 
 
-def is_loss(error: Exception) -> bool:
-    """Whether an error is one of foreign code, which loses itself only: not of memory or a device, nor in our words."""
+def is_loss(error: BaseException) -> bool:
+    """Whether an error is one of foreign code, which loses itself only: not of memory or a device, nor in our words.
+
+    ``sys.exit`` in it is an error of it, too: it must not end the run without a word.
+    """
     return not isinstance(error, _OURS) and not is_out_of_memory(error) and not is_device_failure(error)
 
 
-def is_device_failure(error: Exception) -> bool:
+def is_device_failure(error: BaseException) -> bool:
     """Whether an accelerator failed, so that nothing more can be computed there in this process."""
     kind = getattr(torch, "AcceleratorError", None)  # torch 2.8
     said = re.match(r"(CUDA|HIP|XPU) error\b", str(error)) is not None
@@ -93,7 +96,7 @@ def first_failing(attempt: Callable[[int], object], image_ids: Sequence[str]) ->
 def _works(attempt: Callable[[int], object], count: int) -> bool:
     try:
         attempt(count)
-    except Exception:
+    except (Exception, SystemExit):
         return False
     return True
 

@@ -179,7 +179,7 @@ class OnePass:
             fidelity = self._fidelity(seen)
             with self.clock.stage("fidelity"):
                 y = own_score(fidelity, seen)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not is_loss(error):
                 raise
             self._lose_network(batch, error)
@@ -233,7 +233,7 @@ class OnePass:
             with clock.stage("resize", triple):
                 up, norm, degenerate = drawn.locate()
                 levels = quantize(norm)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not is_loss(error):
                 raise
             self._lose(triple, work.batch, error)
@@ -278,7 +278,7 @@ class OnePass:
                 found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
             except NotMeasurableError:
                 continue
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if not is_loss(error):
                     raise
                 failing = partial(self._measure_first, spec, triple, work.batch)
@@ -333,12 +333,12 @@ class OnePass:
             spec = next(s for s in self._scoring.measures if name == f"{EXTRA}{s.name}")
             self._lose_metric(spec, triple, BadReturnError("returned a value that is not a finite number"), at)
 
-    def _lose_metric(self, spec: MetricSpec, triple: Triple, error: Exception, image_ids: Sequence[str]) -> None:
+    def _lose_metric(self, spec: MetricSpec, triple: Triple, error: BaseException, image_ids: Sequence[str]) -> None:
         assert spec.per_image is not None
         said = Culprit(spec.per_image, error).said(image_ids)
         self.lost.setdefault(f"{LOST_METRIC}{spec.name}", f"on the maps of {triple}, {said}")
 
-    def _lose(self, triple: Triple, batch: Batch, error: Exception) -> None:
+    def _lose(self, triple: Triple, batch: Batch, error: BaseException) -> None:
         method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
 
         def attempt(count: int) -> object:
@@ -346,7 +346,7 @@ class OnePass:
 
         self.lost[str(triple)] = Culprit(method.fn, error).said(first_failing(attempt, batch.image_ids))
 
-    def _lose_network(self, batch: Batch, error: Exception) -> None:
+    def _lose_network(self, batch: Batch, error: BaseException) -> None:
         def attempt(count: int) -> object:
             seen = self._see(batch.head(count))
             return own_score(self._fidelity(seen), seen)

@@ -210,3 +210,18 @@ def test_a_full_disk_is_named(monkeypatch, capsys):
 def test_an_error_shows_control_characters_as_text():
     shown = _plain(ValueError("a\u202eb \x1b[31mred\x07\n  [bold]next"))
     assert shown == "a\\u202eb \\x1b[31mred\\x07\n  \\[bold]next"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("raise SystemExit(3)", 2, "plugin my.py, line 1: SystemExit: 3"),
+        ("raise KeyboardInterrupt", 1, "interrupted; run the same command again to continue"),
+    ],
+)
+def test_no_end_is_without_a_word(cambench, tmp_path, monkeypatch, text, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(text)
+    found, _, shown = cambench("ls", "cams", "--plugin", "my.py")
+    assert found == code
+    assert said in shown

@@ -200,3 +200,15 @@ def test_a_picture_comes_through_the_door_of_all_pictures(tmp_path: Path) -> Non
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
     with pytest.raises(MapFileError, match="not an image of a known format"):
         read_map(file)
+
+
+def test_a_damaged_array_is_no_map_and_takes_no_memory(tmp_path: Path) -> None:
+    """A header that promises 8 TB ended in a MemoryError."""
+    promised = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
+    np.savez_compressed(tmp_path / "z.npz", a=np.arange(4096.0).reshape(64, 64))
+    packed = bytearray((tmp_path / "z.npz").read_bytes())
+    packed[len(packed) // 2] ^= 0xFF
+    for name, data in (("a.npy", b"\x93NUMPY\x01\x00v\x00" + promised), ("b.npz", bytes(packed)), ("c.npy", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(MapFileError, match="it cannot be read"):
+            read_map(tmp_path / name)

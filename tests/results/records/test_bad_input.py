@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cambench.results.figures.front import Point, pareto_figure
 from cambench.results.records.load import load_run
+from cambench.results.records.markers import mark_path
 from cambench.results.records.parts import part_path
 from cambench.results.records.record_errors import RecordError
 from cambench.results.records.store import RunStore
@@ -169,3 +170,32 @@ def test_a_file_or_nothing_is_no_run_folder(tmp_path):
     for name in ("file.png", "nowhere"):
         with pytest.raises(RecordError, match=f"{name} is not a run folder"):
             load_run(tmp_path / name)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"rows": 11', '"rows": 10'), ('"shard_size": 4', '"shard_size": 5')])
+def test_a_manifest_that_counts_other_images_than_its_shards_is_damaged(toy, tmp_path, old, new):
+    """It ended in a traceback: 11 images, the resamples 10."""
+    out = toy.fill(tmp_path / "run", toy.manifest())
+    text = (out / "run.json").read_text()
+    assert old in text
+    (out / "run.json").write_text(text.replace(old, new))
+    with pytest.raises(RecordError, match=r"run\.json: damaged; its shard \d of net has images \d to \d+, that on"):
+        load_run(out)
+
+
+def test_a_folder_where_a_marker_or_a_part_belongs(toy, tmp_path):
+    """Read, its shard is not done; written, the error says what stands in the way."""
+    manifest = toy.manifest()
+    out = toy.fill(tmp_path / "run", manifest)
+    for path in (mark_path(out, "net", 1), part_path(out, A, 1)):
+        path.unlink()
+        path.mkdir()
+        run = load_run(out)
+        assert run.index.tolist() == [0, 1, 2, 3, 8, 9, 10]
+        assert any(str(path) in problem for problem in run.problems)
+        with RunStore.open(out, manifest) as store, pytest.raises(IsADirectoryError, match=r"a folder stands where .*"):
+            toy.write(store, "net", 1)
+        path.rmdir()
+        with RunStore.open(out, manifest) as store:
+            toy.write(store, "net", 1)
+    assert len(load_run(out).index) == 11

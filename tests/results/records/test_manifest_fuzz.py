@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cambench.results.records.load import load_run
 from cambench.results.scores.shown import score_run
+from cambench.results.statistics.bootstrap import bootstrap_run
 
 SCALARS = st.one_of(
     st.none(),
@@ -69,7 +70,13 @@ def check(folder, data):
     path = data.draw(st.sampled_from([p for p in places(document) if p]), "place")
     change = data.draw(st.sampled_from(["replace", "remove", "cut", "double", "add"]), "change")
     file.write_text(json.dumps(changed(document, path, change, data.draw(VALUES, "value"))), encoding="utf-8")
-    ended(lambda: score_run(load_run(folder)))
+    ended(lambda: told(load_run(folder)))
+
+
+def told(run):
+    """Everything that a leaderboard computes of a run."""
+    score_run(run)
+    return bootstrap_run(run, resamples=5) if run.triples and len(run.index) > 1 else None
 
 
 @examples(60, 3000)

@@ -31,6 +31,7 @@ from cambench.metrics.spec import MetricSpec
 """
 BODIES = {
     "raises": ('raise ValueError("no luck")', r"image test/005\.jpg: ValueError: no luck \(my_cam\.py, line 10\)"),
+    "exits": ("raise SystemExit(4)", r"image test/005\.jpg: SystemExit: 4 \(my_cam\.py, line 10\)"),
     "shape": (
         "return w[:, :, 0]",
         r"image test/005\.jpg: CAM method 'my_cam' returned weights of shape \(4, 96, 1\); .* \(my_cam\.py, line 6\)",
