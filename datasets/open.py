@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..declared import Place, declared
 from ..registry import UnknownNameError
+from .disk.urls import check_protocol, url_of
 from .schema import DATASETS, SPLITS, DatasetError
 
 if TYPE_CHECKING:
     from .schema import SampleTable, Split
+
+__all__ = ["PLACE", "DataSource", "Rooted", "check_root", "existing_root", "local_root", "open_table", "url_of"]
 
 PLACE = Place("datasets.schema", "DATASETS", "DatasetSpec")
 """Where the data sets are registered."""
@@ -40,7 +43,8 @@ class DataSource:
 
     Attributes:
         name: Registered name (``cub``, ``imagenet``, ``wsol``, …).
-        root: Folder (or archive, where the adapter reads one) that holds the data as published.
+        root: Folder (or archive, where the adapter reads one) that holds the data as published; or its URL, of which a
+            copy is kept in the cache.
         split: ``train``, ``val`` or ``test``.
         options: The adapter's own options (``{"metadata": DIR, "missing": "skip"}``, …).
 
@@ -84,7 +88,7 @@ class DataSource:
         """
         spec = DATASETS.get(self.name)
         split = self._known_split()
-        return spec.load(check_root(spec, self.root), split, self.options)
+        return spec.load(local_root(spec, self.root), split, self.options)
 
     def _known_split(self) -> Split:
         for split in SPLITS:
@@ -98,7 +102,8 @@ def open_table(name: str, root: str | Path | None = None, split: str = "test", *
 
     Args:
         name: Registered name (``cub``, ``imagenet``, ``wsol``, …).
-        root: Folder (or archive, where the adapter reads one) that holds the data as published.
+        root: Folder (or archive, where the adapter reads one) that holds the data as published; or its URL, of which a
+            copy is kept in the cache.
         split: ``train``, ``val`` or ``test``.
         **options: The adapter's own options (``metadata=DIR``, ``missing="skip"``, …).
 
@@ -109,7 +114,10 @@ def open_table(name: str, root: str | Path | None = None, split: str = "test", *
 
 
 def check_root(spec: Rooted, root: str | Path | None) -> Path | None:
-    """The absolute root, or None for a data set that needs none; ``DatasetError`` where it is missing."""
+    """The absolute root, or None for a data set that needs none; ``DatasetError`` where it is missing.
+
+    A URL stays what it is; that something lies there is not asked.
+    """
     if root is None:
         if spec.needs_root:
             raise DatasetError(f"{spec.name}: --root is needed: the folder that holds {spec.title}")
@@ -117,8 +125,24 @@ def check_root(spec: Rooted, root: str | Path | None) -> Path | None:
     return existing_root(spec.name, root)
 
 
+def local_root(spec: Rooted, root: str | Path | None) -> Path | None:
+    """``check_root``, and of a URL the copy in the cache, brought up to date."""
+    path = check_root(spec, root)
+    url = None if path is None else url_of(path)
+    if url is None:
+        return path
+    # Imports Arrow, as the adapter does.
+    from .tables.remote import local_copy
+
+    return local_copy(url)
+
+
 def existing_root(name: str, root: str | Path) -> Path:
     """The absolute root of the data set ``name``; ``DatasetError`` where it is missing. Needs no adapter."""
+    url = url_of(root)
+    if url is not None:
+        check_protocol(url)
+        return Path(root)
     path = Path(root).expanduser()
     try:
         exists = path.exists()

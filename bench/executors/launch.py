@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...datasets.open import url_of
 from ...results.records.load import load_run
 from ...results.records.locks import driving
 from ...text import visible
@@ -141,7 +142,7 @@ def _outcome(config: RunConfig, reports: list[WorkerReport]) -> Done:
 def _absolute(value: Any) -> Any:
     """Paths as they are found from any folder."""
     if isinstance(value, Path):
-        return value.expanduser().absolute()
+        return value if url_of(value) else value.expanduser().absolute()
     if isinstance(value, dict):
         return {k: _absolute(v) for k, v in value.items()}
     return tuple(map(_absolute, value)) if isinstance(value, tuple) else value

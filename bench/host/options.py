@@ -162,7 +162,9 @@ class DataOptions(Options):
     """Which data."""
 
     dataset: str = Field(description="Data set: see 'cambench ls datasets'.")
-    root: Path | None = Field(None, description="Folder of the data set, as you have it on disk.")
+    root: Path | None = Field(
+        None, description="Folder of the data set, as you have it on disk; or its URL (s3://…, hf://…)."
+    )
     split: SplitName = Field("test", description="train, val or test.")
     metadata: Annotated[Path | None, Field(exclude=True)] = Field(
         None, description="Folder of WE metadata (data set 'wsol'); short for --option metadata=DIR."

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ..batches.images import UnreadableImageError, decode_mask, open_picture
 from ..findings import Finding, MissingSplitError, OptionError, WrongFolderError
-from ..open import DataSource, check_root
+from ..open import DataSource, local_root
 from ..schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
 from .reports import DoctorReport, SplitReport
 from .steps import lacking, next_steps
@@ -55,7 +55,7 @@ def doctor(
         DatasetError: The root does not exist; an option that the data set has not.
     """
     spec = DATASETS.get(name)
-    path = check_root(spec, root)
+    path = local_root(spec, root)
     reports: list[SplitReport] = []
     tables: list[SampleTable] = []
     for split in splits:

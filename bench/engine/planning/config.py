@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
+from ....datasets.open import url_of
 from ....protocol import PROTOCOLS, Protocol
 from ...host.dtypes import Dtype
 from ...host.errors import UsageError
@@ -112,7 +113,7 @@ def _anchor(value: Any, folder: Path) -> Any:
         return {k: _anchor(v, folder) for k, v in value.items()}
     if isinstance(value, list):
         return [_anchor(v, folder) for v in value]
-    return folder / Path(str(value)).expanduser()
+    return value if url_of(value) else folder / Path(str(value)).expanduser()
 
 
 def map_bytes(keep: bool | None, images: int) -> float:

@@ -1,0 +1,122 @@
+"""A data set's root on any file system that fsspec knows (``s3://``, ``gs://``, ``hf://``, ``https://`` …).
+
+What lies there is copied once into the cache, file by file, and read from the copy: pictures are opened at random and
+by every process of a run. A second look costs a listing; what changed there since is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock
+
+from ...atomic import write_text
+from ..disk.urls import check_protocol
+from ..schema import DatasetError
+from .cache import cache_root
+
+_AT_ONCE = 256
+"""Files that are asked for together; what was fetched is noted after each of these."""
+_VERSIONS = ("ETag", "etag", "sha256", "md5", "mtime", "LastModified", "last_modified", "updated", "created")
+"""What file systems say of a file's version."""
+STATE = "fetched.json"
+
+
+def local_copy(url: str) -> Path:
+    """The copy of a folder or file in the cache, brought up to date with what lies at ``url``.
+
+    Raises:
+        DatasetError: The URL cannot be read, nothing lies there, a name leads out of the folder, or the disk is full.
+    """
+    import fsspec
+
+    check_protocol(url)
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        if "file" in _protocols(system):
+            return Path(path)
+        found: Mapping[str, Any] = system.find(path, detail=True)
+        whole = len(found) == 1 and path in found
+    except Exception as error:  # each file system has errors of its own
+        raise DatasetError(f"root {url} cannot be listed: {_said(error)}") from error
+    if not found:
+        raise DatasetError(f"root {url}: there is no file")
+    place = cache_root() / "roots" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    base = place / (PurePosixPath(path).name or "root")
+    place.mkdir(parents=True, exist_ok=True)
+    names = {name: "" if whole else _below(name, path, url) for name in found}
+    with FileLock(place / "copying.lock"):
+        _bring(system, {name: (base / names[name], _version(info)) for name, info in found.items()}, place, url)
+    return base
+
+
+def _bring(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Path, url: str) -> None:
+    """Fetch what is not there, or is of another version; remove what is no longer at the URL."""
+    state_file = place / STATE
+    try:
+        state: dict[str, Any] = json.loads(state_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        state = {}
+    lacking = [n for n, (file, version) in wanted.items() if state.get(n) != version or not _has(file, version[0])]
+    gone = [name for name in state if name not in wanted]
+    if not lacking and not gone:
+        return
+    needed = sum(wanted[name][1][0] or 0 for name in lacking)
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise DatasetError(f"{place}: {needed:,} bytes of {url} are to be copied there, {free:,} are free")
+    if lacking:
+        sys.stderr.write(f"copying {len(lacking):,} files ({needed / 1e6:,.0f} MB) of {url} to {place}\n")
+    kept = {name: version for name, version in state.items() if name in wanted}
+    for start in range(0, len(lacking), _AT_ONCE):
+        some = lacking[start : start + _AT_ONCE]
+        for folder in {wanted[name][0].parent for name in some}:
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            system.get(some, [str(wanted[name][0]) for name in some])
+        except Exception as error:
+            raise DatasetError(
+                f"{url}: copying to {place} stopped: {_said(error)}; the same command goes on"
+            ) from error
+        kept |= {name: wanted[name][1] for name in some}
+        write_text(state_file, json.dumps(kept))
+    _remove(place, {file for file, _ in wanted.values()})
+    write_text(state_file, json.dumps(kept))
+
+
+def _remove(place: Path, wanted: Iterable[Path]) -> None:
+    keep = {*wanted, place / STATE, place / "copying.lock"}
+    for file in place.rglob("*"):
+        if file.is_file() and file not in keep:
+            file.unlink(missing_ok=True)
+
+
+def _below(name: str, path: str, url: str) -> str:
+    """A file's name below the root; ``DatasetError`` where it would lead out of it."""
+    rest = name.removeprefix(path).lstrip("/")
+    if not name.startswith(path) or not rest or any(part in ("", ".", "..") for part in rest.split("/")):
+        raise DatasetError(f"root {url}: a file there is called {name!r}, which is no name below it")
+    return rest
+
+
+def _version(info: Mapping[str, Any]) -> list[Any]:
+    """Bytes of a file, and what its file system says of its version."""
+    return [info.get("size"), next((str(info[key]) for key in _VERSIONS if info.get(key) is not None), "")]
+
+
+def _has(file: Path, size: int | None) -> bool:
+    return file.is_file() and (size is None or file.stat().st_size == size)
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
