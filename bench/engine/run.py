@@ -190,7 +190,8 @@ class _Runner:
         # What is wrong with the folder is said at the end, and stops no other network.
         with suppress(ResultsError):
             done = load_run(self.config.out, name)
-            if len(done.index):
+            # Shards that processes without locks are at work on are not seen: half a table would mislead.
+            if len(done.index) and len(done.index) + len(done.failures) == done.manifest.dataset.rows:
                 network_table(done, console, self.known.of(merge_runs([done])))
 
     def _close(self, store: RunStore) -> Done:
