@@ -7,9 +7,11 @@ from ..host.consoles import out
 
 
 def show(config: RunConfig) -> None:
-    """Print tasks, images, forwards, bytes of records and hours, on the devices that ``--processes`` plans."""
+    """Print tasks, images, forwards, bytes of records and hours, on as many devices as the request has processes."""
     from ..engine.forecast import BATCHES, tasks
+    from ..executors.launch import placed
 
+    config, _ = placed(config)
     found, workers = tasks(config), config.processes or 1
     for task in found:
         cost = f": {task.images:,} images × {task.forwards:g} forwards, {duration(task.seconds)}" if task.images else ""
@@ -20,7 +22,7 @@ def show(config: RunConfig) -> None:
     shared = sum(t.seconds for t in found if t.kind == "shards") / workers
     alone = max((t.seconds for t in found if t.kind == "head"), default=0.0)
     alone = max(alone, sum(t.seconds for t in found if t.kind == "head") / workers)
-    names = "1 device like this machine's" if workers == 1 else f"{workers} devices like this machine's (--processes)"
+    names = "1 device like this machine's" if workers == 1 else f"{workers} devices like this machine's"
     out.print(
         f"in all about {duration(shared + alone)} on {names}, from {BATCHES} timed batches a network; starting, "
         "decoding that does not keep up, and tables aside. Nothing was written",

@@ -61,7 +61,7 @@ def launch(config: RunConfig) -> Done:
         RunError: The engine does not answer, or no worker came to the end; the message has what each of them said.
     """
     config = config.model_copy(update={k: _absolute(getattr(config, k)) for k in config.model_fields_set})
-    config, numbers = _placed(config)
+    config, numbers = placed(config)
     with driving(config.out):
         workers, world = _workers(config, numbers)
         fields = config.model_dump(mode="json", exclude_unset=True, exclude=LAUNCH)
@@ -73,7 +73,7 @@ def launch(config: RunConfig) -> Done:
     return _outcome(config, reports)
 
 
-def _placed(config: RunConfig) -> tuple[RunConfig, list[int]]:
+def placed(config: RunConfig) -> tuple[RunConfig, list[int]]:
     """The request of ``--devices`` as one of as many processes, and the number of the device of each."""
     if config.devices is None:
         return config, []

@@ -7,7 +7,7 @@ import pytest
 
 from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.executors import launch as launching
-from cambench.bench.executors.launch import is_launch, launch
+from cambench.bench.executors.launch import is_launch, launch, placed
 from cambench.bench.executors.local import LocalWorkers
 from cambench.bench.executors.run_worker import Order, WorkerReport, versions_here, work
 from cambench.bench.executors.workers import LostWorkerError, numbers
@@ -170,6 +170,8 @@ def test_devices_are_named_by_number_or_in_full(monkeypatch):
 
 def test_devices_take_the_place_of_other_options(request_of):
     assert is_launch(request_of(devices="cpu"))
+    config, numbers = placed(request_of(devices="cpu,cpu"))
+    assert (config.processes, numbers) == (2, [0, 1])
     for other in ({"processes": 3}, {"device": "cpu"}, {"on": "ray"}):
         with pytest.raises(UsageError, match="--devices starts a process on each device"):
             launch(request_of(devices="cpu,cpu", **other))
