@@ -42,7 +42,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # The folder is not flushed: a rename that a power cut undoes leaves a shard that counts as not done.
         temp.replace(path)
     except OSError as error:
-        if str(error.filename) != str(temp):
+        # A full disk is met while writing, which names no file.
+        if error.errno is None or (error.filename is not None and str(error.filename) != str(temp)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

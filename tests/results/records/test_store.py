@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -185,6 +186,12 @@ def test_hostile_names_become_safe_paths(tmp_path, toy):
     out = toy.fill(tmp_path / "run", toy.manifest(backbone))
     assert load_run(out).triples[0] == f"{backbone}/cam/softmax"
     assert {p.name for p in tmp_path.iterdir()} == {"run"}
+
+
+def test_a_full_disk_names_the_file_that_was_meant(tmp_path):
+    with pytest.raises(OSError, match=r"No space left.*run\.json"), atomic_path(tmp_path / "run.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_atomic_path_leaves_nothing_behind_on_failure(tmp_path):
