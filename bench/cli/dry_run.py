@@ -9,7 +9,7 @@ from ..host.consoles import out
 def show(config: RunConfig) -> None:
     """Print tasks, images, forwards, bytes of records and hours, on as many devices as the request has processes."""
     from ..engine.forecast import BATCHES, tasks
-    from ..executors.launch import placed
+    from ..executors.crew import placed
 
     config, _ = placed(config)
     found, workers = tasks(config), config.processes or 1

@@ -31,6 +31,7 @@ def reproduce(
     """
     from ..paper.reproduce import describe
     from ..paper.reproduce import reproduce as do
+    from ..paper.shared_steps import seconds_on
     from ..paper.table_plan import make_plan
 
     err.print("opening data, and timing one forward of each network for the estimate", soft_wrap=True)
@@ -48,9 +49,15 @@ def reproduce(
     for note in plan.notes:
         out.print(f"  note: {note}", soft_wrap=True, markup=False)
     out.print(f"in all about {duration(plan.seconds)} of computation, decoding aside")
+    if (devices := request.processes or 1) > 1:
+        shared = duration(seconds_on(plan.steps, devices))
+        out.print(f"on {devices} devices like this machine's about {shared}: each network is trained by one of them")
     if dry_run:
         return
-    for path in do(plan, lambda line: out.print(line, soft_wrap=True, markup=False)):
+    paths = do(plan, lambda line: out.print(line, soft_wrap=True, markup=False))
+    if not paths:
+        out.print("this process is through; others go on, and the last of them writes the report", soft_wrap=True)
+    for path in paths:
         out.print(f"wrote {path}", soft_wrap=True, markup=False)
 
 

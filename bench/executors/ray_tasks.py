@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +16,11 @@ from .workers import LostWorkerError, Poll, numbers
 
 RETRIES = 20
 """How often Ray starts a task again whose process or machine is lost, unless ``max_retries`` says otherwise."""
+
+
+CONNECT_S = 10.0
+"""Seconds in which a cluster's port must answer; Ray itself tries for minutes."""
+_PLACE = re.compile(r"(?:ray://)?(?P<host>\[.+\]|[^/:]+):(?P<port>\d{1,5})")
 
 
 class RayWorkers:
@@ -35,6 +42,7 @@ class RayWorkers:
         except ImportError:
             raise UsageError("--on ray needs Ray: pip install 'cambench[ray]'") from None
         self._ray = ray
+        _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
         # Heads that are trained on the CPU depend on the number of threads; Ray would set its own.
         threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
         self._began = not ray.is_initialized()
@@ -69,6 +77,9 @@ class RayWorkers:
             return None
         try:
             return WorkerReport.model_validate_json(self._ray.get(ref))
+        except self._ray.exceptions.RayTaskError as error:
+            # Its text ends with what was raised there, such as cambench that is not installed on that machine.
+            raise LostWorkerError(str(error).strip().rpartition("\n")[2]) from None
         except self._ray.exceptions.RayError as error:
             raise LostWorkerError(first_line(error)) from None
 
@@ -78,3 +89,17 @@ class RayWorkers:
             self._ray.cancel(ref, force=True)
         if self._began:
             self._ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """RunError unless somebody listens at ``[ray://]HOST:PORT``; other addresses are left to Ray."""
+    place = _PLACE.fullmatch(address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place["host"].strip("[]"), int(place["port"])), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(
+            f"no Ray cluster answers at {address} ({error}). Start one with `ray start --head`, or give the address "
+            "that it printed; nothing was computed"
+        ) from error

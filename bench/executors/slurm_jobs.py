@@ -13,6 +13,10 @@ from ..host.errors import RunError, UsageError
 from .run_worker import WorkerReport, work
 from .workers import LostWorkerError, Poll, numbers
 
+TIMEOUT_MIN = 60
+"""Minutes of a job unless ``timeout_min`` says otherwise; submitit's own five would end in the middle of a training."""
+TIMEOUTS = 100
+"""How often a job that reached its limit is queued again: it goes on where it was."""
 GENERAL = {"timeout_min", "mem_gb", "nodes", "gpus_per_node", "tasks_per_node", "cpus_per_task"}
 """Options that submitit has for every cluster; all others are Slurm's own."""
 
@@ -54,8 +58,9 @@ class SlurmWorkers:
         self._submitit = submitit
         given = {key if key in GENERAL else f"slurm_{key}": value for key, value in numbers(options).items()}
         try:
-            self._executor = submitit.AutoExecutor(folder=out / JOBS_NAME / "%j", cluster=cluster)
-            self._executor.update_parameters(name="cambench", **given)
+            again = {f"{cluster}_max_num_timeout": TIMEOUTS}
+            self._executor = submitit.AutoExecutor(folder=out / JOBS_NAME / "%j", cluster=cluster, **again)
+            self._executor.update_parameters(**{"name": "cambench", "timeout_min": TIMEOUT_MIN, **given})
         except (RuntimeError, ValueError) as error:
             raise RunError(f"--on slurm: {error}. Give the command on a machine that has sbatch") from None
         except (NameError, TypeError) as error:

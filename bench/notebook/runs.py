@@ -10,7 +10,8 @@ from ...results.records.load import load_run
 from ..engine.again import finished_before
 from ..engine.planning.config import RunConfig
 from ..engine.run import run as run_benchmark
-from ..executors.launch import is_launch, launch
+from ..executors.crew import is_launch
+from ..executors.launch import launch
 from ..host.errors import RunError
 from .result import RunResult
 

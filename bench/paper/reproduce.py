@@ -7,12 +7,10 @@ network, a shard of records), so the same command may be interrupted anywhere an
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,8 +21,10 @@ from ...results.paper import ReproductionEntry, write_reproduction, write_wsol
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.planning.config import RunConfig
-from ..host.device import pick_device
-from ..host.errors import UsageError
+from ..executors.crew import is_launch, share
+from ..executors.run_worker import Ending
+from ..host.consoles import out
+from ..host.device import device_of_rank, pick_device
 from ..host.memory import BatchMemoryError
 from ..maps import MAPS
 from ..notebook.runs import run
@@ -40,6 +40,9 @@ from .places import few_shot_drawn, few_shot_file, few_shot_folder, network_file
 from .plan_steps import ReproductionPlan, Step
 from .published_splits import tables_of
 from .requests import WSOL_TABLE, Reproduction
+from .shared_steps import SharedSteps, folder_of
+from .step_times import Clock
+from .table_plan import make_plan
 from .wsol_rows import by_boxes, few_shot_maps
 
 Say = Callable[[str], None]
@@ -48,29 +51,55 @@ Say = Callable[[str], None]
 def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
     """Do what is missing and write the report (Markdown, LaTeX, CSV); returns its files.
 
+    Of several processes that share the steps the last one writes the report; the others return nothing.
+
     Args:
         plan: From ``make_plan``. say: Told each step before it starts.
 
     Raises:
-        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data); several processes.
+        UsageError: A file of ``out`` belongs to another reproduction (recipe, seed or data); an engine that is not
+            installed.
+        RunLockedError: Another command is at work on ``out``.
         DatasetError, WeightsError, ResultsError, RunError: Data, weights or folders that cannot be used.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "reproduce runs in one process: train the networks with `torchrun … -m cambench train backbone` first, and "
-            "give them with --weights DATASET/NETWORK=FILE"
-        )
+    request, launched = plan.request, is_launch(plan.request)
     if plan.missing:
         raise DatasetError("\n".join(plan.missing))
     # All of them first: hours of training must not end at a download that was bound to fail.
     for name, weights in plan.fetched.items():
         say(f"fetch {weights.name} for {name}")
         weights.fetch(name)
-    request, clock = plan.request, Clock()
-    for step in plan.steps:
-        say(describe(step))
-        with clock.part(step):
-            _DO[step.kind](plan, step, say)
+    if launched:
+        reports = share(reproduce_job, request, request.out, lambda: False)
+        return next(list(report.paths) for report in reports if report.paths)
+    with folder_of(request.out) as (lock, world):
+        clock = Clock()
+
+        def do(step: Step) -> None:
+            say(describe(step))
+            with clock.part(step):
+                _DO[step.kind](plan, step, say)
+
+        SharedSteps(plan, lock, world, do).work_off()
+        with lock.turn():
+            clock.write(request.out / "times.json", plan.planning_seconds, shared=world > 1)
+            if world > 1 and lock.others_at_work():
+                # Before the next one has its turn, so that exactly one finds itself alone.
+                lock.release()
+                return []
+        return _report(plan)
+
+
+def reproduce_job(fields: dict[str, Any]) -> Ending:
+    """A worker's part of a ``Reproduction``."""
+    paths = reproduce(
+        make_plan(Reproduction.create(**fields)), lambda line: out.print(line, soft_wrap=True, markup=False)
+    )
+    return Ending(closed=bool(paths), paths=tuple(paths))
+
+
+def _report(plan: ReproductionPlan) -> list[Path]:
+    request = plan.request
     entries = [
         ReproductionEntry(dataset, protocol, load_run(records_folder(request, dataset, protocol)), plan.networks)
         for dataset in plan.triples
@@ -80,36 +109,8 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
     if request.limit is not None:
         notes.append(f"Only the first {request.limit} images of every split were used: a trial, not a reproduction.")
     if request.table == WSOL_TABLE:
-        paths = write_wsol(plan.rows, entries, request.out, resamples=request.resamples, notes=notes)
-    else:
-        paths = write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
-    clock.write(request.out / "times.json", plan.planning_seconds)
-    return paths
-
-
-class Clock:
-    """What each step took, and what the reproduction took beside its steps."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._steps: list[dict[str, object]] = []
-        self._parts = 0.0
-
-    @contextmanager
-    def part(self, step: Step) -> Iterator[None]:
-        """Time a step: opening data and network, the work, and writing it, as its own command would do."""
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        self._parts += seconds
-        facts = {"kind": step.kind, "dataset": step.dataset, "what": step.what, "there_already": step.done}
-        self._steps.append({**facts, "estimated_s": step.seconds, "seconds": seconds})
-
-    def write(self, file: Path, planning: float) -> None:
-        """``steps`` with their estimated and measured seconds; ``beside_s``: plan, report and all between the steps."""
-        beside = planning + time.perf_counter() - self._start - self._parts
-        content = {"steps": self._steps, "steps_s": self._parts, "beside_s": beside, "planning_s": planning}
-        write_text(file, json.dumps(content, indent=1) + "\n")
+        return write_wsol(plan.rows, entries, request.out, resamples=request.resamples, notes=notes)
+    return write_reproduction(request.table, entries, request.out, resamples=request.resamples, notes=notes)
 
 
 def describe(step: Step) -> str:
@@ -123,10 +124,15 @@ def describe(step: Step) -> str:
     return f"{step.dataset}: {verb} {step.what}" + (" (there already)" if step.done else "")
 
 
+def _device(request: Reproduction) -> str:
+    """Where this process trains."""
+    return device_of_rank(pick_device(request.device))
+
+
 def _means(request: Reproduction) -> Means:
     """With what it trains."""
     cache = request.cache_mb << 20
-    return Means(pick_device(request.device), progress=True, workers=request.workers, cache_bytes=cache)
+    return Means(_device(request), progress=True, workers=request.workers, cache_bytes=cache)
 
 
 _VERBS = {
@@ -175,7 +181,7 @@ def _head(plan: ReproductionPlan, step: Step, say: Say) -> None:
         check_same(step.target, facts, head_record(step.target))
         return
     step.target.parent.mkdir(parents=True, exist_ok=True)
-    where = torch.device(pick_device(request.device))
+    where = torch.device(_device(request))
     cached = cached_head(network, "sigmoid", table, recipe, request.seed, where)
     if (earlier := take_kept(cached, network, "sigmoid")) is not None:
         say(f"  {EARLIER}, taken from {cached}")
@@ -197,7 +203,7 @@ def _few_shot(plan: ReproductionPlan, step: Step, say: Say) -> None:
     recipe, val = request.recipe_of(step.dataset, step.what), tables_of(request, step.dataset, "val")
     test = tables_of(request, step.dataset, "test")
     boxes = by_boxes(plan.rows[plan.rows["dataset"] == step.dataset])
-    baseline = FewShot(step.what, recipe, val, not boxes, request.seed, pick_device(request.device), request.workers)
+    baseline = FewShot(step.what, recipe, val, not boxes, request.seed, _device(request), request.workers)
     facts = {"test": test.fingerprint, **baseline.facts}
     done = few_shot_drawn(request, step.dataset, step.what)
     if done.is_file():

@@ -24,6 +24,7 @@ from ..host.options import (
     ProtocolOptions,
     ResampleOptions,
     WeightsOptions,
+    WorkerOptions,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ SLIM = {"vgg16_gap": "slim_vgg_gap", "inception_v3_gap": "slim_inception", "resn
 """Networks of the table ``wsol`` -> those that stand in for them in that trial."""
 
 
-class Reproduction(ResampleOptions, CacheOptions, DeviceOptions):
+class Reproduction(WorkerOptions, ResampleOptions, CacheOptions, DeviceOptions):
     """A table of the paper: from which data, into which folder, trained how."""
 
     table: Annotated[str, Flag(argument=True)] = Field(description="table1, table2 or wsol.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...triple import file_name
+from .file_system import check_file_system, weakness
 from .record_errors import ResultsError, RunLockedError
 
 LOCK_NAME = ".lock"
@@ -47,7 +48,8 @@ class FolderLock:
 
     Raises:
         RunLockedError: Another process holds it; the error has its pid.
-        ResultsError: The file system cannot lock files.
+        ResultsError: The file system cannot lock files or rename them as it must, or its locks do not reach the
+            machines that share the folder.
     """
 
     def __init__(self, out: Path, rank: int = 0, world_size: int = 1, *, enabled: bool = True) -> None:
@@ -55,6 +57,7 @@ class FolderLock:
         self._lock: FileLock | None = None
         self._path = out / (LOCK_NAME if world_size == 1 else f"{LOCK_NAME}.rank{rank}")
         if not enabled:
+            check_file_system(out, lock=False)
             return
         lock = _take(self._path, PROBE_S)
         if lock is None:
@@ -65,6 +68,9 @@ class FolderLock:
             others = [out / LOCK_NAME] if world_size > 1 else _rank_locks(out)
             if any(_is_held(path) for path in others):
                 raise RunLockedError(out, holders(out))
+            check_file_system(out)
+            if world_size > 1:
+                _check_machines(out)
         except BaseException:
             self.release()
             raise
@@ -147,6 +153,7 @@ def driving(out: Path) -> Iterator[None]:
             if time.monotonic() > until:
                 raise RunLockedError(out, holders(out))
             time.sleep(PROBE_S)
+        check_file_system(out)
         yield
     finally:
         lock.release()
@@ -166,6 +173,20 @@ def holders(out: Path) -> list[str]:
         if _is_held(path):
             found.append(pid if host == socket.gethostname() else f"{pid} on {host}")
     return found
+
+
+def _check_machines(out: Path) -> None:
+    """ResultsError where ranks of other machines hold a folder whose locks are seen on one machine alone."""
+    hosts = set[str]()
+    for path in _rank_locks(out):
+        with suppress(OSError, ValueError):
+            hosts.add(_holder_of(path).read_text(encoding="utf-8").split()[1])
+    others = sorted(hosts - {socket.gethostname()})
+    if others and (why := weakness(out)):
+        raise ResultsError(
+            f"{out} is shared with {', '.join(others)}, but {why}. Choose an --out folder with locks for all machines, "
+            f"or work on one of them (if {others[0]} is gone, delete {LOCK_NAME}.rank*{_HOLDER} there)"
+        )
 
 
 def _rank_locks(out: Path) -> list[Path]:

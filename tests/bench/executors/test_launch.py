@@ -1,15 +1,18 @@
 """Launches: who starts workers, what is refused in words, lost workers, one driver on a folder."""
 
 import json
+import socket
 import sys
 
 import pytest
 
 from cambench.bench.engine.planning.config import RunConfig
+from cambench.bench.executors import crew
 from cambench.bench.executors import launch as launching
-from cambench.bench.executors.launch import is_launch, launch, placed
+from cambench.bench.executors.crew import is_launch, placed
+from cambench.bench.executors.launch import launch
 from cambench.bench.executors.local import LocalWorkers
-from cambench.bench.executors.run_worker import Order, WorkerReport, versions_here, work
+from cambench.bench.executors.run_worker import Order, WorkerReport, name_of, run_job, versions_here, work
 from cambench.bench.executors.workers import LostWorkerError, numbers
 from cambench.bench.host.device import device_of_rank, several_devices
 from cambench.bench.host.errors import RunError, UsageError
@@ -59,14 +62,24 @@ def test_an_engine_that_is_not_installed_names_its_extra(request_of, monkeypatch
 
 def test_a_cluster_that_does_not_answer(request_of, monkeypatch):
     ray = pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        # Bound, but nobody listens.
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            with pytest.raises(RunError, match=rf"no Ray cluster answers at {address} .*ray start --head"):
+                launch(request_of(on=f"ray:{address}"))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(RunError, match="no Ray cluster answers"):
+            launch(request_of(on="ray"))
 
     def init(**options):
-        assert options["address"] == "10.0.0.1:6379"
+        assert options["address"] == "auto"
         raise ConnectionError("no GCS there\nmore")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(RunError, match=r"no Ray cluster answers at 10\.0\.0\.1:6379: no GCS there$"):
-        launch(request_of(on="ray:10.0.0.1:6379"))
+    with pytest.raises(RunError, match=r"no Ray cluster answers at auto: no GCS there$"):
+        launch(request_of(on="ray:auto"))
 
 
 def test_slurm_options_and_a_machine_without_slurm(request_of, monkeypatch):
@@ -83,8 +96,10 @@ def test_slurm_options_and_a_machine_without_slurm(request_of, monkeypatch):
 
 def test_workers_of_other_versions_are_refused_with_both(request_of):
     theirs = versions_here() | {"torch": "1.0.0", "cambench": "0.0.1"}
-    order = Order(fields={"dataset": "synthbirds", "out": "x"}, world=1, versions=theirs).model_dump_json()
-    report = WorkerReport.model_validate_json(work(order, 0))
+    order = Order(job=name_of(run_job), fields={"dataset": "synthbirds", "out": "x"}, world=1, versions=theirs)
+    # Of an order that this version does not understand, too.
+    text = json.dumps({**order.model_dump(mode="json"), "job": None, "later": 1})
+    report = WorkerReport.model_validate_json(work(text, 0))
     ours = versions_here()
     assert f"torch {ours['torch']} here, 1.0.0 there" in report.error
     assert f"cambench {ours['cambench']} here, 0.0.1 there" in report.error
@@ -92,7 +107,12 @@ def test_workers_of_other_versions_are_refused_with_both(request_of):
 
 def test_data_that_the_driver_alone_has_are_named_with_the_worker(request_of, tmp_path, monkeypatch):
     config = request_of()
-    order = Order(fields=config.model_dump(mode="json", exclude_unset=True), world=2, versions=versions_here())
+    order = Order(
+        job=name_of(run_job),
+        fields=config.model_dump(mode="json", exclude_unset=True),
+        world=2,
+        versions=versions_here(),
+    )
     report = WorkerReport.model_validate_json(work(order.model_dump_json(), 1))
     assert str(tmp_path / "none") in report.error
     assert report.host
@@ -119,8 +139,8 @@ class Scripted:
 
 
 def run_with(monkeypatch, config, workers):
-    monkeypatch.setattr(launching, "POLL_S", 0.0)
-    monkeypatch.setattr(launching, "_workers", lambda *_: (workers, len(workers.ends)))
+    monkeypatch.setattr(crew, "POLL_S", 0.0)
+    monkeypatch.setattr(crew, "_workers", lambda *_: (workers, len(workers.ends)))
     monkeypatch.setattr(launching, "load_run", lambda out: out)
     return launch(config)
 

@@ -158,14 +158,6 @@ def test_a_plan_needs_no_data(request_of, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_several_processes_are_told_what_to_do(request_of, monkeypatch):
-    plan = make_plan(request_of(datasets=("cub",)))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match=r"torchrun .*--weights DATASET/NETWORK=FILE"):
-        reproduce(plan)
-    assert not plan.request.out.exists()
-
-
 def test_everything_that_is_missing_or_odd_is_told_before_anything_is_trained(request_of, tiny_data, tmp_path):
     whole = make_plan(request_of(limit=None))
     assert whole.notes[0] == "cub train: 4 images, published are 5,994: not the paper's data set"
