@@ -15,7 +15,7 @@ from ...text import visible
 from ..host.consoles import err as console
 from ..host.device import pick_device, several_devices
 from ..host.errors import RunError, UsageError
-from ..host.options import DeviceOptions, WorkerOptions
+from ..host.options import WorkerOptions
 from .local import LocalWorkers
 from .ray_tasks import RayWorkers
 from .run_worker import Job, Order, WorkerReport, name_of, versions_here
@@ -45,7 +45,9 @@ def is_launch(request: WorkerOptions) -> bool:
     return several
 
 
-def share(job: Job, request: WorkerOptions, out: Path, is_done: Callable[[], bool]) -> list[WorkerReport]:
+def share(
+    job: Job, request: WorkerOptions, numbers: Sequence[int], out: Path, is_done: Callable[[], bool]
+) -> list[WorkerReport]:
     """Have the workers of an engine do a job, and return what each of them says.
 
     A worker that is lost is started again; its work is done by the others meanwhile. Nothing but what was at hand is
@@ -53,7 +55,8 @@ def share(job: Job, request: WorkerOptions, out: Path, is_done: Callable[[], boo
 
     Args:
         job: What each of them does.
-        request: Its fields, and the engine.
+        request: Its fields, and the engine; ``placed``.
+        numbers: Of the workers' devices, from there.
         out: The folder in which they find what is to be done.
         is_done: Whether the work is there, whatever the workers said.
 
@@ -62,7 +65,6 @@ def share(job: Job, request: WorkerOptions, out: Path, is_done: Callable[[], boo
         RunLockedError: Another launch is at work on the folder.
         RunError: The engine does not answer, or no worker came to the end; the message has what each of them said.
     """
-    request, numbers = _placed(found_anywhere(request))
     with driving(out):
         workers, world = _workers(request, out.expanduser().absolute(), numbers)
         fields = request.model_dump(mode="json", exclude_unset=True, exclude=set(WorkerOptions.model_fields))
@@ -83,22 +85,24 @@ def share(job: Job, request: WorkerOptions, out: Path, is_done: Callable[[], boo
     return reports
 
 
-def found_anywhere(request: R) -> R:
-    """The request with its paths as they are found from any folder."""
-    return request.model_copy(update={k: _absolute(getattr(request, k)) for k in request.model_fields_set})
+def placed(request: R) -> tuple[R, list[int]]:
+    """The request with its paths as they are found from any folder, and the numbers of its processes' devices.
 
+    That of ``--devices`` is one of as many processes; without it the devices are the processes' own.
 
-def _placed(request: WorkerOptions) -> tuple[WorkerOptions, list[int]]:
-    """The request of ``--devices`` as one of as many processes, and the number of the device of each."""
+    Raises:
+        UsageError: Devices that are not here, or beside options that they take the place of.
+    """
+    request = request.model_copy(update={k: _absolute(getattr(request, k)) for k in request.model_fields_set})
     if request.devices is None:
         return request, []
     kind, numbers = several_devices(request.devices)
-    one = isinstance(request, DeviceOptions) and request.device != "auto"
+    one = request.model_dump(include={"device"}).get("device", "auto") != "auto"
     if request.on != "local" or one or request.processes not in (None, len(numbers)):
         raise UsageError("--devices starts a process on each device here: give no --on, --device, --processes")
     # What ``auto`` is here stays ``auto``, so that the record is that of the run without --devices.
     device = "auto" if pick_device("auto") == kind else kind
-    return request.model_copy(update={"processes": len(numbers), "device": device}), numbers
+    return request.model_copy(update={"processes": len(numbers), "devices": None, "device": device}), numbers
 
 
 def _workers(request: WorkerOptions, out: Path, numbers: Sequence[int]) -> tuple[Workers, int]:

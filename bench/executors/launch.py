@@ -6,7 +6,7 @@ from ...results.records.load import load_run
 from ..engine.again import finished_before
 from ..engine.outcome import Done
 from ..engine.planning.config import RunConfig
-from .crew import found_anywhere, share
+from .crew import placed, share
 from .run_worker import run_job
 
 
@@ -14,10 +14,10 @@ def launch(config: RunConfig) -> Done:
     """Work a run off on the workers of an engine; the tables are those of one process.
 
     Raises:
-        UsageError, RunLockedError, RunError: As ``share``.
+        UsageError, RunLockedError, RunError: As ``placed`` and ``share``.
     """
-    config = found_anywhere(config)
-    reports = share(run_job, config, config.out, lambda: finished_before(config) is not None)
+    config, numbers = placed(config)
+    reports = share(run_job, config, numbers, config.out, lambda: finished_before(config) is not None)
     lost = {what: why for r in reports for what, why in r.lost.items()}
     unfinished = {what: shards for r in reports for what, shards in r.unfinished.items()}
     tables = finished_before(config)

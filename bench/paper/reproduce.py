@@ -21,7 +21,7 @@ from ...results.paper import ReproductionEntry, write_reproduction, write_wsol
 from ...results.records.load import load_run
 from ...triple import Triple
 from ..engine.planning.config import RunConfig
-from ..executors.crew import is_launch, share
+from ..executors.crew import is_launch, placed, share
 from ..executors.run_worker import Ending
 from ..host.consoles import out
 from ..host.device import device_of_rank, pick_device
@@ -70,7 +70,8 @@ def reproduce(plan: ReproductionPlan, say: Say = lambda _: None) -> list[Path]:
         say(f"fetch {weights.name} for {name}")
         weights.fetch(name)
     if launched:
-        reports = share(reproduce_job, request, request.out, lambda: False)
+        asked, numbers = placed(request)
+        reports = share(reproduce_job, asked, numbers, asked.out, lambda: False)
         return next(list(report.paths) for report in reports if report.paths)
     with folder_of(request.out) as (lock, world):
         clock = Clock()
