@@ -12,7 +12,6 @@ import torch
 from ...baselines.contracts import BACKBONES, Backbone, Branch
 from ...datasets.batches import decoding_rates, fewest
 from ...metrics.functional.kernels.ahead import begin as compile_kernels
-from ...metrics.functional.kernels.ahead import busy as compiling
 from ...registry import load_plugin
 from ...results.records.load import load_run
 from ...results.records.manifest import BranchRecord
@@ -42,7 +41,6 @@ from .scoring.pass_boxes import BoxEngine
 
 POLL_S = 0.5
 """Seconds after which a process that has nothing else to do looks again whether others are through."""
-COMPILING = "compiling the box kernels beside the first maps, once on this machine: half a minute to a minute"
 _THROUGH = object()
 
 
@@ -106,8 +104,6 @@ class _Runner:
             config.out, ready.manifest, rank=self.rank, world_size=self.world, lock=config.lock
         ) as store:
             self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
-            if compiling():
-                self._say([COMPILING])
             self.durations["prepare"] = time.monotonic() - started
             boxes = BoxEngine(config.box_engine, self.device)
             request = PassRequest(config, store, ready.table, ready.measures, boxes, self.clock, self.rank, self.world)
