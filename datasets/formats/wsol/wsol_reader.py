@@ -156,7 +156,7 @@ def find_images(root: Path, ids: Sequence[str], split: str, index: FileIndex) ->
     """
     base = str(root)
     sample = ids[:: max(1, len(ids) // 64)]
-    depth = max(i.count("/") for i in sample)
+    depth = max((i.count("/") for i in sample), default=0)
     folders = ("", "images/", f"{split}/", f"cars_{split}/", "CUB_200_2011/images/", "CUBV2/", "ImageNetV2/")
     best, best_rule = -1, (0, "")
     for drop in range(depth + 1):

@@ -128,3 +128,10 @@ def test_a_name_with_a_null_character_is_no_file(wsol_replica: tuple[Path, Path]
     ids.write_text("\0/" + ids.read_text())
     with pytest.raises(DatasetError, match="ids of image_ids.txt have no line here"):
         open_table("wsol", root, metadata=str(meta))
+
+
+def test_a_list_of_masks_without_a_mask_is_refused(wsol_replica: tuple[Path, Path]) -> None:
+    root, meta = wsol_replica
+    (meta / "test" / "localization.txt").write_text("unknown.jpg,mask.png,ignore.png\n")
+    with pytest.raises(DatasetError, match="6 images have no mask"):
+        open_table("wsol", root, metadata=str(meta))
