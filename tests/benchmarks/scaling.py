@@ -7,6 +7,7 @@ wall says little: a worker's own seconds are its wall less the time that its mai
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,10 +17,15 @@ from pathlib import Path
 
 import psutil
 
-RUN = (
-    "run --dataset synthbirds --triples slim_*/{cam,gradcam,layercam}/softmax --limit 160 --shard-size 8 "
-    "--workers 1 --box-threads 1 --device cpu"
-)
+RUN = {
+    "dataset": "synthbirds",
+    "triples": ["slim_*/{cam,gradcam,layercam}/softmax"],
+    "limit": 160,
+    "shard_size": 8,
+    "workers": 1,
+    "box_threads": 1,
+    "device": "cpu",
+}
 ENGINES = {"local": "local", "torchrun": "torchrun", "ray": "ray", "slurm": "slurm:local"}
 SECONDS_OF_NANO = 1e-9
 
@@ -34,7 +40,9 @@ class Spent:
 
 
 def command(engine: str, world: int, out: Path) -> list[str]:
-    program = ["-m", "cambench", *RUN.split(), "--out", str(out)]
+    file = out.with_name("run.json")
+    file.write_text(json.dumps(RUN), encoding="utf-8")
+    program = ["-m", "cambench", "run", "--config", str(file), "--out", str(out)]
     if engine == "torchrun":
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
         return [sys.executable, *launcher, *program, "--on", "torchrun"]
