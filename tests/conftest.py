@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,6 +43,22 @@ def import_without_posix(name, globals=None, locals=None, fromlist=(), level=0):
 if os.environ.get("CAMBENCH_TESTS_WITHOUT_POSIX"):
     assert not any(name.partition(".")[0] == "cambench" for name in sys.modules)
     builtins.__import__ = import_without_posix
+
+
+ALONE = "CAMBENCH_TEST_ALONE"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test marked ``own_process`` runs in a fresh interpreter: it forks, and autograd's threads do not follow."""
+    if pyfuncitem.get_closest_marker("own_process") is None or ALONE in os.environ:
+        return None
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid]
+    environment = {**os.environ, ALONE: "1"}
+    done = subprocess.run(words, cwd=pyfuncitem.config.rootpath, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(done.stdout[-20_000:], pytrace=False)
+    return True
 
 
 AT_WORK = {

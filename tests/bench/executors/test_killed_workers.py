@@ -18,7 +18,10 @@ from cambench.bench.executors.run_worker import WorkerReport, work
 from cambench.bench.executors.workers import LostWorkerError
 from cambench.bench.notebook.runs import run
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+    pytest.mark.own_process,
+]
 
 
 def no_space(_):

@@ -70,6 +70,7 @@ def kept(out):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.own_process
 def test_a_table_of_two_workers_of_which_one_is_killed_is_that_of_one_process(request_of, tmp_path, monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

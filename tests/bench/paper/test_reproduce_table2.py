@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cambench.bench.engine import run as running
+from cambench.bench.host.errors import UsageError
 from cambench.bench.paper import reproduce as doing
 from cambench.bench.paper import table_plan as reproduce_plan
 from cambench.bench.paper.reproduce import describe, reproduce
@@ -98,5 +99,5 @@ def test_recipe_that_trains_nothing_needs_weights_that_fit(request_of, tmp_path)
     assert load_recipe(BackboneRecipe, str(tmp_path / "none.yaml")).epochs == 0
     request = request_of(datasets=("cub",), backbone_recipe=str(tmp_path / "none.yaml"))
     plan = make_plan(request)
-    with pytest.raises(doing.UsageError, match=r"trains nothing, but slim_.* 200 classes of cub"):
+    with pytest.raises(UsageError, match=r"trains nothing, but slim_.* 200 classes of cub"):
         reproduce(plan)
