@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ...metrics.functional.kernels.ahead import begin as compile_kernels
 from ...registry import RegistryError, UnknownNameError
 from ...version import __version__
 from ..engine.planning.config import RunConfig, read_config
@@ -91,6 +90,8 @@ def run(
             out.print(f"  {path}", soft_wrap=True)
         return
     check_request(settings)
+    from ...metrics.functional.kernels.ahead import begin as compile_kernels
+
     # While torch is imported, birds are drawn and heads are trained, another process makes the kernels' machine code.
     compile_kernels()
     err.print("starting: libraries, networks and data", soft_wrap=True)

@@ -24,7 +24,7 @@ def python(*arguments, interpret):
 
 
 def sweep(*arguments):
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.9")
     found = python(HERE / "fused_sweep.py", *arguments, interpret="1")
     assert found.returncode == 0, found.stderr[-3000:]
     return json.loads(found.stdout.splitlines()[-1])
@@ -69,6 +69,9 @@ def test_where_it_cannot_run_it_says_why(monkeypatch):
     levels = torch.zeros(1, 4, 4, dtype=torch.uint8)
     with pytest.raises(ValueError, match="'triton' needs (a CUDA device, and the maps are on cpu|Triton)"):
         level_ious(levels, NO_BOXES, engine="triton")
+    monkeypatch.setattr(whether, "version", lambda name: "3.0.0")
+    if whether.importlib.util.find_spec("triton"):
+        assert "tried with Triton 3.9 and later, and 3.0.0 is installed" in str(why_not_fused(torch.device("cuda")))
     monkeypatch.setattr(whether.importlib.util, "find_spec", lambda name: None)
     assert "'triton' needs Triton" in str(why_not_fused(torch.device("cuda")))
 

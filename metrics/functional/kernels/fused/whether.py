@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+TRIED = (3, 9)
+"""The Triton that the programs were tried with; that of torch 2.4 refuses them."""
 SMALL_TABLES = 92352
 """Words of a program beside those for its pixels."""
 
@@ -22,6 +27,14 @@ def why_not_fused(device: torch.device) -> str | None:
             f"the engine 'triton' needs a CUDA device, and the maps are on {device.type}; use 'tensor', 'cpu' or "
             "'auto', or set TRITON_INTERPRET=1 to try it slowly on the CPU"
         )
+    # Builds of other names (AMD's) do not say.
+    with suppress(PackageNotFoundError):
+        found = version("triton")
+        if tuple(map(int, re.findall(r"\d+", found)[:2])) < TRIED:
+            return (
+                f"the engine 'triton' was tried with Triton {TRIED[0]}.{TRIED[1]} and later, and {found} is installed; "
+                "use 'tensor', 'cpu' or 'auto', or a later torch"
+            )
     return None
 
 
