@@ -18,7 +18,11 @@ from .planning.config import RunConfig
 
 REQUEST = "request"
 """Where ``run.json`` keeps, among its settings, what was asked for."""
-TABLES = ("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "scores.csv", "throughput.csv")
+TABLES = (
+    *("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "intervals.md", "intervals.tex", "scores.csv"),
+    *("throughput.md", "throughput.tex", "throughput.csv"),
+)
+"""What a run writes there, in the order in which it says so: named here, as tables import far more than this asks."""
 _NO_MATTER = {
     "out",
     "workers",

@@ -48,25 +48,46 @@ class Unbeaten:
     best_score: float
     images: int
 
+    @property
+    def too_few(self) -> bool:
+        """The methods' best is better than the control, on too few images to tell."""
+        better = self.best_score - self.control_score
+        return self.images < FEW_IMAGES and (better if self.metric.higher_is_better else -better) > 0
+
     def sentence(self, control: str, best: str, of: str = "the best method") -> str:
         """What a reader must know, with the titles of both.
 
         Args:
             control: Title of the control. best: Title of the method. of: What the method is the best of.
         """
-        digits, name = self.metric.digits, self.metric.name
-        better = self.best_score - self.control_score
-        if self.images < FEW_IMAGES and (better if self.metric.higher_is_better else -better) > 0:
+        scores = f"({best}, {self._digits(self.best_score)}"
+        return self._said(f"{control} ({self._digits(self.control_score)})", scores, of)
+
+    def sentence_with(self, control: str, networks: Sequence[tuple[str, str, Unbeaten]]) -> str:
+        """``sentence`` of several networks in which the same control is not beaten, this one among them.
+
+        Args:
+            control: Title of the control. networks: Title of a network, title of its best method, and its finding.
+        """
+        each = [
+            f"{where}: {one._digits(one.control_score)} beside {best}, {one._digits(one.best_score)}"
+            for where, best, one in networks
+        ]
+        return self._said(control, f"({'; '.join(each)}", "the best method")
+
+    def _digits(self, score: float) -> str:
+        return f"{score:.{self.metric.digits}f}"
+
+    def _said(self, control: str, scores: str, of: str) -> str:
+        if self.too_few:
             return (
                 f"{self.metric.title}: {self.images} images are too few to tell the methods from a control: {control} "
-                f"({self.control_score:.{digits}f}) is not significantly worse than {of} ({best}, "
-                f"{self.best_score:.{digits}f})."
+                f"is not significantly worse than {of} {scores})."
             )
-        why = REASONS.get((name, self.triple.cam)) or REASONS.get((name, "")) or OTHERWISE
+        why = REASONS.get((self.metric.name, self.triple.cam)) or REASONS.get((self.metric.name, "")) or OTHERWISE
         return (
-            f"{self.metric.title} does not discriminate on this data: {control} ({self.control_score:.{digits}f}), a "
-            f"control, is not significantly worse than {of} ({best}, {self.best_score:.{digits}f}; "
-            f"{self.images} images): {why}."
+            f"{self.metric.title} does not discriminate on this data: {control}, a control, is not significantly "
+            f"worse than {of} {scores}; {self.images} images): {why}."
         )
 
 

@@ -9,6 +9,7 @@ from ...text import visible
 from ...triple import Triple
 from ..records.manifest import RunManifest
 from ..scores.merge import Merged
+from ..statistics.discrimination import Unbeaten
 from ..statistics.standing import Standing
 from .extra_columns import COST, MEASURED
 from .naming import BASE_HEAD, CONTROL_MARK, backbone_title, cam_cost, head_title, identity, row_title
@@ -169,18 +170,29 @@ def mark_notes(
 def unbeaten_notes(
     merged: Merged, stats: Standing | None, backbones: Sequence[str], metrics: Iterable[str]
 ) -> list[str]:
-    """A sentence for each metric in which a control is not significantly worse than the methods of a backbone."""
+    """A sentence for each metric in which a control is not significantly worse than the methods of a backbone.
+
+    Backbones of which the same is to be said share a sentence.
+    """
     if stats is None:
         return []
-    shown, notes = set(metrics), []
+    shown = set(metrics)
+    groups: dict[tuple[str, str, bool], list[tuple[str, str, Unbeaten]]] = {}
     for backbone in backbones:
         for name, found in stats.unbeaten.get(backbone, {}).items():
-            if name not in shown:
-                continue
-            manifest = merged.manifest(found.control)
-            text = found.sentence(row_title(manifest, found.control), row_title(manifest, found.best))
-            where = f"{backbone_title(manifest, backbone)}: " if len(backbones) > 1 else ""
-            notes.append(f"{UNBEATEN_MARK} {where}{text}")
+            if name in shown:
+                manifest = merged.manifest(found.control)
+                place = backbone_title(manifest, backbone), row_title(manifest, found.best), found
+                key = name, row_title(manifest, found.control), found.too_few
+                groups.setdefault(key, []).append(place)
+    notes = []
+    for (_, control, _), places in groups.items():
+        where, best, found = places[0]
+        if len(places) > 1:
+            notes.append(f"{UNBEATEN_MARK} {found.sentence_with(control, places)}")
+        else:
+            prefix = f"{where}: " if len(backbones) > 1 else ""
+            notes.append(f"{UNBEATEN_MARK} {prefix}{found.sentence(control, best)}")
     return notes
 
 

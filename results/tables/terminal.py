@@ -76,12 +76,15 @@ def _val_advice(run: Run) -> tuple[str, str]:
 
 
 def network_table(run: Run, console: Console, stats: Standing) -> None:
-    """Print the scores of a network of a run that goes on: ``run`` is ``load_run`` of this network alone."""
-    _score_table(merge_runs([run]), stats, console)
+    """Print the scores of a network of a run that goes on: ``run`` is ``load_run`` of this network alone.
+
+    What marks mean is said once, below the closing table, whose rows have the letters of the footnotes too.
+    """
+    _score_table(merge_runs([run]), stats, console, explained=False)
 
 
-def _score_table(merged: Merged, stats: Standing, console: Console) -> None:
-    """The table, rows of the same records as one, and the footnotes that say so."""
+def _score_table(merged: Merged, stats: Standing, console: Console, *, explained: bool = True) -> None:
+    """The table, rows of the same records as one, and, where it is ``explained``, the footnotes that say so."""
     tables = blocks(merged, TableOptions())
     metrics = _fitting({m.name: m for block in tables for m in block.metrics}.values(), console.width)
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -97,11 +100,14 @@ def _score_table(merged: Merged, stats: Standing, console: Console) -> None:
         marks = (UNBEATEN_MARK if m.name in unbeaten else "" for m in metrics)
         table.add_row(Text(visible(backbone_title(manifest, block.backbone)), style="bold"), *marks)
         for row in block.rows:
-            name = f"  {row_title(merged.manifest(row.triple), row.triple)}{footnotes.mark(merged, row)}"
+            letter = footnotes.mark(merged, row) if explained else ""
+            name = f"  {row_title(merged.manifest(row.triple), row.triple)}{letter}"
             values = merged.scores[row.triple]
             cells = (f"{values[m.name]:.{m.digits}f}" if m.name in values else "–" for m in metrics)
             table.add_row(Text(visible(name), style="dim" if CONTROL_MARK in name else ""), *cells)
     console.print(table)
+    if not explained:
+        return
     for note in mark_notes(merged, tables, footnotes, stats, [m.name for m in metrics]):
         console.print(Text(visible(note)), soft_wrap=True)
 

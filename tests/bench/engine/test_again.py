@@ -35,7 +35,8 @@ def test_a_finished_run_is_read_and_not_computed(settings: dict[str, Any], monke
     monkeypatch.setattr(DataSource, "open", None)
     again = run(**fields)
     assert again.triples == first.triples
-    assert again.paths[0] == out / "run.json"
+    assert again.paths == first.paths
+    assert set(again.paths) == {out / "run.json", *(out / "tables").iterdir()}, "all that it wrote, in the same order"
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == state, "nothing was written"
     assert finished_before(config.model_copy(update={"workers": 7})) is not None
     assert finished_before(config.model_copy(update={"seed": 1})) is None

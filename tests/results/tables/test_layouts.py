@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cambench.results.records.store import RunStore
 from cambench.results.scores.merge import merge_runs
 from cambench.results.statistics.standing import standing
 from cambench.results.tables.leaderboard import write_leaderboard
+from cambench.results.tables.notes import unbeaten_notes
 from cambench.results.tables.score_table import score_document
 from cambench.results.tables.selection import TableOptions
 from cambench.results.tables.terminal import closing_table, network_table
@@ -46,15 +48,11 @@ def table(run, stats=None, **options):
     return grid.head, [[cell.text for cell in row] for row in grid.rows]
 
 
-@pytest.mark.parametrize("of_network", [False, True])
-def test_the_terminal_has_the_marks_and_sentences_of_the_files(run, of_network):
+def test_the_terminal_has_the_marks_and_sentences_of_the_files(run):
     merged = merge_runs([run])
     stats = standing(merged)
     console = Console(file=io.StringIO(), width=120)
-    if of_network:
-        network_table(load_run(run.out, "net"), console, stats)
-    else:
-        closing_table(run, console)
+    closing_table(run, console)
     shown = console.file.getvalue()
     document = score_document(merged, stats)
     (grid,) = document.grids
@@ -68,6 +66,32 @@ def test_the_terminal_has_the_marks_and_sentences_of_the_files(run, of_network):
     titles = [line for line in shown.splitlines() if line.strip().split("  ")[0] == "Net"]
     assert [line.count("‡") for line in titles] == [sum("‡" in head and head not in gone for head in grid.head)]
     assert "‡" in titles[0]
+    # While the run goes on: the same rows and marks; what they mean is said once, at the end.
+    going = Console(file=io.StringIO(), width=120)
+    network_table(load_run(run.out, "net"), going, stats)
+    rows = [line.replace(" (a)", "    ") for line in shown.splitlines() if line.startswith("   ")]
+    assert rows
+    assert {" ".join(row.split()) for row in rows} <= {" ".join(r.split()) for r in going.file.getvalue().splitlines()}
+    assert not any(note in going.file.getvalue() for note in marked)
+
+
+def test_networks_of_which_the_same_is_to_be_said_share_a_sentence(run):
+    merged = merge_runs([run])
+    stats = standing(merged, resamples=200)
+    one = stats.unbeaten["net"]["average_drop"]
+    (alone,) = unbeaten_notes(merged, stats, ["net"], ["average_drop"])
+    assert alone == f"‡ {one.sentence('Random †', 'CAM')}"
+    other = replace(one, best_score=12.5)
+    both = replace(stats, unbeaten={"net": {"average_drop": one}, "other": {"average_drop": other}})
+    (note,) = unbeaten_notes(merged, both, ["net", "other"], ["average_drop"])
+    assert f"Net: 0.00 beside CAM, {one.best_score:.2f}; other: 0.00 beside CAM, 12.50; 60" in note
+    assert note.startswith("‡ Avg Drop does not discriminate on this data: Random †, a control, is not")
+    # Another reason is another sentence, with the network's name.
+    few = replace(one, control_score=50.0, best_score=40.0, images=5)
+    apart = replace(stats, unbeaten={"net": {"average_drop": one}, "other": {"average_drop": few}})
+    notes = unbeaten_notes(merged, apart, ["net", "other"], ["average_drop"])
+    assert [n.partition(": ")[0] for n in notes] == ["‡ Net", "‡ other"]
+    assert "5 images are too few to tell the methods from a control: Random † (50.00) is not" in notes[1]
 
 
 def test_compact_has_the_fields_metrics_and_folds_rows_of_the_same_records(run):
