@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..registry import Registry
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     import torch
 
     from ..opener import Exif
+
+    class DecodedImages(Protocol):
+        """Where images of a split are kept once they are decoded (``batches.decoded_cache``)."""
+
+        frame: tuple[int, int | None]
+        """Side R in pixels, and the side of which it is the centre, if it is a crop."""
+
+        def get(self, row: int, stamp: bytes) -> tuple[npt.NDArray[np.uint8], tuple[int, int]] | None:
+            """Pixels of a row and its picture's width and height, if they are those of the picture with the stamp."""
+
+        def put(self, row: int, stamp: bytes, pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> None:
+            """Keep them."""
+
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -74,6 +87,7 @@ class SampleTable:
         has_evidence: Whether the metrics of the parts that tell the class can be computed.
         notes: What a user should be told (counts that differ, boxes outside images …).
         facts: The same and more for machines: ``findings``, ``variant``, ``num_classes_known``, ``exif`` ….
+        decoded: Where decoded images are kept between runs; None: they are decoded each time.
     """
 
     name: str
@@ -86,6 +100,7 @@ class SampleTable:
     has_evidence: bool = False
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    decoded: DecodedImages | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)

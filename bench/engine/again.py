@@ -26,6 +26,7 @@ TABLES = (
 _NO_MATTER = {
     "out",
     "workers",
+    "cache_images",
     "box_threads",
     "box_engine",
     "lock",

@@ -10,7 +10,9 @@ from contextlib import suppress
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
-from ...datasets.batches import decoding_rates, fewest
+from ...datasets.batches import DecodedCache, decoding_rates, fewest, with_decoded_cache
+from ...datasets.schema import SampleTable
+from ...datasets.tables import cache_root
 from ...metrics.functional.kernels.ahead import begin as compile_kernels
 from ...registry import load_plugin
 from ...results.records.load import load_run
@@ -106,13 +108,17 @@ class _Runner:
             self._say(f"{what}: its files were changed; what it made is computed anew" for what in store.recoded)
             self.durations["prepare"] = time.monotonic() - started
             boxes = BoxEngine(config.box_engine, self.device)
-            request = PassRequest(config, store, ready.table, ready.measures, boxes, self.clock, self.rank, self.world)
+            table = self._with_kept_images(ready.table)
+            request = PassRequest(config, store, table, ready.measures, boxes, self.clock, self.rank, self.world)
             self._to_come = len(plans)
             work = [
                 self._backbone(request, ready.keeper, networks.pop(name), plan, ready.branches[name])
                 for name, plan in plans.items()
             ]
             _in_turns([*work, self._bare(request, bare)] if bare.triples else work)
+            if isinstance(table.decoded, DecodedCache):
+                self._say([table.decoded.told()])
+                table.decoded.close()
             self.durations["total"] = time.monotonic() - started
             store.finish(durations_s=self.durations, timings=self.timings)
             return self._close(store)
@@ -190,6 +196,14 @@ class _Runner:
             if len(done.index) and len(done.index) + len(done.failures) == done.manifest.dataset.rows:
                 network_table(done, console, self.known.of(merge_runs([done])))
 
+    def _with_kept_images(self, table: SampleTable) -> SampleTable:
+        """The table, with the place where its decoded images are kept, if they are to be."""
+        config, rules = self.config, self.config.protocol_object
+        if not config.cache_images:
+            return table
+        folder, limit = cache_root() / "images", config.cache_images << 20
+        return with_decoded_cache(table, folder, limit, rules.size, rules.crop_from, _print)
+
     def _close(self, store: RunStore) -> Done:
         """The end of this process, and the tables where it is the last one and no shard is missing."""
         config = self.config
@@ -214,7 +228,11 @@ class _Runner:
 
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines if self.rank == 0 else ():
-            console.print(visible(line), markup=False, soft_wrap=True)
+            _print(line)
+
+
+def _print(line: str) -> None:
+    console.print(visible(line), markup=False, soft_wrap=True)
 
 
 def _in_turns(work: Sequence[Iterator[None]]) -> None:

@@ -90,6 +90,7 @@ def run_manifest(
         versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
         settings={
             "workers": config.workers,
+            "cache_images": config.cache_images,
             "box_threads": config.box_threads,
             "box_engine": config.box_engine,
             "world_size": world_size,

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ...datasets.open import DataSource
 from .errors import UsageError
+from .option_values import auto, named_files, pairs, patterns, split
 
 CACHE_MB = 1024
 """MiB that a training keeps features or decoded images in, unless told otherwise."""
@@ -107,55 +108,13 @@ def wrong_fields(error: ValidationError, model: type[BaseModel], flags: Mapping[
     return lines
 
 
-def _named_files(value: Any) -> Any:
-    """Files by name from ``NAME=FILE`` texts; a bare ``FILE`` goes by the name ``*``."""
-    if isinstance(value, str | Path):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    files: dict[str, Any] = {}
-    for item in value:
-        name, equals, file = str(item).partition("=")
-        files[name if equals else "*"] = file if equals else item
-    return files
-
-
-def _pairs(value: Any) -> Any:
-    """A mapping from ``key=value`` texts."""
-    if not isinstance(value, list | tuple):
-        return value
-    found: dict[str, str] = {}
-    for pair in value:
-        key, equals, rest = str(pair).partition("=")
-        if not (equals and key):
-            raise ValueError(f"{str(pair)!r}: expected key=value")
-        found[key] = rest
-    return found
-
-
-def _patterns(value: Any) -> Any:
-    """Patterns from one text, or several, with spaces between them."""
-    values = [value] if isinstance(value, str) else value
-    return tuple(p for v in values for p in str(v).split()) if isinstance(values, list | tuple) else value
-
-
-def _split(value: Any) -> Any:
-    """Words from one text with commas between them."""
-    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
-
-
-def _auto(value: Any) -> Any:
-    """0 for ``auto``."""
-    return 0 if value == "auto" else value
-
-
-Measured = Annotated[int, BeforeValidator(_auto), Flag(text=True, metavar="N|auto")]
-NamedFiles = Annotated[dict[str, Path], BeforeValidator(_named_files)]
-Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
-NamePairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-FilePairs = Annotated[dict[str, Path], BeforeValidator(_pairs)]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split), Flag(joined=True, metavar="NAMES")]
+Measured = Annotated[int, BeforeValidator(auto), Flag(text=True, metavar="N|auto")]
+NamedFiles = Annotated[dict[str, Path], BeforeValidator(named_files)]
+Pairs = Annotated[dict[str, Any], BeforeValidator(pairs)]
+NamePairs = Annotated[dict[str, str], BeforeValidator(pairs)]
+FilePairs = Annotated[dict[str, Path], BeforeValidator(pairs)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(patterns)]
+Words = Annotated[tuple[str, ...], BeforeValidator(split), Flag(joined=True, metavar="NAMES")]
 
 
 class DataOptions(Options):
@@ -232,6 +191,17 @@ class PaceOptions(Options):
         default_factory=lambda: min(16, os.cpu_count() or 1),
         ge=1,
         description="Threads of the boxes. (default: one for each core, at most 16)",
+    )
+
+
+class DecodedCacheOptions(Options):
+    """What is kept of images between runs."""
+
+    cache_images: Annotated[int, Flag(metavar="MIB")] = Field(
+        0,
+        ge=0,
+        description="Keep decoded images in a mapped file below the cache folder, for later runs on the same images: "
+        "at most so many MiB of all data sets together. (default: none is kept)",
     )
 
 

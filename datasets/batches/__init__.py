@@ -1,5 +1,6 @@
 """Decoded batches of samples."""
 
+from .decoded_cache import DecodedCache, with_decoded_cache
 from .decoding_rates import decoding_rates, fewest
 from .geometry import centre
 from .images import BILINEAR, UnreadableImageError, open_picture, to_rgb
@@ -7,6 +8,7 @@ from .loading import load_batches
 
 __all__ = [
     "BILINEAR",
+    "DecodedCache",
     "UnreadableImageError",
     "centre",
     "decoding_rates",
@@ -14,4 +16,5 @@ __all__ = [
     "load_batches",
     "open_picture",
     "to_rgb",
+    "with_decoded_cache",
 ]

@@ -14,11 +14,14 @@ import torch
 
 from ...opener import Exif
 from ..schema import Batch, ImageFailure, SampleTable
+from .decoded_cache import stamp_of
 from .geometry import centre, combine_masks, resize_boxes, resize_nearest
 from .images import UnreadableImageError, decode_mask, decode_rgb
 
 PREFETCH = 3
 """Batches that may be decoded ahead of the consumer."""
+_Picture = tuple[npt.NDArray[np.uint8], tuple[int, int]]
+"""Pixels (R,R,3), and width and height of the picture that they were made of."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,14 @@ def _decode_batch(
     records = _records(table, indices)
     want_mask, want_evidence = masks and table.has_masks, masks and table.has_evidence
 
-    def work(record: Mapping[str, Any]) -> _Decoded | UnreadableImageError:
+    def work(row: int, record: Mapping[str, Any]) -> _Decoded | UnreadableImageError:
         try:
-            return decode_record(record, size, want_mask, want_evidence, table.exif, crop_from)
+            picture = _picture(table, row, record, size, crop_from)
+            return _annotated(record, picture, (size, crop_from), want_mask, want_evidence, table.exif)
         except UnreadableImageError as error:
             return error
 
-    decoded = list(pool.map(work, records)) if pool else [work(r) for r in records]
+    decoded = list(pool.map(work, indices, records)) if pool else list(map(work, indices, records))
     good = [(i, r, d) for i, r, d in zip(indices, records, decoded, strict=True) if isinstance(d, _Decoded)]
     failures = tuple(
         ImageFailure(r["image_id"], i, str(d))
@@ -127,17 +131,35 @@ def _records(table: SampleTable, indices: list[int]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def decode_record(
+def _picture(table: SampleTable, row: int, record: Mapping[str, Any], size: int, crop_from: int | None) -> _Picture:
+    """Of a row of the table: from where it is kept, or decoded, and kept then."""
+    kept = table.decoded
+    stamp = stamp_of(record) if kept is not None and kept.frame == (size, crop_from) else None
+    if kept is None or stamp is None:
+        return _decoded(record, size, crop_from, table.exif)
+    found = kept.get(row, stamp)
+    if found is None:
+        found = _decoded(record, size, crop_from, table.exif)
+        kept.put(row, stamp, *found)
+    return found
+
+
+def _decoded(record: Mapping[str, Any], size: int, crop_from: int | None, exif: Exif) -> _Picture:
+    pixels, stated = decode_rgb(record["image"], crop_from or size, exif)
+    return centre(pixels, size), stated
+
+
+def _annotated(
     record: Mapping[str, Any],
-    size: int,
+    picture: _Picture,
+    frame: tuple[int, int | None],
     masks: bool,
     evidence: bool,
-    exif: Exif = "ignore",
-    crop_from: int | None = None,
+    exif: Exif,
 ) -> _Decoded:
-    """One row at the working size; ``UnreadableImageError`` names the picture that cannot be decoded."""
+    """A row's pixels with its boxes and masks at the working size."""
+    (pixels, (width, height)), (size, crop_from) = picture, frame
     side = crop_from or size
-    pixels, (width, height) = decode_rgb(record["image"], side, exif)
     # Boxes belong to the size that the annotations state; the file may be a resized copy.
     stated = record["width"] or width, record["height"] or height
     boxes = resize_boxes(record["boxes"] or [], *stated, size, crop_from)
@@ -148,7 +170,7 @@ def decode_record(
     if evidence:
         grey = _mask(record["evidence"], "evidence mask", exif) if record["evidence"] else np.zeros((1, 1), np.uint8)
         part = centre(np.asarray(resize_nearest(grey, side) > 0), size)
-    return _Decoded(centre(pixels, size), boxes, mask, part)
+    return _Decoded(pixels, boxes, mask, part)
 
 
 def _mask(picture: Mapping[str, Any], kind: str, exif: Exif) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+sys.path.append(str(Path(__file__).parent))
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 WNIDS = ("n01440764", "n01443537", "n15075141")
 WNID_LABELS = (0, 1, 999)

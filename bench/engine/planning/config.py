@@ -16,6 +16,7 @@ from ...host.errors import UsageError
 from ...host.options import (
     BoxOptions,
     DataOptions,
+    DecodedCacheOptions,
     DeviceOptions,
     FilePairs,
     Flag,
@@ -37,7 +38,15 @@ R = TypeVar("R", bound="RunConfig")
 
 
 class RunConfig(
-    PluginOptions, WorkerOptions, PaceOptions, BoxOptions, WeightsOptions, DeviceOptions, ProtocolOptions, DataOptions
+    PluginOptions,
+    WorkerOptions,
+    DecodedCacheOptions,
+    PaceOptions,
+    BoxOptions,
+    WeightsOptions,
+    DeviceOptions,
+    ProtocolOptions,
+    DataOptions,
 ):
     """One benchmark run. Counts are images; sizes are images in a batch or in a shard."""
 

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import cv2
-import datasets as hf
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_tables import table_of
 from torchvision.transforms import functional as tvf
 
 from cambench.datasets.batches.geometry import combine_masks, nearest_indices, resize_boxes
 from cambench.datasets.batches.images import UnreadableImageError, open_picture, to_rgb
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.schema import SampleTable, sample_features
-
-
-def table_of(paths: list[Path], **columns: list[object]) -> SampleTable:
-    n = len(paths)
-    data = {
-        "image_id": [f"{i}:{p.name}" for i, p in enumerate(paths)],
-        "image": [{"bytes": None, "path": str(p)} for p in paths],
-        "label": [i % 2 for i in range(n)],
-        "width": [None] * n,
-        "height": [None] * n,
-        "boxes": [[[0.0, 0.0, 10.0, 10.0]]] * n,
-        "masks": [[]] * n,
-        "ignore": [None] * n,
-        "evidence": [None] * n,
-        **columns,
-    }
-    rows = hf.Dataset.from_dict(data, features=sample_features(["a", "b"]))
-    return SampleTable("t", "test", rows, ("a", "b"), "f", True, "masks" in columns, "evidence" in columns)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
