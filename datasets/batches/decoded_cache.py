@@ -201,7 +201,7 @@ def _make_room(folder: Path, own: Path, limit: int, needed: int) -> int:
 
 def _allocated(found: os.stat_result) -> int:
     """Bytes that a file takes on the disk: rows that were never written take none."""
-    return 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size
+    return min(found.st_size, 512 * found.st_blocks) if hasattr(found, "st_blocks") else found.st_size
 
 
 def _remove(file: Path, size: int) -> int:

@@ -121,7 +121,7 @@ def test_no_more_is_kept_than_there_is_room_for(table, tmp_path):
 
 def test_what_is_removed_for_another_split_is_the_longest_unused_and_is_said(table, tmp_path):
     folder, said, files = tmp_path / "kept", [], {}
-    limit = 5 * COUNT * ROW // 2 + 3 * 4096  # two splits fit, and what a file system rounds up
+    limit = 5 * COUNT * ROW // 2  # two splits fit
     for number, name in enumerate(("a", "b", "c")):
         cached = kept(replace(table, fingerprint=name), folder, limit, said=said)
         same(cached)
