@@ -52,16 +52,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     given = parser.parse_args()
     print("## Decoded images that are kept (`--cache-images`)\n")
-    print(
-        f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {given.images} JPEG"
-    )
-    print(
-        f"files, batches of {BATCH} at {SIZE}×{SIZE}, {WORKERS} threads; medians of {given.rounds} rounds, the three in"
-    )
-    print("turns in one process; files and cache are in the page cache.\n")
-    print(
-        "| pictures | decoded, images/s | decoded and kept (first run), images/s | kept (later runs), images/s | later / decoded |"
-    )
+    print(f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f};")
+    print(f"{given.images} JPEG files of quality 90, batches of {BATCH} at {SIZE}×{SIZE}, {WORKERS} decoding threads;")
+    print(f"medians of {given.rounds} rounds, the three in turns in one process; all files are in the page cache.\n")
+    names = "decoded, images/s | decoded and kept (first run), images/s | kept (later runs), images/s"
+    print(f"| pictures | {names} | later / decoded |")
     print("|---|---:|---:|---:|---:|")
     for size in ((500, 375), (1024, 768)):
         with tempfile.TemporaryDirectory() as name:
