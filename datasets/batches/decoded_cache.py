@@ -112,7 +112,7 @@ class DecodedCache:
     def _held(self, row: int, stamp: bytes) -> tuple[Pixels, tuple[int, int]] | None:
         # Copied before it is compared: another process may be writing there.
         held, side = np.array(self._rows[row]), self.frame[0]
-        found, width, height, digest = _HEAD.unpack_from(held)
+        found, width, height, digest = _HEAD.unpack_from(held[:_ROW_HEAD].tobytes())
         pixels = held[_ROW_HEAD:]
         if found != stamp or digest != _digest(stamp, width, height, pixels):
             return None
