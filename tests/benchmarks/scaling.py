@@ -1,17 +1,21 @@
 """Two workers beside one on every engine, as a Markdown table: ``OMP_NUM_THREADS=1 python scaling.py [ENGINE…]``.
 
-From the first finished shard to the last, so that starting an engine does not count. On a machine with other work the
-wall says little: a worker's own seconds are its wall less the time that its main thread was ready and had no core
+From the first finished shard to the last, so that starting an engine does not count. One worker has one core and two
+have two: a worker decodes in a second thread, so that one alone would otherwise use more than the core it is compared
+by. On a machine with other work the wall says little: a worker's own seconds are its wall less the time that its main thread was ready and had no core
 (``/proc/PID/schedstat``), which is what it would take on a core of its own. Linux only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +78,23 @@ def shards(out: Path) -> int:
     return sum(1 for file in (out / "shards").rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """What is started inside has the first ``count`` cores of this process, and hands them on to what it starts."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(own)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 def measure(engine: str, world: int, out: Path) -> tuple[float, float, float, float]:
     """Shards a second by the wall; shards a second on cores of their own; CPU seconds a shard; share of waiting."""
     log = out.with_name("log")
     with log.open("w") as said:
-        process = subprocess.Popen(command(engine, world, out), stdout=said, stderr=subprocess.STDOUT)
+        with cores(world):
+            process = subprocess.Popen(command(engine, world, out), stdout=said, stderr=subprocess.STDOUT)
     first: dict[int, tuple[int, Spent]] = {}
     last: dict[int, tuple[int, Spent]] = {}
     while process.poll() is None:
