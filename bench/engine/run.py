@@ -23,7 +23,7 @@ from ...results.records.timings import Timings
 from ...results.scores import merge_runs
 from ...results.statistics import KnownStanding
 from ...results.tables.leaderboard import write_tables
-from ...results.tables.terminal import network_table
+from ...results.tables.terminal import score_table
 from ...text import visible
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
@@ -194,7 +194,8 @@ class _Runner:
             done = load_run(self.config.out, name)
             # Shards that processes without locks are at work on are not seen: half a table would mislead.
             if len(done.index) and len(done.index) + len(done.failures) == done.manifest.dataset.rows:
-                network_table(done, console, self.known.of(merge_runs([done])))
+                merged = merge_runs([done])
+                score_table(merged, self.known.of(merged), console, explained=False)
 
     def _with_kept_images(self, table: SampleTable) -> SampleTable:
         """The table, with the place where its decoded images are kept, if they are to be."""

@@ -35,6 +35,7 @@ from ..training.recipes.optim import (
     image_seeds,
     mix,
     rate_factor,
+    rate_groups,
     rng_devices,
     seed_part,
     set_rate,
@@ -178,9 +179,4 @@ class FewShot:
 def _groups(net: ForegroundNetwork, recipe: BackboneRecipe) -> list[tuple[list[nn.Parameter], float]]:
     """Parameters of the features, and those that train at the head's rate."""
     fast = tuple(f"network.{prefix}" for prefix in recipe.head_like)
-    named = list(net.named_parameters())
-    quick = [n for n, _ in named if n.startswith(("last.", *fast))]
-    return [
-        ([p for n, p in named if n not in quick], 1.0),
-        ([p for n, p in named if n in quick], recipe.head_lr_factor),
-    ]
+    return rate_groups(net.named_parameters(), ("last.", *fast), recipe.head_lr_factor)

@@ -25,7 +25,8 @@ _AT_ONCE = 256
 """Files that are asked for together; what was fetched is noted after each of these."""
 _VERSIONS = ("ETag", "etag", "sha256", "md5", "mtime", "LastModified", "last_modified", "updated", "created")
 """What file systems say of a file's version."""
-STATE = "fetched.json"
+STATE = "fetched.jsonl"
+"""One file a line, its name and version. A fetch adds lines, so that a million names are not written each time."""
 
 
 def local_copy(url: str) -> Path:
@@ -58,12 +59,9 @@ def local_copy(url: str) -> Path:
 
 def _bring(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Path, url: str) -> None:
     """Fetch what is not there, or is of another version; remove what is no longer at the URL."""
-    state_file = place / STATE
-    try:
-        state: dict[str, Any] = json.loads(state_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        state = {}
-    lacking = [n for n, (file, version) in wanted.items() if state.get(n) != version or not _has(file, version[0])]
+    state = _noted(place / STATE)
+    kept = {n: v for n, (file, v) in wanted.items() if state.get(n) == v and _has(file, v[0])}
+    lacking = [name for name in wanted if name not in kept]
     gone = [name for name in state if name not in wanted]
     if not lacking and not gone:
         return
@@ -73,7 +71,7 @@ def _bring(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Pat
         raise DatasetError(f"{place}: {needed:,} bytes of {url} are to be copied there, {free:,} are free")
     if lacking:
         sys.stderr.write(f"copying {len(lacking):,} files ({needed / 1e6:,.0f} MB) of {url} to {place}\n")
-    kept = {name: version for name, version in state.items() if name in wanted}
+    write_text(place / STATE, _lines(kept))
     for start in range(0, len(lacking), _AT_ONCE):
         some = lacking[start : start + _AT_ONCE]
         for folder in {wanted[name][0].parent for name in some}:
@@ -84,10 +82,29 @@ def _bring(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Pat
             raise DatasetError(
                 f"{url}: copying to {place} stopped: {_said(error)}; the same command goes on"
             ) from error
-        kept |= {name: wanted[name][1] for name in some}
-        write_text(state_file, json.dumps(kept))
+        with (place / STATE).open("a", encoding="utf-8") as notes:
+            notes.write(_lines({name: wanted[name][1] for name in some}))
     _remove(place, {file for file, _ in wanted.values()})
-    write_text(state_file, json.dumps(kept))
+
+
+def _noted(file: Path) -> dict[str, Any]:
+    """Versions by name; a line that was cut by a kill is left out, so that its file is fetched again."""
+    found: dict[str, Any] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return found
+    for line in lines:
+        try:
+            name, version = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        found[name] = version
+    return found
+
+
+def _lines(versions: Mapping[str, Any]) -> str:
+    return "".join(json.dumps([name, version]) + "\n" for name, version in versions.items())
 
 
 def _remove(place: Path, wanted: Iterable[Path]) -> None:

@@ -47,7 +47,7 @@ def closing_table(run: Run, console: Console | None = None, stats: Standing | No
             console.print(Text(visible(line)), soft_wrap=True)
     elif len(run.index):
         merged = merge_runs([run])
-        _score_table(merged, stats or standing(merged), console)
+        score_table(merged, stats or standing(merged), console)
     rows = run.manifest.dataset.rows
     console.print(
         f"{len(run.index)} of {rows} images; protocol {run.manifest.protocol.name}, {run.manifest.protocol.digest}"
@@ -75,16 +75,16 @@ def _val_advice(run: Run) -> tuple[str, str]:
     )
 
 
-def network_table(run: Run, console: Console, stats: Standing) -> None:
-    """Print the scores of a network of a run that goes on: ``run`` is ``load_run`` of this network alone.
+def score_table(merged: Merged, stats: Standing, console: Console, *, explained: bool = True) -> None:
+    """Print the scores of a run, or of one network of a run that goes on; rows of the same records are one row.
 
-    What marks mean is said once, below the closing table, whose rows have the letters of the footnotes too.
+    Args:
+        merged: Of ``merge_runs``.
+        stats: Statistics of its tables.
+        console: Where to print.
+        explained: Whether the footnotes stand below. What marks mean is said once, below the closing table, whose rows
+            have the letters of the footnotes too.
     """
-    _score_table(merge_runs([run]), stats, console, explained=False)
-
-
-def _score_table(merged: Merged, stats: Standing, console: Console, *, explained: bool = True) -> None:
-    """The table, rows of the same records as one, and, where it is ``explained``, the footnotes that say so."""
     tables = blocks(merged, TableOptions())
     metrics = _fitting({m.name: m for block in tables for m in block.metrics}.values(), console.width)
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -2,8 +2,9 @@
 
 From the first finished shard to the last, so that starting an engine does not count. One worker has one core and two
 have two: a worker decodes in a second thread, so that one alone would otherwise use more than the core it is compared
-by. On a machine with other work the wall says little: a worker's own seconds are its wall less the time that its main thread was ready and had no core
-(``/proc/PID/schedstat``), which is what it would take on a core of its own. Linux only.
+by. On a machine with other work the wall says little: a worker's own seconds are its wall less the time that its main
+thread was ready and had no core (``/proc/PID/schedstat``), which is what it would take on a core of its own. Linux
+only.
 """
 
 from __future__ import annotations
@@ -92,9 +93,8 @@ def cores(count: int) -> Iterator[None]:
 def measure(engine: str, world: int, out: Path) -> tuple[float, float, float, float]:
     """Shards a second by the wall; shards a second on cores of their own; CPU seconds a shard; share of waiting."""
     log = out.with_name("log")
-    with log.open("w") as said:
-        with cores(world):
-            process = subprocess.Popen(command(engine, world, out), stdout=said, stderr=subprocess.STDOUT)
+    with log.open("w") as said, cores(world):
+        process = subprocess.Popen(command(engine, world, out), stdout=said, stderr=subprocess.STDOUT)
     first: dict[int, tuple[int, Spent]] = {}
     last: dict[int, tuple[int, Spent]] = {}
     while process.poll() is None:

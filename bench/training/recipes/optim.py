@@ -33,6 +33,16 @@ def build_optimiser(spec: Optimiser, groups: Iterable[tuple[Iterable[nn.Paramete
     return torch.optim.AdamW(settings, lr=spec.lr, betas=spec.betas)
 
 
+def rate_groups(
+    named: Iterable[tuple[str, nn.Parameter]], fast: tuple[str, ...], factor: float
+) -> list[tuple[list[nn.Parameter], float]]:
+    """Groups for ``build_optimiser``; parameters whose name begins with ``fast`` learn at ``factor`` times the rate."""
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
+    for name, parameter in named:
+        groups[name.startswith(fast)].append(parameter)
+    return [(groups[0], 1.0), (groups[1], factor)]
+
+
 def rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int) -> float:
     """Learning-rate factor of a step (counted from 0 over the whole training)."""
     if schedule.kind == "step":

@@ -18,7 +18,7 @@ from ...host.memory import BatchMemoryError, is_out_of_memory, memory_error
 from ...host.progress import Bar
 from ..images.augment import augment_images, to_pixels
 from ..images.image_source import ImageSource
-from ..recipes.optim import build_optimiser, epoch_order, image_seeds, rate_factor, seed_part, set_rate
+from ..recipes.optim import build_optimiser, epoch_order, image_seeds, rate_factor, rate_groups, seed_part, set_rate
 from ..recipes.recipe import BackboneRecipe
 from .guard import TrainingDivergedError, all_finite
 from .log import TrainingLog
@@ -286,8 +286,4 @@ class BackboneTrainer:
 def _groups(backbone: Backbone, recipe: BackboneRecipe, method: WsolMethod) -> list[tuple[list[nn.Parameter], float]]:
     """Parameters of the body, and those that train at the head's rate."""
     fast = ("heads.softmax.", *recipe.head_like, *method.new_layers)
-    named = list(backbone.named_parameters())
-    return [
-        ([p for n, p in named if not n.startswith(fast)], 1.0),
-        ([p for n, p in named if n.startswith(fast)], recipe.head_lr_factor),
-    ]
+    return rate_groups(backbone.named_parameters(), fast, recipe.head_lr_factor)

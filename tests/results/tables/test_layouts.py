@@ -19,7 +19,7 @@ from cambench.results.tables.leaderboard import write_leaderboard
 from cambench.results.tables.notes import unbeaten_notes
 from cambench.results.tables.score_table import score_document
 from cambench.results.tables.selection import TableOptions
-from cambench.results.tables.terminal import closing_table, network_table
+from cambench.results.tables.terminal import closing_table, score_table
 
 ROWS = 60
 
@@ -68,7 +68,7 @@ def test_the_terminal_has_the_marks_and_sentences_of_the_files(run):
     assert "‡" in titles[0]
     # While the run goes on: the same rows and marks; what they mean is said once, at the end.
     going = Console(file=io.StringIO(), width=120)
-    network_table(load_run(run.out, "net"), going, stats)
+    score_table(merge_runs([load_run(run.out, "net")]), stats, going, explained=False)
     rows = [line.replace(" (a)", "    ") for line in shown.splitlines() if line.startswith("   ")]
     assert rows
     assert {" ".join(row.split()) for row in rows} <= {" ".join(r.split()) for r in going.file.getvalue().splitlines()}
