@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from math import ceil
 from textwrap import wrap
 
 from .escape import latex
 from .grid import Cell, Document, Grid
 from .latex_layout import (
     COLUMN_PT,
-    GAP_PT,
     HEAD_WIDTH,
     NARROW_EM,
     NUMBER,
@@ -21,6 +21,7 @@ from .latex_layout import (
     TEXT_PT,
     TableColumn,
     TablePart,
+    column_gap,
     columns_width,
     table_columns,
     table_parts,
@@ -29,8 +30,10 @@ from .selection import Width
 
 CAPTION_PT = 4.0
 """Space between a caption and its table."""
-NOTED_ROWS = 40
-"""Rows of a table below which its notes still fit on the page."""
+NOTED_LINES = 50
+"""Rows of a table and lines of its notes that fit on a page together."""
+NOTE_EM = 0.5
+"""Mean width of a character of a note, in em."""
 PACKAGES = ("booktabs", "siunitx", "xcolor")
 _PREAMBLE = r"""\providecommand{\toprule}{\hline}
 \providecommand{\midrule}{\hline}
@@ -104,14 +107,21 @@ def _text(lines: Sequence[str]) -> str:
 def _floats(document: Document, width: Width, place: str = "tp") -> str:
     tables = [part for grid in document.grids for part in table_parts(grid, width)]
     notes = _text(document.notes)
-    within = bool(tables) and len(tables[-1].grid.rows) + 2 * len(document.notes) <= NOTED_ROWS
+    within = bool(tables) and len(tables[-1].grid.rows) + _lines(document.notes, tables[-1].wide) <= NOTED_LINES
     last = len(tables) - 1
     floats = (_float(document, part, notes if within and i == last else "", i) for i, part in enumerate(tables))
     return "".join(text.replace("[tp]", f"[{place}]", 1) for text in floats) + ("" if within else notes)
 
 
+def _lines(notes: Sequence[str], wide: bool) -> int:
+    """Lines that notes take below a table of one column or of both."""
+    room = (TEXT_PT if wide else COLUMN_PT) / (NOTE_EM * dict(SIZES)["footnotesize"])
+    return sum(ceil(len(note) / room) for note in notes)
+
+
 def _float(document: Document, part: TablePart, notes: str, number: int) -> str:
     grid, size, wide, again = part.grid, part.size, part.wide, part.again
+    points, limit = dict(SIZES)[size], TEXT_PT if wide else COLUMN_PT
     name = "table*" if wide else "table"
     code = f" ({grid.code})" if grid.code and grid.code != grid.title else ""
     about = f"{grid.title}{code}{' (continued)' if again else ''}"
@@ -121,9 +131,9 @@ def _float(document: Document, part: TablePart, notes: str, number: int) -> str:
         [
             rf"\begin{{{name}}}[tp]",
             rf"\setlength{{\abovecaptionskip}}{{0pt}}\setlength{{\belowcaptionskip}}{{{CAPTION_PT}pt}}",
-            rf"\centering\{size}\setlength{{\tabcolsep}}{{{GAP_PT / 2}pt}}",
+            rf"\centering\{size}\setlength{{\tabcolsep}}{{{column_gap(grid, points, limit) / 2:.1f}pt}}",
             rf"\caption{{{latex(caption)}}}\label{{tab:{label}}}",
-            _tabular(grid, dict(SIZES)[size], TEXT_PT if wide else COLUMN_PT),
+            _tabular(grid, points, limit),
             _text([] if again else grid.notes) + notes + rf"\end{{{name}}}",
             "",
         ]

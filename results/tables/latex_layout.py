@@ -19,8 +19,8 @@ COLUMN_PT, TEXT_PT = 200.0, 410.0
 """Widths of a column and of the text of a two-column ``article``, the narrowest of the usual classes."""
 SIZES = (("footnotesize", 8.0), ("scriptsize", 7.0))
 """Sizes that a table may have, in pt of a 10 pt document."""
-GAP_PT, DELTA_PT = 5.0, 2.0
-"""Space between columns, and between a score and its change."""
+GAP_PT, WIDEST_GAP_PT, DELTA_PT = 5.0, 10.0, 2.0
+"""Space between columns, at least and where there is room, and between a score and its change."""
 HEAD_WIDTH = 10
 """Characters of a line of a column's head."""
 PAGE_ROWS = 45
@@ -109,6 +109,13 @@ def columns_width(columns: Sequence[TableColumn], points: float) -> float:
     """Width in pt of columns side by side in type of so many points."""
     inner = sum(c.em * points + DELTA_PT * c.delta for c in columns)
     return inner + GAP_PT * (len(columns) - 1)
+
+
+def column_gap(grid: Grid, points: float, limit: float) -> float:
+    """Space in pt between the columns of a table that may be ``limit`` pt wide, in type of so many points."""
+    columns = table_columns(grid)
+    room = limit - columns_width(columns, points)
+    return min(WIDEST_GAP_PT, GAP_PT + max(0.0, room) / max(1, len(columns) - 1))
 
 
 def table_parts(whole: Grid, width: Width) -> list[TablePart]:

@@ -54,6 +54,7 @@ def test_tables_fit_an_article_in_type_of_seven_points(tmp_path, toy, width, lay
     (tmp_path / "article.tex").write_text(ARTICLE % ("siunitx,", name))
     log, heights = rendered(tmp_path, "article")
     assert "Overfull" not in log
+    assert "Float too large" not in log
     assert len(heights) >= 8
     assert min(heights)[0] >= reference(tmp_path) - 0.05, min(heights)
     subprocess.run(["pdftoppm", "-r", "60", "-png", "article.pdf", "page"], cwd=tmp_path, check=True)
@@ -68,3 +69,4 @@ def test_standalone_tables_compile_as_they_are(tmp_path, toy):
     for name in ("scores", "intervals", "throughput", "leaderboard"):
         log, _ = rendered(tmp_path, name)
         assert "Overfull \\hbox" not in log, name
+        assert "Float too large" not in log, name
