@@ -27,6 +27,8 @@ def test_fits_and_contrasts(page, settle, width, scheme):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
+        # The commands may hold a path longer than a telephone is wide.
+        page.execute_script("document.getElementById('cite-commands').append(' /' + 'folder'.repeat(60))")
         settle()
         assert page.execute_script("return document.documentElement.dataset.theme") == scheme
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
