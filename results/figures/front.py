@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -201,34 +202,38 @@ def _ticks(ax: Axes, left: float, right: float) -> None:
 
 
 def _name_front(ax: Axes, merged: Merged, front: Sequence[Point], style: FigureStyle) -> None:
-    """Method names beside the points of the front: none on another, each within the panel."""
-    line = 1.25 * style.pt(7.5) * ax.figure.dpi / 72
+    """Method names beside the points of the front: none on another or on a point, each within the panel."""
+    points_a_pixel = 72 / ax.figure.dpi
+    line = 1.25 * style.pt(7.5) / points_a_pixel
     inside = ax.get_window_extent()
-    placed: list[tuple[float, Point]] = []
-    heights = {id(p): ax.transData.transform((p.cost, p.score))[1] for p in front}
-    for point in sorted(front, key=lambda p: heights[id(p)]):
-        lowest = placed[-1][0] + line if placed else -math.inf
-        placed.append((max(heights[id(point)] + 0.9 * line, lowest), point))
-    # Names that would leave the panel at its top push those below them down.
-    ceiling = inside.y1 - 0.2 * line
-    pushed: list[tuple[float, Point]] = []
-    for height, point in reversed(placed):
-        pushed.append((min(height, ceiling), point))
-        ceiling = pushed[-1][0] - line
-    for height, point in pushed:
-        across = ax.transData.transform((point.cost, point.score))[0]
-        manifest = merged.manifest(point.triple)
+    at = {id(p): ax.transData.transform((p.cost, p.score)) for p in front}
+    taken: list[tuple[float, float, float]] = []
+    for point in sorted(front, key=lambda p: at[id(p)][1]):
+        across, height = at[id(point)]
+        name = _plain(cam_title(merged.manifest(point.triple), Triple.parse(point.triple).cam))
         text = ax.annotate(
-            _plain(cam_title(manifest, Triple.parse(point.triple).cam)),
-            (point.cost, point.score),
-            xytext=(5, (height - heights[id(point)]) * 72 / ax.figure.dpi),
-            textcoords="offset points", fontsize=style.pt(7.5), va="center", ha="left", zorder=6,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            name, (point.cost, point.score), xytext=(5, 0), textcoords="offset points", fontsize=style.pt(7.5),
+            va="center", ha="left", zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            arrowprops={"arrowstyle": "-", "lw": 0.5 * style.line, "color": "0.45", "shrinkA": 0, "shrinkB": 3},
         )  # fmt: skip
         wide = text.get_window_extent().width
-        if across + 5 + wide > inside.x1:
-            shift = (inside.x1 - wide - across) * 72 / ax.figure.dpi
-            text.set_position((shift, text.get_position()[1]))
+        left = min(across + 5 / points_a_pixel, inside.x1 - wide)
+        marks = [at[id(p)] for p in front]
+
+        def free(middle: float, left: float = left, right: float = left + wide, marks: Sequence[Any] = marks) -> bool:
+            if not inside.y0 + 0.5 * line <= middle <= inside.y1 - 0.5 * line:
+                return False
+            apart = [x + line / 2 < left or x - line / 2 > right or abs(y - middle) > line for x, y in marks]
+            other = [end < left or begin > right or abs(y - middle) >= line for begin, end, y in taken]
+            return all(apart) and all(other)
+
+        # The nearest free height, above rather than below.
+        steps = sorted((0.25 * line * k for k in range(-60, 61)), key=lambda d: abs(d - 0.9 * line))
+        middle = next((height + step for step in steps if free(height + step)), height + 0.9 * line)
+        taken.append((left, left + wide, middle))
+        text.set_position(((left - across) * points_a_pixel, (middle - height) * points_a_pixel))
+        if abs(middle - height) < 1.6 * line and text.arrow_patch is not None:
+            text.arrow_patch.set_visible(False)
 
 
 def _plain(text: str) -> str:
