@@ -10,6 +10,7 @@ import typer
 from pydantic import AfterValidator, Field
 from rich.console import Console
 
+from ..host.consoles import err
 from ..host.errors import UsageError
 from ..host.options import Flag
 from ..notebook.compare_options import CompareOptions, placed
@@ -97,6 +98,7 @@ def compare(request: CompareRequest) -> None:
         check_words(request.what)
     except ResultsError as error:
         raise UsageError(str(error)) from error
+    err.print("starting: records, intervals and tests", soft_wrap=True)
     from ...atomic import write_text
     from ...results.statistics import compare as compare_pairs
     from ...results.tables.compare_table import compare_csv, compare_document, print_document

@@ -9,7 +9,7 @@ import typer
 
 from ..figures.figure_request import FigureRequest, MapsRequest, SheetRequest
 from ..figures.pareto import ParetoRequest, draw_pareto
-from ..host.consoles import out
+from ..host.consoles import err, out
 from ..paper.requests import DistortionRequest
 from .options import Verb, command, load_plugins
 
@@ -30,6 +30,7 @@ def pareto(request: ParetoRequest) -> None:
 
         cambench figure pareto runs/first --metric pxap --out pareto
     """
+    err.print("starting: records and intervals", soft_wrap=True)
     _wrote(draw_pareto(request))
 
 
@@ -63,6 +64,7 @@ def maps(request: MapsRequest) -> None:
         cambench figure maps --triples 'slim_resnet/{gradcam,layercam}/{softmax,sigmoid}' --out birds
     """
     _check(request, request.triples)
+    err.print("starting: libraries, networks and data", soft_wrap=True)
     from ..figures.map_grid import draw_maps
 
     load_plugins(request.plugins)
@@ -91,6 +93,7 @@ def distortion(request: DistortionRequest) -> None:
         cambench figure distortion --backbone slim_vgg_gap --out distortion
     """
     _check(request, [f"{request.backbone}/{request.cam}/softmax"])
+    err.print("starting: libraries, networks and data", soft_wrap=True)
     from ...results.tables.compare_table import print_document
     from ..paper.distortion_figure import draw_distortion
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..host.consoles import out
+from ..host.consoles import err, out
 from ..host.options import Flag, IntervalOptions, Words
 from .options import command
 
@@ -69,6 +69,7 @@ def leaderboard(request: LeaderboardRequest) -> None:
     found = [run for run in request.runs if not _beside(run)] or request.runs
     for run in found:
         read_manifest(run)
+    err.print("starting: records, intervals and tests", soft_wrap=True)
     from ...results.records.load import load_run
     from ...results.tables.leaderboard import write_leaderboard
     from ...results.tables.selection import TableOptions

@@ -18,6 +18,7 @@ from ...protocol import PROTOCOLS
 from ...registry import UnknownNameError, expand_braces
 from ...triple import TIMM
 from ..engine.planning.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
+from ..host.consoles import err
 from ..host.errors import UsageError
 
 METRIC_PLACE = Place("metrics.spec", "METRICS", "MetricSpec")
@@ -45,6 +46,7 @@ def _backbones(pattern: str) -> tuple[Row, Rows]:
         shipped = spec.weights or "–"
         rows.append((name, spec.title, str(spec.native_classes or "–"), shipped, spec.source))
     if pattern.startswith(TIMM):
+        err.print("starting: the networks of timm", soft_wrap=True)
         from ...baselines.backbones import timm_models
 
         refused = []

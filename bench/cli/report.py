@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ..host.consoles import out
+from ..host.consoles import err, out
 from ..host.errors import UsageError
 from ..host.options import HIDDEN, DataOptions, Flag, IntervalOptions, PluginOptions, SplitName
 from .options import command, load_plugins
@@ -72,6 +72,7 @@ def report(request: ReportRequest) -> None:
 
     for run in request.runs:
         read_manifest(run)
+    err.print("starting: records, intervals and tests, pictures", soft_wrap=True)
     from ...results.records.load import load_run
     from ...results.report import Source, write_report
     from ...text import visible

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from ...tables.cache import Writer, cache_root, inspect, key_of
 from .species import CLASS_NAMES, SPECIES
 from .worker import CHUNK, Job, draw_rows
 
+PLAIN_LINE_EVERY_S = 10.0
+"""Seconds between lines that say how far the drawing is, where there is no terminal for a bar."""
 VERSION = 1
 """Generator version: changes whenever the same seed would give other pixels."""
 COUNTS: Mapping[Split, int] = {"train": 2400, "val": 240, "test": 300}
@@ -112,7 +115,8 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
     digest = hashlib.sha256(repr((VERSION, job, CLASS_NAMES)).encode())
     console = Console(stderr=True)
     shown = on_progress is None and console.is_terminal and sys.stderr.isatty()
-    if on_progress is None and not shown:
+    plain, said = on_progress is None and not shown, time.monotonic()
+    if plain:
         console.print(
             f"drawing synthbirds {job.split}: {job.count} images, once; kept in {entry.parent}", soft_wrap=True
         )
@@ -129,6 +133,9 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
             writer.write(pa.RecordBatch.from_pylist(rows, schema=schema))
             if on_progress is not None:
                 on_progress(writer.rows, job.count)
+            if plain and time.monotonic() - said > PLAIN_LINE_EVERY_S:
+                said = time.monotonic()
+                console.print(f"drawing synthbirds {job.split}: {writer.rows:,}/{job.count:,} images", soft_wrap=True)
         if replace or _intact(entry) is None:
             writer.commit({"fingerprint": digest.hexdigest(), "watch": {}})
         else:
