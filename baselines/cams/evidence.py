@@ -51,6 +51,25 @@ class Evidence:
         self.image_ids = tuple(image_ids)
         self._images, self._backbone, self._forward = images, backbone, forward
         self._score_channels = score_channels
+        self._kept: dict[Callable[[Evidence], Tensor], Tensor] = {}
+
+    def keep(self, method: Callable[[Evidence], Tensor]) -> None:
+        """Compute what a method's function makes of this, and keep it for ``made_by``, until ``forget``."""
+        self._kept[method] = method(self)
+
+    def forget(self, method: Callable[[Evidence], Tensor]) -> None:
+        """Keep what the function made no longer."""
+        self._kept.pop(method, None)
+
+    def made_by(self, method: Callable[[Evidence], Tensor]) -> Tensor:
+        """What a method's function makes of this: what is kept of it, else computed."""
+        kept = self._kept.get(method)
+        return method(self) if kept is None else kept
+
+    @cached_property
+    def feature_sums(self) -> Tensor:
+        """Sum over the cells of each channel, (B,N,1,1)."""
+        return self.features.sum((-2, -1), keepdim=True)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -139,7 +158,7 @@ class Evidence:
     def at(self, images: Tensor) -> Evidence:
         """The same evidence with other normalised images (B,3,R,R); what was computed of features is computed anew."""
         other = copy.copy(self)
-        other._images = images
+        other._images, other._kept = images, {}
         return other
 
     @property

@@ -36,7 +36,7 @@ def raw_map(method: CamMethod, evidence: Evidence, *, clamp: bool) -> Tensor:
     Raises:
         ValueError: The method returned no tensor, or one of another shape than it declares, or on another device.
     """
-    out = method.fn(evidence)
+    out = evidence.made_by(method.fn)
     _check_tensor(method, out, evidence.features.device)
     batch, channels, height, width = evidence.features.shape
     if method.returns == "weights":

@@ -1,6 +1,5 @@
 """Grad-CAM++."""
 
-import torch
 from torch import Tensor
 
 from ..evidence import Evidence
@@ -20,7 +19,16 @@ def grad_cam_pp(e: Evidence) -> Tensor:
 
     ε = 1e-6, as in pytorch-grad-cam. It counts where |G| is below about 1e-3: there α falls with G².
     """
-    gradients, total = e.gradients, e.features.sum((-2, -1), keepdim=True)
+    gradients = e.gradients
+    if e.constant_gradient is None:
+        return _cells(gradients, e.feature_sums).sum((-2, -1), keepdim=True)
+    # The same in every cell, so computed for one; the sum over all of them rounds as it does for any gradient.
+    cell = _cells(gradients[:, :, :1, :1], e.feature_sums)
+    return cell.expand_as(gradients).contiguous().sum((-2, -1), keepdim=True)
+
+
+def _cells(gradients: Tensor, total: Tensor) -> Tensor:
+    """relu(G)·α of gradients (B,N,p,q), with ΣF (B,N,1,1); in place where it can be, as memory is what it costs."""
     squared = gradients.square()
-    alpha = squared / (2 * squared + total * squared * gradients + EPS)
-    return torch.where(gradients > 0, gradients * alpha, 0).sum((-2, -1), keepdim=True)
+    below = (total * squared).mul_(gradients).add_(2 * squared).add_(EPS)
+    return squared.div_(below).mul_(gradients).masked_fill_(~(gradients > 0), 0)

@@ -16,5 +16,4 @@ EPS = 1e-7
 )
 def x_grad_cam(e: Evidence) -> Tensor:
     """w_i = Σ(G_i·F_i) / (ΣF_i + ε), ε = 1e-7; (B,N,1,1)."""
-    total = e.features.sum((-2, -1), keepdim=True)
-    return (e.gradients * e.features).sum((-2, -1), keepdim=True) / (total + EPS)
+    return (e.gradients * e.features).sum((-2, -1), keepdim=True) / (e.feature_sums + EPS)

@@ -21,9 +21,17 @@ STAGES = ("load", "forward", "heads", "maps", "resize", "boxes", "pixels", "fide
 Part = str | Triple | None
 
 
+def weights_of(triple: Triple) -> str:
+    """The part that channel weights are timed as which several heads of a branch share."""
+    return f"{triple.cam}/{HEADS.get(triple.head).branch}"
+
+
 @dataclass
 class Sample:
-    """Milliseconds of one batch or shard by (stage, part); a part is a branch's name, a triple, or None (shared)."""
+    """Milliseconds of one batch or shard by (stage, part).
+
+    A part is a branch's name, what ``weights_of`` names, a triple, or None (shared by all).
+    """
 
     images: int = 0
     spent: dict[tuple[str, Part], float] = field(default_factory=lambda: defaultdict(float))
@@ -37,13 +45,13 @@ class Sample:
 
     def alone(self, triple: Triple) -> float:
         """Milliseconds of one triple alone: the shared stages, its branch's head, and its own parts."""
-        parts = (None, HEADS.get(triple.head).branch, triple)
+        parts = (None, HEADS.get(triple.head).branch, weights_of(triple), triple)
         return sum(ms for (_, part), ms in self.spent.items() if part in parts)
 
     def map_alone(self, triple: Triple) -> float:
         """Milliseconds of one triple's map: its method, and the forward and head gradient that it needs."""
         needs = CAMS.get(triple.cam).needs
-        parts: list[tuple[str, Part]] = [("maps", triple)]
+        parts: list[tuple[str, Part]] = [("maps", triple), ("maps", weights_of(triple))]
         if needs:
             parts.append(("forward", None))
         if "gradients" in needs:

@@ -32,7 +32,7 @@ from ....triple import Triple
 from ...host.errors import RunError
 from ...host.memory import with_memory
 from .batch_work import BatchWork, own_score
-from .clock import StageClock
+from .clock import StageClock, weights_of
 from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
 from .masked_scores import Fidelity
 from .measures import measure
@@ -103,6 +103,7 @@ class OnePass:
         if scoring.has_boxes and not scoring.measures_only:
             rule = reading.protocol.no_contour
             self._boxes = Boxes(scoring.box_engine, scoring.box_threads, rule, scoring.iou_thresholds, clock)
+        self._shared_weights = _sharing(self.maps)
         self._random = Randomised(reading)
         self._regions = scoring.has_boxes and bool(scoring.measures)
         self.feature_shape: tuple[int, int, int] | None = None
@@ -227,9 +228,16 @@ class OnePass:
     def _score(self, work: BatchWork, triple: Triple, boxes: BatchBoxes | None) -> dict[str, Tensor]:
         """The columns of one triple on the device, without its boxes, which set out; none of a method that is lost."""
         scoring, clock = self._scoring, self.clock
+        method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
+        sharing = self._shared_weights.get((triple.cam, head.branch), ())
         try:
+            if sharing and triple == sharing[0]:
+                with clock.stage("maps", weights_of(triple)):
+                    work.seen.evidence(head.branch).keep(method.fn)
             with clock.stage("maps", triple):
-                drawn = work.seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head))
+                drawn = work.seen.score_map(method, head)
+            if sharing and triple == sharing[-1]:
+                work.seen.evidence(head.branch).forget(method.fn)
             with clock.stage("resize", triple):
                 up, norm, degenerate = drawn.locate()
                 levels = quantize(norm)
@@ -356,6 +364,15 @@ class OnePass:
             raise RunError(f"{self.reading.name}: {said}") from error
         for triple in self.maps:
             self.lost.setdefault(str(triple), said)
+
+
+def _sharing(maps: Sequence[Triple]) -> dict[tuple[str, str], tuple[Triple, ...]]:
+    """Method and branch -> the triples that weigh channels by the same weights, where there are several."""
+    found: dict[tuple[str, str], list[Triple]] = {}
+    for triple in maps:
+        if CAMS.get(triple.cam).returns == "weights":
+            found.setdefault((triple.cam, HEADS.get(triple.head).branch), []).append(triple)
+    return {key: tuple(triples) for key, triples in found.items() if len(triples) > 1}
 
 
 def _shared(batch: Batch, has_boxes: bool) -> Columns:
