@@ -11,6 +11,8 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -19,23 +21,23 @@ from cambench.baselines.cams import CAMS
 from cambench.baselines.contracts import HEADS
 from cambench.bench.engine.planning.plan import plan_backbone
 from cambench.bench.engine.planning.triples import expand_patterns
-from cambench.bench.engine.scoring.reading import Reading
+from cambench.bench.engine.scoring.reading import Reading, ScoreMap, Seen
 from cambench.bench.host.allocator import keep_freed_memory
 from cambench.protocol import PAPER
 
-NETWORKS = {"slim_vgg": 1.2} | dict.fromkeys(
-    ("slim_vgg_gap", "slim_resnet", "slim_inception", "efficientnet_lite0"), 1.08
-)
+OTHERS = ("slim_vgg_gap", "slim_resnet", "slim_inception", "efficientnet_lite0")
+NETWORKS = {"slim_vgg": 1.2} | dict.fromkeys(OTHERS, 1.08)
 """Network -> the target, in plain forwards."""
 METHODS = ("{cam,gradcam,gradcam++,xgradcam,layercam}/*", "{random,center,uniform}/softmax")
 BATCH = 32
+T = TypeVar("T")
 
 
-def seconds(do: Callable[[], object]) -> float:
-    """Processor seconds: a busy machine stretches the wall clock."""
+def timed(do: Callable[[], T]) -> tuple[float, T]:
+    """Processor seconds, as a busy machine stretches the wall clock, and what was made."""
     begun = time.process_time()
-    do()
-    return time.process_time() - begun
+    made = do()
+    return time.process_time() - begun, made
 
 
 def row(name: str, target: float, rounds: int) -> str:
@@ -48,22 +50,22 @@ def row(name: str, target: float, rounds: int) -> str:
     images = torch.randint(0, 256, (BATCH, 3, 224, 224), dtype=torch.uint8)
     several = [(t.cam, HEADS.get(t.head).branch) for t in plan.maps]
 
-    def maps() -> None:
-        made.clear()
-        for (cam, branch), triple in zip(several, plan.maps, strict=True):
-            method, evidence = CAMS.get(cam), seen.evidence(branch)
-            if several.count((cam, branch)) > 1 and method.fn not in kept:
-                kept.add(method.fn)
+    def maps(seen: Seen) -> list[ScoreMap]:
+        made = []
+        for number, (key, triple) in enumerate(zip(several, plan.maps, strict=True)):
+            method, evidence = CAMS.get(triple.cam), seen.evidence(key[1])
+            if several.count(key) > 1 and several.index(key) == number:
                 evidence.keep(method.fn)
             made.append(seen.score_map(method, HEADS.get(triple.head)))
+        return made
 
     found = []
     for _ in range(rounds + 1):
-        made, kept = list(), set()  # noqa: C408
         seen = reading.see(images, ids, None)
-        forward = seconds(lambda: reading.see(images, ids, None))
-        mapping = seconds(maps)
-        found.append((forward, 1 + mapping / forward, seconds(lambda: [m.locate() for m in made]) / forward))
+        forward, _ = timed(lambda: reading.see(images, ids, None))
+        mapping, made = timed(partial(maps, seen))
+        located, _ = timed(partial(list, map(ScoreMap.locate, made)))
+        found.append((forward, 1 + mapping / forward, located / forward))
     forward, whole, located = (statistics.median(values) for values in zip(*found[1:], strict=True))
     least, most = min(f[1] for f in found[1:]), max(f[1] for f in found[1:])
     return (
@@ -81,13 +83,10 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     print("## All maps of a batch\n")
-    print(
-        f"{datetime.now(UTC).date()}, one thread of {os.cpu_count()}, processor time, load average {os.getloadavg()[0]:.1f}"
-    )
+    load = f"{os.getloadavg()[0]:.1f}"
+    print(f"{datetime.now(UTC).date()}, one thread of {os.cpu_count()}, processor time, load average {load};")
     print(f"batch of {BATCH}; medians (range) of {given.rounds} rounds, forward and maps in turns.\n")
-    print(
-        "| network | maps | forward, ms/image | forward, heads and maps, in forwards | target | resize and min-max of all |"
-    )
+    print("| network | maps | forward, ms/image | all maps, in forwards | target | resize and min-max, in forwards |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, target in NETWORKS.items():
         print(row(name, target, given.rounds), flush=True)
