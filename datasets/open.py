@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..declared import Place, declared
 from ..registry import UnknownNameError
-from .disk.urls import check_protocol, url_of
+from .disk.urls import check_protocol, local_name, url_of
 from .schema import DATASETS, SPLITS, DatasetError
 
 if TYPE_CHECKING:
     from .schema import SampleTable, Split
 
-__all__ = ["PLACE", "DataSource", "Rooted", "check_root", "existing_root", "local_root", "open_table", "url_of"]
+__all__ = [
+    *("PLACE", "DataSource", "Rooted", "check_root", "existing_root", "local_name", "local_root", "open_table"),
+    "url_of",
+]
 
 PLACE = Place("datasets.schema", "DATASETS", "DatasetSpec")
 """Where the data sets are registered."""
@@ -88,7 +91,8 @@ class DataSource:
         """
         spec = DATASETS.get(self.name)
         split = self._known_split()
-        return spec.load(local_root(spec, self.root), split, self.options)
+        options = {key: local_name(v) if isinstance(v, str) else v for key, v in self.options.items()}
+        return spec.load(local_root(spec, self.root), split, options)
 
     def _known_split(self) -> Split:
         for split in SPLITS:
@@ -143,7 +147,7 @@ def existing_root(name: str, root: str | Path) -> Path:
     if url is not None:
         check_protocol(url)
         return Path(root)
-    path = Path(root).expanduser()
+    path = Path(local_name(str(root))).expanduser()
     try:
         exists = path.exists()
     except OSError as error:

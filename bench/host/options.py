@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ...datasets.open import DataSource
+from ...datasets.open import DataSource, local_name
 from .errors import UsageError
 from .option_values import auto, named_files, pairs, patterns, split
 
@@ -70,10 +70,20 @@ class Options(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _names_can_be_stored(cls, value: Any) -> Any:
+        value = _local(value)
         for path in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
             if isinstance(path, str | Path):
                 _storable(str(path))
         return value
+
+
+def _local(value: Any) -> Any:
+    """A value whose ``file:`` URLs, also within tuples and mappings, are the paths that they stand for."""
+    if isinstance(value, dict):
+        return {key: _local(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_local, value))
+    return type(value)(local_name(str(value))) if isinstance(value, str | Path) else value
 
 
 def _storable(name: str) -> None:

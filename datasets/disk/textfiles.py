@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +14,16 @@ import numpy.typing as npt
 from ..findings import Findings
 from ..schema import DatasetError
 
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"
+}  # fmt: skip
+"""Byte-order marks of what spreadsheets call Unicode text; the longer ones first, as one begins like a shorter one."""
+_EXCEL = re.compile(r'"?sep=.?"?,*$', re.IGNORECASE)
+"""The line by which Excel tells itself the separator of a CSV."""
+
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a list file without their ends; ``DatasetError`` where it is missing or not UTF-8 (with the line)."""
+    """Lines of a list file without their ends; ``DatasetError`` where it is missing or no text (with the line)."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -25,17 +34,42 @@ def read_lines(path: Path) -> list[str]:
 
 
 def decode_lines(data: bytes, where: str) -> list[str]:
-    """Lines of UTF-8 text, blank ones at the end dropped; ``DatasetError`` names the line that is not UTF-8."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{where}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save the file as UTF-8"
-        ) from None
-    lines = text.replace("\r\n", "\n").split("\n")
+    """Lines of a text (``decoded``), blank ones at the end dropped; ``DatasetError`` names the line that is none."""
+    text = decoded(data, where).replace("\r\n", "\n")
+    # Old programs of the Macintosh end lines by a carriage return alone.
+    lines = (text if "\n" in text else text.replace("\r", "\n")).split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
+    return lines
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Text of UTF-8, or of UTF-16 and UTF-32, which are known by their mark; UTF-16 also by its zero bytes.
+
+    Raises:
+        DatasetError: It is none of these; names the line.
+    """
+    kind = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
+    start = data[:64]
+    if kind == "utf-8-sig" and len(start) > 3 and not any(start[1::2]) and all(start[::2]):
+        kind = "utf-16-le"
+    elif kind == "utf-8-sig" and len(start) > 3 and not any(start[::2]) and all(start[1::2]):
+        kind = "utf-16-be"
+    try:
+        return data.decode(kind)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        name = "UTF-8" if kind == "utf-8-sig" else kind.upper()
+        raise DatasetError(
+            f"{where}:{line}: not {name} (byte {data[error.start]:#04x}); save the file as UTF-8"
+        ) from None
+
+
+def csv_lines(path: Path) -> list[str]:
+    """``read_lines`` of a CSV, with a blank in the place of the first line where that is Excel's ``sep=;``."""
+    lines = read_lines(path)
+    if lines and _EXCEL.match(lines[0].strip(" \t")):
+        lines[0] = ""
     return lines
 
 
@@ -45,7 +79,7 @@ def csv_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]
     Raises:
         DatasetError: The file is missing, not UTF-8, or not CSV; with the line.
     """
-    reader = csv.reader(read_lines(path), delimiter=separator, strict=True)
+    reader = csv.reader(csv_lines(path), delimiter=separator, strict=True)
     start = 1
     try:
         for row in reader:

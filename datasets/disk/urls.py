@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 from ..schema import DatasetError
 
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/{1,2}([^/].*)$", re.DOTALL)
 
 
+_FILE = re.compile(r"^file:/+(?:localhost/+)?(.*)$", re.DOTALL | re.IGNORECASE)
+_DRIVE = re.compile(r"^[A-Za-z]:(/|$)")
+
+
 def url_of(root: object) -> str | None:
-    """The URL that a root is, None for a path; a ``Path`` of ``s3://bucket/data`` has lost a slash."""
+    """The URL that a root is, None for a path and for a ``file:`` URL, which is one (``local_name``).
+
+    A ``Path`` of ``s3://bucket/data`` has lost a slash.
+    """
     found = _URL.match(str(root))
-    return f"{found[1]}://{found[2]}" if found else None
+    return f"{found[1]}://{found[2]}" if found and found[1].lower() != "file" else None
+
+
+def local_name(name: str) -> str:
+    """The path that a ``file:`` URL stands for (RFC 8089), with any number of slashes; other names as they are.
+
+    A percent sign counts as an escape where no file is called as it is written.
+    """
+    found = _FILE.match(name)
+    if found is None:
+        return name
+    path = found[1] if _DRIVE.match(found[1]) else f"/{found[1]}"
+    return path if "%" not in path or Path(path).exists() else unquote(path)
 
 
 def check_protocol(url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from ....datasets.open import url_of
+from ....datasets.open import local_name, url_of
 from ....protocol import PROTOCOLS, Protocol
 from ...host.dtypes import Dtype
 from ...host.errors import UsageError
@@ -122,7 +122,7 @@ def _anchor(value: Any, folder: Path) -> Any:
         return {k: _anchor(v, folder) for k, v in value.items()}
     if isinstance(value, list):
         return [_anchor(v, folder) for v in value]
-    return value if url_of(value) else folder / Path(str(value)).expanduser()
+    return value if url_of(value) else folder / Path(local_name(str(value))).expanduser()
 
 
 def map_bytes(keep: bool | None, images: int) -> float:

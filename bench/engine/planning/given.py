@@ -24,7 +24,7 @@ def resolve_heads(config: RunConfig, branches: Mapping[str, Collection[Branch]],
         only_one: The request names one backbone, so that a file needs no name.
 
     Raises:
-        UsageError: A file that could mean several things (``head_files``), or a network that nothing is read of.
+        UsageError: A file that could mean several things (``head_files``), or one that no triple reads.
     """
     found: dict[tuple[str, Branch], Path] = {}
     for name, read in branches.items():
@@ -33,7 +33,21 @@ def resolve_heads(config: RunConfig, branches: Mapping[str, Collection[Branch]],
         if softmax is not None:
             files["softmax"] = softmax
         found |= {(name, branch): file for branch, file in files.items() if branch in read}
+    _check_read(config, branches, set(found.values()))
     return found
+
+
+def _check_read(config: RunConfig, branches: Mapping[str, Collection[Branch]], used: Collection[Path]) -> None:
+    """Raise ``UsageError`` where a head is given that would be passed over: the user believes it is in the tables."""
+    for flag, files in (("--head-weights", config.head_weights), ("--softmax-weights", config.softmax_weights)):
+        for key, file in files.items():
+            if file not in used:
+                named = "" if key == "*" else f"{key}="
+                read = "; ".join(f"those of {name} read {' and '.join(found)}" for name, found in branches.items())
+                raise UsageError(
+                    f"{flag} {named}{file}: no triple reads this head ({read or 'no network is read'}); add a triple "
+                    "whose head is of its branch (cambench ls heads), or leave the file out"
+                )
 
 
 def check_names(config: RunConfig, names: Sequence[str]) -> None:
@@ -44,6 +58,8 @@ def check_names(config: RunConfig, names: Sequence[str]) -> None:
             known = [*names, "*"]
             if flag == "--head-weights":
                 known += [*HEAD_BRANCHES, *(f"{n}:{b}" for n in names for b in HEAD_BRANCHES)]
+            if not names:
+                raise UsageError(f"{flag} {file}: no triple has a network; leave the file out")
             if key not in known:
                 raise UsageError(f"{flag} {key}={file}: no triple has the backbone {key!r}, only {', '.join(names)}")
 

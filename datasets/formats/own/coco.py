@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ...disk.textfiles import decoded
 from ...findings import Findings, some
 from ...schema import DatasetError
 from ...tables.build import Built
 from ..network_classes import network_indices, network_names
 from .box_forms import BoxReading
+from .coco_entries import plain_entry
 from .coco_masks import draw_mask, extent, is_of, is_segmentation
 from .instances import Instances
 from .label_words import cleaned, label_space
@@ -52,10 +54,12 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
 def _entries(path: Path) -> Entries:
     """The three lists of a COCO file; DatasetError where it is none."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decoded(path.read_bytes(), str(path))
         # Python keeps the last of two lists of one name. The check of every object takes as long as reading the file.
         merged = any(text.count(f'"{key}"') > 1 for key in LISTS)
         content = json.loads(text, object_pairs_hook=_each_key_once if merged else None)
+    except DatasetError:
+        raise
     except (ValueError, RecursionError, OSError) as error:
         raise DatasetError(f"{path}: not COCO JSON ({type(error).__name__}: {error})") from error
     if not isinstance(content, dict):
@@ -67,7 +71,7 @@ def _entries(path: Path) -> Entries:
             raise DatasetError(f"{path}: no `annotations` in it, so nothing says what the images show")
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise DatasetError(f"{path}: not COCO JSON: `{key}` is no list of objects")
-        found[key] = entries
+        found[key] = [plain_entry(e) for e in entries]
     if not found["images"] or not found["categories"]:
         raise DatasetError(f"{path}: no images or no categories in it; expected COCO JSON")
     return found
@@ -100,6 +104,9 @@ def _check_entries(content: Entries, path: Path, findings: Findings) -> None:
         "images have no `file_name`": [i for i, n in zip(known, names, strict=True) if not n or not isinstance(n, str)],
         "image ids occur more than once": [i for i, n in Counter(known).items() if n > 1],
         "file names occur more than once": [f for f, n in Counter(map(str, names)).items() if n > 1],
+        "annotations have an `iscrowd` that is neither 0 nor 1": [
+            a.get("id") for a in annotations if a.get("iscrowd") not in (None, 0, 1)
+        ],
         "annotations have no `bbox` of four numbers": [
             a.get("id") for a in annotations if not a.get("iscrowd") and not _has_place(a)
         ],

@@ -13,7 +13,8 @@ from ...schema import SPLITS, DatasetError, Split
 from ...tables.build import Built
 from .csv_columns import Columns
 from .instances import Instances
-from .label_words import class_indices, cleaned, label_space
+from .label_columns import LabelColumns, Row
+from .label_words import cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
 
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
@@ -29,9 +30,9 @@ class _Lines:
         self.images: dict[str, int] = {}
         self.sizes: list[tuple[int, int]] = []
         self.owner: list[int] = []
-        self.labels: list[str] = []
+        self.labels: list[Row] = []
         self.numbers: list[list[float]] = []
-        self.every_label: set[str] = set()
+        self.every_label: set[Row] = set()
         self.splits: set[str] = set()
         self.unassigned: list[int] = []
 
@@ -51,14 +52,14 @@ class _Lines:
         get = {role: fields[i] for role, i in self.columns.place.items()}
         box = [fields[i] for i in self.columns.box]
         absent = all(f.lower() in _NOTHING for f in box)
-        image, label = get["image"], cleaned(get.get("label", ""))
-        if not image or (not label and "label" in get and not (box and absent)):
+        image, label = get["image"], tuple(cleaned(fields[i]) for i in self.columns.labels.values())
+        if not image or (not any(label) and label and not (box and absent)):
             self.findings.line(f"{text} has no image or no label", self.path, line)
             return
         part = get.get("split", "").lower()
         part = _SPLIT_WORDS.get(part, part)
         self.splits.add(part)
-        if label:
+        if any(label):
             self.every_label.add(label)
         if "split" in get and part != self.split:
             self.unassigned += [] if part else [line]
@@ -71,7 +72,7 @@ class _Lines:
             return
         self._keep(line, image, label, numbers, size if min(size) > 0 else (0, 0))
 
-    def _keep(self, line: int, image: str, label: str, numbers: list[float], size: tuple[int, int]) -> None:
+    def _keep(self, line: int, image: str, label: Row, numbers: list[float], size: tuple[int, int]) -> None:
         row = self.images.setdefault(image, len(self.images))
         if row == len(self.sizes):
             self.sizes.append(size)
@@ -120,7 +121,8 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
     if lines.unassigned:
         what = f"{len(lines.unassigned):,} lines name no split and are in none: line {some(lines.unassigned)}"
         findings.warn(what, path, "say train, val or test", len(lines.unassigned))
-    index_of, names, known = class_indices(lines.every_label, labels, path, findings)
+    said = LabelColumns(list(columns.labels), lines.every_label, path)
+    index_of, names, known = said.classes(labels, findings)
     if not names and (labels != "none" or not lines.images):
         findings.raise_errors(f"folder {path.name}")
         raise DatasetError(f"{path}: no line with a label")
@@ -128,7 +130,7 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
         images=list(lines.images),
         sizes=np.array(lines.sizes, np.int64).reshape(-1, 2),
         owner=np.array(lines.owner, np.int64),
-        labels=np.array([index_of.get(label, 0) for label in lines.labels], np.int64),
+        labels=np.array([index_of.get(said.of(label), 0) for label in lines.labels], np.int64),
         numbers=np.array(lines.numbers, np.float64).reshape(-1, 4),
     )
     facts = {"num_classes_known": known, **label_space(labels, names)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...disk.textfiles import read_lines, shorten
+from ...disk.textfiles import csv_lines, shorten
 from ...findings import OptionError
 from ...schema import DatasetError
 from .box_forms import BoxReading
@@ -25,6 +25,8 @@ _NAMES = {
     "width": "imagewidth imgwidth imgw imagew",
     "height": "imageheight imgheight imgh imageh",
 }
+_IMAGE_IDS = {"imageid", "imgid"}
+"""A number in a table of images, where another column is the file's name."""
 _ROLE = {word: role for role, words in _NAMES.items() for word in words.split()}
 # Sides of a box or of the picture: the other columns decide.
 _SIDES = (("width", "height"), ("w", "h"))
@@ -57,7 +59,8 @@ class Columns:
     """Where a CSV's columns are.
 
     ``place``: of ``image``, ``label``, ``width``, ``height``, ``split``; ``box``: of the four numbers, or empty;
-    ``reading``: what the names say of them; ``count``: fields of a record; ``header``: whether the first line is one.
+    ``reading``: what the names say of them; ``count``: fields of a record; ``header``: whether the first line is one;
+    ``labels``: all columns that say the class, by their names.
     """
 
     place: dict[str, int]
@@ -66,6 +69,7 @@ class Columns:
     count: int
     separator: str
     header: bool
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 def find_columns(path: Path, named: object = None, *, needs_label: bool = True) -> Columns:
@@ -80,7 +84,7 @@ def find_columns(path: Path, named: object = None, *, needs_label: bool = True) 
         DatasetError: Columns are missing, twice there, or a header is missing and the order of columns is not sure.
         OptionError: ``columns`` does not name what is needed.
     """
-    lines = read_lines(path)
+    lines = csv_lines(path)
     first = next((line for line in lines if line.strip()), "")
     if named is not None:
         words = [w.strip() for w in re.split(r"[:, ]+", str(named).strip())]
@@ -116,8 +120,8 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
     plain = [_plain(w) for w in words]
     place: dict[str, int] = {}
     for i, word in enumerate(plain):
-        if role := _ROLE.get(word):
-            place.setdefault(role, i)
+        if (role := _ROLE.get(word)) and (role not in place or plain[place[role]] in _IMAGE_IDS):
+            place[role] = i
     bare = [_PREFIX.sub("", w) for w in plain]
     form, box = _find_box(plain, bare)
     sides = [i for i, w in enumerate(plain) if w in ("width", "height", "w", "h") and i not in box]
@@ -129,7 +133,8 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
         place.pop("height", None)
     fraction = form == "cxcywh" or set(plain) >= _OPEN_IMAGES
     reading = BoxReading(form, often_fractions=fraction)
-    return Columns(place, box, reading, len(words), separator, header)
+    labels = {words[i].strip(): i for i, word in enumerate(plain) if _ROLE.get(word) == "label"}
+    return Columns(place, box, reading, len(words), separator, header, labels)
 
 
 def _find_box(plain: list[str], bare: list[str]) -> tuple[str, tuple[int, ...]]:
@@ -179,7 +184,8 @@ def _retinanet(first: str) -> Columns | None:
         if len(fields) == 6 and fields[0] and (
             not any(fields[1:]) or (all(map(_is_number, fields[1:5])) and not _is_number(fields[5]) and fields[5])
         ):  # fmt: skip
-            return Columns({"image": 0, "label": 5}, (1, 2, 3, 4), BoxReading(), 6, separator, header=False)
+            place, boxes = {"image": 0, "label": 5}, (1, 2, 3, 4)
+            return Columns(place, boxes, BoxReading(), 6, separator, header=False, labels={"label": 5})
     return None
 
 

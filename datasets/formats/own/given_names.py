@@ -1,4 +1,4 @@
-"""File names as people's lists write them: Windows paths, absolute paths, other Unicode forms, no suffix."""
+"""File names as people's lists write them: Windows paths, absolute paths, URLs, other Unicode forms, no suffix."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote
 
 from ....opener import is_picture
 from ...disk.files import FileIndex
@@ -14,14 +15,15 @@ from ...findings import Findings, some
 from ...tables.ids import folded_name
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class GivenNames:
     """Finds the files that a list means, below a root, and says where a name had to be read another way.
 
-    Tried in turn: the name as it is; with slashes for backslashes; an absolute path as it is, or by its end below the
-    root (it was written on another machine); without the root's own name; composed and decomposed Unicode, upper and
-    lower case; a name without a suffix. Nothing is guessed where two files could be meant.
+    Tried in turn: the name as it is; with slashes for backslashes; an absolute path or a ``file:`` URL as it is, or by
+    its end below the root (it was written on another machine), as any URL; without the root's own name; composed and
+    decomposed Unicode, upper and lower case; a name without a suffix. Nothing is guessed where two files could be meant.
     """
 
     def __init__(self, root: Path, index: FileIndex) -> None:
@@ -40,6 +42,8 @@ class GivenNames:
         if "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
             self._unusable.append(repr(name))
             return name, self._base
+        if _URL.match(name):
+            return self._find_url(name)
         name = _straight(name)
         path = f"{self._base}{name}"
         if not name.startswith("/") and self.index.size(path) >= 0:
@@ -52,6 +56,18 @@ class GivenNames:
                 return self._found(name, place, kind)
         return plain, plain if plain.startswith("/") else f"{self._base}{plain}"
 
+    def _find_url(self, url: str) -> tuple[str, str]:
+        """Image id and path of the file that a URL means: its own, or the one below the root that ends so."""
+        scheme, _, written = url.partition(":")
+        for path in dict.fromkeys((written, unquote(written), unquote(re.split("[?#]", written)[0]))):
+            for kind, tail in self._readings(f"/{path.lstrip('/')}", absolute=True):
+                if not kind and scheme.lower() != "file":
+                    continue
+                place = self._place(f"{self._base}{tail}" if kind else tail)
+                if place is not None:
+                    return self._found(url, place, kind)
+        return url, f"{self._base}{url}"
+
     def _readings(self, plain: str, absolute: bool) -> list[tuple[str, str]]:
         if not absolute:
             first, _, rest = plain.partition("/")
@@ -60,7 +76,7 @@ class GivenNames:
         parts = [p for p in plain.split("/") if p]
         ends = ["/".join(parts[i:]) for i in range(1, len(parts))]
         whole = [("", plain)] if plain.startswith("/") else []
-        return [*whole, *(("by the end of an absolute path of another machine", end) for end in ends)]
+        return [*whole, *(("by the end of a path or URL of another place", end) for end in ends)]
 
     def _place(self, path: str) -> str | None:
         """The path on disk: as given, or the one file that differs by Unicode form, case, or a missing suffix."""

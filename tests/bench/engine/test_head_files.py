@@ -1,5 +1,6 @@
 """Heads trained by themselves, for a network whose own classes are not the data set's, and a run that takes them."""
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -85,6 +86,27 @@ def test_a_file_for_a_network_that_no_triple_has_is_refused(settings, tmp_path, 
     config = RunConfig.create(**{**settings, field: {"slim_resnett": tmp_path / "w.safetensors"}})
     with pytest.raises(UsageError, match=r"--\S*weights slim_resnett=.*only slim_resnet"):
         run(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "triple", "said"),
+    [
+        ("head_weights", "*", "slim_resnet/gradcam/softmax", r"those of slim_resnet read softmax\); add a triple"),
+        ("head_weights", "sigmoid", "slim_resnet/gradcam/softmax", r"--head-weights sigmoid=.*no triple reads"),
+        ("head_weights", "slim_resnet:semantic", "slim_resnet/gradcam/sigmoid", "read softmax and sigmoid"),
+        ("head_weights", "*", "maps/theirs/softmax", "no triple has a network; leave the file out"),
+        ("weights", "*", "maps/theirs/softmax", "no triple has a network; leave the file out"),
+    ],
+)
+def test_a_file_that_no_triple_reads_is_refused(settings, tmp_path, field, key, triple, said):
+    """It was accepted unread, whatever was in it."""
+    (tmp_path / "theirs" / "test").mkdir(parents=True)
+    np.save(tmp_path / "theirs" / "test" / "000.npy", np.eye(3))
+    maps = {"theirs": tmp_path / "theirs"} if triple.startswith("maps/") else {}
+    fields = {**settings, "triples": (triple,), "maps": maps, field: {key: tmp_path / "missing.safetensors"}}
+    with pytest.raises(UsageError, match=said):
+        run(**fields)
+    assert not settings["out"].exists()
 
 
 BOTH = ("softmax", "sigmoid", "semantic")

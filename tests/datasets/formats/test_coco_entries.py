@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def write_entry(path, **changes):
     """A COCO file of one image; ``changes``: a field of the image, annotation or category -> value, or None: absent."""
     image = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}
-    annotation = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 10]}
+    annotation = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 10, 10], "iscrowd": None}
     for entry in (image, annotation):
         entry.update({k: v for k, v in changes.items() if k in entry})
     category = {"id": 7, "name": changes.get("name", "cat")}
@@ -33,6 +33,25 @@ def test_coco_as_other_tools_write_it(tmp_path, jpeg):
     write_entry(tmp_path / "c.json")
     (row,) = open_table("folder", tmp_path, annotations="c.json").rows
     assert row["boxes"] == [[1.0, 2.0, 11.0, 12.0]]
+
+
+@pytest.mark.parametrize("crowd", ["0", "false", "0.0", ""])
+def test_coco_with_its_numbers_as_text(tmp_path, jpeg, crowd):
+    """A crowd mark of "0" made the image one of crowds only."""
+    jpeg(tmp_path / "a.jpg")
+    text = {"width": "40", "height": "30.0", "image_id": "1", "category_id": "7", "bbox": ["1", "2", "10", 10]}
+    write_entry(tmp_path / "c.json", **text, iscrowd=crowd)
+    table = open_table("folder", tmp_path, annotations="c.json")
+    (row,) = table.rows
+    assert (row["boxes"], row["width"], row["height"]) == ([[1.0, 2.0, 11.0, 12.0]], 40, 30)
+    assert table.class_names == ("cat",)
+
+
+def test_coco_in_utf_16(tmp_path, jpeg):
+    jpeg(tmp_path / "a.jpg")
+    write_entry(tmp_path / "c.json")
+    (tmp_path / "c.json").write_bytes((tmp_path / "c.json").read_text().encode("utf-16"))
+    assert open_table("folder", tmp_path, annotations="c.json").rows["boxes"][:] == [[[1.0, 2.0, 11.0, 12.0]]]
 
 
 def test_coco_with_nulls_for_what_is_not_known(tmp_path, jpeg):
@@ -54,7 +73,11 @@ def test_coco_with_nulls_for_what_is_not_known(tmp_path, jpeg):
         ({"bbox": [1, float("nan"), 3, 4]}, "1 annotations have no `bbox` of four numbers: id 5"),
         ({"file_name": None}, "1 images have no `file_name`: id 1"),
         ({"image_id": 9}, "1 annotations are of an image that is not listed: id 5"),
-        ({"width": "40"}, "1 images have a `width` or `height` that is not a whole number: id 1"),
+        ({"width": "40.5"}, "1 images have a `width` or `height` that is not a whole number: id 1"),
+        ({"width": "wide"}, "1 images have a `width` or `height` that is not a whole number: id 1"),
+        ({"bbox": ["1", "2", "x", "4"]}, "1 annotations have no `bbox` of four numbers: id 5"),
+        ({"iscrowd": "maybe"}, "1 annotations have an `iscrowd` that is neither 0 nor 1: id 5"),
+        ({"image_id": "001"}, "1 annotations are of an image that is not listed: id 5"),
         ({"name": None}, "1 categories have no `name`: id 7"),
         ({"name": 5}, "1 categories have no `name`: id 7"),
         ({"category_id": 9}, "1 annotations are of a category that is not listed: id 5"),

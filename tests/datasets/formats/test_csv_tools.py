@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
+from cambench.bench.host.options import DataOptions
 from cambench.datasets.findings import OptionError
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
@@ -45,6 +46,14 @@ SPELLINGS = {
     "Windows": "image,label,x0,y0,x1,y1\nC:\\data\\set\\a.jpg,cat,8,6,32,24\nC:\\data\\set\\b.jpg,dog,4,3,20,15\n",
     "elsewhere": "image,label,x0,y0,x1,y1\n/home/u/own/a.jpg,cat,8,6,32,24\n/home/u/own/b.jpg,dog,4,3,20,15\n",
     "upper case": "image,label,x0,y0,x1,y1\nA.JPG,cat,8,6,32,24\nb.JPG,dog,4,3,20,15\n",
+    "Excel's own line": "sep=;\nimage;label;x0;y0;x1;y1\na.jpg;cat;8;6;32;24\nb.jpg;dog;4;3;20;15\n",
+    "an index and a name": ("image,class_id,class_name,x0,y0,x1,y1\na.jpg,0,cat,8,6,32,24\nb.jpg,1.0,dog,4,3,20,15\n"),
+    "a number and a file name": (
+        "image_id,file_name,label,x0,y0,x1,y1\n7,a.jpg,cat,8,6,32,24\n9,b.jpg,dog,4,3,20,15\n"
+    ),
+    "URLs": "image,label,x0,y0,x1,y1\ns3://bucket/a.jpg,cat,8,6,32,24\nhttps://h/x/b.jpg?v=1,dog,4,3,20,15\n",
+    "file URLs": "image,label,x0,y0,x1,y1\nfile:///home/u/own/a.jpg,cat,8,6,32,24\nfile:/x/%62.jpg,dog,4,3,20,15\n",
+    "old Macintosh": "image,label,x0,y0,x1,y1\ra.jpg,cat,8,6,32,24\rb.jpg,dog,4,3,20,15\r",
     "the root's name": "image,label,x0,y0,x1,y1\nown/a.jpg,cat,8,6,32,24\n./own/b.jpg,dog,4,3,20,15\n",
 }
 
@@ -70,6 +79,55 @@ def test_one_content_in_many_spellings(own, spelling):
     for found, right in zip(table.rows["boxes"], BOXES, strict=True):
         assert found[0] == pytest.approx(right[0])
     assert (table.rows["width"], table.rows["height"]) == ([40, 40], [30, 30])
+
+
+@pytest.mark.parametrize("kind", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_text_in_the_encodings_of_spreadsheets(own, kind):
+    text = "sep=\t\r\nimage\tlabel\tx0\ty0\tx1\ty1\r\na.jpg\tcafé\t8\t6\t32\t24\r\n"
+    (own / "boxes.csv").write_bytes(text.encode(kind))
+    table = open_table("folder", own, annotations="boxes.csv")
+    assert (table.class_names, table.rows["boxes"][:]) == (("café",), [BOXES[0]])
+
+
+def test_a_text_in_another_encoding_is_refused_with_its_line(own):
+    (own / "boxes.csv").write_bytes("image,label,x0,y0,x1,y1\na.jpg,café,8,6,32,24\n".encode("cp1252"))
+    with pytest.raises(DatasetError, match=r"boxes.csv:2: not UTF-8 \(byte 0xe9\); save the file as UTF-8"):
+        open_table("folder", own, annotations="boxes.csv")
+
+
+@pytest.mark.parametrize("labels", ["auto", "names"])
+def test_an_index_beside_a_name(own, labels):
+    text = "image,class_name,class_id,x0,y0,x1,y1\na.jpg,cat,3,8,6,32,24\nb.jpg,dog,1,4,3,20,15\n"
+    table = open_csv(own, text, labels=labels)
+    named = {"auto": (("0", "dog", "2", "cat"), [3, 1]), "names": (("cat", "dog"), [0, 1])}
+    assert (table.class_names, table.rows["label"][:]) == named[labels]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("0,cat", "0,dog", "class_id 0 is class_name cat, dog"),
+        ("0,cat", "1,cat", "class_name cat is class_id 0, 1"),
+        ("0,cat", ",dog", "a line has nothing in the column class_id and dog in class_name"),
+    ],
+)
+def test_columns_of_labels_that_contradict_each_other_are_refused(own, first, second, words):
+    text = f"image,class_id,class_name,x0,y0,x1,y1\na.jpg,{first},8,6,32,24\nb.jpg,{second},4,3,20,15\n"
+    with pytest.raises(DatasetError, match=words):
+        open_csv(own, text)
+
+
+@pytest.mark.parametrize("form", ["file://{}", "file:{}", "file://localhost{}", "FILE://{}"])
+def test_roots_and_files_as_file_urls(own, form):
+    spaced = own.rename(own.with_name("my own"))
+    (spaced / "boxes.csv").write_text(SPELLINGS["ours"])
+    url = form.format(str(spaced).replace(" ", "%20"))
+    table = open_table("folder", url, annotations=f"{url}/boxes.csv")
+    assert table.rows["boxes"][:] == BOXES
+    asked = DataOptions.create(dataset="folder", root=url, options=[f"annotations={url}/boxes.csv"])
+    assert (asked.root, asked.options) == (spaced, {"annotations": f"{spaced}/boxes.csv"})
+    with pytest.raises(DatasetError, match="root /nowhere/x does not exist"):
+        open_table("folder", "file:///nowhere/x")
 
 
 def test_an_absolute_path_may_lie_outside_the_root(own, tmp_path, jpeg):

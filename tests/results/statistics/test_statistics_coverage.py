@@ -124,8 +124,9 @@ def test_intervals_cover_93_to_98_percent_of_1000_simulations(protocol):
 @pytest.mark.slow
 @pytest.mark.parametrize("images", [50, 100, 300, 1000])
 @pytest.mark.parametrize("flat", [False, True], ids=["broad", "flat"])
-def test_intervals_of_maxima_cover_small_and_large_sets(images, flat):
-    found = coverage("paper", simulations=400, images=images, resamples=1000, flat=flat)
+@pytest.mark.parametrize("protocol", ["paper", "wsoleval"])
+def test_intervals_of_maxima_cover_small_and_large_sets(protocol, images, flat):
+    found = coverage(protocol, simulations=400, images=images, resamples=1000, flat=flat)
     # Binomial(400, 0.95) has a standard deviation of 1.1 %.
     shares = {name: found[name] for name in ("max_box_acc", "max_box_acc_v2")}
     assert {name: share for name, share in shares.items() if share < 0.92} == {}, shares
