@@ -23,7 +23,7 @@ class GivenNames:
 
     Tried in turn: the name as it is; with slashes for backslashes; an absolute path or a ``file:`` URL as it is, or by
     its end below the root (it was written on another machine), as any URL; without the root's own name; composed and
-    decomposed Unicode, upper and lower case; a name without a suffix. Nothing is guessed where two files could be meant.
+    decomposed Unicode, upper and lower case; no suffix. Nothing is guessed where two files could be meant.
     """
 
     def __init__(self, root: Path, index: FileIndex) -> None:
