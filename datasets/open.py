@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from .schema import SampleTable, Split
 
 __all__ = [
-    *("PLACE", "DataSource", "Rooted", "check_root", "existing_root", "local_name", "local_root", "open_table"),
+    "PLACE",
+    "DataSource",
+    "Rooted",
+    "check_root",
+    "existing_root",
+    "local_name",
+    "local_root",
+    "open_table",
     "url_of",
 ]
 

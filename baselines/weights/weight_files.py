@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +42,7 @@ def load_state(path: str | Path) -> State:
     file = Path(path).expanduser()
     if not file.is_file():
         raise WeightsError(f"weights {file}: no such file")
-    if file.suffix == ".safetensors":
+    if file.suffix == ".safetensors" or _is_safetensors(file):
         try:
             return without_prefix(load_file(file))
         except (SafetensorError, OSError) as error:
@@ -52,13 +53,35 @@ def load_state(path: str | Path) -> State:
         with allowing(_harmless()):
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if text := _text_in(file):
+            raise WeightsError(f"weights {file}: holds no weights, but {text}") from error
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        held = f" (it holds a {named[1]})" if named else ""
         raise WeightsError(
-            f"weights {file}: not plain weights. Loading this file would run code of its author, so it is refused; "
-            "save the tensors alone (safetensors, or torch.save of a state_dict)"
+            f"weights {file}: not plain weights{held}. Loading this file would run code of its author, so it is "
+            "refused; save the tensors alone (safetensors, or torch.save of a state_dict)"
         ) from error
     except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
         raise WeightsError(f"weights {file}: damaged, or not written by torch.save ({error})") from error
     return without_prefix(_plain(loaded, file))
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether a file is safetensors whatever it is called: eight bytes of a length, then JSON."""
+    with file.open("rb") as opened:
+        start = opened.read(10)
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
+
+
+def _text_in(file: Path) -> str:
+    """What a text in the place of weights is, as failed downloads leave one; empty where it is no text."""
+    with file.open("rb") as opened:
+        start = opened.read(200)
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; fetch the file itself (git lfs pull)"
+    if start and start.isascii() and all(b >= 32 or b in b"\t\r\n" for b in start):
+        return f"text that begins {start[:30].decode()!r}; was the download refused?"
+    return ""
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:

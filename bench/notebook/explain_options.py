@@ -71,6 +71,10 @@ class Precision(TypedDict):
     channels_last: bool
 
 
+_OF_WRAP = ("features", "input_size", "inputs", "logits", "multi_label", "score")
+"""What ``cambench.wrap`` is told of a network, and messages about networks name."""
+
+
 @dataclass(frozen=True)
 class ExplainRequest:
     """``ExplainOptions`` with their defaults, checked."""
@@ -98,6 +102,11 @@ class ExplainRequest:
         """The request of keywords; UsageError for one that there is not."""
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(options) - set(known)):
+            if unknown[0] in _OF_WRAP:
+                raise UsageError(
+                    f"explain takes no {unknown[0]!r}: give it to cambench.wrap(name=…, model=net, {unknown[0]}=…), "
+                    "and explain the network by that name"
+                )
             near = difflib.get_close_matches(unknown[0], [*known, "cam", "head"], n=2) or known
             raise UsageError(f"explain takes no {unknown[0]!r}; nearest: {', '.join(near)}")
         return cls(**options)

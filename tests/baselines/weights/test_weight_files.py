@@ -140,3 +140,29 @@ def test_digest_sees_every_bit_and_name() -> None:
     assert digest != weights_digest({**STATE, "linear.bias": torch.tensor([0.5, -1.0000001])})
     assert digest != weights_digest({"linear.weight": STATE["linear.weight"], "linear.b": STATE["linear.bias"]})
     assert digest != weights_digest({**STATE, "linear.weight": STATE["linear.weight"].view(3, 2)})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"<html>404</html>", "holds no weights, but text that begins '<html>404</html>'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n", "a pointer of Git LFS"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_said(tmp_path: Path, data: bytes, said: str) -> None:
+    """It was said to run code of its author."""
+    (tmp_path / "w.pth").write_bytes(data)
+    with pytest.raises(WeightsError, match=said):
+        load_state(tmp_path / "w.pth")
+
+
+def test_safetensors_under_another_name_are_read(tmp_path: Path) -> None:
+    save_state(tmp_path / "w.safetensors", {"a": torch.ones(3)}, {})
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
+    assert torch.equal(load_state(tmp_path / "w.pth")["a"], torch.ones(3))
+
+
+def test_what_is_no_plain_weight_is_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(3)}, "out": Path("x")}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"not plain weights \(it holds a pathlib\.\w+\)"):
+        load_state(tmp_path / "w.pth")

@@ -128,3 +128,9 @@ def test_wrong_words_and_wrong_numbers(picture):
     ):
         with pytest.raises(UsageError, match=message):
             cambench.explain(small(), picture, **HALF, **options)
+
+
+def test_what_belongs_to_wrap_says_so(picture):
+    """The message about a segmentation network names ``score=``, and explain knew nothing of it."""
+    with pytest.raises(UsageError, match=r"explain takes no 'score': give it to cambench\.wrap"):
+        cambench.explain("slim_resnet", picture, score=lambda out: out)
