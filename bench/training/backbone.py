@@ -25,7 +25,7 @@ from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
 from .images.image_source import ImageSource, checked_labels
 from .means import PLAIN_MEANS, Means
-from .recipes.optim import rng_devices
+from .recipes.optim import rng_devices, seed_layers
 from .recipes.recipe import BackboneRecipe
 from .record import BackboneTrainingRecord, common_facts
 from .steps.fabric import open_fabric
@@ -89,12 +89,7 @@ def train_backbone(
             "other weights"
         )
     labels = checked_labels(table, backbone.num_classes).to(where)
-    try:
-        if recipe.pooling.kind == TAP:
-            apply_tap(backbone, recipe.pooling.threshold)
-        apply_method(backbone, method)
-    except WsolError as error:
-        raise UsageError(str(error)) from None
+    _change(backbone, recipe, method, seed)
     backbone.to(where).requires_grad_(True)
     if recipe.channels_last:
         _channels_last(backbone)
@@ -198,6 +193,18 @@ def open_for_training(name: str, num_classes: int, recipe: BackboneRecipe, weigh
     if recipe.body_from:
         _copy_body(open_backbone(recipe.body_from), backbone)
     return backbone
+
+
+def _change(backbone: Backbone, recipe: BackboneRecipe, method: WsolMethod, seed: int) -> None:
+    """Make ``backbone`` what the recipe's pooling and the method train; what they add starts by ``seed`` alone."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            seed_layers(seed)
+            if recipe.pooling.kind == TAP:
+                apply_tap(backbone, recipe.pooling.threshold)
+            apply_method(backbone, method)
+    except WsolError as error:
+        raise UsageError(str(error)) from None
 
 
 def _copy_body(source: Backbone, target: Backbone) -> None:

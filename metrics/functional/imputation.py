@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .kernels.imputation_cpu import LANES, fill_missing
+from .kernels.imputation_cpu import fill_missing
 from .kernels.resize import on_host
 
 ITERATIONS = 7
@@ -25,9 +25,9 @@ COARSEST = 4
 SWEEPS = 8
 SMALLEST = 1 / 12
 """A weight of a neighbour."""
-HOST_ITERATIONS = 5
-"""Steps on the host, whose V-cycle sweeps by Gauss and Seidel: each leaves about a quarter of the error. The first
-guess, nearly a solution of each coarser grid in turn, has a tenth of the error that plain means have."""
+HOST_ITERATIONS = 6
+"""Steps on the host, whose V-cycle sweeps over four colours: each leaves about a third of the error. The first guess,
+nearly a solution of each coarser grid in turn, has a tenth of the error that plain means have."""
 
 
 def impute(images: Tensor, missing: Tensor) -> Tensor:
@@ -38,7 +38,8 @@ def impute(images: Tensor, missing: Tensor) -> Tensor:
         missing: bool (B,H,W), at least one pixel of each image known.
 
     Returns:
-        (B,C,H,W); within about 1e-4 of the image's range of the exact solution. An image without a known pixel is zero.
+        (B,C,H,W); within some 1e-4 of the image's range of the exact solution, up to some 1e-3 within holes of most of
+        a noisy image. An image without a known pixel is zero.
 
     Raises:
         ValueError: Wrong shapes.
@@ -72,22 +73,16 @@ def _halvings(height: int, width: int) -> int:
 
 def _on_host(images: Tensor, missing: Tensor) -> Tensor:
     """The same system by the compiled kernel, a thread for each part of the batch."""
-    batch, channels, height, width = images.shape
-    lanes = F.pad(images, (0, 0, 0, 0, 0, -channels % LANES)).unflatten(1, (-1, LANES)).transpose(0, 1)
-    filled = lanes.permute(0, 1, 3, 4, 2).contiguous()
+    batch, _, height, width = images.shape
+    filled = images.clone(memory_format=torch.contiguous_format)
     holes, halvings = missing.contiguous().numpy(), _halvings(height, width)
     threads = max(1, min(torch.get_num_threads(), batch))
     cuts = [slice(k * batch // threads, (k + 1) * batch // threads) for k in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        work = [
-            pool.submit(fill_missing, group[cut].numpy(), holes[cut], halvings, HOST_ITERATIONS)
-            for group in filled
-            for cut in cuts
-        ]
+        work = [pool.submit(fill_missing, filled[cut].numpy(), holes[cut], halvings, HOST_ITERATIONS) for cut in cuts]
         for part in work:
             part.result()
-    made = filled.permute(1, 0, 4, 2, 3).flatten(1, 2)[:, :channels]
-    return torch.where(missing[:, None], made, images)
+    return filled
 
 
 def _solve(images: Tensor, missing: Tensor) -> Tensor:

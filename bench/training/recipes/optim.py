@@ -78,6 +78,12 @@ def seed_part(seed: int, step: int, part: int) -> None:
     seed_generators(mix(seed, step * 4096 + part, 2))
 
 
+def seed_layers(seed: int) -> None:
+    """Seed the CPU's global generator for layers that a method adds; call inside ``torch.random.fork_rng``."""
+    # The item before the first of the last stream: no other number of the training is drawn from it.
+    torch.default_generator.manual_seed(mix(seed, -1, 3))
+
+
 def image_seeds(seed: int, epoch: int, rows: Sequence[int], length: int) -> list[int]:
     """Seeds of the augmentation of a table's ``rows`` in an epoch; ``length`` is the table's."""
     # Item 0 of this stream makes a head's first parameters.

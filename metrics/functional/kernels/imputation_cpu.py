@@ -1,8 +1,10 @@
-"""CPU kernel of ROAD's imputation: conjugate gradients on the missing pixels alone, in one pass over lists of them.
+"""CPU kernel of ROAD's imputation: conjugate gradients whose V-cycle sweeps over four colours, a row of cells at once.
 
-The grids of all resolutions stand one after the other in flat arrays, each with a border of zeros, so that a cell's
-neighbours are at fixed distances. Four channels lie side by side and go through every sum together. The V-cycle sweeps
-by Gauss and Seidel, forwards before the coarse correction and backwards after it.
+A grid is kept as four planes, one for each parity of row and column. All neighbours of a cell are then in the other
+three, at its own place and one step further: a sweep over a plane is a plain loop that the compiler turns into vector
+instructions, and a plane has the shape of the grid at half of the resolution. Planes have a border of zeros and stand
+one level after the other in flat arrays (4,cells). Missing cells alone have values; the known ones are in the
+right-hand side. The cycle sweeps the colours forwards before the coarse correction and backwards after it.
 """
 
 from __future__ import annotations
@@ -13,273 +15,353 @@ import numpy.typing as npt
 from ....jit import kernel
 
 Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
-Indices = npt.NDArray[np.uintp]
-Places = npt.NDArray[np.uintp]
+Ints = npt.NDArray[np.int64]
 SIXTH, TWELFTH = np.float32(1 / 6), np.float32(1 / 12)
+NEAR, BESIDE, ACROSS = np.float32(0.5625), np.float32(0.1875), np.float32(0.0625)
+"""Bilinear weights of the parent, of its neighbours beside and across."""
 SETTLE = 8
-"""Sweeps on the coarsest grid."""
+"""Sweeps in both directions on the coarsest grid."""
 GUESS = 2
 """Sweeps in both directions that the first guess gets on the finest grid."""
-LANES = 4
-"""Channels that are solved together."""
+BASE, STRIDE, ROWS, COLUMNS, HIGH, WIDE, START, STOP = range(8)
+"""Facts of a level: where it begins, a plane's stride, rows and columns, the grid's, the cells that are swept."""
 
 
 @kernel
 def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, iterations: int) -> None:
-    """Fill the missing pixels (B,H,W) of ``images`` (B,H,W,4), in place."""
-    height, width = missing.shape[1:]
-    shape = np.empty((halvings + 1, 3), np.int32)
-    cells, high, wide = 0, height, width
-    for level in range(halvings + 1):
-        shape[level, 0], shape[level, 1], shape[level, 2] = cells, high, wide
-        cells += (high + 2) * (wide + 2)
-        high, wide = (high + 1) // 2, (wide + 1) // 2
-    stride, weights = width + 2, _weights(shape, cells)
-    # An integer divided by the weights would be float64, and every sweep with it.
-    inverse: Floats = np.float32(1) / weights
-    work, have, hole = np.zeros((5, cells, 4), np.float32), np.zeros(cells, np.float32), np.zeros(cells, np.bool_)
-    x, z, p = work[0], work[2], work[3]
+    """Fill the missing pixels (B,H,W) of ``images`` (B,C,H,W), in place."""
+    levels, cells = _levels(missing.shape[1], missing.shape[2], halvings)
+    holes, have, weights = np.zeros((4, cells), np.float32), np.zeros((4, cells), np.float32), _weights(levels, cells)
+    free, work = np.zeros((4, cells), np.float32), np.zeros((5, 4, cells), np.float32)
+    grid = np.zeros(cells, np.float32)
     for image in range(len(images)):
-        # Above the finest level sums are gathered; the border of every level stays zero.
-        x[(height + 2) * stride :] = 0
-        have[(height + 2) * stride :] = 0
-        for row in range(height):
-            for column in range(width):
-                i, gone = (row + 1) * stride + column + 1, missing[image, row, column]
-                hole[i], have[i] = gone, not gone
-                for c in range(4):
-                    x[i, c] = 0 if gone else images[image, row, column, c]
-        for level in range(halvings):
-            _halve(x, have, hole, shape, level)
-        places, first = _lists(hole, shape)
-        for level in range(halvings, -1, -1):
-            _guess(x, have, shape, level, halvings)
-            # Every level nearly solves its own system before the next one starts from it; the right-hand side, z, is 0.
-            start, stop, wide = first[level], first[level + 1], shape[level, 2]
-            for _ in range(GUESS if level == 0 else SETTLE // 2):
-                _sweep(x, z, places[0], start, stop, 1, inverse, wide)
-                _sweep(x, z, places[0], stop - 1, start - 1, -1, inverse, wide)
-        _solve(work, places, first, weights, inverse, shape, iterations)
-        for n in range(first[1]):
-            i = places[0, n]
-            row, column = int(i) // stride - 1, int(i) % stride - 1
-            for c in range(4):
-                images[image, row, column, c] = x[i, c]
-        # Where the next image knows a pixel, nothing may be left of this one's.
-        for n in range(places.shape[1]):
-            for c in range(4):
-                z[places[0, n], c] = p[places[0, n], c] = 0
+        if not missing[image].any():
+            continue
+        _masks(missing[image], holes, have, free, weights, grid, levels)
+        for channel in range(images.shape[1]):
+            work[:] = 0
+            _known(images[image, channel], holes, work, grid, levels)
+            _guess(work, have, holes, free, grid, levels)
+            _solve(work, holes, free, weights, grid, levels, iterations)
+            _write(images[image, channel], work[0], missing[image], levels)
 
 
 @kernel
-def _halve(x: Floats, have: Floats, hole: npt.NDArray[np.bool_], shape: Ints, level: int) -> None:
-    """Sums of what is known, and the cells all of whose pixels are missing, at half of the resolution."""
-    base, high, wide = shape[level]
-    next_base, next_high, next_wide = shape[level + 1]
-    for row in range(next_high):
-        for column in range(next_wide):
-            i = next_base + (row + 1) * (next_wide + 2) + column + 1
-            whole = True
-            for dy in range(min(2, high - 2 * row)):
-                for dx in range(min(2, wide - 2 * column)):
-                    j = base + (2 * row + dy + 1) * (wide + 2) + 2 * column + dx + 1
-                    have[i] += have[j]
-                    whole = whole and hole[j]
-                    for c in range(4):
-                        x[i, c] += x[j, c]
-            hole[i] = whole
+def _levels(height: int, width: int, halvings: int) -> tuple[Ints, int]:
+    levels, cells, high, wide = np.zeros((halvings + 1, 8), np.int64), 0, height, width
+    for level in range(halvings + 1):
+        rows, columns = (high + 1) // 2, (wide + 1) // 2
+        levels[level] = np.array([cells, columns + 2, rows, columns, high, wide, 0, 0])
+        cells += (rows + 2) * (columns + 2)
+        high, wide = rows, columns
+    return levels, cells
 
 
 @kernel
-def _guess(x: Floats, have: Floats, shape: Ints, level: int, last: int) -> None:
-    """Means of what is known, in place of its sums; cells that know nothing take their parent's."""
-    base, high, wide = shape[level]
-    total, count = np.zeros(4, np.float32), np.float32(0)
-    if level == last:
-        for i in range(base, base + (high + 2) * (wide + 2)):
-            count += have[i]
-            for c in range(4):
-                total[c] += x[i, c]
-    for row in range(high):
-        for column in range(wide):
-            i = base + (row + 1) * (wide + 2) + column + 1
-            if have[i] > 0:
-                for c in range(4):
-                    x[i, c] /= have[i]
-            elif level == last:
-                for c in range(4):
-                    x[i, c] = total[c] / max(count, np.float32(1))
-            else:
-                above = shape[level + 1]
-                j = above[0] + (row // 2 + 1) * (above[2] + 2) + column // 2 + 1
-                for c in range(4):
-                    x[i, c] = x[j, c]
-
-
-@kernel
-def _lists(hole: npt.NDArray[np.bool_], shape: Ints) -> tuple[Places, Ints]:
-    """Missing cells (5,n) of every level in raster order, each with its parent and the parent's neighbours towards it
-    (below or above, beside, across); and where each level begins."""
-    places, first = np.zeros((5, hole.sum()), np.uintp), np.zeros(len(shape) + 1, np.int32)
-    n = 0
-    for level in range(len(shape)):
-        base, high, wide = shape[level]
-        for row in range(high):
-            for column in range(wide):
-                i = base + (row + 1) * (wide + 2) + column + 1
-                if not hole[i]:
-                    continue
-                places[0, n] = i
-                if level + 1 < len(shape):
-                    stride = shape[level + 1, 2] + 2
-                    j = shape[level + 1, 0] + (row // 2 + 1) * stride + column // 2 + 1
-                    down, right = stride if row % 2 else -stride, 1 if column % 2 else -1
-                    places[1, n], places[2, n], places[3, n] = j, j + down, j + right
-                    places[4, n] = j + down + right
-                n += 1
-        first[level + 1] = n
-    return places, first
-
-
-@kernel
-def _weights(shape: Ints, cells: int) -> Floats:
+def _weights(levels: Ints, cells: int) -> Floats:
     """Sum of the weights of a cell's neighbours inside the image: one, except along the border."""
-    weights = np.ones(cells, np.float32)
-    for level in range(len(shape)):
-        base, high, wide = shape[level]
-        for row in range(high):
-            step = 1 if row == 0 or row == high - 1 else max(1, wide - 1)
-            for column in range(0, wide, step):
+    weights = np.ones((4, cells), np.float32)
+    for level in range(len(levels)):
+        at = levels[level]
+        for row in range(at[HIGH]):
+            step = 1 if row == 0 or row == at[HIGH] - 1 else max(1, at[WIDE] - 1)
+            for column in range(0, at[WIDE], step):
                 total = np.float32(0)
                 for dy in range(-1, 2):
                     for dx in range(-1, 2):
-                        inside = 0 <= row + dy < high and 0 <= column + dx < wide
+                        inside = 0 <= row + dy < at[HIGH] and 0 <= column + dx < at[WIDE]
                         if inside and (dy != 0 or dx != 0):
                             total += TWELFTH if dy != 0 and dx != 0 else SIXTH
-                weights[base + (row + 1) * (wide + 2) + column + 1] = max(total, TWELFTH)
+                place = at[BASE] + (row // 2 + 1) * at[STRIDE] + column // 2 + 1
+                weights[2 * (row % 2) + column % 2, place] = max(total, TWELFTH)
     return weights
 
 
 @kernel
-def _around(x: Floats, i: np.uintp, stride: np.uintp, c: int) -> np.float32:
-    # Unsigned places: a signed one would be looked at for its sign before every read.
-    one = np.uintp(1)
-    beside = x[i - one, c] + x[i + one, c] + x[i - stride, c] + x[i + stride, c]
-    above = x[i - stride - one, c] + x[i - stride + one, c]
-    total: np.float32 = beside * SIXTH + (above + x[i + stride - one, c] + x[i + stride + one, c]) * TWELFTH
+def _split(grid: Floats, planes: Floats, at: Ints, offset: int) -> None:
+    """The four planes of a level, of its grid, which begins at ``offset``; both have a border."""
+    for row in range(at[HIGH]):
+        source = offset + (row + 1) * (at[WIDE] + 2) + 1
+        target = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
+        for parity in range(2):
+            plane = planes[2 * (row % 2) + parity]
+            for n in range((at[WIDE] + 1 - parity) // 2):
+                plane[np.uintp(target + n)] = grid[np.uintp(source + 2 * n + parity)]
+
+
+@kernel
+def _join(planes: Floats, grid: Floats, at: Ints, offset: int) -> None:
+    """The grid of a level, beginning at ``offset``, of its four planes."""
+    for row in range(at[HIGH]):
+        source = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
+        target = offset + (row + 1) * (at[WIDE] + 2) + 1
+        for parity in range(2):
+            plane = planes[2 * (row % 2) + parity]
+            for n in range((at[WIDE] + 1 - parity) // 2):
+                grid[np.uintp(target + 2 * n + parity)] = plane[np.uintp(source + n)]
+
+
+@kernel
+def _masks(
+    missing: npt.NDArray[np.bool_],
+    holes: Floats,
+    have: Floats,
+    free: Floats,
+    weights: Floats,
+    grid: Floats,
+    levels: Ints,
+) -> None:
+    """Missing cells and known pixels of every level, ``free``: missing by weight, and the cells that are swept."""
+    holes[:], have[:] = 0, 0
+    for level in range(len(levels)):
+        at = levels[level]
+        first, last = at[ROWS], -1
+        for row in range(at[HIGH]):
+            for column in range(at[WIDE]):
+                place, k = at[BASE] + (row // 2 + 1) * at[STRIDE] + column // 2 + 1, 2 * (row % 2) + column % 2
+                if level == 0:
+                    known = np.float32(0 if missing[row, column] else 1)
+                else:
+                    above = levels[level - 1]
+                    known = grid[above[BASE] + (row + 1) * above[STRIDE] + column + 1]
+                have[k, place], holes[k, place] = known, 0 if known > 0 else 1
+                if known == 0:
+                    first, last = min(first, row // 2), row // 2
+        at[START], at[STOP] = at[BASE] + (first + 1) * at[STRIDE] + 1, at[BASE] + (last + 2) * at[STRIDE] - 1
+        for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
+            grid[i] = have[0, i] + have[1, i] + have[2, i] + have[3, i]
+            for k in range(4):
+                free[k, i] = holes[k, i] / weights[k, i]
+
+
+@kernel
+def _known(image: Floats, holes: Floats, work: Floats, grid: Floats, levels: Ints) -> None:
+    """Sums of the known pixels under every cell of every level, as the fifth array of ``work``."""
+    sums, at = work[4], levels[0]
+    for row in range(at[HIGH]):
+        target = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
+        for column in range(at[WIDE]):
+            k, i = 2 * (row % 2) + column % 2, target + column // 2
+            sums[k, i] = image[row, column] if holes[k, i] == 0 else 0
+    for level in range(len(levels) - 1):
+        at = levels[level]
+        for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
+            grid[i] = sums[0, i] + sums[1, i] + sums[2, i] + sums[3, i]
+        _split(grid, sums, levels[level + 1], at[BASE])
+
+
+@kernel
+def _guess(work: Floats, have: Floats, holes: Floats, free: Floats, grid: Floats, levels: Ints) -> None:
+    """A first solution (``work[0]``) and the right-hand side (``work[1]``): every level nearly solves its own system,
+    in which what is known counts by its mean, before the next one starts from it."""
+    x, right, known, last = work[0], work[1], work[4], len(levels) - 1
+    at = levels[last]
+    total, count = np.float32(0), np.float32(0)
+    for k in range(4):
+        for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
+            total += known[k, i]
+            count += have[k, i]
+    for level in range(last, -1, -1):
+        at = levels[level]
+        for k in range(4):
+            for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
+                known[k, i] /= max(have[k, i], np.float32(1))
+                parent = total / max(count, np.float32(1)) if level == last else grid[i]
+                x[k, i] = holes[k, i] * parent
+        for k in range(4):
+            _around(known, holes, right, k, at)
+        for _ in range(GUESS if level == 0 else SETTLE // 2):
+            for k in range(4):
+                _sweep(x, right, free, k, at)
+            for k in range(3, -1, -1):
+                _sweep(x, right, free, k, at)
+        if level > 0:
+            for k in range(4):
+                for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
+                    known[k, i] += x[k, i]
+            _join(known, grid, at, levels[level - 1][BASE])
+
+
+@kernel
+def _around(x: Floats, holes: Floats, out: Floats, k: int, at: Ints) -> None:
+    """The weighted sums of the neighbours of the missing cells of colour ``k``."""
+    stride, one, first = np.uintp(at[STRIDE]), np.uintp(1), np.uintp(at[START])
+    down, own, hole = stride if k > 1 else -stride, out[k], holes[k]
+    vertical, side, across = x[k ^ 2], x[k ^ 1], x[k ^ 3]
+    if k & 1:
+        for n in range(at[STOP] - at[START]):
+            i = first + np.uintp(n)
+            beside = vertical[i] + vertical[i + down] + side[i] + side[i + one]
+            corners = across[i] + across[i + one] + across[i + down] + across[i + down + one]
+            own[i] = hole[i] * (beside * SIXTH + corners * TWELFTH)
+    else:
+        for n in range(at[STOP] - at[START]):
+            i = first + np.uintp(n)
+            beside = vertical[i] + vertical[i + down] + side[i] + side[i - one]
+            corners = across[i] + across[i - one] + across[i + down] + across[i + down - one]
+            own[i] = hole[i] * (beside * SIXTH + corners * TWELFTH)
+
+
+@kernel
+def _sweep(x: Floats, right: Floats, free: Floats, k: int, at: Ints) -> None:
+    """Every missing cell of colour ``k`` as its neighbours want it."""
+    stride, one, first = np.uintp(at[STRIDE]), np.uintp(1), np.uintp(at[START])
+    down, own, give, share = stride if k > 1 else -stride, x[k], right[k], free[k]
+    vertical, side, across = x[k ^ 2], x[k ^ 1], x[k ^ 3]
+    if k & 1:
+        for n in range(at[STOP] - at[START]):
+            i = first + np.uintp(n)
+            beside = vertical[i] + vertical[i + down] + side[i] + side[i + one]
+            corners = across[i] + across[i + one] + across[i + down] + across[i + down + one]
+            own[i] = share[i] * (give[i] + beside * SIXTH + corners * TWELFTH)
+    else:
+        for n in range(at[STOP] - at[START]):
+            i = first + np.uintp(n)
+            beside = vertical[i] + vertical[i + down] + side[i] + side[i - one]
+            corners = across[i] + across[i - one] + across[i + down] + across[i + down - one]
+            own[i] = share[i] * (give[i] + beside * SIXTH + corners * TWELFTH)
+
+
+@kernel
+def _first_sweep(x: Floats, right: Floats, free: Floats, at: Ints) -> None:
+    """All colours from zero: each reads those before it alone, whatever stands in the others."""
+    stride, one, first = np.uintp(at[STRIDE]), np.uintp(1), np.uintp(at[START])
+    count = at[STOP] - at[START]
+    x0, x1, x2, give, share = x[0], x[1], x[2], right[0], free[0]
+    for n in range(count):
+        i = first + np.uintp(n)
+        x0[i] = share[i] * give[i]
+    give, share = right[1], free[1]
+    for n in range(count):
+        i = first + np.uintp(n)
+        x1[i] = share[i] * (give[i] + (x0[i] + x0[i + one]) * SIXTH)
+    give, share = right[2], free[2]
+    for n in range(count):
+        i = first + np.uintp(n)
+        corners = x1[i] + x1[i - one] + x1[i + stride] + x1[i + stride - one]
+        x2[i] = share[i] * (give[i] + (x0[i] + x0[i + stride]) * SIXTH + corners * TWELFTH)
+    _sweep(x, right, free, 3, at)
+
+
+@kernel
+def _coarse(x: Floats, holes: Floats, grid: Floats, at: Ints) -> None:
+    """Sums of the residual under every cell of the next level, after a sweep from zero: what later colours add."""
+    stride, one, first = np.uintp(at[STRIDE]), np.uintp(1), np.uintp(at[START])
+    h0, h1, h2, x1, x2, x3 = holes[0], holes[1], holes[2], x[1], x[2], x[3]
+    for n in range(at[STOP] - at[START]):
+        i = first + np.uintp(n)
+        above = i - stride
+        beside, corners = x2[i] + x2[above] + x1[i] + x1[i - one], x3[i] + x3[i - one] + x3[above] + x3[above - one]
+        total = h0[i] * (beside * SIXTH + corners * TWELFTH)
+        corners = x2[i] + x2[i + one] + x2[above] + x2[above + one]
+        total += h1[i] * ((x3[i] + x3[above]) * SIXTH + corners * TWELFTH)
+        grid[i] = total + h2[i] * (x3[i] + x3[i - one]) * SIXTH
+
+
+@kernel
+def _correct(x: Floats, holes: Floats, grid: Floats, k: int, at: Ints) -> None:
+    """Add the next level's solution to the missing cells of colour ``k``, bilinearly."""
+    stride, one, first = np.uintp(at[STRIDE]), np.uintp(1), np.uintp(at[START])
+    down, own, hole = stride if k > 1 else -stride, x[k], holes[k]
+    right = one if k & 1 else -one
+    for n in range(at[STOP] - at[START]):
+        i = first + np.uintp(n)
+        beside = grid[i + down] + grid[i + right]
+        own[i] += hole[i] * (NEAR * grid[i] + BESIDE * beside + ACROSS * grid[i + down + right])
+
+
+@kernel
+def _cycle(x: Floats, right: Floats, holes: Floats, free: Floats, grid: Floats, levels: Ints) -> None:
+    """``x`` near the solution for the right-hand side ``right`` of the finest level; both hold every level."""
+    last = len(levels) - 1
+    for level in range(last):
+        at = levels[level]
+        _first_sweep(x, right, free, at)
+        _coarse(x, holes, grid, at)
+        _split(grid, right, levels[level + 1], at[BASE])
+    at = levels[last]
+    _first_sweep(x, right, free, at)
+    for _ in range(SETTLE):
+        for k in range(3, -1, -1):
+            _sweep(x, right, free, k, at)
+        for k in range(4):
+            _sweep(x, right, free, k, at)
+    for level in range(last - 1, -1, -1):
+        at = levels[level]
+        _join(x, grid, levels[level + 1], at[BASE])
+        # The sweep gives the last colour new values, whatever it has.
+        for k in range(3):
+            _correct(x, holes, grid, k, at)
+        for k in range(3, -1, -1):
+            _sweep(x, right, free, k, at)
+
+
+@kernel
+def _dot(a: Floats, b: Floats, at: Ints) -> float:
+    """Σ a·b over the finest level: down the columns in float32, over these in float64."""
+    columns, width = np.zeros(at[STRIDE], np.float32), np.uintp(at[STRIDE])
+    for k in range(4):
+        one, other = a[k], b[k]
+        for row in range(1, at[ROWS] + 1):
+            first = np.uintp(at[BASE] + row * at[STRIDE])
+            for n in range(width):
+                columns[np.uintp(n)] += one[first + np.uintp(n)] * other[first + np.uintp(n)]
+    total = 0.0
+    for n in range(at[STRIDE]):
+        total += columns[n]
     return total
 
 
 @kernel
-def _first_sweep(e: Floats, b: Floats, index: Indices, start: int, stop: int, inverse: Floats, wide: int) -> None:
-    """A forward sweep from zero: only the neighbours before a cell have a value yet, whatever stands in the others."""
-    stride, one = np.uintp(wide + 2), np.uintp(1)
-    for n in range(start, stop):
-        i = index[n]
-        for c in range(4):
-            across = e[i - stride - one, c] + e[i - stride + one, c]
-            rest = (b[i, c] + e[i - stride, c] * SIXTH + across * TWELFTH) * inverse[i]
-            e[i, c] = rest + e[i - one, c] * (SIXTH * inverse[i])
-
-
-@kernel
-def _sweep(e: Floats, b: Floats, index: Indices, start: int, stop: int, step: int, inverse: Floats, wide: int) -> None:
-    stride, one = np.uintp(wide + 2), np.uintp(1)
-    for n in range(start, stop, step):
-        i = index[n]
-        # The cell that was changed last comes last into the sum: all else need not wait for it.
-        late, early = (i - one, i + one) if step > 0 else (i + one, i - one)
-        for c in range(4):
-            beside = e[early, c] + e[i - stride, c] + e[i + stride, c]
-            above = e[i - stride - one, c] + e[i - stride + one, c]
-            across = above + e[i + stride - one, c] + e[i + stride + one, c]
-            rest = (b[i, c] + beside * SIXTH + across * TWELFTH) * inverse[i]
-            e[i, c] = rest + e[late, c] * (SIXTH * inverse[i])
-
-
-@kernel
-def _cycle(e: Floats, b: Floats, places: Places, first: Ints, inverse: Floats, shape: Ints) -> None:
-    """e ≈ the solution for the right-hand side ``b`` of the finest level; both hold every level."""
-    index, last = places[0], len(shape) - 1
-    for n in range(first[1], len(index)):
-        for c in range(4):
-            b[index[n], c] = 0
-    for level in range(last + 1):
-        wide, start, stop = shape[level, 2], first[level], first[level + 1]
-        _first_sweep(e, b, index, start, stop, inverse, wide)
-        if level == last:
-            for _ in range(SETTLE):
-                _sweep(e, b, index, stop - 1, start - 1, -1, inverse, wide)
-                _sweep(e, b, index, start, stop, 1, inverse, wide)
-            break
-        stride, one = np.uintp(wide + 2), np.uintp(1)
-        for n in range(start, stop):
-            i, j = index[n], places[1, n]
-            # After a sweep from zero the residual is what the neighbours behind a cell add to it. What reaches a parent
-            # that is not missing is read by nobody.
-            for c in range(4):
-                across = e[i + stride - one, c] + e[i + stride + one, c]
-                b[j, c] += (e[i + one, c] + e[i + stride, c]) * SIXTH + across * TWELFTH
-    for level in range(last - 1, -1, -1):
-        start, stop = first[level], first[level + 1]
-        for n in range(start, stop):
-            i, j, below, beside, corner = index[n], places[1, n], places[2, n], places[3, n], places[4, n]
-            for c in range(4):
-                near = np.float32(0.5625) * e[j, c] + np.float32(0.1875) * (e[below, c] + e[beside, c])
-                e[i, c] += near + np.float32(0.0625) * e[corner, c]
-        _sweep(e, b, index, stop - 1, start - 1, -1, inverse, shape[level, 2])
-
-
-@kernel
 def _solve(
-    work: Floats,
-    places: Places,
-    first: Ints,
-    weights: Floats,
-    inverse: Floats,
-    shape: Ints,
-    iterations: int,
+    work: Floats, holes: Floats, free: Floats, weights: Floats, grid: Floats, levels: Ints, iterations: int
 ) -> None:
-    """``work`` (5,cells,4): the solution, the residual, the V-cycle's step, the direction, and its image."""
+    """``work`` (5,4,cells): the solution, the residual, the V-cycle's step, the direction, and its image."""
     x, r, z, p, q = work[0], work[1], work[2], work[3], work[4]
-    index, stride, stop = places[0], np.uintp(shape[0, 2] + 2), first[1]
-    size, factor, length = np.zeros(4, np.float64), np.zeros(4, np.float32), np.zeros(4, np.float32)
-    for n in range(stop):
-        i = index[n]
-        for c in range(4):
-            r[i, c] = _around(x, i, stride, c) - x[i, c] * weights[i]
-    _cycle(z, r, places, first, inverse, shape)
-    for n in range(stop):
-        i = index[n]
-        for c in range(4):
-            size[c] += r[i, c] * z[i, c]
+    at = levels[0]
+    first, count = np.uintp(at[START]), at[STOP] - at[START]
+    for k in range(4):
+        _around(x, holes, q, k, at)
+        residual, image, solution, weight = r[k], q[k], x[k], weights[k]
+        for n in range(count):
+            i = first + np.uintp(n)
+            residual[i] += image[i] - weight[i] * solution[i]
+    _cycle(z, r, holes, free, grid, levels)
+    size, factor = _dot(r, z, at), np.float32(0)
     for iteration in range(iterations):
-        product, turned, now = np.zeros(4, np.float64), np.zeros(4, np.float64), np.zeros(4, np.float64)
-        for n in range(stop):
-            i = index[n]
-            for c in range(4):
-                p[i, c] = z[i, c] + factor[c] * p[i, c]
-        for n in range(stop):
-            i = index[n]
-            for c in range(4):
-                q[i, c] = p[i, c] * weights[i] - _around(p, i, stride, c)
-                product[c] += p[i, c] * q[i, c]
-        for c in range(4):
-            length[c] = size[c] / product[c] if product[c] > 0 else 0.0
-        for n in range(stop):
-            i = index[n]
-            for c in range(4):
-                x[i, c] += length[c] * p[i, c]
-                r[i, c] -= length[c] * q[i, c]
+        for k in range(4):
+            direction, step = p[k], z[k]
+            for n in range(count):
+                i = first + np.uintp(n)
+                direction[i] = step[i] + factor * direction[i]
+        for k in range(4):
+            _around(p, holes, q, k, at)
+            direction, image, weight = p[k], q[k], weights[k]
+            for n in range(count):
+                i = first + np.uintp(n)
+                image[i] = weight[i] * direction[i] - image[i]
+        product = _dot(p, q, at)
+        length = np.float32(size / product) if product > 0 else np.float32(0)
+        for k in range(4):
+            direction, image, solution, residual = p[k], q[k], x[k], r[k]
+            for n in range(count):
+                i = first + np.uintp(n)
+                solution[i] += length * direction[i]
+                residual[i] -= length * image[i]
         if iteration + 1 == iterations:
             break
-        _cycle(z, r, places, first, inverse, shape)
-        for n in range(stop):
-            i = index[n]
-            for c in range(4):
-                turned[c] += q[i, c] * z[i, c]
-                now[c] += r[i, c] * z[i, c]
-        for c in range(4):
-            factor[c] = max(0.0, -length[c] * turned[c] / size[c]) if size[c] > 0 else 0.0
-            size[c] = now[c]
+        _cycle(z, r, holes, free, grid, levels)
+        turned, now = _dot(q, z, at), _dot(r, z, at)
+        factor = np.float32(max(0.0, -length * turned / size)) if size > 0 else np.float32(0)
+        size = now
+
+
+@kernel
+def _write(image: Floats, x: Floats, missing: npt.NDArray[np.bool_], levels: Ints) -> None:
+    """The solution into the missing pixels."""
+    at = levels[0]
+    for row in range(at[HIGH]):
+        first = (row // 2 + 1) * at[STRIDE] + 1
+        for column in range(at[WIDE]):
+            if missing[row, column]:
+                image[row, column] = x[2 * (row % 2) + column % 2, first + column // 2]

@@ -61,3 +61,24 @@ def test_a_method_changes_network_batch_and_loss_and_is_recorded(tmp_path, netwo
         train_backbone(resumed, table, recipe, Means(state_file=state), seed=2, method=Mixing()).losses == record.losses
     )
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+class Added(Mixing):
+    """Draws its new head from torch's global generator, as ACoL and SPG draw their layers."""
+
+    def change_network(self, network):
+        super().change_network(network)
+        network.heads["second"] = network.head("softmax").fresh()
+
+
+def test_layers_that_a_method_adds_start_by_the_seed_of_the_training_alone(network, table, backbone_recipe):
+    recipe = backbone_recipe.model_copy(update={"epochs": 0})
+    found = []
+    for seed, before in ((2, 0), (2, 1), (3, 0)):
+        torch.manual_seed(before)
+        net = network()
+        train_backbone(net, table, recipe, seed=seed, method=Added())
+        assert torch.initial_seed() == before
+        found.append(net.heads["second"].linear.weight)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
