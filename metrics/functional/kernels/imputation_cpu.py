@@ -13,141 +13,55 @@ import numpy as np
 import numpy.typing as npt
 
 from ....jit import kernel
+from .imputation_grid import (
+    BASE,
+    HIGH,
+    ROWS,
+    SIXTH,
+    START,
+    STOP,
+    STRIDE,
+    TWELFTH,
+    WIDE,
+    Floats,
+    Ints,
+    join_planes,
+    known_sums,
+    level_table,
+    make_masks,
+    neighbour_weights,
+    split_grid,
+)
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-SIXTH, TWELFTH = np.float32(1 / 6), np.float32(1 / 12)
 NEAR, BESIDE, ACROSS = np.float32(0.5625), np.float32(0.1875), np.float32(0.0625)
 """Bilinear weights of the parent, of its neighbours beside and across."""
 SETTLE = 8
 """Sweeps in both directions on the coarsest grid."""
 GUESS = 2
 """Sweeps in both directions that the first guess gets on the finest grid."""
-BASE, STRIDE, ROWS, COLUMNS, HIGH, WIDE, START, STOP = range(8)
-"""Facts of a level: where it begins, a plane's stride, rows and columns, the grid's, the cells that are swept."""
 
 
 @kernel
 def fill_missing(images: Floats, missing: npt.NDArray[np.bool_], halvings: int, iterations: int) -> None:
     """Fill the missing pixels (B,H,W) of ``images`` (B,C,H,W), in place."""
-    levels, cells = _levels(missing.shape[1], missing.shape[2], halvings)
-    holes, have, weights = np.zeros((4, cells), np.float32), np.zeros((4, cells), np.float32), _weights(levels, cells)
+    levels, cells = level_table(missing.shape[1], missing.shape[2], halvings)
+    holes, have, weights = (
+        np.zeros((4, cells), np.float32),
+        np.zeros((4, cells), np.float32),
+        neighbour_weights(levels, cells),
+    )
     free, work = np.zeros((4, cells), np.float32), np.zeros((5, 4, cells), np.float32)
     grid = np.zeros(cells, np.float32)
     for image in range(len(images)):
         if not missing[image].any():
             continue
-        _masks(missing[image], holes, have, free, weights, grid, levels)
+        make_masks(missing[image], holes, have, free, weights, grid, levels)
         for channel in range(images.shape[1]):
             work[:] = 0
-            _known(images[image, channel], holes, work, grid, levels)
+            known_sums(images[image, channel], holes, work, grid, levels)
             _guess(work, have, holes, free, grid, levels)
             _solve(work, holes, free, weights, grid, levels, iterations)
             _write(images[image, channel], work[0], missing[image], levels)
-
-
-@kernel
-def _levels(height: int, width: int, halvings: int) -> tuple[Ints, int]:
-    levels, cells, high, wide = np.zeros((halvings + 1, 8), np.int64), 0, height, width
-    for level in range(halvings + 1):
-        rows, columns = (high + 1) // 2, (wide + 1) // 2
-        levels[level] = np.array([cells, columns + 2, rows, columns, high, wide, 0, 0])
-        cells += (rows + 2) * (columns + 2)
-        high, wide = rows, columns
-    return levels, cells
-
-
-@kernel
-def _weights(levels: Ints, cells: int) -> Floats:
-    """Sum of the weights of a cell's neighbours inside the image: one, except along the border."""
-    weights = np.ones((4, cells), np.float32)
-    for level in range(len(levels)):
-        at = levels[level]
-        for row in range(at[HIGH]):
-            step = 1 if row == 0 or row == at[HIGH] - 1 else max(1, at[WIDE] - 1)
-            for column in range(0, at[WIDE], step):
-                total = np.float32(0)
-                for dy in range(-1, 2):
-                    for dx in range(-1, 2):
-                        inside = 0 <= row + dy < at[HIGH] and 0 <= column + dx < at[WIDE]
-                        if inside and (dy != 0 or dx != 0):
-                            total += TWELFTH if dy != 0 and dx != 0 else SIXTH
-                place = at[BASE] + (row // 2 + 1) * at[STRIDE] + column // 2 + 1
-                weights[2 * (row % 2) + column % 2, place] = max(total, TWELFTH)
-    return weights
-
-
-@kernel
-def _split(grid: Floats, planes: Floats, at: Ints, offset: int) -> None:
-    """The four planes of a level, of its grid, which begins at ``offset``; both have a border."""
-    for row in range(at[HIGH]):
-        source = offset + (row + 1) * (at[WIDE] + 2) + 1
-        target = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
-        for parity in range(2):
-            plane = planes[2 * (row % 2) + parity]
-            for n in range((at[WIDE] + 1 - parity) // 2):
-                plane[np.uintp(target + n)] = grid[np.uintp(source + 2 * n + parity)]
-
-
-@kernel
-def _join(planes: Floats, grid: Floats, at: Ints, offset: int) -> None:
-    """The grid of a level, beginning at ``offset``, of its four planes."""
-    for row in range(at[HIGH]):
-        source = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
-        target = offset + (row + 1) * (at[WIDE] + 2) + 1
-        for parity in range(2):
-            plane = planes[2 * (row % 2) + parity]
-            for n in range((at[WIDE] + 1 - parity) // 2):
-                grid[np.uintp(target + 2 * n + parity)] = plane[np.uintp(source + n)]
-
-
-@kernel
-def _masks(
-    missing: npt.NDArray[np.bool_],
-    holes: Floats,
-    have: Floats,
-    free: Floats,
-    weights: Floats,
-    grid: Floats,
-    levels: Ints,
-) -> None:
-    """Missing cells and known pixels of every level, ``free``: missing by weight, and the cells that are swept."""
-    holes[:], have[:] = 0, 0
-    for level in range(len(levels)):
-        at = levels[level]
-        first, last = at[ROWS], -1
-        for row in range(at[HIGH]):
-            for column in range(at[WIDE]):
-                place, k = at[BASE] + (row // 2 + 1) * at[STRIDE] + column // 2 + 1, 2 * (row % 2) + column % 2
-                if level == 0:
-                    known = np.float32(0 if missing[row, column] else 1)
-                else:
-                    above = levels[level - 1]
-                    known = grid[above[BASE] + (row + 1) * above[STRIDE] + column + 1]
-                have[k, place], holes[k, place] = known, 0 if known > 0 else 1
-                if known == 0:
-                    first, last = min(first, row // 2), row // 2
-        at[START], at[STOP] = at[BASE] + (first + 1) * at[STRIDE] + 1, at[BASE] + (last + 2) * at[STRIDE] - 1
-        for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
-            grid[i] = have[0, i] + have[1, i] + have[2, i] + have[3, i]
-            for k in range(4):
-                free[k, i] = holes[k, i] / weights[k, i]
-
-
-@kernel
-def _known(image: Floats, holes: Floats, work: Floats, grid: Floats, levels: Ints) -> None:
-    """Sums of the known pixels under every cell of every level, as the fifth array of ``work``."""
-    sums, at = work[4], levels[0]
-    for row in range(at[HIGH]):
-        target = at[BASE] + (row // 2 + 1) * at[STRIDE] + 1
-        for column in range(at[WIDE]):
-            k, i = 2 * (row % 2) + column % 2, target + column // 2
-            sums[k, i] = image[row, column] if holes[k, i] == 0 else 0
-    for level in range(len(levels) - 1):
-        at = levels[level]
-        for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
-            grid[i] = sums[0, i] + sums[1, i] + sums[2, i] + sums[3, i]
-        _split(grid, sums, levels[level + 1], at[BASE])
 
 
 @kernel
@@ -179,7 +93,7 @@ def _guess(work: Floats, have: Floats, holes: Floats, free: Floats, grid: Floats
             for k in range(4):
                 for i in range(at[BASE], at[BASE] + (at[ROWS] + 2) * at[STRIDE]):
                     known[k, i] += x[k, i]
-            _join(known, grid, at, levels[level - 1][BASE])
+            join_planes(known, grid, at, levels[level - 1][BASE])
 
 
 @kernel
@@ -278,7 +192,7 @@ def _cycle(x: Floats, right: Floats, holes: Floats, free: Floats, grid: Floats, 
         at = levels[level]
         _first_sweep(x, right, free, at)
         _coarse(x, holes, grid, at)
-        _split(grid, right, levels[level + 1], at[BASE])
+        split_grid(grid, right, levels[level + 1], at[BASE])
     at = levels[last]
     _first_sweep(x, right, free, at)
     for _ in range(SETTLE):
@@ -288,7 +202,7 @@ def _cycle(x: Floats, right: Floats, holes: Floats, free: Floats, grid: Floats, 
             _sweep(x, right, free, k, at)
     for level in range(last - 1, -1, -1):
         at = levels[level]
-        _join(x, grid, levels[level + 1], at[BASE])
+        join_planes(x, grid, levels[level + 1], at[BASE])
         # The sweep gives the last colour new values, whatever it has.
         for k in range(3):
             _correct(x, holes, grid, k, at)
@@ -352,7 +266,7 @@ def _solve(
             break
         _cycle(z, r, holes, free, grid, levels)
         turned, now = _dot(q, z, at), _dot(r, z, at)
-        factor = np.float32(max(0.0, -length * turned / size)) if size > 0 else np.float32(0)
+        factor = np.float32(-length * turned / size) if size > 0 and length * turned < 0 else np.float32(0)
         size = now
 
 
