@@ -52,7 +52,7 @@ HIDDEN = Flag(hidden=True)
 class Options(BaseModel):
     """A request; frozen, and without fields that nobody reads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
     @classmethod
     def create(cls, **fields: Any) -> Self:

@@ -26,7 +26,7 @@ NO_NETWORK = "none"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class DatasetRecord(_Model):
@@ -126,7 +126,7 @@ class MetricRecord(_Model):
 class Failure(_Model):
     """An image that could not be evaluated; excluded from every triple alike."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True, defer_build=True)
 
     image_id: str
     index: int

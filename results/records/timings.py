@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class StageTiming(BaseModel):
     """Cost of one stage (load, forward, head_gradient, maps, boxes, pixels, fidelity …). Unit: ms per image."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     median_ms: float = Field(ge=0)
     """Median over samples, ms per image."""
@@ -28,6 +27,8 @@ class StageTiming(BaseModel):
         """Summary of samples in ms per image; ValueError where there are none."""
         if not ms_per_image:
             raise ValueError("a stage timing needs at least one sample")
+        import numpy as np  # the command line reads run folders before there is work: it does without
+
         low, median, high = np.percentile(np.asarray(ms_per_image, dtype=np.float64), [25, 50, 75])
         return cls(median_ms=float(median), iqr_ms=float(high - low), samples=len(ms_per_image), per=per)
 
@@ -35,7 +36,7 @@ class StageTiming(BaseModel):
 class BackboneTiming(BaseModel):
     """Cost of the shared pass of one backbone."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     device: str
     """Device name, such as ``cpu`` or ``NVIDIA H100``."""
@@ -72,7 +73,7 @@ class BackboneTiming(BaseModel):
 class TripleTiming(BaseModel):
     """Cost of one triple alone: backbone forward, its head, its map, its scores."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     ms_per_image: float = Field(gt=0)
     """Median, ms per image."""
@@ -87,7 +88,7 @@ class TripleTiming(BaseModel):
 class Timings(BaseModel):
     """All timings of a run, by backbone and by triple."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     backbones: dict[str, BackboneTiming] = Field(default_factory=dict)
     triples: dict[str, TripleTiming] = Field(default_factory=dict)
