@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -144,7 +144,29 @@ def guided(logits: Tensor, attention: Tensor, high: float, low: float) -> Tensor
 
 
 def _large(maps: Tensor) -> Tensor:
-    return F.interpolate(maps, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    made: Tensor = _Large.apply(maps)
+    return made
+
+
+class _Large(torch.autograd.Function):
+    """Maps (B,1,h,w) at the targets' size; torch's own gradient of the resize, cell by cell, is slow on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        ctx.sides = maps.shape[-2:]
+        return F.interpolate(maps, (SIDE, SIDE), mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (given,) = gradients
+        rows, columns = (_weights(side, given) for side in ctx.sides)
+        return rows.mT @ given @ columns
+
+
+def _weights(side: int, like: Tensor) -> Tensor:
+    """What each of ``side`` cells gives to each of the resized ones, (SIDE,side)."""
+    cells = torch.eye(side, dtype=like.dtype, device=like.device)[None, None]
+    return F.interpolate(cells, (SIDE, side), mode="bilinear", align_corners=False)[0, 0]
 
 
 def _pool4_by_three(features: nn.Module) -> nn.Module:
