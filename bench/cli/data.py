@@ -12,7 +12,7 @@ from pydantic import Field
 from rich.markup import escape
 from rich.table import Table
 
-from ..host.consoles import out
+from ..host.consoles import err, out
 from ..host.errors import UsageError
 from ..host.options import HIDDEN, DataOptions, Flag, Options, SplitName
 from ..host.progress import progress
@@ -52,6 +52,7 @@ def doctor(request: DoctorRequest) -> None:
         cambench doctor cub --root ~/data/CUB_200_2011 --deep
     """
     if request.dataset == "device":
+        err.print("starting: each step of a run on the device and on the CPU, some of them compiled first", soft_wrap=True)
         _doctor_device(request.device)
         return
     from ...datasets.schema import SPLITS, DatasetError
