@@ -52,7 +52,7 @@ def doctor(request: DoctorRequest) -> None:
         cambench doctor cub --root ~/data/CUB_200_2011 --deep
     """
     if request.dataset == "device":
-        err.print("starting: each step of a run on the device and on the CPU, some of them compiled first", soft_wrap=True)
+        err.print("starting: each step of a run on the device and on the CPU, compiled first", soft_wrap=True)
         _doctor_device(request.device)
         return
     from ...datasets.schema import SPLITS, DatasetError
