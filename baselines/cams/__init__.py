@@ -46,13 +46,14 @@ from .controls.center import center
 from .controls.uniform import uniform
 from .cards import Card, built_in_cards, method_card
 from .cost import Cost, CostError
-from .evidence import Evidence
+from .evidence import CHUNK_BYTES, Evidence
 from .identities import MapKey, canonical, supports
 from .method import CAMS, CamMethod, Identity, register_cam
 from .score_map import apply_sign, clamps, raw_map
 
 __all__ = [
     "CAMS",
+    "CHUNK_BYTES",
     "CamMethod",
     "Card",
     "Cost",

@@ -13,6 +13,8 @@ from ...hashing import id_seeds
 from ..contracts import Activation, Backbone, Branch, Head
 from ..heads.context import ContextHead
 
+CHUNK_BYTES = 32 * 2**20
+"""Bytes of modified images (or features) that go through the network at a time, where nobody says otherwise."""
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid", "semantic")
 
 
@@ -29,6 +31,9 @@ class Evidence:
         forward: Target features of normalised images without autograd, as the caller's own forward makes them (memory
             format, autocast); the backbone's where None.
         score_channels: Channels that re-scoring methods score, the most active ones of each image; all where None.
+
+    Attributes:
+        chunk_bytes: Bytes of modified images (or features) that a re-scoring method may hold at a time.
     """
 
     def __init__(
@@ -52,6 +57,11 @@ class Evidence:
         self._images, self._backbone, self._forward = images, backbone, forward
         self._score_channels = score_channels
         self._kept: dict[Callable[[Evidence], Tensor], Tensor] = {}
+        self.chunk_bytes = CHUNK_BYTES
+
+    def copies(self, batch: Tensor) -> int:
+        """Copies of a whole batch (B,…) that one chunk may hold; never less than one of each image."""
+        return max(1, self.chunk_bytes // max(1, batch.numel() * batch.element_size()))
 
     def keep(self, method: Callable[[Evidence], Tensor]) -> None:
         """Compute what a method's function makes of this, and keep it for ``made_by``, until ``forget``."""

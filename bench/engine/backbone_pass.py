@@ -86,7 +86,13 @@ def run_pass(
 
 def reading_of(config: RunConfig, network: Backbone, protocol: Protocol) -> Reading:
     """How a run reads a network, which is frozen."""
-    return Reading(network.freeze(), protocol, dtype=config.dtype, channels_last=config.channels_last)
+    return Reading(
+        network.freeze(),
+        protocol,
+        dtype=config.dtype,
+        channels_last=config.channels_last,
+        chunk_bytes=config.chunk_mib * 2**20,
+    )
 
 
 def _run_groups(

@@ -72,6 +72,7 @@ def run_manifest(
         options={
             "dtype": config.dtype,
             "channels_last": config.channels_last,
+            "chunk_mib": config.chunk_mib,
             "device": device.type,
             "batch_size": config.batch_size,
             "seed": config.seed,

@@ -62,15 +62,25 @@ def with_memory(
 
 
 def memory_error(
-    what: str, count: int, device: torch.device, attempt: Callable[[int], object], advice: Callable[[int], str]
+    what: str,
+    count: int,
+    device: torch.device,
+    attempt: Callable[[int], object],
+    advice: Callable[[int], str],
+    *,
+    frugal: bool = False,
 ) -> BatchMemoryError:
     """The error for ``count`` images at a time that did not fit, after looking for the largest number that does.
 
     Args:
-        what: What was computed, in words. device: Where. attempt: Does the same for a number of images.
+        what: What was computed, in words.
+        count: Images at a time.
+        device: Where.
+        attempt: Does the same for a number of images.
         advice: What to do, given the number that fits (at least 1).
+        frugal: ``attempt`` takes less memory an image than what failed, so that ``count`` itself may fit.
     """
-    fits = largest_fitting(attempt, count)
+    fits = largest_fitting(attempt, count + frugal)
     if fits:
         told = f"the largest that fits is {fits}: {advice(fits)}"
     elif device.type == "cpu" and count > 1:

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.contracts import BACKBONES, Backbone
 from cambench.bench.host.allocator import keep_freed_memory
 
@@ -57,7 +56,7 @@ def ratio_row(method: str, name: str, rounds: int) -> str:
     net, images = network(name), torch.randn(BATCH, 3, 224, 224)
     channels = evidence(net, images).features.shape[1]
     masks, scored = (MASKS, channels) if method == "rise" else (0, min(channels, MASKS))
-    copies = _masking.copies_in_budget(images)
+    copies = evidence(net, images).copies(images)
 
     def plain() -> None:
         evidence(net, images)

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from ..evidence import Evidence
 from ..method import register_cam
-from .masking import copies_in_budget
 
 
 @register_cam(
@@ -29,7 +28,7 @@ def ablation_cam(e: Evidence) -> Tensor:
     scored, batch = e.scored_channels, len(features)
     chosen = e.logits.gather(1, e.target[:, None])
     scores = torch.empty_like(chosen.expand(scored.shape), memory_format=torch.contiguous_format)
-    step = copies_in_budget(features)
+    step = e.copies(features)
     for start in range(0, scored.shape[1], step):
         channels = scored[:, start : start + step]
         ablated = features[:, None].repeat(1, channels.shape[1], 1, 1, 1)

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from ..evidence import Evidence
 from ..method import register_cam
-from .masking import BUDGET
 
 CACHE = 2**20
 """Bytes of one array of the mask's smooth maximum: small enough for a core's second-level cache."""
@@ -63,7 +62,7 @@ def extremal(e: Evidence) -> Tensor:
     by 0.35 % a step. Every second step sees the mirrored image. Images are optimised side by side, independently.
     """
     images, height = e.images.detach(), e.images.shape[-2]
-    group = max(1, 8 * BUDGET // (_window(SCHEDULE) ** 2 * height * images.shape[-1] * images.element_size()))
+    group = max(1, 8 * e.chunk_bytes // (_window(SCHEDULE) ** 2 * height * images.shape[-1] * images.element_size()))
     chunks = [_optimise(e, slice(start, start + group)) for start in range(0, len(images), group)]
     return torch.cat(chunks)
 

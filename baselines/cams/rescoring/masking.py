@@ -8,14 +8,6 @@ from torch.nn import functional as F
 
 from ..evidence import Evidence
 
-BUDGET = 32 * 2**20
-"""Bytes of modified images (or features) that one chunk may hold; a chunk never holds less than one copy of each."""
-
-
-def copies_in_budget(batch: Tensor) -> int:
-    """Copies of a whole batch (B,…) that one chunk may hold, at least one."""
-    return max(1, BUDGET // max(1, batch.numel() * batch.element_size()))
-
 
 def channel_masks(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks (B,c,H,W) in [0, 1]: channels (B,c,P,Q) resized bilinearly, then min-max; 0 where a channel is constant."""
@@ -39,7 +31,7 @@ def channel_weights(e: Evidence, samples: int, change: Callable[[Tensor, Tensor,
     """
     images, scored = e.images, e.scored_channels
     batch, height, width = len(images), *images.shape[-2:]
-    step, chunks = copies_in_budget(images), []
+    step, chunks = e.copies(images), []
     for start in range(0, scored.shape[1], step):
         channels = scored[:, start : start + step]
         chosen = e.features.take_along_dim(channels[:, :, None, None], 1)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..evidence import Evidence
 from ..method import register_cam
-from .masking import bank_scores, copies_in_budget
+from .masking import bank_scores
 
 PATCH = 2
 """Side of the occluding square, in cells of the feature map (32 pixels at 14×14 cells and 224×224 pixels)."""
@@ -29,7 +29,7 @@ def occlusion(e: Evidence) -> Tensor:
     images, (rows, columns) = e.images, e.features.shape[-2:]
     height, width = images.shape[-2:]
     vertical, horizontal = _spans(rows, height, images.device), _spans(columns, width, images.device)
-    drops, step = [], copies_in_budget(images)
+    drops, step = [], e.copies(images)
     whole = e.activated_scores(images)[:, None]
     for start in range(0, rows * columns, step):
         cell = torch.arange(start, min(start + step, rows * columns), device=images.device)

@@ -6,7 +6,6 @@ from torch import Tensor
 from ...contracts import Backbone
 from ..evidence import Evidence
 from ..method import register_cam
-from .masking import copies_in_budget
 
 CENTRE, BESIDE = 0.5, 0.25
 """A mask's weights along one axis, at its cell and at the cells beside it: the 3×3 kernel [1 2 1]ᵀ[1 2 1]/16."""
@@ -43,7 +42,7 @@ def cell_scores(e: Evidence) -> Tensor:
     """Activated target scores behind the mask of each cell, less their minimum; float64 (B,P,Q)."""
     rows, columns = e.features.shape[-2:]
     masks = cell_masks(rows, columns, e.features)
-    batch, chunks, step = len(e.features), [], copies_in_budget(e.features)
+    batch, chunks, step = len(e.features), [], e.copies(e.features)
     for start in range(0, rows * columns, step):
         masked = e.features[:, None] * masks[start : start + step, None]
         chunks.append(e.activated_feature_scores(masked.flatten(0, 1)).view(batch, -1))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ....hashing import uniforms
 from ..evidence import Evidence
 from ..method import register_cam
-from .masking import bank_scores, copies_in_budget
+from .masking import bank_scores
 
 MASKS, GRID, KEEP, SEED = 4000, 7, 0.5, 0
 """Masks, cells of a mask's side, probability that a cell is kept (the paper's, for VGG-16), and the bank's seed."""
@@ -31,7 +31,7 @@ def rise(e: Evidence) -> Tensor:
     images = e.images
     height, width = images.shape[-2:]
     total = torch.zeros(len(images), height * width, dtype=torch.float64, device=images.device)
-    step = copies_in_budget(images)
+    step = e.copies(images)
     for start in range(0, MASKS, step):
         masks = mask_bank(start, min(start + step, MASKS), (height, width), images.device)
         # In the images' precision within a chunk, in float64 over the chunks.

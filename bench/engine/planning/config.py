@@ -77,6 +77,12 @@ class RunConfig(
     seed: int = Field(0, description="Seed of the heads that are trained.")
     dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
     channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
+    chunk_mib: int = Field(
+        32,
+        ge=1,
+        description="MiB of masked images that Score-CAM and its kin put through the network at a time; more for a "
+        "large device, less where memory is short.",
+    )
     metrics: Patterns = Field(
         ("*",), description="Further per-image metrics, by pattern; an expensive one must be named in full."
     )

@@ -30,8 +30,9 @@ from ....results.records.markers import LOST_METRIC
 from ....text import first_line
 from ....triple import Triple
 from ...host.errors import RunError
-from ...host.memory import with_memory
+from ...host.memory import is_out_of_memory
 from .batch_work import BatchWork, own_score
+from .chunks import does_not_fit
 from .clock import StageClock, weights_of
 from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
 from .masked_scores import Fidelity
@@ -157,14 +158,14 @@ class OnePass:
         return not self.maps or any(str(t) not in self.lost for t in self.maps)
 
     def _begin_or_say(self, batch: Batch) -> BatchScores:
-        """``begin``, with the largest batch that fits named where memory runs out."""
-        return with_memory(
-            lambda count: self.begin(batch if count == len(batch) else batch.head(count)),
-            f"{self.reading.name}, {len(self.maps)} maps",
-            len(batch),
-            self.reading.device,
-            lambda fits: f"give --batch-size {fits}, and another --out, as the batch size belongs to a run",
-        )
+        """``begin``, with the largest batch and chunk that fit named where memory runs out."""
+        try:
+            return self.begin(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, so that the failed attempt's tensors are gone.
+        raise does_not_fit(self.begin, self.reading, batch, f"{self.reading.name}, {len(self.maps)} maps")
 
     @torch.no_grad()
     def begin(self, batch: Batch) -> BatchScores:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ....baselines.cams import CamMethod, Evidence, apply_sign, clamps, raw_map
+from ....baselines.cams import CHUNK_BYTES, CamMethod, Evidence, apply_sign, clamps, raw_map
 from ....baselines.contracts import Backbone, Branch, HeadSpec
 from ....float64 import without_float64
 from ....metrics.functional.fidelity import image_masks
@@ -37,20 +37,27 @@ class Reading:
         protocol: The choices that change a number; its ``score_channels`` reach every method.
         dtype: Autocast dtype of the network.
         channels_last: Memory layout of the network's input.
+        chunk_bytes: Bytes of modified images that a re-scoring method puts through the network at a time.
 
     Attributes:
         notes: What was computed otherwise than asked for -> forwards concerned.
     """
 
     def __init__(
-        self, network: Backbone, protocol: Protocol, *, dtype: Dtype = "float32", channels_last: bool = False
+        self,
+        network: Backbone,
+        protocol: Protocol,
+        *,
+        dtype: Dtype = "float32",
+        channels_last: bool = False,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.network, self.protocol, self.device = network, protocol, network.mean.device
         self._no_notes()
         self._missing = not computes(self.device, dtype)
         plain = dtype == "float32" or self._missing
         self._autocast: torch.dtype | None = None if plain else getattr(torch, dtype)
-        self._channels_last = channels_last
+        self._channels_last, self.chunk_bytes = channels_last, chunk_bytes
 
     @property
     def name(self) -> str:
@@ -147,12 +154,14 @@ class Seen:
         """Evidence of a branch for the target classes, shared by all methods that read it."""
         if branch not in self._evidence:
             reading = self.reading
-            self._evidence[branch] = Evidence(
+            made = Evidence(
                 *(self.features, reading.network.head(branch), self.target, self.image_ids),
                 *(self.images, reading.network),
                 forward=reading.features,
                 score_channels=reading.protocol.score_channels,
             )
+            made.chunk_bytes = reading.chunk_bytes
+            self._evidence[branch] = made
         return self._evidence[branch]
 
     def score_map(self, method: CamMethod, head: HeadSpec) -> ScoreMap:

@@ -17,7 +17,6 @@ from cambench.baselines.cams.gradient import finer_cam
 from cambench.baselines.cams.gradient.eigen import first_component
 from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring import rise
 from cambench.baselines.cams.rescoring.extremal import AreaSchedule
 from cambench.baselines.cams.score_map import raw_map, score_map
@@ -67,9 +66,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["gap_linear", "mlp"])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_ablation_equals_brute_force(
-    given_network: Make, monkeypatch: pytest.MonkeyPatch, kind: str, nonnegative: bool
-) -> None:
+def test_ablation_equals_brute_force(given_network: Make, kind: str, nonnegative: bool) -> None:
     e = given_network(kind, nonnegative)[1]["sigmoid"]
     found = made("ablationcam", e)
     for i in range(3):
@@ -80,7 +77,7 @@ def test_ablation_equals_brute_force(
             ablated[:, channel] = 0
             expected = (whole - e.head(ablated)[0, k]).item()
             assert found[i, channel].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
-    monkeypatch.setattr(_masking, "BUDGET", 1)
+    e.chunk_bytes = 1
     torch.testing.assert_close(made("ablationcam", e), found, rtol=1e-12, atol=1e-13)
 
 
@@ -123,11 +120,9 @@ def masked_logits(e: Evidence, i: int, channel: int, factor: float = 1.0, noise:
 
 @pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("budget", [1, 2**20])
-def test_score_cams_equal_brute_force(
-    given_network: Make, monkeypatch: pytest.MonkeyPatch, branch: Branch, budget: int
-) -> None:
-    monkeypatch.setattr(_masking, "BUDGET", budget)
+def test_score_cams_equal_brute_force(given_network: Make, branch: Branch, budget: int) -> None:
     e = given_network("mlp", True)[1][branch]
+    e.chunk_bytes = budget
     e.features[0, 2] = 1.5  # A constant channel: its mask is 0, as nothing can be made of it.
     count = e.images[0, 0].numel()
     scores = {name: np.zeros((3, 6)) for name in ("scorecam", "iscam", "sscam")}
@@ -150,7 +145,7 @@ def test_masks_are_streamed(given_network: Make, monkeypatch: pytest.MonkeyPatch
     plain = Evidence._image_logits
     monkeypatch.setattr(Evidence, "_image_logits", lambda self, x: (seen.append(len(x)), plain(self, x))[1])
     for budget, rows in ((1, 3), (2 * e.images.numel() * 8, 6)):
-        monkeypatch.setattr(_masking, "BUDGET", budget)
+        e.chunk_bytes = budget
         seen.clear()
         made("scorecam", e)
         assert max(seen) == rows

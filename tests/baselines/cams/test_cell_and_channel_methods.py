@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.identities import canonical, supports
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.cams.rescoring import masking
 from cambench.baselines.cams.score_map import raw_map
 from cambench.baselines.contracts import BACKBONES, HEADS
 from cambench.baselines.heads.heads import GapLinear
@@ -82,9 +81,9 @@ def test_bag_cams_by_loops(given_network: Make, nonnegative: bool, branch: str) 
 
 @pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("budget", [1, 2**20])
-def test_recipro_by_loops(given_network: Make, monkeypatch: pytest.MonkeyPatch, branch: str, budget: int) -> None:
-    monkeypatch.setattr(masking, "BUDGET", budget)
+def test_recipro_by_loops(given_network: Make, branch: str, budget: int) -> None:
     e = given_network("mlp", True)[1][branch]
+    e.chunk_bytes = budget
     found = made("reciprocam", e)
     for i in range(3):
         scores = np.zeros((5, 4))

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring.rise import mask_bank
 from cambench.baselines.contracts import Branch
 
@@ -31,9 +30,9 @@ def activated(e: Evidence, i: int, image: Tensor, branch: Branch) -> float:
 @pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("budget", [1, 2**20])
 def test_rise_by_loops(given_network: Make, monkeypatch: pytest.MonkeyPatch, branch: Branch, budget: int) -> None:
-    monkeypatch.setattr(_masking, "BUDGET", budget)
     monkeypatch.setattr(RISE, "MASKS", 20)
     e = given_network("mlp", True)[1][branch]
+    e.chunk_bytes = budget
     found = CAMS.get("rise").fn(e)
     bank = mask_bank(0, 20, (5, 4), CPU).double()
     for i in range(3):
@@ -79,12 +78,12 @@ def test_masks_are_fair_and_numbered() -> None:
 
 @pytest.mark.parametrize("branch", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("budget", [1, 2**20])
-def test_occlusion_by_loops(given_network: Make, monkeypatch: pytest.MonkeyPatch, branch: Branch, budget: int) -> None:
-    monkeypatch.setattr(_masking, "BUDGET", budget)
+def test_occlusion_by_loops(given_network: Make, branch: Branch, budget: int) -> None:
     network, evidence = given_network("mlp", True)
     given = evidence[branch]
     images = torch.rand(3, 6, 20, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     e = Evidence(given.features, given.head, given.target, given.image_ids, images, network)
+    e.chunk_bytes = budget
     found = CAMS.get("occlusion").fn(e)
     assert found.shape == (3, 5, 4)
     for i in range(3):

@@ -10,7 +10,6 @@ import torch
 
 from cambench.baselines.cams.evidence import Evidence
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.cams.rescoring import masking as _masking
 from cambench.baselines.cams.rescoring.masking import channel_masks
 from cambench.protocol import PROTOCOLS
 
@@ -22,9 +21,9 @@ def limited(e: Evidence, count: int | None) -> Evidence:
 
 
 @pytest.mark.parametrize("budget", [1, 2**20])
-def test_scores_of_two_channels_by_loops(given_network: Make, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
-    monkeypatch.setattr(_masking, "BUDGET", budget)
+def test_scores_of_two_channels_by_loops(given_network: Make, budget: int) -> None:
     e = limited(given_network("mlp", True)[1]["softmax"], 2)
+    e.chunk_bytes = budget
     score, ablation = CAMS.get("scorecam").fn(e), CAMS.get("ablationcam").fn(e)
     for i, k in enumerate(e.target.tolist()):
         active = e.features[i].mean((1, 2)).topk(2).indices.sort().values

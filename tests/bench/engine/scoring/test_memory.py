@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from cambench.baselines.cams import CHUNK_BYTES
+from cambench.bench.engine.planning.config import RunConfig
 from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.host.memory import BatchMemoryError
 from cambench.bench.notebook.runs import run
@@ -30,6 +32,44 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does(settings, tmp_pat
     mine, theirs = (load_run(s["out"]) for s in (again, whole))
     assert mine.index.tolist() == theirs.index.tolist()
     assert mine.triples == theirs.triples
+
+
+@pytest.mark.parametrize(
+    ("most", "told", "options"),
+    [
+        (10, r"--chunk-mib 4, and another --out", {"chunk_mib": 4}),
+        (3, r"--batch-size 3 --chunk-mib 1, and another", {"batch_size": 3, "chunk_mib": 1}),
+    ],
+)
+def test_chunks_of_masked_images_that_do_not_fit(settings, tmp_path, monkeypatch, most, told, options):
+    """Four channels of four images of 224 pixels (0.57 MiB each) are one chunk of 16 within 32 MiB.
+
+    Where ten images fit, eight are two copies of the batch, in 4 MiB; three are one copy.
+    """
+    fields = {**settings, "triples": ("slim_resnet/{scorecam,cam}/softmax",), "channels": 4, "limit": 4}
+    whole = run(**{**fields, "out": tmp_path / "whole"}).run
+    asked = []
+    clean = Reading.features
+
+    def short(self, images):
+        asked.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return clean(self, images)
+
+    monkeypatch.setattr(Reading, "features", short)
+    with pytest.raises(BatchMemoryError, match=rf"4 images at a time; the largest that fits is \d: give {told}"):
+        run(**fields)
+    asked.clear()
+    again = run(**{**fields, **options, "out": tmp_path / "again"}).run
+    assert max(asked) <= most
+    assert again.manifest.options["chunk_mib"] == options["chunk_mib"]
+    for triple in whole.triples:
+        assert torch.allclose(*(torch.tensor(r.column(triple, "map")) for r in (again, whole)), rtol=1e-3, atol=1e-3)
+
+
+def test_the_option_is_what_methods_take_by_themselves(settings):
+    assert RunConfig(**settings).chunk_mib * 2**20 == CHUNK_BYTES
 
 
 def test_first_images_of_a_batch(blobs):
