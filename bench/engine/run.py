@@ -110,7 +110,7 @@ class _Runner:
             boxes = BoxEngine(config.box_engine, self.device)
             table = self._with_kept_images(ready.table)
             request = PassRequest(config, store, table, ready.measures, boxes, self.clock, self.rank, self.world)
-            self._to_come = len(plans)
+            self._to_come = len(plans) + bool(bare.triples)
             work = [
                 self._backbone(request, ready.keeper, networks.pop(name), plan, ready.branches[name])
                 for name, plan in plans.items()

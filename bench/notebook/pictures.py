@@ -74,7 +74,8 @@ def read_pictures(
         try:
             found.append((name, one, bands_of(one, channels)))
         except (UnreadableImageError, UsageError) as error:
-            raise UsageError(f"{name}: {error}") from None
+            said = str(error)
+            raise UsageError(said if name in said else f"{name}: {said}") from None
     if not found:
         raise UsageError(f"images: none given; expected {FORMS}")
     if image_ids is not None and len(image_ids) != len(found):

@@ -83,11 +83,12 @@ def test_they_are_scored_beside_the_networks_own(settings: Any, tmp_path: Path) 
     assert "theirs" in str(text)
 
 
-def test_alone_they_need_no_network(settings: Any, tmp_path: Path) -> None:
+def test_alone_they_need_no_network(settings: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "theirs")
     fields = {name: value for name, value in settings.items() if name != "triples"}
     found = made(fields, maps={"theirs": tmp_path / "theirs"}).records
     assert found.triples == [BARE]
+    assert "backbone / method" not in capsys.readouterr().err, "the closing table alone has them"
     frame = found.records(BARE)
     assert not {"correct", "predicted"} & set(frame)
     assert (frame["target"] == frame["label"]).all()

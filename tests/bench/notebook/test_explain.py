@@ -225,7 +225,7 @@ def test_pictures_of_an_explanation(noise, tmp_path, monkeypatch):
 
 WRONG = {
     "draws the label's map": {"protocol": "wsoleval"},
-    "no such file": {"images": "nowhere.png"},
+    "^no such file: nowhere.png$": {"images": "nowhere.png"},
     "an address; download it": {"images": "https://example.org/heron.jpg"},
     r"a folder; give its pictures, e\.g\.": {"images": "."},
     "images: got int; expected a path": {"images": 3},
