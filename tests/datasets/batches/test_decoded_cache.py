@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,7 +174,9 @@ def read_all(table, folder):
     return [f.numpy() for f in found]
 
 
-def test_two_processes_at_once_read_right_pixels(table, tmp_path):
+def test_two_processes_at_once_read_right_pixels(table, tmp_path, monkeypatch):
+    # The processes import this file by its name in the tree.
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
     right = pixels(table)[0].numpy()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(read_all, table, tmp_path / "kept") for _ in range(2)]
