@@ -158,6 +158,7 @@ def show(console: Console, kind: str | None, pattern: str, verbose: bool) -> Non
 
 
 def _print_cards(console: Console, names: Iterable[str]) -> None:
+    err.print("starting: the methods", soft_wrap=True)
     from ...baselines.cams import CAMS, method_card
 
     for name in names:

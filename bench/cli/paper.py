@@ -29,12 +29,12 @@ def reproduce(
 
         cambench reproduce table1 --data-root ~/data
     """
+    err.print("opening data, and timing one forward of each network for the estimate", soft_wrap=True)
     from ..paper.reproduce import describe
     from ..paper.reproduce import reproduce as do
     from ..paper.shared_steps import seconds_on
     from ..paper.table_plan import make_plan
 
-    err.print("opening data, and timing one forward of each network for the estimate", soft_wrap=True)
     plan = make_plan(request, without_data=dry_run)
     for step in plan.steps:
         cost = "" if step.done else f", about {duration(step.seconds)} ({step.images:,} images)"
