@@ -54,6 +54,7 @@ def draw_pareto(request: ParetoRequest) -> list[Path]:
     from ...results.records.load import load_run
     from ...results.scores import merge_runs
     from ...results.statistics import standing
+    from ...results.tables.extra_columns import CLOCK
     from ...text import visible
 
     try:
@@ -73,8 +74,10 @@ def draw_pareto(request: ParetoRequest) -> list[Path]:
     if not groups:
         runs = ", ".join(map(str, request.runs))
         raise UsageError(f"{runs}: no triple has both {name} and a {request.cost} cost in its records")
+    within = CLOCK if request.cost == "measured" else 0.0
     with drawing(look):
-        return save_figure(pareto_figure(merged, known[name], groups, LABELS[request.cost], look), targets, request.dpi)
+        figure = pareto_figure(merged, known[name], groups, LABELS[request.cost], look, within)
+        return save_figure(figure, targets, request.dpi)
 
 
 def measured_costs(merged: Merged) -> dict[str, float]:

@@ -38,17 +38,19 @@ class Point:
     interval: Interval | None = None
 
 
-def pareto_front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
+def pareto_front(points: Sequence[Point], *, higher_is_better: bool, within: float = 0.0) -> list[Point]:
     """Points that no other beats in cost and score, by ascending cost; of equal ones the first.
 
-    A point is beaten by one that costs no more and scores no worse, and differs in one of the two.
+    A point is beaten by one that costs no more and scores no worse, and differs in one of the two; costs that are a
+    share of ``within`` apart, as a clock measures the same work twice, count as equal beside another score.
     """
     sign = 1 if higher_is_better else -1
     front: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, -sign * p.score)):
         if not front or sign * point.score > sign * front[-1].score:
             front.append(point)
-    return front
+    later = zip(front, [*front[1:], None], strict=True)
+    return [p for p, q in later if q is None or q.cost > p.cost * (1 + within)]
 
 
 def pareto_points(
@@ -71,6 +73,7 @@ def pareto_figure(
     groups: Mapping[str, Sequence[Point]],
     cost_label: str,
     style: FigureStyle = PAPER,
+    within: float = 0.0,
 ) -> Figure:
     """The figure: colour and shape are the head, the methods of the front are named beside their points.
 
@@ -78,7 +81,7 @@ def pareto_figure(
 
     Args:
         merged: For the names. metric: What is scored. groups: ``pareto_points``. cost_label: Of the horizontal axes.
-        style: Of type and lines.
+        style: Of type and lines. within: Share by which costs may differ and count as equal.
     """
     columns = min(COLUMNS, len(groups))
     rows = math.ceil(len(groups) / columns)
@@ -89,7 +92,10 @@ def pareto_figure(
     looks = head_looks(Triple.parse(p.triple).head for p in points if not _is_control(merged, p))
     panels = []
     for ax, (backbone, group) in zip(axes, groups.items(), strict=False):
-        panels.append((ax, _panel(ax, merged, metric, group, looks, style)))
+        competing = [p for p in group if not _is_control(merged, p)]
+        front = pareto_front(competing, higher_is_better=metric.higher_is_better, within=within)
+        _panel(ax, merged, metric, group, front, looks, style)
+        panels.append((ax, front))
         ax.set_title(
             _plain(backbone_title(merged.manifest(group[0].triple), backbone)),
             fontsize=style.pt(9.5), loc="left", fontweight="bold",
@@ -107,7 +113,8 @@ def pareto_figure(
     ]
     if any(_is_control(merged, p) for p in points):
         handles.append(Line2D([], [], marker=CONTROL_LOOK.marker, ls="", color=CONTROL_LOOK.light, label="control"))
-    handles.append(Line2D([], [], color="0.2", lw=1.2 * style.line, ls=(0, (4, 2)), label="front: best at its cost"))
+    about = "front: best at its cost" + (f", costs within {within:.0%} being equal" if within else "")
+    handles.append(Line2D([], [], color="0.2", lw=1.2 * style.line, ls=(0, (4, 2)), label=_plain(about)))
     _legend(figure, handles, style)
     figure.draw_without_rendering()
     for ax, front in panels:
@@ -140,12 +147,12 @@ def _panel(
     merged: Merged,
     metric: Metric,
     points: Sequence[Point],
+    front: Sequence[Point],
     looks: Mapping[str, HeadLook],
     style: FigureStyle,
-) -> list[Point]:
-    """Draw a backbone's points; returns those of the front."""
+) -> None:
+    """Draw a backbone's points, those of the front larger."""
     competing = [p for p in points if not _is_control(merged, p)]
-    front = pareto_front(competing, higher_is_better=metric.higher_is_better)
     left, right, low, high = _limits(competing or points)
     for point in points:
         head = Triple.parse(point.triple).head
@@ -179,7 +186,6 @@ def _panel(
             for p in off
         )
         ax.set_xlabel(_plain(f"off the scale: {names}"), fontsize=style.pt(7), color="0.35", loc="left", labelpad=2)
-    return front
 
 
 def _limits(points: Sequence[Point]) -> tuple[float, float, float, float]:

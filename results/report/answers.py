@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 from ...text import visible
 from ...triple import Triple
 from ..scores.shown import Metric
-from ..tables.naming import BASE_HEAD, backbone_title, cam_title, head_title
+from ..tables.naming import BASE_HEAD
 from .scored import Json, Sheet
+
+NAMED = 3
+"""Methods of a sentence that are named one by one; the rest are counted."""
 
 
 def answers(sheet: Sheet) -> Json:
-    """Metric -> ``lines`` (sentences) and ``doubts`` (backbone -> why the metric does not discriminate there)."""
+    """Metric -> ``lines`` (sentences), ``heads`` and ``doubts``.
+
+    ``heads`` has what they are compared with (``about``) and what each changes (``items``: its title and a text);
+    ``doubts`` says of a backbone why the metric does not discriminate there.
+    """
     return {
         metric.name: {
             "lines": [visible(line) for line in _lines(sheet, metric)],
+            "heads": _heads(sheet, metric),
             "doubts": {
-                visible(backbone_title(sheet.merged.manifest(one.best), backbone)): visible(
+                visible(sheet.titles.backbones[backbone]): visible(
                     one.sentence(_name(sheet, Triple.parse(one.control)), _name(sheet, Triple.parse(one.best)))
                 )
                 for backbone, one in sheet.unbeaten.get(metric.name, {}).items()
@@ -26,13 +36,15 @@ def answers(sheet: Sheet) -> Json:
 
 
 def _lines(sheet: Sheet, metric: Metric) -> list[str]:
-    methods = [i for i, t in enumerate(sheet.records) if not sheet.is_control(t) and sheet.has(i, metric)]
+    methods = [i for i, t in enumerate(sheet.records) if not sheet.is_control(t) and _has(sheet, i, metric)]
     if not methods:
         return [f"No method has {metric.title}."]
     sign = 1 if metric.higher_is_better else -1
     best = max(methods, key=lambda i: sign * sheet.boot.points[sheet.records[i]][metric.name])
     return [
-        line for line in (_best(sheet, metric, best, methods), _heads(sheet, metric), _control(sheet, metric)) if line
+        line
+        for line in (_best(sheet, metric, best, methods), _everywhere(sheet, metric, methods), _control(sheet, metric))
+        if line
     ]
 
 
@@ -41,7 +53,7 @@ def _best(sheet: Sheet, metric: Metric, best: int, methods: list[int]) -> str:
     interval = sheet.boot.interval(triple, metric.name)
     score = f"{_number(metric, sheet.boot.points[triple][metric.name])}{_unit(metric)}"
     span = f"{_number(metric, interval.low)} to {_number(metric, interval.high)}"
-    network = backbone_title(sheet.merged.manifest(triple), triple.backbone)
+    network = sheet.titles.backbones[triple.backbone]
     others = [i for i in methods if i != best and sheet.records[i].backbone == triple.backbone]
     equal = [i for i in others if (best, i) not in sheet.won[metric.name]]
     direction = "highest" if metric.higher_is_better else "lowest"
@@ -55,54 +67,90 @@ def _best(sheet: Sheet, metric: Metric, best: int, methods: list[int]) -> str:
     return f"{text} Of the {len(others)} others on this network, {len(equal)}{named} {of} not significantly worse."
 
 
-def _heads(sheet: Sheet, metric: Metric) -> str:
-    """What each head changes against the base head: how often, of the same network and method."""
-    number = {t: sheet.number(t) for t in sheet.merged.triples}
-    counts: dict[str, list[int]] = {}
+def _everywhere(sheet: Sheet, metric: Metric, methods: list[int]) -> str:
+    """The method and head that is among the best on most networks; nothing where there is one network."""
+    sign = 1 if metric.higher_is_better else -1
+    leading: dict[str, set[int]] = {}
+    for network in dict.fromkeys(sheet.records[i].backbone for i in methods):
+        own = [i for i in methods if sheet.records[i].backbone == network]
+        best = max(own, key=lambda i: sign * sheet.boot.points[sheet.records[i]][metric.name])
+        leading[network] = {i for i in own if i == best or (best, i) not in sheet.won[metric.name]}
+    if len(leading) < 2 or len(methods) < 2 * len(leading):
+        return ""
+    found: dict[tuple[str, str], list[Triple]] = {}
+    for triple in sheet.merged.triples:
+        if sheet.number(triple) in leading.get(triple.backbone, ()) and not sheet.is_control(triple):
+            found.setdefault((triple.cam, triple.head), []).append(triple)
+    most = max(map(len, found.values()))
+    # Methods that are equal by algebra on every network are one, under the first name.
+    same: dict[tuple[int, ...], Triple] = {}
+    for triples in found.values():
+        if len(triples) == most:
+            same.setdefault(tuple(map(sheet.number, triples)), triples[0])
+    names = [_name(sheet, triple) for triple in same.values()]
+    if most == 1:
+        return "No method is among the best on more than one network."
+    where = _all(most) if most == len(leading) else f"{most} of {len(leading)}"
+    listed = "; ".join(names[:NAMED]) + (f"; {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return f"Best, or not significantly worse, on {where} networks: {listed}."
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
+
+
+def _heads(sheet: Sheet, metric: Metric) -> Json:
+    """What each head changes against the base head: how often and by how much, of the same network and method."""
+    changes: dict[str, list[tuple[int, int]]] = {}
     seen: set[tuple[str, int, int]] = set()
+    number = {t: sheet.number(t) for t in sheet.merged.triples}
     for triple, record in number.items():
-        base = triple.but(head=BASE_HEAD)
-        if triple == base or base not in number or number[base] == record or sheet.is_control(triple):
-            continue
-        if not (sheet.has(record, metric) and sheet.has(number[base], metric)):
+        base = number.get(triple.but(head=BASE_HEAD))
+        if base is None or base == record or sheet.is_control(triple):
             continue
         # Methods that are equal by algebra are one pair.
-        pair = triple.head, number[base], record
-        if pair in seen:
-            continue
-        seen.add(pair)
-        better, worse = ((a, b) in sheet.won[metric.name] for a, b in ((record, number[base]), (number[base], record)))
-        count = counts.setdefault(_head(sheet, triple), [0, 0, 0])
-        for place, happened in enumerate((True, better, worse)):
-            count[place] += happened
-    if not counts:
-        return ""
-    base_title = head_title(sheet.manifest, BASE_HEAD)
-    each = [
-        f"{head} is significantly better in {b} and worse in {w} of {n} pairs" for head, (n, b, w) in counts.items()
-    ]
-    return f"Against {base_title}, with the same network and method: {'; '.join(each)}."
+        pair = triple.head, base, record
+        if pair not in seen and _has(sheet, record, metric) and _has(sheet, base, metric):
+            seen.add(pair)
+            changes.setdefault(sheet.titles.heads[triple.head], []).append((base, record))
+    about = f"Against {sheet.titles.heads[BASE_HEAD]}, with the same network and method"
+    items = [[visible(head), _change(sheet, metric, pairs)] for head, pairs in changes.items()]
+    return {"about": visible(about), "items": items}
+
+
+def _change(sheet: Sheet, metric: Metric, pairs: list[tuple[int, int]]) -> str:
+    """Mean difference of pairs (base, other), and how many are significant."""
+    points = [sheet.boot.points[triple].get(metric.name, math.nan) for triple in sheet.records]
+    mean = sum(points[other] - points[base] for base, other in pairs) / len(pairs)
+    won = sheet.won[metric.name]
+    better, worse = sum((o, b) in won for b, o in pairs), sum((b, o) in won for b, o in pairs)
+    unit = " points" if metric.unit == "%" else ""
+    size = f"{mean:+.{metric.digits}f}".replace("-", "−") + unit
+    if len(pairs) == 1:
+        return f"{size}, " + (
+            "significantly better" if better else "significantly worse" if worse else "not significant"
+        )
+    return f"{size} on average; {better} of {len(pairs)} pairs significantly better, {worse} worse"
 
 
 def _control(sheet: Sheet, metric: Metric) -> str:
     """The best control, where every control is beaten: how far the scale reaches down."""
-    controls = [t for i, t in enumerate(sheet.records) if sheet.is_control(t) and sheet.has(i, metric)]
+    controls = [t for i, t in enumerate(sheet.records) if sheet.is_control(t) and _has(sheet, i, metric)]
     if not controls or sheet.unbeaten.get(metric.name):
         return ""
     sign = 1 if metric.higher_is_better else -1
     best = max(controls, key=lambda t: sign * sheet.boot.points[t][metric.name])
     score = _number(metric, sheet.boot.points[best][metric.name]) + _unit(metric)
-    name = cam_title(sheet.merged.manifest(best), best.cam)
+    name = sheet.titles.cams[best.cam]
     return f"The best control, {name}, which does not look at the class, reaches {score}."
 
 
+def _has(sheet: Sheet, record: int, metric: Metric) -> bool:
+    return math.isfinite(sheet.boot.points[sheet.records[record]].get(metric.name, math.nan))
+
+
 def _name(sheet: Sheet, triple: Triple) -> str:
-    cam = cam_title(sheet.merged.manifest(triple), triple.cam)
-    return cam if sheet.is_control(triple) else f"{cam} with {_head(sheet, triple)}"
-
-
-def _head(sheet: Sheet, triple: Triple) -> str:
-    return head_title(sheet.merged.manifest(triple), triple.head)
+    return sheet.titles.row(triple, control=sheet.is_control(triple))
 
 
 def _number(metric: Metric, value: float) -> str:

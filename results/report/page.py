@@ -31,7 +31,7 @@ __all__ = ["Picture", "Pictures", "Source", "report_data", "write_report"]
 SAMPLES, THUMB = 48, 224
 SCRIPTS = (
     *("state.js", "dom.js", "look.js", "maps.js", "canvas.js", "answer.js", "dots.js", "leaderboard.js", "cost.js"),
-    *("matrix.js", "curves.js", "classes.js", "explorer.js", "gallery.js", "main.js"),
+    *("matrix.js", "curves.js", "classes.js", "explorer.js", "gallery.js", "export.js", "main.js"),
 )
 LIBRARIES = ("d3/d3.min.js", "plot/plot.umd.min.js")
 """Observable Plot draws every chart, as SVG; it needs D3."""

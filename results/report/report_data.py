@@ -8,10 +8,10 @@ from ...text import visible
 from ...triple import Triple
 from ..statistics.intervals import LEVEL
 from ..statistics.paired import ALPHA
-from ..tables.extra_columns import COST, MEASURED
+from ..tables.extra_columns import CLOCK, COST, MEASURED
 from ..tables.look import CONTROL_LOOK, head_looks
-from ..tables.naming import backbone_title, cam_cost, cam_title, head_title, identity
-from ..tables.notes import facts, remarks
+from ..tables.naming import cam_cost, identity
+from ..tables.notes import NOT_RUN, facts, remarks
 from ..tables.selection import TableOptions, blocks
 from .scored import Json, Sheet
 
@@ -30,14 +30,17 @@ def overview(sheet: Sheet) -> Json:
         "head": len({t.head for t in triples if not sheet.is_control(t)}),
         "image": sheet.merged.images,
     }
+    notes = [visible(note) for note in remarks(sheet.merged)]
     parts = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items()]
+    compared = f"{', '.join(parts[:2])} and {parts[2]} ({len(triples)} triple{'' if len(triples) == 1 else 's'})"
     return {
-        "title": visible(f"{data.title or data.name}: {len(triples)} triples"),
+        "title": visible(data.title or data.name),
         "name": visible(data.name),
-        "compared": visible(f"{', '.join(parts[:2])} and {parts[2]} on {parts[3]} of {data.name}, split {data.split}"),
+        "compared": visible(f"{compared} on {parts[3]} of {data.name}, split {data.split}"),
         "protocol": visible(manifest.protocol.name),
         "facts": [[name, visible(text)] for name, text in known],
-        "notes": [visible(note) for note in remarks(sheet.merged)],
+        "notes": [note for note in notes if not note.startswith(NOT_RUN)],
+        "asides": [note for note in notes if note.startswith(NOT_RUN)],
     }
 
 
@@ -71,9 +74,10 @@ def leaderboard(sheet: Sheet) -> Json:
             }
             for triple in sheet.merged.triples
         ],
-        "intervals": f"{LEVEL:.0%} intervals: image bootstrap, {plan.count} resamples, seed {plan.seed}",
+        "intervals": f"{100 * LEVEL:.0f} % intervals: image bootstrap, {plan.count} resamples, seed {plan.seed}",
         "beats": _beats(sheet),
         "alpha": ALPHA,
+        "clock": CLOCK,
     }
 
 
@@ -87,12 +91,12 @@ def looks(sheets: list[Sheet]) -> Json:
 
 def _names(sheet: Sheet, triple: Triple) -> Json:
     manifest, record = sheet.merged.manifest(triple), sheet.number(triple)
-    same = sheet.records[record]
+    same, titles = sheet.records[record], sheet.titles
     return {
         **{"id": visible(triple), "record": record, "control": sheet.is_control(triple)},
-        "backbone": visible(backbone_title(manifest, triple.backbone)),
-        "cam": visible(cam_title(manifest, triple.cam)),
-        **{"head": visible(head_title(manifest, triple.head)), "headName": visible(triple.head)},
+        "backbone": visible(titles.backbones[triple.backbone]),
+        "cam": visible(titles.cams[triple.cam]),
+        **{"head": visible(titles.heads[triple.head]), "headName": visible(triple.head)},
         "alias": "" if same == triple else visible(identity(manifest, triple)),
     }
 

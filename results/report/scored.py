@@ -19,6 +19,7 @@ from ..statistics.bootstrap import Bootstrap, Entry, bootstrap
 from ..statistics.discrimination import Unbeaten, unbeaten_control
 from ..statistics.image_scores import image_scores
 from ..statistics.ranks import victories
+from .titles import Titles
 
 Json = dict[str, Any]
 HIDDEN = ("degenerate", "top1_cls")
@@ -58,6 +59,11 @@ class Sheet:
     def manifest(self) -> RunManifest:
         """The first run's: protocol and data set are those of all."""
         return self.merged.runs[0].manifest
+
+    @cached_property
+    def titles(self) -> Titles:
+        """What readers see of the triples."""
+        return Titles.of(self.merged)
 
     @property
     def first_run(self) -> Run:

@@ -12,6 +12,8 @@ from .naming import cam_cost
 COST, MEASURED = "cost", "measured"
 CHEAP = ("", "0 forwards", "1 forward", "1 forward + 1 head backward")
 """Declared costs that every method of the shared pass has: no column is spent on them."""
+CLOCK = 0.05
+"""Share by which measured costs may differ and count as equal on a front: that much another measurement may change."""
 
 
 def _always(_merged: Merged, _triples: Sequence[Triple]) -> bool:

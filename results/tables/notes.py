@@ -17,6 +17,8 @@ from .selection import Block, Row, TableOptions
 
 SIGNIFICANT = "*"
 UNBEATEN_MARK = "‡"
+NOT_RUN = "not run"
+"""What remarks on triples that a network or method does not allow begin with."""
 LISTED = 10
 """Images, problems and skipped triples that are named one by one; the rest are counted."""
 
@@ -210,7 +212,7 @@ def remarks(merged: Merged) -> list[str]:
         reasons: dict[str, list[str]] = {}
         for triple, why in run.manifest.skipped.items():
             reasons.setdefault(why, []).append(triple)
-        notes += _some("not run", [f"{', '.join(triples)}: {why}" for why, triples in reasons.items()])
+        notes += _some(NOT_RUN, [f"{', '.join(triples)}: {why}" for why, triples in reasons.items()])
         notes += [f"data: {note}" for note in run.manifest.dataset.notes[:LISTED]]
     return list(dict.fromkeys(notes))
 

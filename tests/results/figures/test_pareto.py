@@ -34,6 +34,13 @@ def test_the_front_is_what_no_point_beats(higher):
     assert all(a.cost < b.cost for a, b in itertools.pairwise(front))
 
 
+def test_measured_costs_that_hardly_differ_count_as_equal():
+    points = [Point(f"n/{c}/h", c, s) for c, s in ((1.0, 60.0), (1.04, 61.0), (1.2, 61.5), (1.21, 61.4), (3.0, 61.6))]
+    assert [p.cost for p in pareto_front(points, higher_is_better=True)] == [1.0, 1.04, 1.2, 3.0]
+    assert [p.cost for p in pareto_front(points, higher_is_better=True, within=0.05)] == [1.04, 1.2, 3.0]
+    assert [p.cost for p in pareto_front(points, higher_is_better=False, within=0.05)] == [1.0]
+
+
 def timed_run(toy, out):
     """The toy run, with a timing for two of its triples and declared costs for two of its methods."""
     manifest = toy.manifest()

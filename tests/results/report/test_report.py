@@ -110,7 +110,7 @@ def test_hostile_names_are_data(page):
     assert parsed.data["title"].startswith("</script><img src=x")
     assert "\\u202e\\x07" in parsed.data["explorer"]["cases"][0]["id"]
     assert all("<img" in name for name in parsed.data["explorer"]["classes"].values())
-    assert any("<img" in note for note in parsed.data["notes"])
+    assert any("<img" in note for note in parsed.data["asides"])
 
 
 def test_island_survives_a_parser():

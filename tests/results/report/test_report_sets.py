@@ -1,15 +1,19 @@
 """Reports of several runs: which share a table, what each says in words, and what is repeated from their records."""
 
+import csv
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 
 from cambench.results.records.load import load_run
+from cambench.results.records.store import RunStore
 from cambench.results.report import Source, write_report
 from cambench.results.report.page import report_data
 from cambench.results.report.scored import Sheet, grouped
 from cambench.results.scores.merge import merge_runs
+from cambench.results.scores.shown import score_run
 from cambench.results.statistics.standing import standing
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -65,6 +69,102 @@ def test_the_answer_says_what_the_statistics_say(runs):
         best = (max if metric["up"] else min)(t["scores"][name] for t in rows)
         assert f"{best:.{metric['digits']}f}" in answer["lines"][0]
         assert ("highest" if metric["up"] else "lowest") in answer["lines"][0]
+
+
+TAKEN = """window.taken = [];
+  const Plain = Blob;
+  window.Blob = class extends Plain {
+    constructor(parts, options) { super(parts, options); window.taken.push(parts.join("")); }
+  };
+  Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => window.taken.push(text) } });
+  HTMLAnchorElement.prototype.click = () => {};"""
+"""What is saved or copied lands in a list."""
+
+
+@pytest.fixture(scope="module")
+def networks(toy, tmp_path_factory):
+    """A run of two networks of one title."""
+    one = toy.manifest()
+    names = {"net": "net", "other": "other"}
+    triples = [t.but(backbone=name) for name in names for t in one.triples]
+    aliases = {t.but(backbone=name): to.but(backbone=name) for name in names for t, to in one.aliases.items()}
+    manifest = toy.manifest(triples=triples, aliases=aliases, backbones=dict.fromkeys(names, one.backbones["net"]))
+    out = tmp_path_factory.mktemp("networks") / "run"
+    with RunStore.open(out, manifest) as store:
+        for name in names:
+            for shard in range(manifest.shards):
+                toy.write(store, name, shard)
+        store.finish(durations_s={})
+    return load_run(out)
+
+
+def test_what_leads_on_every_network_is_named(networks):
+    (merged,) = grouped([networks])
+    sheet = Sheet.of(merged, resamples=200, seed=0)
+    data = report_data([Source(networks)], samples=2, thumb=32, resamples=200, seed=0)["sets"][0]
+    for metric in sheet.contests:
+        sign = 1 if metric.higher_is_better else -1
+        leading = {}
+        for t in merged.triples:
+            if sheet.is_control(t):
+                continue
+            own = [u for u in merged.triples if u.backbone == t.backbone and not sheet.is_control(u)]
+            best = max(own, key=lambda u: sign * sheet.boot.points[u][metric.name])
+            beaten = (sheet.number(best), sheet.number(t)) in sheet.won[metric.name]
+            leading.setdefault((t.cam, t.head), []).append(not beaten)
+        everywhere = [key for key, found in leading.items() if all(found)]
+        line = next((x for x in data["answers"][metric.name]["lines"] if "networks" in x), "")
+        assert ("on both networks" in line) == bool(everywhere), metric.name
+
+
+def test_the_heads_are_compared_pair_by_pair(networks):
+    data = report_data([Source(networks)], samples=2, thumb=32, resamples=200, seed=0)["sets"][0]
+    by_id = {t["id"]: t for t in data["triples"]}
+    heads = data["answers"]["pxap"]["heads"]
+    assert heads["about"] == "Against softmax, with the same network and method"
+    # gradcam/softmax has the records of cam/softmax; the two sigmoid ones have their own: four pairs of two networks.
+    changes = [
+        by_id[f"{net}/{cam}/sigmoid"]["scores"]["pxap"] - by_id[f"{net}/{cam}/softmax"]["scores"]["pxap"]
+        for net in ("net", "other")
+        for cam in ("cam", "gradcam")
+    ]
+    ((title, text),) = heads["items"]
+    assert title == "sigmoid"
+    mean = f"{sum(changes) / 4:+.2f}".replace("-", "−")
+    assert text.startswith(f"{mean} points on average; ")
+    assert "of 4 pairs significantly better" in text
+
+
+def test_blocks_of_networks_and_what_readers_take_along(browser, networks, tmp_path):
+    file = write_report(networks, tmp_path / "networks.html", samples=4, resamples=20)
+    browser.get("about:blank")
+    browser.get(file.as_uri())
+
+    def texts(selector):
+        return [e.text for e in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+    assert len(texts("#board tbody.network")) == 2
+    rows = len(texts("#board tbody:not(.network) tr"))
+    browser.execute_script(TAKEN)
+    saved, copied = (lambda: browser.execute_script("return window.taken.at(-1)")), "[aria-label^='Copy as Markdown']"
+    browser.find_element(By.CSS_SELECTOR, "[aria-label^='Save as CSV']").click()
+    header, *lines = csv.reader(saved().splitlines())
+    assert header[:3] == ["network", "method", "head"]
+    assert len(lines) == rows
+    (mine,) = [line for line in lines if line[0] == "Net (net)" and line[1:3] == ["CAM", "sigmoid"]]
+    assert mine[header.index("PxAP")] == f"{score_run(networks).scores['net/cam/sigmoid']['pxap']:.2f}"
+    browser.find_element(By.CSS_SELECTOR, copied).click()
+    markdown = saved().splitlines()
+    assert len(markdown) == rows + 2
+    assert all(line.count("|") == len(header) + 1 for line in markdown)
+    browser.find_element(By.CSS_SELECTOR, "[aria-label='Save as SVG: The answer']").click()
+    picture = ElementTree.fromstring(saved())
+    words = [" ".join(t.itertext()) for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Net (net)" in words, "the panels keep their titles"
+    assert any("higher is better" in w for w in words), "and say what they show"
+    browser.find_element(By.CSS_SELECTOR, '[data-sort="pxap"]').click()
+    assert texts("#board tbody.network") == [], "sorted, the rows of all networks are one list"
+    assert browser.get_log("browser") == []
 
 
 def test_classes_are_the_means_of_their_images(runs):

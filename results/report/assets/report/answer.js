@@ -1,12 +1,23 @@
 // The first lines: what was compared, the answer of the chosen metric, and maps of a few telling images.
 const HERO_ROWS = 3;
+// Of boxes in pictures that are shown small.
+const SMALL_LINE = 7;
 
 function drawAnswer() {
   const metric = qualityOf(), found = DATA.answers[metric.name] ?? { lines: [], doubts: {} };
   const [first, ...others] = found.lines, doubts = Object.entries(found.doubts);
   const everywhere = doubts.length > 0 && doubts.length === new Set(distinct.filter((t) => !t.control && t.scores[metric.name] !== undefined).map((t) => t.backbone)).size;
   const answer = [el("p", { className: everywhere ? "" : "lead" }, first ?? "No metric is ranked."), ...others.map((line) => el("p", {}, line))];
-  byId("answer-text").replaceChildren(...(everywhere ? [...doubted(doubts, everywhere), ...answer] : [...answer, ...doubted(doubts, everywhere)]));
+  const doubt = doubted(doubts, everywhere), heads = headChanges(found.heads);
+  byId("answer-text").replaceChildren(...(everywhere ? [...doubt, ...answer, ...heads] : [...answer, ...heads, ...doubt]));
+}
+
+// What each head changes, a line a head, with its mark.
+function headChanges(heads) {
+  if (!heads?.items.length) return [];
+  const markOf = (title) => swatch(DATA.triples.find((t) => !t.control && t.head === title));
+  const items = heads.items.map(([title, text]) => el("li", {}, markOf(title), el("span", {}, el("b", {}, title), ` ${text}`)));
+  return [el("p", {}, `${heads.about}:`), el("ul", { className: "heads" }, ...items)];
 }
 
 // The reason once; the other networks on demand.
@@ -19,21 +30,26 @@ function doubted(doubts, everywhere) {
   return [el("div", { className: "notice" }, el("p", {}, el("b", {}, lead), text(doubts[0])), rest)];
 }
 
-// Images whose scores differ most between the ticked methods; those with a picture first.
+// Images whose scores differ most between the ticked methods; those with a picture first, each class once while there
+// are others that differ as much. Right and wrong are alike for many images: their pixels decide between these.
 function tellingCases(chosen, count, name = state.by) {
   const methods = chosen.filter((t) => !t.control), triples = methods.length > 1 ? methods : chosen;
-  const spread = (position) => {
-    const values = triples.map((t) => EX.records[t.record].scores[name]?.[position] ?? null).filter((v) => v !== null);
+  const spread = (position, of) => {
+    const values = triples.map((t) => EX.records[t.record].scores[of]?.[position] ?? null).filter((v) => v !== null);
     return values.length ? Math.max(...values) - Math.min(...values) : -1;
   };
-  const rank = EX.cases.map((one, position) => ({ position, picture: Boolean(one.image), by: spread(position) }));
-  return rank.sort((a, b) => b.picture - a.picture || b.by - a.by || a.position - b.position).slice(0, count).map((r) => r.position);
+  const rank = EX.cases.map((one, position) => ({ position, label: one.label, turn: 0, picture: Boolean(one.image), by: spread(position, name), then: spread(position, "pxap") }));
+  const telling = (a, b) => b.picture - a.picture || b.by - a.by || b.then - a.then || a.position - b.position;
+  const seen = {};
+  for (const one of rank.sort(telling)) one.turn = seen[one.label] = (seen[one.label] ?? -1) + 1;
+  const fair = (a, b) => b.picture - a.picture || b.by - a.by || a.turn - b.turn || telling(a, b);
+  return rank.sort(fair).slice(0, count).map((r) => r.position);
 }
 
 async function mapCanvas(t, position, label) {
   const image = await imageOf(position), canvas = el("canvas", { role: "img", "aria-label": label });
   const found = t ? localise(t.record, position) : { levels: null, boxes: [] };
-  paint(canvas, image, { levels: found.levels, truth: t ? truthOf(position) : (EX.cases[position].boxes ?? []), boxes: found.boxes, alpha: t ? state.opacity : 0 });
+  paint(canvas, image, { levels: found.levels, truth: t ? truthOf(position) : (EX.cases[position].boxes ?? []), boxes: found.boxes, alpha: t ? state.opacity : 0, line: SMALL_LINE });
   return { canvas, found };
 }
 
@@ -46,6 +62,8 @@ async function drawHero() {
     return;
   }
   const pictured = EX.cases.some((one) => one.image), table = el("table", { className: "hero" });
+  // As wide as the column, but for a few pictures, which would be blown up.
+  table.style.maxWidth = `${9.5 * (triples.length + 1)}rem`;
   const head = el("tr", {}, el("th", { scope: "col" }, pictured ? "input" : "image"));
   for (const t of triples) head.append(el("th", { scope: "col", title: nameOf(t) }, t.cam, el("small", {}, t.control ? "control" : t.head)));
   const body = el("tbody");

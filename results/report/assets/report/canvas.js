@@ -39,20 +39,23 @@ function overlay(levels, palette, alpha) {
   return layer;
 }
 
-// A light line on a dark one, so that a box shows on any picture.
-function drawBox(context, [x0, y0, x1, y1], colour, dash) {
-  for (const [width, stroke] of [[5, "#000000"], [2.5, colour]]) {
+// A light line on a dark one, so that a box shows on any picture; `line` is the width of the light one. What lies at the
+// edge of the picture is drawn inside it.
+function drawBox(context, [x0, y0, x1, y1], colour, line, dash) {
+  const side = EX.size * SCALE, within = (v) => Math.min(side - line, Math.max(line, v * SCALE));
+  const [left, top, right, bottom] = [x0, y0, x1 + 1, y1 + 1].map(within);
+  for (const [width, stroke] of [[2 * line, "#000000"], [line, colour]]) {
     context.lineWidth = width;
     context.strokeStyle = stroke;
-    context.setLineDash(dash);
-    context.strokeRect(x0 * SCALE, y0 * SCALE, (x1 - x0 + 1) * SCALE, (y1 - y0 + 1) * SCALE);
+    context.setLineDash(dash.map((part) => part * line));
+    context.strokeRect(left, top, right - left, bottom - top);
   }
   context.setLineDash([]);
 }
 
 const TRUTH = "#ffffff", PREDICTED = "#ffd400";
 
-function paint(canvas, image, { levels, truth, boxes, alpha }) {
+function paint(canvas, image, { levels, truth, boxes, alpha, line = 2.5 }) {
   const side = EX.size * SCALE, context = canvas.getContext("2d");
   canvas.width = canvas.height = side;
   context.fillStyle = "#000000";
@@ -60,6 +63,6 @@ function paint(canvas, image, { levels, truth, boxes, alpha }) {
   if (image) context.drawImage(image, 0, 0, side, side);
   // Without a picture under it, the map is all there is to see.
   if (levels && alpha > 0) context.drawImage(overlay(levels, state.palette, image ? alpha : 100), 0, 0, side, side);
-  for (const box of truth) drawBox(context, box, TRUTH, [9, 6]);
-  for (const box of boxes) drawBox(context, box, PREDICTED, []);
+  for (const box of truth) drawBox(context, box, TRUTH, line, [3.6, 2.4]);
+  for (const box of boxes) drawBox(context, box, PREDICTED, line, []);
 }

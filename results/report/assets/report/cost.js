@@ -4,12 +4,23 @@ function costPoints(triples, metric) {
     .map((t) => ({ t, x: t[state.price], y: t.scores[metric.name] }))
     .filter((p) => p.x !== null && p.x !== undefined && p.y !== undefined)
     .sort((a, b) => a.x - b.x || (metric.up ? b.y - a.y : a.y - b.y));
-  let best = null;
+  let best = null, last = null;
   for (const p of points) {
     p.front = !p.t.control && (best === null || better(metric, p.y, best));
-    if (p.front) best = p.y;
+    if (!p.front) continue;
+    // The one before is better for nothing but what the clock cannot tell.
+    if (last && p.x <= last.x * (1 + DATA.clock)) last.front = false;
+    [best, last] = [p.y, p];
   }
   return points;
+}
+
+// What is to be known before the panels: where all cost the same, cost is no reason to choose.
+function aboutCost(panels) {
+  const spreads = panels.map((points) => points.filter((p) => !p.t.control && p.x > 0).map((p) => p.x)).filter((costs) => costs.length > 1).map((costs) => Math.max(...costs) / Math.min(...costs));
+  const most = Math.max(...spreads);
+  if (!spreads.length || most > 1.1) return null;
+  return el("p", { className: "notice" }, `On ${spreads.length > 1 ? "every network" : "this network"} these methods cost the same within ${Math.max(1, Math.ceil(100 * (most - 1)))} %: cost is no reason to choose between them.`);
 }
 
 const priceText = () => PRICES.find(([key]) => key === state.price)?.[1] ?? "";
@@ -72,7 +83,7 @@ function drawCost(host) {
   const grid = el("div", { className: "grid" }, ...panels.map((p) => costPanel(width, p, metric, domains)));
   grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   byId("pareto-front").replaceChildren(frontTable(panels.flat(), metric));
-  return [legend(onScale(points, domains.y).map((p) => p.t)), grid];
+  return [aboutCost(panels), legend(onScale(points, domains.y).map((p) => p.t)), grid].filter(Boolean);
 }
 
 function frontTable(points, metric) {

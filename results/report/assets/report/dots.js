@@ -43,10 +43,10 @@ function dotPanel(width, triples, metric, domain, doubt) {
   const svg = chart(label, {
     ...{ width, height: 40 + cams.length * Math.max(22, 8 + 6 * shift.size), marginLeft: Math.min(0.42 * width, 18 + 7.3 * longest), marginRight: 8, marginTop: 10, marginBottom: 26 },
     x: { domain, label: null, ticks: 4, tickSize: 0 },
-    y: { domain: cams, label: null, tickSize: 0, tickFormat: (c) => (c.length > 22 ? `${c.slice(0, 21)}…` : c), padding: 0.1 },
+    y: { domain: cams, label: null, tickSize: 0, tickFormat: (c) => cut(c, 22), padding: 0.5 },
     marks,
   });
-  const title = el("figcaption", {}, triples[0].backbone, doubt ? el("span", { className: "doubt", title: doubt }, " ‡ not discriminating") : null);
+  const title = el("figcaption", {}, triples[0].backbone, doubt ? el("span", { className: "doubt", title: doubt }, " ‡") : null);
   return el("figure", { className: "panel" }, title, svg);
 }
 
@@ -64,22 +64,23 @@ function drawDots(host) {
     const own = panels.filter((p) => p.set === set).flatMap((p) => p.own);
     return own.length ? rangeOf(own, (t) => [t.scores[wanted.name], ...(t.intervals[wanted.name] ?? [])]) : null;
   });
-  let cut = 0;
+  let left = 0;
   for (const p of panels) {
     const keep = methodsOf(p.own, p.metric);
     const methods = keep.filter((c) => p.own.some((t) => t.cam === c && !t.control));
     const controls = keep.filter((c) => !methods.includes(c));
     const few = state.all ? keep : [...methods.slice(0, FEW), ...controls.slice(0, 1)];
-    cut = Math.max(cut, methods.length - FEW, controls.length - 1);
+    left = Math.max(left, methods.length - FEW, controls.length - 1);
     const panel = dotPanel(width, p.own.filter((t) => few.includes(t.cam)), p.metric, domains[p.number], p.set.answers[p.metric.name]?.doubts[p.backbone]);
     if (PAGE.sets.length > 1) panel.firstChild.prepend(`${p.set.name} · `);
     shownIn.push(panel);
   }
   const grid = el("div", { className: "grid" }, ...shownIn);
   grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
-  const more = cut > 0 ? el("button", { type: "button" }, state.all ? "Show fewer rows" : "Show all methods and controls") : null;
+  const more = left > 0 ? el("button", { type: "button" }, state.all ? "Show fewer rows" : "Show all methods and controls") : null;
   more?.addEventListener("click", () => update({ all: !state.all }));
-  return [legend(panels.flatMap((p) => p.own)), grid, more].filter(Boolean);
+  const heading = el("h3", {}, `${titleOf(panels[0].metric)}: ${arrowOf(panels[0].metric)}`);
+  return [heading, legend(panels.flatMap((p) => p.own)), grid, more].filter(Boolean);
 }
 
 function startDots() {

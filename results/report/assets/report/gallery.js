@@ -37,7 +37,7 @@ async function drawGallery() {
     if (card) cards.push(card);
   }
   byId("gallery-about").textContent = cards.length
-    ? `By ${metricOf(state.by).title}, among the ticked triples: the best map of each image, then the worst. The metric is the explorer's “by”.`
+    ? `By ${metricOf(state.by).title}, among the ticked triples: the best map of each image, then the worst. The metric is the explorer's “Judged by”.`
     : `No image of the explorer tells the ticked triples apart in ${metricOf(state.by).title}.`;
   byId("gallery-cards").replaceChildren(...cards);
 }

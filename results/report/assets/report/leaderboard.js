@@ -32,6 +32,12 @@ function folded(rows) {
   return state.fold ? [...first.values()] : rows;
 }
 
+// Unsorted, a block a network, as the tables have; sorted, one of all. Controls stand last, below a rule.
+function groupsOf(rows) {
+  const networks = state.sort ? [] : [...new Set(rows.map((t) => t.backbone))];
+  return networks.length > 1 ? networks.map((name) => ({ name, rows: rows.filter((t) => t.backbone === name) })) : [{ name: "", rows }];
+}
+
 // Controls stand last, below a rule, whatever the table is sorted by.
 function sortedTriples() {
   const rows = folded(shownTriples());
@@ -76,7 +82,7 @@ function scoreCell(triple, column, best) {
   if (!column.metric) return el("td", {}, value === null ? "–" : Number(value.toPrecision(3)).toString());
   const text = format(column.metric, value);
   const interval = triple.intervals[column.key];
-  const isBest = column.metric.ranked && !triple.control && text === best;
+  const isBest = column.metric.ranked && !triple.control && text === best[triple.backbone]?.[column.key];
   const cell = el("td", {}, deltaOf(triple, column), el("span", { className: isBest ? "best" : "" }, text));
   if (state.intervals && interval && value !== null) {
     const rank = rankOf(triple, column.key);
@@ -111,14 +117,14 @@ function foldedNames(triple, twins) {
   return twins.length > 2 ? `and ${twins.length} with the same maps` : `also ${twins.map((t) => (t.cam === triple.cam ? t.head : shortOf(t))).join("; ")}`;
 }
 
-function nameCell(triple) {
+function nameCell(triple, inBlock) {
   const box = el("input", { type: "checkbox", checked: state.ticked.includes(triple.id) });
   box.addEventListener("change", () => tick(triple.id, box.checked));
   const twins = DATA.triples.filter((t) => t.record === triple.record && t !== triple);
   const same = state.fold
     ? foldedNames(triple, twins)
     : triple.alias ? `same maps as ${nameOf(DATA.triples.find((t) => t.record === triple.record))}` : "";
-  const notes = [triple.backbone, triple.control ? "control" : "", same];
+  const notes = [inBlock ? "" : triple.backbone, triple.control ? "control" : "", same];
   if (tripleOf(state.against)?.record === triple.record) notes.push("compared with");
   const why = twins.map((t) => t.alias).concat(triple.alias).filter(Boolean)[0] ?? "";
   const title = twins.length ? `same maps: ${[triple, ...twins].map(shortOf).join("; ")} (${why})` : "";
@@ -131,12 +137,16 @@ function tick(id, on) {
   update({ ticked: on ? [...others, id] : others });
 }
 
+// Network -> column -> the best score of the shown rows, as it is printed.
 function bestTexts(rows) {
   const best = {};
-  for (const { metric, key } of COLUMNS) {
-    if (!metric?.ranked) continue;
-    const values = rows.filter((t) => !t.control).map((t) => t.scores[key]).filter((v) => v !== undefined);
-    if (values.length) best[key] = format(metric, metric.up ? Math.max(...values) : Math.min(...values));
+  for (const network of new Set(rows.map((t) => t.backbone))) {
+    best[network] = {};
+    for (const { metric, key } of COLUMNS) {
+      if (!metric?.ranked) continue;
+      const values = rows.filter((t) => !t.control && t.backbone === network).map((t) => t.scores[key]).filter((v) => v !== undefined);
+      if (values.length) best[network][key] = format(metric, metric.up ? Math.max(...values) : Math.min(...values));
+    }
   }
   return best;
 }
@@ -145,15 +155,19 @@ function drawBoard() {
   const rows = sortedTriples(), columns = columnsShown();
   const best = bestTexts(rows);
   const head = el("tr", {}, sortButton("name", "Method", "by name", "sort by name", false), ...columns.map(headCell));
-  const methods = el("tbody"), controls = el("tbody", { className: "controls-rows" });
-  for (const t of rows) {
-    const line = el("tr", { className: state.ticked.includes(t.id) ? "ticked" : "" }, nameCell(t));
-    line.append(...columns.map((c) => scoreCell(t, c, best[c.key])));
-    (t.control ? controls : methods).append(line);
-  }
+  const bodies = groupsOf(rows).flatMap(({ name, rows: own }) => {
+    const title = el("tbody", { className: "network" }, el("tr", {}, el("th", { scope: "rowgroup", colspan: columns.length + 1 }, el("span", {}, name))));
+    const methods = el("tbody"), controls = el("tbody", { className: "controls-rows" });
+    for (const t of own) {
+      const line = el("tr", { className: state.ticked.includes(t.id) ? "ticked" : "" }, nameCell(t, Boolean(name)));
+      line.append(...columns.map((c) => scoreCell(t, c, best)));
+      (t.control ? controls : methods).append(line);
+    }
+    return name ? [title, methods, controls] : [methods, controls];
+  });
   const caption = el("caption", { className: "skip" }, "Scores of every triple; the column heads sort");
   const focused = document.activeElement?.closest?.("#board tbody tr")?.rowIndex;
-  byId("board").replaceChildren(caption, el("thead", {}, head), methods, controls);
+  byId("board").replaceChildren(caption, el("thead", {}, head), ...bodies);
   if (focused) byId("board").rows[focused]?.querySelector("input")?.focus();
   const hidden = shownTriples().length - rows.length;
   byId("board-count").textContent =

@@ -41,6 +41,7 @@ function rangeOf(points, endsOf, tripleOfPoint = (t) => t) {
   return [low - room, high + room];
 }
 
+const cut = (text, room) => (text.length > room ? `${text.slice(0, room - 1)}…` : text);
 const widthOf = (host, least = 240) => Math.max(least, Math.floor(host.clientWidth));
 const hint = (text) => el("p", { className: "hint" }, text);
 

@@ -69,13 +69,14 @@ function start() {
   state = read(location.hash);
   applyTheme();
   byId("facts").append(...DATA.facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
-  byId("notes").append(...DATA.notes.map((note) => el("li", {}, note)));
+  for (const list of ["notes", "asides"]) byId(list).append(...DATA[list].map((note) => el("li", {}, note)));
   startAnswer();
   const syncs = [startDots(), startBoard(), startCost(), startMatrix(), startCurves(), startExplorer()];
   startClasses();
   startGallery();
   startCitation();
   startLinks();
+  startExports();
   startFollowing();
   byId("theme").addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
