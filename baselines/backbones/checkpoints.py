@@ -17,11 +17,13 @@ from torch import Tensor
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch
 from ..heads.tap import THRESHOLD
 from ..weights.file_names import State, some_names, without_prefix
+from ..weights.other_files import one_of_several
 from ..weights.weight_files import WeightsError, apply_state, check_values, load_state
 from .checkpoint_layouts import RETHINKING_CAM, Layout, layout_of, method_of
 
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid")
 _VGG_CONVS_28 = (23, 25, 27)
+_PERHAPS = "no such layer, and of the classifier's inputs"
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def translate(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> t
     own = backbone.state_dict()
     state = without_prefix(state, _fits(layout))
     numbers = _renumbering(layout, state, own)
+    last = own[f"heads.softmax.{layout.classifier}.weight"].shape[1:]
     ours: State = {}
     used: dict[str, str] = {}
     unused: dict[str, str] = {}
@@ -168,7 +171,9 @@ def translate(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> t
         target = layout.target(_renumbered(key, numbers))
         like = None if target is None else own.get(target.replace("heads.sigmoid.", "heads.softmax."))
         if target is None or like is None:
-            unused[key] = layout.reason(key) or f"{backbone.name} has no such layer"
+            unused[key] = layout.reason(key) or (
+                _PERHAPS if tensor.shape[1:] == last and tensor.ndim == 2 else f"{backbone.name} has no such layer"
+            )
             continue
         if target in ours:
             raise WeightsError(f"weights {source}: two keys name the parameter {target}; {key} is the second")
@@ -220,13 +225,28 @@ def _check_missing(backbone: Backbone, ours: State, account: KeyAccount) -> None
     wrong = [k for k in account.missing if not k.startswith(tuple(absent))] if absent else list(account.missing)
     if wrong:
         other = f"; unused: {some_names(account.unused)}" if account.unused else ""
-        raise WeightsError(f"weights {account.source} do not fit {backbone.name}. missing: {some_names(wrong)}{other}")
+        raise WeightsError(
+            f"weights {account.source} do not fit {backbone.name}. missing: {some_names(wrong)}{other}"
+            f"{one_of_several(account.source)}"
+        )
+    if "heads.softmax." in absent and (unread := _classifier_by_another_name(account)):
+        ours_is, *_ = (theirs for theirs, mine in _known_layout(backbone.name).renamed if "heads.softmax." in mine)
+        raise WeightsError(
+            f"weights {account.source} do not fit {backbone.name}. {unread} is a classifier by another name: "
+            f"rename it to {ours_is}weight, and its bias to {ours_is}bias; or leave both out, and a new one is trained"
+        )
     body = [g for g in absent if g.startswith("body.")]
     if body and account.branches:
         raise WeightsError(
             f"weights {account.source} do not fit {backbone.name}: they have a classifier but not the layers before it "
             f"({', '.join(g.rstrip('.') for g in body)})"
         )
+
+
+def _classifier_by_another_name(account: KeyAccount) -> str:
+    """The one linear layer of a file that nothing reads and that could be the classifier, by its name; else empty."""
+    found = [k for k, why in account.unused.items() if why == _PERHAPS]
+    return found[0] if len(found) == 1 and "proj" not in found[0] else ""
 
 
 def _check_shapes(backbone: Backbone, ours: State, account: KeyAccount) -> None:

