@@ -47,7 +47,8 @@ _ARRAY_KINDS = "?bhilqBHILQefdgFDGSUVOMm"
 @functools.cache
 def harmless() -> list[Any]:
     """Classes and functions for ``torch.serialization.safe_globals``; reading them runs no code of a file."""
-    scalar, rebuild = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    rebuild: Any = np.zeros(1).__reduce__()[0]
     found: list[Any] = [*_BUILTIN, *_VALUES, np.ndarray, np.dtype, *{type(np.dtype(k)) for k in _ARRAY_KINDS}]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         found += [_named(f"{module}.scalar", scalar), _named(f"{module}._reconstruct", rebuild)]
