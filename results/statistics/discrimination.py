@@ -9,7 +9,7 @@ from ...triple import Triple
 from ..scores.shown import Metric
 from ..scores.val_run import val_triple
 from .bootstrap import Bootstrap, Entry
-from .intervals import FEW_IMAGES
+from .intervals import FEW_IMAGES, bootstrap_interval
 from .paired import ALPHA
 from .ranks import victories
 
@@ -38,6 +38,7 @@ class Unbeaten:
         triple: The control's triple.
         best: The entry of the method with the best score. images: Number of images.
         control_score, best_score: Their scores, in the metric's unit.
+        leads: The interval of their difference, looked at alone, is on the method's side.
     """
 
     metric: Metric
@@ -47,12 +48,17 @@ class Unbeaten:
     control_score: float
     best_score: float
     images: int
+    leads: bool = False
 
     @property
     def too_few(self) -> bool:
-        """The methods' best is better than the control, on too few images to tell."""
+        """The methods' best is better than the control, on too few images for the corrected test to tell.
+
+        No reason why the control does well is due then: on more images it may well be beaten.
+        """
         better = self.best_score - self.control_score
-        return self.images < FEW_IMAGES and (better if self.metric.higher_is_better else -better) > 0
+        ahead = (better if self.metric.higher_is_better else -better) > 0
+        return ahead and (self.leads or self.images < FEW_IMAGES)
 
     def sentence(self, control: str, best: str, of: str = "the best method") -> str:
         """What a reader must know, with the titles of both.
@@ -117,9 +123,12 @@ def unbeaten_control(
         return None
     control, best = max(left, key=score), max(competing, key=score)
     points = boot.points
+    lead = bootstrap_interval(
+        sign * (boot.samples[best][metric.name] - boot.samples[control][metric.name]), score(best) - score(control)
+    )
     return Unbeaten(
         *(metric, control, controls[control], best),
-        *(points[control][metric.name], points[best][metric.name], boot.plan.images),
+        *(points[control][metric.name], points[best][metric.name], boot.plan.images, lead.low > 0),
     )
 
 
