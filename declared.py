@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from .registry import Registry
+from .registry import EVERY, Registry, modules_of, place_in_folder
 
 HERE = Path(__file__).parent
 
@@ -53,7 +53,7 @@ def declared(place: Place) -> Declared | None:
     what they register.
     """
     _, group, modules = _about(place)
-    if entry_points(group=group) or any(module in sys.modules for module in modules):
+    if entry_points(group=group) or any(module in sys.modules for module in modules_of(modules)):
         return None
     return built_in(place)
 
@@ -65,8 +65,14 @@ def built_in(place: Place) -> Declared:
     kind, _, modules = _about(place)
     entries: dict[str, SimpleNamespace] = {}
     for module in modules:
-        for source, call in _calls(_inside(module), place.call, set()):
-            found = _bound(call, home.definitions[place.call], source)
+        inside = [
+            (source.module, _bound(call, home.definitions[place.call], source))
+            for part in modules_of([module])
+            for source, call in _calls(_inside(part), place.call, set())
+        ]
+        if module.endswith(EVERY):
+            inside.sort(key=lambda each: place_in_folder(each[0], each[1].source))
+        for _, found in inside:
             found.__dict__.setdefault("title", None)
             found.title = found.title or found.name
             entries[found.name] = found

@@ -1,17 +1,14 @@
-"""Named entries of one kind: decorator registration, globs, "did you mean", third-party plugins."""
+"""Named entries of one kind: registration, globs, "did you mean", entry points of other packages."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import itertools
-import os
+import pkgutil
 import re
 import sys
 import threading
-import traceback
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -42,6 +39,26 @@ class UnknownNameError(KeyError):
         return str(self.args[0])
 
 
+EVERY = ".*"
+"""Ending of a folder's name that stands for its modules."""
+
+
+def modules_of(builtin: Iterable[str]) -> list[str]:
+    """The modules that a registry's ``builtin`` names, every folder's by name; nothing is imported."""
+    found: list[str] = []
+    for module in builtin:
+        folder = Path(__file__).parent.joinpath(*module.removesuffix(EVERY).split(".")[1:])
+        inside = pkgutil.iter_modules([str(folder)]) if module.endswith(EVERY) else ()
+        found += [f"{module.removesuffix(EVERY)}.{m.name}" for m in inside] or [module]
+    return found
+
+
+def place_in_folder(module: str, source: str) -> tuple[int, str]:
+    """The order inside a folder: by the year that the entry's source states (0 where it states none), then by file."""
+    year = re.search(r"\b(?:19|20)\d\d\b", source)
+    return (int(year[0]) if year else 0), module
+
+
 class Derived(Protocol[T_co]):
     """Entries that are made from others, under names that no module registers (``vgg16_gap+adl``)."""
 
@@ -62,7 +79,8 @@ class Registry(Generic[T]):
     Args:
         kind: What an entry is called in messages (``"CAM method"``).
         group: Entry-point group of third-party packages (``"cambench.cams"``).
-        builtin: Modules that register the built-in entries when imported.
+        builtin: Modules that register the built-in entries when imported; ``package.folder.*`` is every module of a
+            folder, whose entries stand in the order of ``place_in_folder``.
         check: Called with ``(name, entry)``; raises ``RegistryError`` if the entry is not of the right shape.
     """
 
@@ -95,7 +113,7 @@ class Registry(Generic[T]):
                 "choose another name"
             )
         self._entries[name], self._origin[name] = entry, source
-        _additions.append(name)
+        additions.append(name)
         return entry
 
     def get(self, name: str) -> T:
@@ -173,14 +191,27 @@ class Registry(Generic[T]):
             # Not "ready": the entry points of other packages are loaded at the first look-up.
             self._state = "loading"
             try:
-                for module in self._builtin:
-                    importlib.import_module(module)
+                self._import_modules()
             finally:
                 self._state = "new"
 
-    def _import_all(self) -> None:
-        for module in self._builtin:
+    def _import_modules(self) -> None:
+        for module in modules_of(self._builtin):
             importlib.import_module(module)
+        # A module that somebody imported before registered out of turn.
+        places = {name: self._place(name) for name in self._entries}
+        self._entries = {name: self._entries[name] for name in sorted(places, key=places.__getitem__)}
+
+    def _place(self, name: str) -> tuple[int, int, str]:
+        """Where a name stands among those of folders; all others come behind them, as they were registered."""
+        origin = self._origin[name]
+        for rank, module in enumerate(self._builtin):
+            if module.endswith(EVERY) and origin.startswith(module[:-1]):
+                return rank, *place_in_folder(origin, getattr(self._entries[name], "source", ""))
+        return len(self._builtin), 0, ""
+
+    def _import_all(self) -> None:
+        self._import_modules()
         for point in entry_points(group=self.group):
             try:
                 loaded = point.load()
@@ -194,11 +225,8 @@ class Registry(Generic[T]):
                 self.add(point.name, loaded, origin=point.value)
 
 
-_additions: list[str] = []
+additions: list[str] = []
 """Every name that was registered in this process, so that a plug-in which registers nothing is seen."""
-
-_registered: set[str] = set()
-"""Modules of plug-in files that have registered something in this process."""
 
 
 def _owner(module: str) -> str:
@@ -257,48 +285,3 @@ def _expanded(pattern: str, whole: str, depth_so_far: int) -> list[str]:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "…")
-
-
-def load_plugin(path: str | Path) -> None:
-    """Import a Python file so that its ``@register_…`` decorators run.
-
-    Raises:
-        RegistryError: The file is missing, is not Python, fails to import (the reason is in the message), or registers
-            nothing.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise RegistryError(f"plugin {file}: no such file")
-    # Two files of one name in different folders are two modules.
-    place = zlib.crc32(os.fsencode(file.resolve()))
-    name = f"{PLUGIN}{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}_{place:08x}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise RegistryError(f"plugin {file}: not a Python file (expected a name ending in .py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    before = len(_additions)
-    try:
-        spec.loader.exec_module(module)
-    except RegistryError:
-        raise
-    except (Exception, SystemExit) as error:
-        # A script that ends by `sys.exit` would end the command without a word.
-        del sys.modules[name]
-        raise RegistryError(f"plugin {file}{_line_in(file, error)}: {type(error).__name__}: {error}") from error
-    if len(_additions) > before:
-        _registered.add(name)
-    # A file that asks whether its names are there already adds nothing when it is loaded again.
-    elif name not in _registered:
-        raise RegistryError(
-            f'plugin {file}: registers nothing. Put @register_cam("NAME") above the method\'s function (or call '
-            "register_metric, register_backbone, register_head, register_dataset, register_wsol or cambench.wrap)"
-        )
-
-
-def _line_in(file: Path, error: BaseException) -> str:
-    """``, line N`` of a file that an error went through; empty where it did not."""
-    # Python knows the file by its absolute name.
-    names = {str(file), str(file.absolute())}
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename in names]
-    return f", line {lines[-1]}" if lines else ""

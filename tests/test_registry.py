@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from ast import literal_eval
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambench import registry as registry_module
-from cambench.registry import Registry, RegistryError, UnknownNameError, expand_braces, load_plugin
+from cambench.plugins import load_plugin
+from cambench.registry import Registry, RegistryError, UnknownNameError, expand_braces, modules_of
 
 
 @pytest.fixture
@@ -133,7 +135,35 @@ def test_a_decorator_without_brackets_takes_the_functions_name(tmp_path):
 def test_a_builtin_name_is_owned_by_its_module_even_before_the_first_look_up(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from cambench import register_cam\n@register_cam('gradcam')\ndef f(e):\n    return e.gradients\n")
-    code = "import sys\nfrom cambench.registry import load_plugin\nload_plugin(sys.argv[1])"
+    code = "import sys\nfrom cambench.plugins import load_plugin\nload_plugin(sys.argv[1])"
     said = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False).stderr
     owner = "cambench.baselines.cams.gradient.grad_cam"
     assert f"CAM method 'gradcam' of {file} is already registered by {owner}; choose another name" in said
+
+
+def test_methods_are_found_in_their_folders_and_stand_by_family_and_year():
+    # A module that is imported first does not come first in tables.
+    code = (
+        "import importlib, re\n"
+        "importlib.import_module('cambench.baselines.cams.gradient.zoom_cam')\n"
+        "from cambench.baselines.cams import CAMS\n"
+        "years = {n: re.findall('(?:19|20)[0-9]{2}', CAMS.get(n).source) for n in CAMS}\n"
+        "for name in CAMS: print(name, CAMS.origin(name).split('.')[-2], years[name])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    rows = [line.split(maxsplit=2) for line in said.splitlines()]
+    families = list(dict.fromkeys(family for _, family, _ in rows))
+    assert families == ["gradient", "rescoring", "attribution", "attention", "trained", "controls"]
+    assert [name for name, family, _ in rows if family == "gradient"][:3] == ["cam", "gradcam", "gradcam++"]
+    for family in families[:-1]:
+        years = [literal_eval(found)[0] for _, its, found in rows if its == family]
+        assert years == sorted(years)
+    assert [name for name, family, _ in rows if family == "controls"] == ["center", "random", "uniform"]
+
+
+def test_a_star_stands_for_the_modules_of_a_folder():
+    assert modules_of(["cambench.baselines.cams.trained.*", "cambench.baselines.heads.heads"]) == [
+        "cambench.baselines.cams.trained.acol_own_map",
+        "cambench.baselines.cams.trained.spg_own_map",
+        "cambench.baselines.heads.heads",
+    ]

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ...registry import load_plugin
+from ...plugins import load_plugin
 from ..host.errors import UsageError
 from ..host.options import Flag, Options, wrong_fields
 

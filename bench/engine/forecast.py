@@ -14,7 +14,7 @@ import torch
 from ...baselines.contracts import Backbone
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch
-from ...registry import load_plugin
+from ...plugins import load_plugin
 from ...results.records.columns import check_columns
 from ...results.records.manifest import RunManifest
 from ...results.records.parts import write_part

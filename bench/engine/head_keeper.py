@@ -13,7 +13,7 @@ from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
 from ...baselines.weights import WeightsError
 from ...datasets.schema import DatasetError, SampleTable
-from ...results.records.manifest import BranchRecord
+from ...results.records.described import BranchRecord
 from ...results.records.run_folder import read_manifest
 from ...triple import file_name
 from ..host.consoles import err as console

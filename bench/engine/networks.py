@@ -13,7 +13,7 @@ from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, TAP, split_name
 from ...datasets.schema import SampleTable
 from ...float64 import float64_on_cpu
-from ...results.records.manifest import NO_NETWORK, BackboneRecord
+from ...results.records.described import NO_NETWORK, BackboneRecord
 from ...text import visible
 from ...torch_state import usual_torch
 from ..host.consoles import err as console

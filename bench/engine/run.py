@@ -14,9 +14,9 @@ from ...datasets.batches import DecodedCache, decoding_rates, fewest, with_decod
 from ...datasets.schema import SampleTable
 from ...datasets.tables import cache_root
 from ...metrics.functional.kernels.ahead import begin as compile_kernels
-from ...registry import load_plugin
+from ...plugins import load_plugin
+from ...results.records.described import BranchRecord
 from ...results.records.load import load_run
-from ...results.records.manifest import BranchRecord
 from ...results.records.record_errors import ResultsError
 from ...results.records.store import RunStore
 from ...results.records.timings import Timings

@@ -16,7 +16,8 @@ from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
 from ...datasets.schema import DATASETS, SampleTable
 from ...metrics import MetricSpec
-from ...results.records.manifest import CamRecord, DatasetRecord, HeadRecord, RunManifest
+from ...results.records.described import CamRecord, DatasetRecord, HeadRecord
+from ...results.records.manifest import RunManifest
 from ...version import __version__
 from ..host.versions import LIBRARIES, library_versions
 from ..maps.given_method import folder_of

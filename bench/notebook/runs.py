@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...registry import load_plugin
+from ...plugins import load_plugin
 from ...results.records.load import load_run
 from ..engine.again import finished_before
 from ..engine.planning.config import RunConfig

@@ -18,8 +18,9 @@ from ...datasets.schema import Batch, ImageFailure, SampleTable
 from ...metrics import METRICS, MetricSpec
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.columns import MAP, Array, empty_columns
+from ...results.records.described import CamRecord
 from ...results.records.load import Run, load_run
-from ...results.records.manifest import CamRecord, RunManifest
+from ...results.records.manifest import RunManifest
 from ...results.records.store import RunStore
 from ...results.scores import merge_runs
 from ...results.statistics import Standing, standing

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...datasets.schema import SampleTable
-from ...registry import load_plugin
+from ...plugins import load_plugin
 from ...results.records.columns import MAP
 from ...results.records.load import Run, load_run
 from ...text import some

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ...registry import load_plugin
+from ...plugins import load_plugin
 from ..host.errors import UsageError
 from .recipes.recipe import BackboneRecipe
 from .recipes.recipe_files import backbone_recipe_name, load_recipe

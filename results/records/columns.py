@@ -142,3 +142,20 @@ def _check_hits(triple: str, columns: Mapping[str, Array], thresholds: int) -> N
                 f"records of {triple}: column {name} has {columns[name].shape[1:]} bytes per image, "
                 f"expected ({thresholds}, {LEVEL_BYTES}): one row per IoU threshold of the manifest"
             )
+
+
+def sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard: int) -> dict[str, Array]:
+    """Columns in the order of the data set's rows, which must be exactly ``expected``.
+
+    Raises:
+        RecordError: Rows are missing, foreign, or occur twice.
+    """
+    order = np.argsort(columns["index"], kind="stable")
+    index = columns["index"][order]
+    if not np.array_equal(index, expected):
+        lost, foreign = np.setdiff1d(expected, index), np.setdiff1d(index, expected)
+        what = f"lost rows {lost[:5].tolist()}" if len(lost) else f"unexpected rows {foreign[:5].tolist()}"
+        if not len(lost) and not len(foreign):
+            what = "rows that occur twice"
+        raise RecordError(f"records of {triple}, shard {shard}: {what}; rows and failures must be the shard's images")
+    return {name: value[order] for name, value in columns.items()}

@@ -14,7 +14,8 @@ import pandas as pd
 from ...text import visible
 from ...triple import Triple
 from .columns import COLUMNS, EXTRA, Array
-from .manifest import Failure, RunManifest
+from .described import Failure
+from .manifest import RunManifest
 from .markers import LOST_METRIC, ShardMark, damaged_marks, lacking_metrics, read_marks, said_notes
 from .parts import check_part, column_names, part_path, read_part
 from .record_errors import RecordError

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...atomic import write_text
 from ...triple import file_name
 from .columns import Array
-from .manifest import SCHEMA_VERSION, Failure, RunManifest
+from .described import Failure
+from .manifest import SCHEMA_VERSION, RunManifest
 from .parts import PartMark
 from .timings import BackboneTiming, StageTiming
 

@@ -8,28 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol as TypingProtocol
 
 import numpy as np
 
 from ...atomic import remove_leftovers_under, write_text
 from ...text import plain_text
 from ...triple import Triple
-from .columns import EXTRA, Array, check_columns
+from .closing import closed, not_lost
+from .columns import EXTRA, Array, check_columns, sorted_rows
+from .described import BackboneRecord, FailedImage, Failure
 from .locks import FolderLock
-from .manifest import BackboneRecord, Failure, RunManifest
+from .manifest import RunManifest
 from .markers import (
     ShardMark,
-    box_engines,
     lacking_metrics,
     lost_metrics,
     not_finite_maps,
     read_mark,
-    read_marks,
-    said_notes,
     still_lost,
     union,
-    with_shard_stages,
     write_mark,
 )
 from .parts import PartMark, check_part, part_path, read_part, write_part
@@ -39,22 +36,6 @@ from .timings import Timings
 
 WRITERS = 4
 """Threads that write the parts of a shard; compressing and flushing release the interpreter."""
-
-
-class FailedImage(TypingProtocol):
-    """What the store reads of an image that could not be evaluated (``datasets.schema.ImageFailure`` is one)."""
-
-    @property
-    def image_id(self) -> str:
-        """Id of the image."""
-
-    @property
-    def index(self) -> int:
-        """Row of the data set."""
-
-    @property
-    def reason(self) -> str:
-        """Why, for people."""
 
 
 class RunStore:
@@ -195,7 +176,7 @@ class RunStore:
         for triple, columns in rows.items():
             if self.manifest.canonical(triple) != triple:
                 raise RecordError(f"{triple} is an alias of {self.manifest.canonical(triple)}; write that one only")
-            checked[triple] = _sorted_rows(triple, check_columns(triple, columns, self.manifest), expected, shard)
+            checked[triple] = sorted_rows(triple, check_columns(triple, columns, self.manifest), expected, shard)
         span = self.manifest.rows_of(shard)
         old = read_mark(self.out, backbone, shard)
         parts = {t: p for t, p in old.parts.items() if self._whole(old, t)} if old else {}
@@ -241,7 +222,7 @@ class RunStore:
             stale = {f"{EXTRA}{name}" for name in lacking_metrics(self.manifest, old.parts[triple])}
             fresh = {n: c for n, c in columns.items() if n in stale or n == "index"}
             joined = {n: c for n, c in stored.items() if n not in stale}
-            joined |= _sorted_rows(triple, fresh, stored["index"], shard)
+            joined |= sorted_rows(triple, fresh, stored["index"], shard)
             written = self._write_part(shard, triple, check_columns(triple, joined, self.manifest))
             parts |= self._marked({triple: written}, lost)
         lost = still_lost(old, parts) | dict(lost)
@@ -276,54 +257,23 @@ class RunStore:
             self._take_over()
             at_work = self._lock.others_at_work() if self.world_size > 1 else False
             missing = {} if at_work else self.missing(self.manifest.triples)
-            self.unfinished = self._not_lost(missing) if self.world_size > 1 else {}
+            self.unfinished = not_lost(missing, self.manifest, self.out) if self.world_size > 1 else {}
             # Where nothing is locked nobody knows whether what is missing is being computed.
             self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
             finished = not self.others_at_work and not missing
             if finished and self.world_size > 1:
                 # Of ranks that were killed since this one began: a finished folder is not opened again.
                 remove_leftovers_under(self.out)
-            self._close_manifest(durations_s or {}, timings or Timings(), finished)
+            spent, measured = durations_s or {}, timings or Timings()
+            # Ranks work side by side: the seconds and costs of one stand for all.
+            lead = self.rank == 0
+            self.manifest = closed(self.manifest, self.out, spent if lead else {}, measured, lead=lead)
+            self.manifest = self.manifest.model_copy(update={"finished": finished})
+            self._save()
             if self.others_at_work:
                 # Before the next one has its turn, so that exactly one finds itself alone.
                 self._lock.release()
         return self.manifest
-
-    def _close_manifest(self, durations_s: Mapping[str, float], timings: Timings, finished: bool) -> None:
-        backbones = {t.backbone for t in self.manifest.triples}
-        marks = {b: list(read_marks(self.out, b)) for b in sorted(backbones)}
-        spent = dict(self.manifest.durations_s)
-        # Ranks work side by side: the seconds of one are those of all, and its costs stand for all.
-        for stage, seconds in durations_s.items() if self.rank == 0 else ():
-            spent[stage] = spent.get(stage, 0.0) + seconds
-        known = self.manifest.timings
-        measured = known.merged(timings) if self.rank == 0 else timings.merged(known)
-        for backbone, timing in measured.backbones.items():
-            if not timing.stages:
-                measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
-        served = box_engines(m for found in marks.values() for m in found)
-        notes = {f"{b}: {note}": count for b, found in marks.items() for note, count in said_notes(found).items()}
-        self.manifest = self.manifest.model_copy(
-            update={
-                "settings": self.manifest.settings
-                | ({"notes": notes} if notes else {})
-                | ({"boxes_by": served} if served else {}),
-                "failures": union([f for found in marks.values() for m in found for f in m.failures]),
-                "durations_s": spent,
-                "timings": measured,
-                "finished": finished,
-            }
-        )
-        self._save()
-
-    def _not_lost(self, missing: Mapping[str, list[int]]) -> dict[str, list[int]]:
-        """What is missing, less the triples of which a shard says that they were lost."""
-        lost = {b: {t for m in read_marks(self.out, b) for t in m.lost} for b in self.manifest.backbones}
-        return {
-            t: shards
-            for t, shards in missing.items()
-            if self.manifest.canonical(t) not in lost.get(Triple.parse(t).backbone, ())
-        }
 
     def _take_over(self) -> None:
         """What other ranks wrote into ``run.json`` since this one read it."""
@@ -354,15 +304,3 @@ class RunStore:
 
     def _save(self) -> None:
         write_text(self.out / MANIFEST_NAME, self.manifest.model_dump_json(indent=1) + "\n")
-
-
-def _sorted_rows(triple: str, columns: dict[str, Array], expected: Array, shard: int) -> dict[str, Array]:
-    order = np.argsort(columns["index"], kind="stable")
-    index = columns["index"][order]
-    if not np.array_equal(index, expected):
-        lost, foreign = np.setdiff1d(expected, index), np.setdiff1d(index, expected)
-        what = f"lost rows {lost[:5].tolist()}" if len(lost) else f"unexpected rows {foreign[:5].tolist()}"
-        if not len(lost) and not len(foreign):
-            what = "rows that occur twice"
-        raise RecordError(f"records of {triple}, shard {shard}: {what}; rows and failures must be the shard's images")
-    return {name: value[order] for name, value in columns.items()}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ...atomic import write_text
 from ...triple import Triple
+from ..records.described import DatasetRecord
 from ..records.load import Run
-from ..records.manifest import DatasetRecord, RunManifest
+from ..records.manifest import RunManifest
 from ..records.record_errors import ResultsError
 from ..scores.merge import Merged, merge_runs
 from ..scores.shown import Metric

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from ...registry import UnknownNameError
 from ...triple import Triple
-from ..records.manifest import DatasetRecord
+from ..records.described import DatasetRecord
 from ..records.record_errors import ResultsError
 from ..scores.merge import Merged
 from ..scores.shown import METRICS, Metric

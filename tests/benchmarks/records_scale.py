@@ -22,14 +22,8 @@ import numpy as np
 from PIL import Image
 
 from cambench.protocol import PAPER
-from cambench.results.records.manifest import (
-    BackboneRecord,
-    BranchRecord,
-    CamRecord,
-    DatasetRecord,
-    HeadRecord,
-    RunManifest,
-)
+from cambench.results.records.described import BackboneRecord, BranchRecord, CamRecord, DatasetRecord, HeadRecord
+from cambench.results.records.manifest import RunManifest
 from cambench.results.records.store import RunStore
 
 CLASSES, SHARD, NETWORK = 1000, 1024, "net"

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from cambench.protocol import PAPER
-from cambench.results.records.manifest import (
+from cambench.results.records.described import (
     BackboneRecord,
     BranchRecord,
     CamRecord,
     DatasetRecord,
     Failure,
     HeadRecord,
-    RunManifest,
 )
+from cambench.results.records.manifest import RunManifest
 from cambench.results.records.store import RunStore
 
 BINS = 1002

@@ -9,7 +9,7 @@ from torch import Tensor
 from ....datasets.schema import SampleTable
 from ....metrics import METRICS, MapBatch, MetricSpec
 from ....registry import expand_braces
-from ....results.records.manifest import MetricRecord
+from ....results.records.described import MetricRecord
 from ...host.errors import UsageError
 from .foreign_code import foreign_code
 from .losses import BadReturnError

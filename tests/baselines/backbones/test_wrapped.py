@@ -19,7 +19,8 @@ from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.score_map import raw_map
 from cambench.baselines.contracts import BACKBONES
-from cambench.registry import RegistryError, load_plugin
+from cambench.plugins import load_plugin
+from cambench.registry import RegistryError
 
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 

@@ -306,4 +306,4 @@ def test_costs_and_sources_are_stated() -> None:
         assert method.source
         assert method.expensive == (bool(method.needs & {"rescoring", "images"}))
         assert not method.control
-    assert [c for c in CAMS.names() if CAMS.get(c).control] == CAMS.names()[-3:] == ["random", "center", "uniform"]
+    assert [c for c in CAMS.names() if CAMS.get(c).control] == CAMS.names()[-3:] == ["center", "random", "uniform"]

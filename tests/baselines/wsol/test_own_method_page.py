@@ -7,7 +7,7 @@ import torch
 
 from cambench.baselines.contracts import BACKBONES
 from cambench.baselines.wsol import WSOL, make_method
-from cambench.registry import load_plugin
+from cambench.plugins import load_plugin
 
 PAGE = Path(__file__).parents[3] / "docs" / "your-wsol-method.md"
 

@@ -114,7 +114,7 @@ def test_scores_that_are_undefined_are_errors(tmp_path, toy, column, value, says
 
 
 def test_extra_metric(tmp_path, toy):
-    from cambench.results.records.manifest import MetricRecord
+    from cambench.results.records.described import MetricRecord
 
     columns = {**four_images(toy), "extra:deletion": np.array([0.1, 0.2, 0.3, 0.4])}
     about = MetricRecord(title="Deletion", higher_is_better=False, unit="%")
