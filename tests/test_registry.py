@@ -162,8 +162,7 @@ def test_methods_are_found_in_their_folders_and_stand_by_family_and_year():
 
 
 def test_a_star_stands_for_the_modules_of_a_folder():
-    assert modules_of(["cambench.baselines.cams.trained.*", "cambench.baselines.heads.heads"]) == [
-        "cambench.baselines.cams.trained.acol_own_map",
-        "cambench.baselines.cams.trained.spg_own_map",
+    assert modules_of(["cambench.baselines.cams.controls.*", "cambench.baselines.heads.heads"]) == [
+        *(f"cambench.baselines.cams.controls.{name}" for name in ("center", "random_map", "uniform")),
         "cambench.baselines.heads.heads",
     ]

@@ -50,7 +50,7 @@ def read_index(files: tuple[Path, ...]) -> Shards:
     places: list[Ints] = []
     for number, file in enumerate(files):
         try:
-            with pq.ParquetFile(file) as shard:
+            with file.open("rb") as opened, pq.ParquetFile(opened) as shard:
                 table = shard.read(columns=["image.path", "label"])
                 sizes = [shard.metadata.row_group(g).num_rows for g in range(shard.num_row_groups)]
             paths = table["image"].combine_chunks().field("path").cast(pa.string())
@@ -92,6 +92,6 @@ def read_row(path: str) -> bytes:
 @lru_cache(maxsize=_GROUPS)
 def _group(file: str, mtime_ns: int, group: int) -> pa.Array:
     del mtime_ns
-    with pq.ParquetFile(file) as shard:
+    with Path(file).open("rb") as opened, pq.ParquetFile(opened) as shard:
         table = shard.read_row_group(group, columns=["image.bytes"])
     return table["image"].combine_chunks().field("bytes")
