@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...model_errors import wrong_fields
 from ...registry import Registry, RegistryError
 from ..contracts import Backbone
 
@@ -137,6 +138,4 @@ def make_method(choice: str | Mapping[str, Any], label_smoothing: float = 0.0) -
     try:
         return kind(**{"label_smoothing": label_smoothing, **given})
     except ValidationError as error:
-        known = ", ".join(f for f in kind.model_fields if f != "label_smoothing") or "none"
-        said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'method'}: {e['msg']}" for e in error.errors())
-        raise WsolError(f"method {kind.name}: {said} (its parameters: {known})") from None
+        raise WsolError(f"method {kind.name}: {'; '.join(wrong_fields(error, kind))}") from None

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ...model_errors import wrong_fields
 from ...plugins import load_plugin
 from ..host.errors import UsageError
-from ..host.options import Flag, Options, wrong_fields
+from ..host.options import Flag, Options
 
 M = TypeVar("M", bound=Options)
 CONTEXT = "_context"

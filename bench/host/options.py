@@ -6,7 +6,6 @@ A verb's request is a model that inherits the groups below which it needs, and a
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ...datasets.open import DataSource, local_name
+from ...model_errors import wrong_fields
 from .errors import UsageError
 from .option_values import auto, named_files, pairs, patterns, split
 
@@ -60,7 +60,7 @@ class Options(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise UsageError("; ".join(wrong_fields(error, cls, {}))) from None
+            raise UsageError("; ".join(wrong_fields(error, cls))) from None
 
     def part(self, *groups: type[Options]) -> dict[str, Any]:
         """The fields of some groups, for a request that has them too."""
@@ -94,28 +94,6 @@ def _storable(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name!r}: the name is not UTF-8, which records are written in; choose another") from None
-
-
-def wrong_fields(error: ValidationError, model: type[BaseModel], flags: Mapping[str, str]) -> list[str]:
-    """What is wrong with each field, in a sentence each; ``flags``: what fields are called on the command line."""
-    lines = []
-    for found in error.errors():
-        place = [str(part) for part in found["loc"]]
-        where = ".".join([flags.get(place[0], place[0]), *place[1:]]) if place else ""
-        message = found["msg"].removeprefix("Value error, ")
-        if not where:
-            lines.append(message)
-        elif found["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(found["loc"][-1]), model.model_fields, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
-            lines.append(f"{where}: no such field; {hint}")
-        elif found["type"] == "missing":
-            lines.append(f"{where}: missing")
-        elif found["type"] == "literal_error":
-            lines.append(f"{where} {found['input']!r}: expected {found['ctx']['expected']}")
-        else:
-            lines.append(f"{where} {message}" if message.startswith("'") else f"{where}: {message}")
-    return lines
 
 
 Measured = Annotated[int, BeforeValidator(auto), Flag(text=True, metavar="N|auto")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from ...model_errors import wrong_fields
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
 from ..host.options import (
@@ -18,7 +19,6 @@ from ..host.options import (
     Options,
     PluginOptions,
     SplitName,
-    wrong_fields,
 )
 
 if TYPE_CHECKING:

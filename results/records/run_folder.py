@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ...atomic import TEMP_SUFFIX
+from ...model_errors import wrong_fields
 from ...version import __version__
 from .locks import LOCK_NAME
 from .manifest import SCHEMA_VERSION, RunManifest
@@ -45,7 +46,7 @@ def read_manifest(out: Path) -> RunManifest:
     try:
         return RunManifest.model_validate(content)
     except ValidationError as error:
-        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        fields = "; ".join(wrong_fields(error, RunManifest)[:3])
         writer = content.get("code_version", "?")
         raise RecordError(
             f"{path}: written by cambench {writer}, not understood by {__version__}: {fields}. If cambench {writer} "

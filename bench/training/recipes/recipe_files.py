@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ....model_errors import wrong_fields
 from ...host.errors import UsageError
-from ...host.options import wrong_fields
 from ...host.yaml_mapping import yaml_mapping
 from .recipe import Kind, Recipe
 
@@ -39,7 +39,7 @@ def load_recipe(model: type[R], name: str) -> R:
     try:
         return model(**content)
     except ValidationError as error:
-        raise UsageError(f"recipe {where}: {'; '.join(wrong_fields(error, model, {}))}") from None
+        raise UsageError(f"recipe {where}: {'; '.join(wrong_fields(error, model))}") from None
 
 
 def auto_recipe(dataset: str) -> str:

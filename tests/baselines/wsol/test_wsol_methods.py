@@ -320,10 +320,10 @@ def test_a_network_without_known_layers_is_refused(method):
 def test_bad_parameters_and_names():
     with pytest.raises(
         WsolError,
-        match=r"method adl: drop_rate: .*less than or equal to 1.*its parameters: drop_rate, threshold, layers",
+        match=r"method adl: drop_rate: .*less than or equal to 1$",
     ):
         make_method({"name": "adl", "drop_rate": 2})
-    with pytest.raises(WsolError, match="method has: grid: Extra inputs"):
+    with pytest.raises(WsolError, match="method has: grid: no such field; known: .*rate"):
         make_method({"name": "has", "grid": 2})
     with pytest.raises(UnknownNameError, match="did you mean 'adl'"):
         make_method("adll")
