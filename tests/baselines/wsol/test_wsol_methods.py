@@ -323,7 +323,7 @@ def test_bad_parameters_and_names():
         match=r"method adl: drop_rate: .*less than or equal to 1$",
     ):
         make_method({"name": "adl", "drop_rate": 2})
-    with pytest.raises(WsolError, match="method has: grid: no such field; known: .*rate"):
+    with pytest.raises(WsolError, match="method has: grid: no such field; did you mean 'grid_size'"):
         make_method({"name": "has", "grid": 2})
     with pytest.raises(UnknownNameError, match="did you mean 'adl'"):
         make_method("adll")
