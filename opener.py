@@ -15,7 +15,7 @@ EXIF_CHOICES: tuple[Exif, ...] = ("ignore", "apply")
 ORIENTATION = 0x0112
 """EXIF tag of the orientation: 1 as stored, 2–8 turned or mirrored."""
 SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),

@@ -10,6 +10,7 @@ import traceback
 import zlib
 from pathlib import Path
 
+from .home import expanded
 from .registry import PLUGIN, RegistryError, additions
 
 _registered: set[str] = set()
@@ -23,7 +24,7 @@ def load_plugin(path: str | Path) -> None:
         RegistryError: The file is missing, is not Python, fails to import (the reason is in the message), or registers
             nothing.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise RegistryError(f"plugin {file}: no such file")
     # Two files of one name in different folders are two modules.

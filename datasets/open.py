@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..declared import Place, declared
+from ..home import expanded
 from ..registry import UnknownNameError
 from .disk.urls import check_protocol, local_name, url_of
 from .schema import DATASETS, SPLITS, DatasetError
@@ -154,7 +155,7 @@ def existing_root(name: str, root: str | Path) -> Path:
     if url is not None:
         check_protocol(url)
         return Path(root)
-    path = Path(local_name(str(root))).expanduser()
+    path = expanded(local_name(str(root)))
     try:
         exists = path.exists()
     except OSError as error:

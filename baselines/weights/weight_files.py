@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...atomic import atomic_path, remove_leftovers
+from ...home import expanded
 from ...text import first_line
 from .containers import weights_in
 from .file_names import State, renaming, some_names, without_prefix
@@ -37,7 +38,7 @@ def load_state(path: str | Path) -> State:
     Raises:
         WeightsError: The file is missing, damaged, or holds anything but tensors by name.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if file.is_dir():
         raise WeightsError(f"weights {file}: a folder; give the file of weights in it")
     if not file.is_file():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.open import DataSource
+from ...home import expanded
 from ...results.records.locks import holders
 from ...results.records.manifest import RunManifest
 from ...results.records.record_errors import RecordError, ResultsError
@@ -43,9 +44,9 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     files = [*config.plugins, *config.weights.values(), *config.head_weights.values(), *config.softmax_weights.values()]
     return {
         "fields": config.model_dump(mode="json", exclude=_NO_MATTER),
-        "files": [[str(file), *_stamp(Path(file).expanduser())] for file in files],
-        "maps": [[name, *_folder_stamp(folder.expanduser())] for name, folder in config.maps.items()],
-        "root": [] if config.root is None else _stamp(config.root.expanduser()),
+        "files": [[str(file), *_stamp(expanded(file))] for file in files],
+        "maps": [[name, *_folder_stamp(expanded(folder))] for name, folder in config.maps.items()],
+        "root": [] if config.root is None else _stamp(expanded(config.root)),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...datasets.open import url_of
+from ...home import expanded
 from ...results.records.locks import driving
 from ...text import visible
 from ..host.consoles import err as console
@@ -66,7 +67,7 @@ def share(
         RunError: The engine does not answer, or no worker came to the end; the message has what each of them said.
     """
     with driving(out):
-        workers, world = _workers(request, out.expanduser().absolute(), numbers)
+        workers, world = _workers(request, expanded(out).absolute(), numbers)
         fields = request.model_dump(mode="json", exclude_unset=True, exclude=set(WorkerOptions.model_fields))
         order = Order(job=name_of(job), fields=fields, world=world, versions=versions_here())
         try:
@@ -143,7 +144,7 @@ def _watch(workers: Workers, order: Order) -> list[WorkerReport]:
 
 def _absolute(value: Any) -> Any:
     if isinstance(value, Path):
-        return value if url_of(value) else value.expanduser().absolute()
+        return value if url_of(value) else expanded(value).absolute()
     if isinstance(value, dict):
         return {k: _absolute(v) for k, v in value.items()}
     return tuple(map(_absolute, value)) if isinstance(value, tuple) else value

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...baselines.cams import CAMS, CamMethod, Evidence
+from ...home import expanded
 from . import MAPS
 from .map_folder import MapFolder, open_folder
 
@@ -20,7 +21,7 @@ def register_maps(maps: Mapping[str, Path], image_ids: Sequence[str]) -> list[Ma
         UsageError: A folder that cannot be used (``open_folder``).
         RegistryError: The name is a method's already, or holds other characters than names may.
     """
-    folders = [open_folder(name, folder.expanduser(), image_ids) for name, folder in maps.items()]
+    folders = [open_folder(name, expanded(folder), image_ids) for name, folder in maps.items()]
     for folder in folders:
         CAMS.add(folder.name, _method(folder), origin=__name__)
     return folders

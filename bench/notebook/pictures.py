@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...datasets.batches import BILINEAR, UnreadableImageError, centre, open_picture, to_rgb
+from ...home import expanded
 from ..host.errors import UsageError
 
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor
@@ -136,9 +137,9 @@ def _rgb(image: ImageLike, flat: bool) -> Image.Image:
     if isinstance(image, str | Path):
         if str(image).startswith(("http:/", "https:/")):
             raise UsageError("an address; download it and give the file")
-        if Path(image).expanduser().is_dir():
+        if expanded(image).is_dir():
             raise UsageError(f"a folder; give its pictures, e.g. sorted(Path({str(image)!r}).glob('*.jpg'))")
-        return to_rgb(open_picture({"bytes": None, "path": str(Path(image).expanduser())}))
+        return to_rgb(open_picture({"bytes": None, "path": str(expanded(image))}))
     if isinstance(image, Image.Image):
         return to_rgb(image)
     if isinstance(image, Tensor):

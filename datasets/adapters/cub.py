@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...home import expanded
 from ..disk.archives import index_tar
 from ..disk.locate import Expected, find_base, known
 from ..disk.textfiles import id_columns
@@ -84,7 +85,7 @@ def _prefix(archive: Path) -> str:
 def _segmentations(root: Path, base: Path, options: Mapping[str, Any]) -> Path | None:
     named = options.get("segmentations")
     if named is not None:
-        path = Path(str(named)).expanduser()
+        path = expanded(named)
         if str(named) == "off":
             return None
         if not path.exists():

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...home import expanded
 from ...opener import is_picture
+from ..disk.class_folders import Depths, folders_in, split_folders, tell_stray
 from ..disk.locate import resembling_set
 from ..disk.trees import FolderTree
 from ..findings import Findings, MissingSplitError, OptionError, some
@@ -23,7 +25,7 @@ from ..formats.own.label_words import LABEL_OPTION, check_kind, class_indices, c
 from ..formats.own.own_table import OwnOptions
 from ..formats.own.voc_boxes import VOC_READING, build_voc
 from ..formats.own.yolo_boxes import YOLO_READING, build_yolo
-from ..schema import SPLITS, DatasetError, DatasetSpec, Split, register_dataset
+from ..schema import DatasetError, DatasetSpec, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut
 from ..tables.headers import read_headers
@@ -56,7 +58,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     if named is None:
         return BuildPlan("class folders", lambda: build_folders(root, split, labels, chosen.exif))
     by_split = "{split}" in str(named)
-    path = Path(str(named).replace("{split}", split)).expanduser()
+    path = expanded(str(named).replace("{split}", split))
     path = path if path.exists() or path.is_absolute() else root / path
     if path.is_dir():
         return _plan_label_files(root, path, split, options, by_split)
@@ -105,14 +107,13 @@ def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[s
 def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None = None) -> Built:
     """ROOT/split/class/image where split folders exist, else ROOT/class/image as test; no boxes."""
     findings = Findings()
-    have = [s for s in SPLITS if (root / s).is_dir()]
+    have = split_folders(root)
     if (have and split not in have) or (not have and split != "test"):
         raise MissingSplitError(f"folder: {root} has no {split}/ folder" + ("" if have else ", so all of it is test"))
-    base = root / split if have else root
+    base = root / have[split] if have else root
     hint = _hint(root)
-    tops = [root / s for s in have] or [root]
-    found = {p.name for top in tops for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    folders = sorted(found)
+    tops = [root / name for name in have.values()] or [root]
+    folders = sorted({name for top in tops for name in folders_in(top)})
     flat = (not folders or kind == "none") and any(is_picture(p.name) for p in base.iterdir())
     if not folders and (not flat or kind in ("names", "indices") or hint):
         other = f"; or {hint}" if hint else ""
@@ -144,7 +145,7 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
     facts = {"exif": exif or "ignore", "num_classes_known": known, **label_space(kind, names)}
 
     def chunks() -> Iterator[Chunk]:
-        empty, left_out = [], LeftOut()
+        empty, left_out, depths = [], LeftOut(), Depths(base)
         ids: list[str] = []
         headers = [np.zeros((0, 3), np.int64)]
         for name in folders:
@@ -152,12 +153,16 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
             inside = [f"{name}/{n}" if name else n for n in inside]
             files = sorted(filter(is_picture, inside))
             left_out.add(inside)
+            depths.look(name)
             empty += [] if files else [name]
             chunk = Chunk(files, tree.paths(files), np.full(len(files), label_of[name]), sizes=tree.sizes(files))
             ids += files
             headers.append(read_headers(chunk.paths))
             yield chunk
         left_out.report(base, findings)
+        depths.report(len(ids), findings)
+        if not flat:
+            tell_stray(base, tree.children(""), findings)
         read = np.concatenate(headers)
         settle_exif(ids, read[:, :2], np.zeros((len(ids), 2), np.int64), read[:, 2], exif, findings)
         if empty:
@@ -174,7 +179,7 @@ def _hint(root: Path) -> str:
     )
 
 
-ADAPTER = Adapter("folder", 3, plan, OPTIONS)
+ADAPTER = Adapter("folder", 4, plan, OPTIONS)
 SPEC = register_dataset(
     DatasetSpec(
         name="folder",

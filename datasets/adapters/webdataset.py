@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...home import expanded
 from ...opener import is_picture
 from ..disk.archives import index_tar, member_path, read_member
 from ..disk.locate import inventory
@@ -53,7 +54,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Find the shards of the split, by the words in their names."""
     kind, boxes = check_kind(options.get("labels")), options.get("boxes")
     shards = find_shards(root, split)
-    place = None if boxes is None else Path(str(boxes)).expanduser()
+    place = None if boxes is None else expanded(boxes)
     if place is not None and not place.is_file():
         raise OptionError(f"webdataset: boxes={boxes}: no such file; expected Kaggle's LOC_val_solution.csv")
     files = () if place is None else (place,)

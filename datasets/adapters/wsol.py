@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...home import expanded
 from ..formats.wsol.wsol_columns import IDS
 from ..formats.wsol.wsol_metadata import LABELS, PLACES, SIZES
 from ..formats.wsol.wsol_reader import build, find_metadata
@@ -26,7 +27,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     names = options.get("class_names")
     files = [folder / n for n in (IDS, LABELS, SIZES, PLACES) if (folder / n).is_file()]
     if names is not None:
-        files.append(Path(names).expanduser())
+        files.append(expanded(names))
         if not files[-1].is_file():
             raise DatasetError(f"wsol: class_names={names}: no such file; expected one class name per line")
     return BuildPlan("wsol metadata", lambda: build(root, folder, split, options), tuple(files))

@@ -18,6 +18,12 @@ _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"
 }  # fmt: skip
 """Byte-order marks of what spreadsheets call Unicode text; the longer ones first, as one begins like a shorter one."""
+_NO_TEXTS = {
+    b"PK\x03\x04": "an Excel workbook or a ZIP archive; save it as CSV, or unpack it",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"PAR1": "Parquet; save it as CSV",
+}
 _EXCEL = re.compile(r'"?sep=.?"?,*$', re.IGNORECASE)
 """The line by which Excel tells itself the separator of a CSV."""
 
@@ -49,6 +55,9 @@ def decoded(data: bytes, where: str) -> str:
     Raises:
         DatasetError: It is none of these; names the line.
     """
+    other = next((what for mark, what in _NO_TEXTS.items() if data.startswith(mark)), None)
+    if other is not None:
+        raise DatasetError(f"{where}: no text, but {other}")
     kind = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     start = data[:64]
     if kind == "utf-8-sig" and len(start) > 3 and not any(start[1::2]) and all(start[::2]):
@@ -74,16 +83,18 @@ def csv_lines(path: Path) -> list[str]:
 
 
 def csv_rows(path: Path, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of each record that is not blank.
+    """(line, fields) of each record in which anything is written.
 
     Raises:
         DatasetError: The file is missing, not UTF-8, or not CSV; with the line.
     """
-    reader = csv.reader(csv_lines(path), delimiter=separator, strict=True)
+    # With their ends, so that a quoted field may hold one.
+    reader = csv.reader((f"{line}\n" for line in csv_lines(path)), delimiter=separator, strict=True)
     start = 1
     try:
         for row in reader:
-            if row:
+            # Spreadsheets write empty lines of separators below a table.
+            if any(field.strip() for field in row):
                 yield start, row
             start = reader.line_num + 1
     except csv.Error as error:

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ...home import expanded
 from ..schema import DATASETS, DatasetError
 from .http import Track, fetch
 from .hub import fetch_hub
@@ -71,7 +72,7 @@ def download(
         raise DatasetError(
             f"{name} cannot be downloaded automatically (its publisher gives no plain HTTPS link):{steps}"
         )
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     reports: list[FileReport] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

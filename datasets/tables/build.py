@@ -27,9 +27,10 @@ from .cache import (
     watch,
 )
 from .checks import RowChecks, check_names
+from .given_sizes import SIZE_OPTION, sizes_file
 from .ids import IdCheck
 from .rows import Chunk, record_batch, update_digest
-from .sizes import SIZE_OPTION, BoxSizes, Published, sizes_file
+from .sizes import BoxSizes, Published
 
 COMMON_OPTIONS = {
     **SIZE_OPTION,
@@ -55,6 +56,8 @@ class Built:
     has_boxes: bool = False
     has_masks: bool = False
     published: Published | None = None
+    tools_sizes: bool = False
+    """Sizes that are stated are what an annotation tool wrote (``BoxSizes``)."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ class Adapter:
 def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
     """The chunks after the checks that hold for every data set; missing images are left out or made an error."""
     ids, rows = IdCheck(built.findings), RowChecks(len(built.class_names), built.findings)
-    sizes = BoxSizes(options, built.findings, built.published)
+    sizes = BoxSizes(options, built.findings, built.published, tools=built.tools_sizes)
     missing: list[str] = []
     for chunk in built.chunks:
         ids.add(chunk.ids)

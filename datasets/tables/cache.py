@@ -17,6 +17,7 @@ import datasets as hf
 import pyarrow as pa
 
 from ...atomic import remove_leftovers_under, temporary_of
+from ...home import expanded
 from ..schema import DatasetError
 from .stamps import others_may_write, stamp_files
 
@@ -27,9 +28,14 @@ READ_BACK_TRIES, READ_BACK_PAUSE_S = 40, 0.05
 
 
 def cache_root() -> Path:
-    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``."""
+    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``; DatasetError where nobody knows the home folder."""
     named = os.environ.get("CAMBENCH_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "cambench"
+    if named:
+        return expanded(named)
+    place = expanded("~/.cache/cambench")
+    if not place.is_absolute():
+        raise DatasetError("no home folder is known for the cache: set HOME, or CAMBENCH_CACHE to a folder of yours")
+    return place
 
 
 def file_digest(path: Path) -> str:

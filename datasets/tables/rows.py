@@ -45,6 +45,9 @@ class Chunk:
     headers_read: bool = False
     """Whether widths and heights come from the files' headers: 0 then means that there is none."""
 
+    file_sizes: Ints | None = field(default=None, repr=False)
+    """Pixels (N,2) of the files' pictures, 0 where there is no header; None where they were not read."""
+
     relative: bool = False
     """Whether the boxes were fractions of their pictures: then widths and heights are right, whatever they are."""
 
@@ -80,6 +83,7 @@ class Chunk:
             lines=None if self.lines is None else self.lines[keep],
             label_file=self.label_file,
             headers_read=self.headers_read,
+            file_sizes=None if self.file_sizes is None else self.file_sizes[keep],
             relative=self.relative,
         )
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...opener import Exif
-from ..disk.textfiles import csv_rows, shorten
-from ..findings import Findings, OptionError, some
+from ..findings import Findings, some
+from .given_sizes import FILES, STATED, GivenSizes, sizes_file
 from .headers import read_sizes
 from .rows import Chunk, Ints
 
-SIZE_OPTION = {
-    "sizes": "picture sizes that the boxes belong to, where the annotations state none: a file of lines "
-    "`image,width,height` (as wsolevaluation's image_sizes.txt), or `files`: the boxes are in the files' pixels"
-}
-FILES = "files"
 SAMPLE, PER_CHUNK = 2048, 512
 """How many headers are compared with the boxes of a data set, and of one chunk, where the table needs none of them."""
 MISFIT_SHARE = 0.1
@@ -42,17 +36,6 @@ class Published:
     longest: int | None = None
 
 
-def sizes_file(options: Mapping[str, Any]) -> Path | None:
-    """The file that the option ``sizes`` names; OptionError where it is not there."""
-    named = options.get("sizes")
-    if named is None or str(named) == FILES:
-        return None
-    path = Path(str(named)).expanduser()
-    if not path.is_file():
-        raise OptionError(f"sizes={named}: no such file; expected lines `image,width,height`, or sizes=files")
-    return path
-
-
 def slack(sides: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """How far, in pixels, an annotator's box may reach beyond sides of these lengths in pixels, in the same shape."""
     reach: npt.NDArray[np.float64] = np.maximum(1.0, TOLERANCE * sides)
@@ -71,17 +54,24 @@ class BoxSizes:
         options: The adapter's options; ``sizes`` is read.
         findings: Receives what is found, at ``close``.
         published: The published set, whose pictures have many sizes; None for people's own images.
+        tools: The sizes that are stated are what a tool wrote beside the boxes, and may be another picture's: where the
+            files contradict them, the boxes or the user must say which holds. Else they are the format's own list of
+            the originals' sizes.
     """
 
-    def __init__(self, options: Mapping[str, Any], findings: Findings, published: Published | None = None) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], findings: Findings, published: Published | None = None, *, tools: bool = False
+    ) -> None:
         path = sizes_file(options)
-        self.trusted = str(options.get("sizes")) == FILES
+        self.trusted, self.kept = str(options.get("sizes")) == FILES, str(options.get("sizes")) == STATED
+        self.doubted = tools and "sizes" not in options
         self.given = GivenSizes(path, findings) if path is not None else None
         self.exif: Exif = "apply" if options.get("exif") == "apply" else "ignore"
         self.findings, self.published = findings, published
         self._left = SAMPLE
         self._seen: list[Ints] = []
         self._boxes = self._misfits = self._unstated = self._compared = self._differing = 0
+        self._in_doubt = self._beyond_files = 0
         self._stated = False
         self._examples: list[str] = []
         self._differ: list[str] = []
@@ -102,16 +92,22 @@ class BoxSizes:
         if chunk.headers_read and chunk.widths is not None and chunk.heights is not None:
             self._compare(chunk, np.arange(len(chunk)), np.stack([chunk.widths, chunk.heights], 1))
             return
-        rows = self._sample(chunk)
-        found = np.stack(read_sizes([chunk.paths[i] for i in rows], exif=self.exif), 1)
+        rows, found = self._files(chunk)
         if chunk.widths is None or chunk.heights is None:
             self._compare(chunk, rows, found)
         else:
             self._contrast(chunk, rows, found)
 
-    def _sample(self, chunk: Chunk) -> Ints:
-        """Rows whose headers are read: files that are there, evenly over the chunk."""
+    def _files(self, chunk: Chunk) -> tuple[Ints, Ints]:
+        """Rows, and the sizes (N,2) of their files: all where they are known, else of a sample."""
         there = np.arange(len(chunk)) if chunk.sizes is None else np.flatnonzero(chunk.sizes > 0)
+        if chunk.file_sizes is not None:
+            return there, chunk.file_sizes[there]
+        rows = self._sample(there)
+        return rows, np.stack(read_sizes([chunk.paths[i] for i in rows], exif=self.exif), 1)
+
+    def _sample(self, there: Ints) -> Ints:
+        """Rows whose headers are read, evenly over those whose files are there."""
         count = min(len(there), PER_CHUNK, self._left)
         self._left -= count
         return there[np.linspace(0, len(there) - 1, count).astype(np.int64)] if count else there[:0]
@@ -137,20 +133,16 @@ class BoxSizes:
         self._differ += [_contrasted(chunk, rows[i], found[i], stated) for i in np.flatnonzero(other)[:6]]
         self._turned += [_contrasted(chunk, rows[i], found[i], stated) for i in np.flatnonzero(turned)]
         self._unstated += int((stated[:, 0] <= 0).sum())
+        _, _, _, beyond = _reach(chunk, rows[other], found[other])
+        self._in_doubt += len(beyond)
+        self._beyond_files += int(beyond.sum())
         self._fit(chunk, rows[have], stated[rows[have]])
 
     def _fit(self, chunk: Chunk, rows: Ints, sizes: Ints) -> None:
         """Count the boxes that reach far beyond their picture."""
-        assert chunk.boxes is not None
-        assert chunk.box_offsets is not None
-        counts = chunk.box_counts()[rows]
-        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        at = np.repeat(chunk.box_offsets[:-1][rows] - first[:-1], counts) + np.arange(int(first[-1]))
-        boxes, limit = chunk.boxes[at], np.repeat(sizes, counts, axis=0)
-        beyond = (boxes[:, :2] < -slack(limit)).any(1) | (boxes[:, 2:] > limit + slack(limit)).any(1)
+        owner, boxes, limit, beyond = _reach(chunk, rows, sizes)
         self._boxes += len(boxes)
         self._misfits += int(beyond.sum())
-        owner = np.repeat(rows, counts)
         for i in np.flatnonzero(beyond)[: max(0, 6 - len(self._examples))]:
             box = ",".join(f"{v:g}" for v in boxes[i])
             self._examples.append(f"{chunk.ids[owner[i]]} ({limit[i][0]}×{limit[i][1]} pixels) has {box}")
@@ -170,15 +162,40 @@ class BoxSizes:
                 fix="state the size of every image, " + _remedy(self.published),
                 count=self._unstated,
             )
+        elif self._contradicted():
+            self._report_contradiction()
         elif self._differing:
             self.findings.note(
                 f"{self._differing:,} of {self._compared:,} files that were compared have another size than is stated "
                 f"(boxes are in the stated pixels and scale with the picture): {some(self._differ, self._differing)}",
                 count=self._differing,
             )
+        if self.kept and not self._stated and not self._relative:
+            self.findings.error("sizes=stated, but the annotations state no sizes", fix=_remedy(self.published))
         sizes = np.concatenate(self._seen) if self._seen else np.zeros((0, 2), np.int64)
-        if not self._stated and self.given is None and not self.trusted and len(sizes):
+        if not self._stated and self.given is None and not (self.trusted or self.kept) and len(sizes):
             self._report_sign(sizes)
+
+    def _contradicted(self) -> bool:
+        """Whether a tool's sizes are not the files', and nothing tells of which of the two pictures the boxes are.
+
+        Boxes that the files could not hold belong to the stated pictures: the files are smaller copies.
+        """
+        other = self._differing - len(self._turned)
+        if self._misfits > MISFIT_SHARE * self._boxes:
+            return False  # told already
+        return self.doubted and other > 0 and self._beyond_files <= MISFIT_SHARE * self._in_doubt
+
+    def _report_contradiction(self) -> None:
+        share = self._differing / self._compared
+        self.findings.error(
+            f"{self._differing:,} of {self._compared:,} files ({share:.0%}) have another size than the annotations "
+            f"state, and the boxes fit into both: {some(self._differ, self._differing)}",
+            fix="pass --option sizes=stated if the boxes are in the stated pixels, and the files are resized copies, "
+            "--option sizes=files if they are in the pixels of these files, or --option sizes=FILE with a line "
+            "`image,width,height` of each picture that was annotated",
+            count=self._differing,
+        )
 
     def _report_misfits(self) -> None:
         if not self._misfits or self._misfits <= MISFIT_SHARE * self._boxes:
@@ -232,6 +249,19 @@ class BoxSizes:
         )
 
 
+def _reach(chunk: Chunk, rows: Ints, sizes: Ints) -> tuple[Ints, npt.NDArray[np.float64], Ints, npt.NDArray[np.bool_]]:
+    """Boxes of ``rows``: their row, themselves, the size of their picture, whether they reach far beyond it."""
+    assert chunk.boxes is not None
+    assert chunk.box_offsets is not None
+    counts = chunk.box_counts()[rows]
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    at = np.repeat(chunk.box_offsets[:-1][rows] - first[:-1], counts) + np.arange(int(first[-1]))
+    boxes, limit = chunk.boxes[at], np.repeat(sizes, counts, axis=0)
+    beyond: npt.NDArray[np.bool_] = np.any(boxes[:, :2] < -slack(limit), axis=1)
+    beyond |= np.any(boxes[:, 2:] > limit + slack(limit), axis=1)
+    return np.repeat(rows, counts), boxes, limit, beyond
+
+
 def _contrasted(chunk: Chunk, row: int, found: Ints, stated: Ints) -> str:
     return f"{chunk.ids[row]} {found[0]}×{found[1]}, stated {stated[row, 0]}×{stated[row, 1]}"
 
@@ -260,59 +290,3 @@ def _sign(sizes: Ints, longest: int | None) -> str:
     if (long == long[0]).all() and long[0] != USUAL_SIDE:
         return f"the longer side of all {len(sizes):,} files is {long[0]} pixels"
     return ""
-
-
-class GivenSizes:
-    """Sizes from the user's file, by image id or, where no id is found, by file name without folder and suffix."""
-
-    def __init__(self, path: Path, findings: Findings) -> None:
-        self.path, self.findings = path, findings
-        self.by_id = _read(path, findings)
-        stems: dict[str, tuple[int, int] | None] = {}
-        for name, size in self.by_id.items():
-            stem = _stem(name)
-            # A name that two images share, with two sizes, decides nothing.
-            stems[stem] = size if stems.get(stem, size) == size else None
-        self.by_stem = stems
-        self.lost: list[str] = []
-
-    def apply(self, chunk: Chunk) -> None:
-        """Widths and heights of the chunk's rows; an image without a line is reported by ``close``."""
-        sizes = np.zeros((len(chunk), 2), np.int64)
-        for row, image_id in enumerate(chunk.ids):
-            found = self.by_id.get(image_id) or self.by_stem.get(_stem(image_id))
-            if found is None:
-                self.lost.append(image_id)
-            else:
-                sizes[row] = found
-        chunk.widths, chunk.heights, chunk.headers_read = sizes[:, 0], sizes[:, 1], False
-
-    def close(self) -> None:
-        """Report the images that have no line."""
-        if self.lost:
-            what = f"{len(self.lost):,} images have no line in it: {some(self.lost)}"
-            self.findings.error(what, self.path, "give every image's size", len(self.lost))
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).stem
-
-
-def _read(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
-    """Image -> (width, height); a first line of words is a heading."""
-    found: dict[str, tuple[int, int]] = {}
-    for line, fields in csv_rows(path):
-        try:
-            *names, width, height = fields
-            # A list of paths quotes nothing, so a comma may be part of a name.
-            name, size = ",".join(names), (int(width), int(height))
-            if min(size) < 1 or not name:
-                raise ValueError
-        except ValueError:
-            if line > 1 or any(c.isdecimal() for c in "".join(fields[1:])):
-                findings.line(f"{shorten(','.join(fields))} is not `image,width,height`", path, line)
-            continue
-        if found.get(name, size) != size:
-            findings.line(f"{name} has another size than on an earlier line", path, line, "keep the right one")
-        found[name] = size
-    return found

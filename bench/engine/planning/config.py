@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from ....datasets.open import local_name, url_of
+from ....home import expanded
 from ....protocol import PROTOCOLS, Protocol
 from ...host.dtypes import Dtype
 from ...host.errors import UsageError
@@ -128,7 +129,7 @@ def _anchor(value: Any, folder: Path) -> Any:
         return {k: _anchor(v, folder) for k, v in value.items()}
     if isinstance(value, list):
         return [_anchor(v, folder) for v in value]
-    return value if url_of(value) else folder / Path(local_name(str(value))).expanduser()
+    return value if url_of(value) else folder / expanded(local_name(str(value)))
 
 
 def map_bytes(keep: bool | None, images: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ....home import expanded
 from ....model_errors import wrong_fields
 from ...host.errors import UsageError
 from ...host.yaml_mapping import yaml_mapping
@@ -88,7 +89,7 @@ def _text(kind: Kind, name: str, beside: Path | None) -> tuple[str, str, Path | 
     known = recipe_names(kind)
     if name in known:
         return (_folder() / f"{kind}-{name}.yaml").read_text(encoding="utf-8"), repr(name), None
-    file = Path(name).expanduser()
+    file = expanded(name)
     if file.suffix not in (".yaml", ".yml"):
         raise UsageError(f"unknown {kind} recipe {name!r}; known: {', '.join(known)}, or a file ending in .yaml")
     if beside is not None:

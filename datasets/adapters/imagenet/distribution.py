@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ....home import expanded
 from ...disk.locate import Expected, inventory, known
 from ...findings import MissingSplitError
 from ...schema import DatasetError
@@ -125,7 +126,7 @@ def find_validation(base: Path, options: Mapping[str, Any]) -> Sources:
 
 def _boxes(base: Path, options: Mapping[str, Any]) -> tuple[Path | None, Path | None]:
     if "boxes" in options:
-        path = Path(str(options["boxes"])).expanduser()
+        path = expanded(options["boxes"])
         if not path.exists():
             raise DatasetError(f"imagenet: boxes={path}: no such folder or file")
         if path.is_dir():
@@ -153,7 +154,7 @@ def _places(base: Path) -> list[Path]:
 
 def _devkit(base: Path, options: Mapping[str, Any]) -> Path | None:
     if "devkit" in options:
-        path = Path(str(options["devkit"])).expanduser()
+        path = expanded(options["devkit"])
         if path.is_dir() and not (path / GROUND_TRUTH).is_file() and (path / "data" / GROUND_TRUTH).is_file():
             path = path / "data"
         if not (path.is_file() or (path / GROUND_TRUTH).is_file()):
@@ -186,7 +187,7 @@ def find_train_boxes(base: Path, options: Mapping[str, Any]) -> Path | None:
     if chosen == "off":
         return None
     if chosen != "on":
-        path = Path(chosen).expanduser()
+        path = expanded(chosen)
         if not path.exists():
             raise DatasetError(f"imagenet: train_boxes={chosen}: no such folder or archive (or: on, off)")
         return path

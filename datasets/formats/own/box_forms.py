@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ...findings import Findings, OptionError, some
+from ...findings import Findings, Level, OptionError, some
 from ...tables.sizes import MISFIT_SHARE, TOLERANCE, slack
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-UNITS = ("pixels", "fraction")
+UNITS = ("pixels", "fraction", "percent")
 FORMS = {
     "xyxy": "x0,y0,x1,y1",
     "xywh": "the left upper corner, width and height",
@@ -23,11 +23,14 @@ FORMS = {
 }
 BOX_OPTION = (
     "what the four numbers of a box are: xyxy, xywh, cxcywh (centre) or corners (two opposite ones in any order), and "
-    "pixels or fraction (of the picture's sides); two words joined by a plus, as in fraction+xywh (default: as the "
-    "column names or COCO say; refused where the numbers contradict it)"
+    "pixels, fraction or percent (of the picture's sides); two words joined by a plus, as in fraction+xywh (default: "
+    "as the column names or COCO say; refused where the numbers contradict it)"
 )
 WHOLE = 1.001
 """Largest coordinate of a box in fractions of its picture: tools round."""
+_PERCENT_PICTURE, _PERCENT_REACH, _PERCENT_BOXES = 200, 80.0, 5
+"""Boxes are likely percentages where none of so many reaches beyond 100, some beyond 80 both ways, in pictures of more
+than 200 pixels a side."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,10 @@ def settle_boxes(
     """
     if not len(numbers):
         return numbers.reshape(-1, 4), reading.unit == "fraction"
+    if reading.unit == "percent":
+        numbers, reading = numbers / 100, replace(reading, unit="fraction")
+    elif reading.unit is None and not other_sizes:
+        _doubt_percent(corners(numbers, reading.form), sizes, where, findings)
     small: Flags = np.all((numbers >= 1 - WHOLE) & (numbers <= WHOLE), axis=1)
     broken: Flags = np.any(numbers != np.rint(numbers), axis=1)
     likely = reading.unit is None and reading.often_fractions and bool(small.all())
@@ -151,14 +158,29 @@ def _refuse_fractions(numbers: Floats, small: Flags, broken: Flags, where: objec
     return bool(odd.any())
 
 
-def _wrong(numbers: Floats, sizes: Floats, form: str) -> tuple[int, int]:
-    """How many boxes end before they start, and how many reach far beyond their picture, read as ``form``."""
+def _doubt_percent(boxes: Floats, sizes: Floats, where: object, findings: Findings) -> None:
+    """Refuse boxes that lie as percentages do; a warning where they are few."""
+    within = ((boxes >= 0) & (boxes <= 100 * WHOLE)).all() and (boxes > WHOLE).any()
+    if not within or not (sizes > _PERCENT_PICTURE).all() or (boxes[:, 2:].max(0) < _PERCENT_REACH).any():
+        return
+    what = (
+        f"all {len(boxes):,} boxes lie between 0 and 100, reach there almost, and all pictures are larger than "
+        f"{_PERCENT_PICTURE} pixels: percentages of the picture?"
+    )
+    level: Level = "error" if len(boxes) >= _PERCENT_BOXES else "warning"
+    fix = "pass --option boxes=percent, or --option boxes=pixels if they really are in pixels"
+    findings.add(level, f"{what} {_shown(boxes)}", where, fix, len(boxes))
+
+
+def _wrong(numbers: Floats, sizes: Floats, form: str) -> tuple[Flags, Flags]:
+    """Which boxes end before they start, and which reach far beyond their picture, read as ``form``."""
     boxes = corners(numbers, form)
-    turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    turned: Flags = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
     # Sides of 1 are those of fractions, of which no pixel is a share.
     room = np.where(sizes > 1, slack(sizes), TOLERANCE * sizes)
-    beyond = (boxes[:, :2] < -room).any(1) | (boxes[:, 2:] > sizes + room).any(1)
-    return int(turned.sum()), int((beyond & (sizes > 0).all(1)).sum())
+    beyond: Flags = np.any(boxes[:, :2] < -room, axis=1) | np.any(boxes[:, 2:] > sizes + room, axis=1)
+    known: Flags = np.all(sizes > 0, axis=1)
+    return turned, beyond & known
 
 
 def _check_order(
@@ -166,26 +188,29 @@ def _check_order(
 ) -> None:
     """Report numbers that make no boxes in this reading, with the readings in which they all fit."""
     limits = np.where(sizes > 0, 1.0, 0.0) if fraction else sizes
-    turned, beyond = _wrong(numbers, limits, reading.form)
+    all_turned, all_beyond = _wrong(numbers, limits, reading.form)
+    turned, beyond = int(all_turned.sum()), int(all_beyond.sum())
     known = int((sizes > 0).all(1).sum())
     many = known > 0 and beyond > MISFIT_SHARE * known
     if not turned and not many:
         return
-    fitting = [f for f in FORMS if f != reading.form and _wrong(numbers, limits, f) == (0, 0)]
+    fitting = [f for f in FORMS if f != reading.form and not np.any(_wrong(numbers, limits, f))]
     # Corners in any order fit wherever corners do, so they are told of turned boxes only.
     if not turned or "xyxy" in fitting:
         fitting = [f for f in fitting if f != "corners"]
-    if not turned and (reading.chosen or not fitting):
+    if not turned and (reading.chosen or not (fitting or fraction)):
         return  # Boxes of pictures of another size: the check of all data sets knows more.
     found = [f"{turned:,} end before they start"] if turned else []
     found += [f"{beyond:,} reach beyond their picture"] if many else []
     unit = "fraction+" if fraction else ""
+    keep = "" if turned else f", or pass --option boxes={unit}{reading.form} to take them as they are"
     fits = " or ".join(f"--option boxes={unit}{f} ({FORMS[f]})" for f in fitting)
-    first = numbers[(corners(numbers, reading.form)[:, 2:] < corners(numbers, reading.form)[:, :2]).any(1)]
     findings.error(
-        f"boxes read as {FORMS[reading.form]}: of {len(numbers):,}, {' and '.join(found)}"
-        + (f": {_shown(first)}" if len(first) else ""),
+        f"boxes read as {FORMS[reading.form]}: of {len(numbers):,}, {' and '.join(found)}: "
+        f"{_shown(numbers[all_turned if turned else all_beyond])}",
         where,
-        f"all of them fit with {fits}" if fits else "no other order of the numbers fits all of them: correct the file",
+        f"all of them fit with {fits}"
+        if fits
+        else f"no other order of the numbers fits all of them: correct the file{keep}",
         max(turned, beyond),
     )

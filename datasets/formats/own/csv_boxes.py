@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from ...disk.textfiles import csv_rows, shorten
 from ...findings import Findings, MissingSplitError, some
 from ...schema import SPLITS, DatasetError, Split
 from ...tables.build import Built
-from .csv_columns import Columns
+from .csv_columns import Columns, is_number
 from .instances import Instances
 from .label_columns import LabelColumns, Row
 from .label_words import cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
 
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}([.,][0-9]{3})+")
+_LARGEST_GROUPED = 20_000
+"""Pixels beyond which a number with three digits after a mark is no coordinate in the thousands."""
 _NOTHING = ("", "nan", "null", "none")
 """What tools write where there is no number."""
 
@@ -35,6 +39,8 @@ class _Lines:
         self.every_label: set[Row] = set()
         self.splits: set[str] = set()
         self.unassigned: list[int] = []
+        self.decimal, self.ambiguous = False, ""
+        self.first: list[str] = []
 
     def read(self) -> None:
         """All records of the file; bad ones are findings with their line."""
@@ -53,6 +59,7 @@ class _Lines:
         box = [fields[i] for i in self.columns.box]
         absent = all(f.lower() in _NOTHING for f in box)
         image, label = get["image"], tuple(cleaned(fields[i]) for i in self.columns.labels.values())
+        self.first = self.first or fields
         if not image or (not any(label) and label and not (box and absent)):
             self.findings.line(f"{text} has no image or no label", self.path, line)
             return
@@ -67,8 +74,9 @@ class _Lines:
         try:
             numbers = [] if absent else [self._number(f) for f in box]
             size = self._side(get.get("width", "")), self._side(get.get("height", ""))
-        except ValueError:
-            self.findings.line(f"not a number, or a negative size, in {text}", self.path, line)
+        except ValueError as error:
+            fix = "write 1002, not 1,002, and 2.5, not 2,5" if "," in str(error) else ""
+            self.findings.line(f"not a number, or a negative size: {error} in {text}", self.path, line, fix)
             return
         self._keep(line, image, label, numbers, size if min(size) > 0 else (0, 0))
 
@@ -87,10 +95,19 @@ class _Lines:
             self.numbers.append(numbers or [float("nan")] * 4)
 
     def _number(self, text: str) -> float:
-        # Spreadsheets that separate by semicolons may write decimal commas.
-        value = float(text.replace(",", ".") if self.columns.separator != "," else text)
+        # Spreadsheets that separate by semicolons may write decimal commas, or points between thousands.
+        semicolons = self.columns.separator != ","
+        if semicolons and ("," in text or "." in text):
+            grouped = bool(_GROUPED.fullmatch(text))
+            value = float(re.sub("[,.]", "", text)) if grouped else 0.0
+            self.decimal |= not grouped or value > _LARGEST_GROUPED
+            self.ambiguous = self.ambiguous or text
+        try:
+            value = float(text.replace(",", ".") if semicolons else text)
+        except ValueError:
+            raise ValueError(repr(text)) from None
         if not isfinite(value):
-            raise ValueError
+            raise ValueError(repr(text))
         return value
 
     def _side(self, text: str) -> int:
@@ -98,7 +115,7 @@ class _Lines:
             return 0
         value = self._number(text)
         if value < 0 or value != int(value) or value >= 2**31:
-            raise ValueError
+            raise ValueError(repr(text))
         return int(value)
 
 
@@ -117,6 +134,15 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
     findings = Findings()
     lines = _Lines(path, columns, split, findings)
     lines.read()
+    if lines.ambiguous and not lines.decimal:
+        findings.error(
+            f"every number with a comma or point has three digits after it: is {lines.ambiguous!r} in the thousands, "
+            "or of three decimals?",
+            path,
+            "write the numbers without marks between thousands, or with fewer or more decimals",
+        )
+    if not columns.box:
+        _tell_unread(path, columns, lines.first, findings)
     _check_split(path, split, lines.splits, in_header="split" in columns.place)
     if lines.unassigned:
         what = f"{len(lines.unassigned):,} lines name no split and are in none: line {some(lines.unassigned)}"
@@ -136,6 +162,19 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
     facts = {"num_classes_known": known, **label_space(labels, names)}
     file = OwnFile(path, inst, names, has_boxes=bool(columns.box), facts=facts)
     return build_own(root, file, options, findings)
+
+
+def _tell_unread(path: Path, columns: Columns, first: list[str], findings: Findings) -> None:
+    """A file without boxes has no localisation; numbers in columns of unknown names may well be boxes."""
+    unread = [columns.titles[i] or f"column {i + 1}" for i in columns.unread]
+    what = "no columns of boxes are known by their names: no localisation scores"
+    rest = f"; not read: {some(unread)}" if unread else ""
+    if first and sum(is_number(first[i]) for i in columns.unread) >= 4:
+        findings.warn(
+            what + rest, path, "if boxes are among them, say --option columns=image:label:x0:y0:x1:y1 in their order"
+        )
+    else:
+        findings.note(what + rest, path)
 
 
 def _check_split(path: Path, split: Split, found: set[str], *, in_header: bool) -> None:

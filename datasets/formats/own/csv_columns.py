@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...disk.textfiles import csv_lines, shorten
@@ -15,8 +15,8 @@ from .box_forms import BoxReading
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 COLUMNS_OPTION = (
-    "CSV without a header line: names of its columns in order, joined by colons, as in image:x0:y0:x1:y1:label (`-` "
-    "for a column that is not read)"
+    "CSV without a header line, or with one of other words (it is skipped): what its columns are, in order, joined by "
+    "colons, as in image:x0:y0:x1:y1:label (`-` for a column that is not read)"
 )
 _NAMES = {
     "image": "image filename file filepath path imagepath imagename imageid imagefile img imgname imgpath imgid fname",
@@ -25,9 +25,15 @@ _NAMES = {
     "width": "imagewidth imgwidth imgw imagew",
     "height": "imageheight imgheight imgh imageh",
 }
+_LESS_USUAL = {
+    "image": "images picture photo externalid imageurl url",
+    "label": "labels classlabel objectclass objectlabel objectname imagelabel tag tags species",
+}
+"""Taken where none of the usual names is there."""
 _IMAGE_IDS = {"imageid", "imgid"}
 """A number in a table of images, where another column is the file's name."""
 _ROLE = {word: role for role, words in _NAMES.items() for word in words.split()}
+_SECOND_ROLE = {word: role for role, words in _LESS_USUAL.items() for word in words.split()}
 # Sides of a box or of the picture: the other columns decide.
 _SIDES = (("width", "height"), ("w", "h"))
 _BOXES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
@@ -35,6 +41,11 @@ _BOXES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     ("xyxy", ("xmin", "ymin", "xmax", "ymax")),
     ("xyxy", ("x1", "y1", "x2", "y2")),
     ("xyxy", ("left", "top", "right", "bottom")),
+    ("xyxy", ("xtl", "ytl", "xbr", "ybr")),
+    ("xyxy", ("tlx", "tly", "brx", "bry")),
+    ("xyxy", ("topleftx", "toplefty", "bottomrightx", "bottomrighty")),
+    ("xyxy", ("minx", "miny", "maxx", "maxy")),
+    ("xyxy", ("xstart", "ystart", "xend", "yend")),
     *(
         (form, (f"{x}", f"{y}", w, h))
         for form, points in (
@@ -60,7 +71,7 @@ class Columns:
 
     ``place``: of ``image``, ``label``, ``width``, ``height``, ``split``; ``box``: of the four numbers, or empty;
     ``reading``: what the names say of them; ``count``: fields of a record; ``header``: whether the first line is one;
-    ``labels``: all columns that say the class, by their names.
+    ``labels``: all columns that say the class, by their names; ``titles``: the names of all.
     """
 
     place: dict[str, int]
@@ -70,6 +81,12 @@ class Columns:
     separator: str
     header: bool
     labels: dict[str, int] = field(default_factory=dict)
+    titles: tuple[str, ...] = ()
+
+    @property
+    def unread(self) -> list[int]:
+        """The columns that are not read."""
+        return sorted(set(range(self.count)) - {*self.place.values(), *self.labels.values(), *self.box})
 
 
 def find_columns(path: Path, named: object = None, *, needs_label: bool = True) -> Columns:
@@ -77,7 +94,7 @@ def find_columns(path: Path, named: object = None, *, needs_label: bool = True) 
 
     Args:
         path: The file.
-        named: The option ``columns``: the file has no header line.
+        named: The option ``columns``: the file has no header line, or one whose words are not known.
         needs_label: Whether a column of labels must be there.
 
     Raises:
@@ -94,7 +111,7 @@ def find_columns(path: Path, named: object = None, *, needs_label: bool = True) 
         if missing or len(_fields(first, separator)) != len(words):
             what = f"lacks {', '.join(missing)}" if missing else f"names {len(words)} columns"
             raise OptionError(f"folder: columns={named} {what}; the first line of {path.name} is {shorten(first)}")
-        return found
+        return replace(found, header=_is_heading(_fields(first, separator), found))
     tried = [_assigned(_fields(first, s), s, header=True) for s in SEPARATORS]
     best = max(tried, key=lambda c: (len({"image", "label"} & set(c.place)), len(c.place) + len(c.box), c.count))
     words = _fields(first, best.separator)
@@ -102,6 +119,12 @@ def find_columns(path: Path, named: object = None, *, needs_label: bool = True) 
         return bare
     _check(path, words, best, needs_label)
     return best
+
+
+def _is_heading(fields: list[str], columns: Columns) -> bool:
+    """Whether a first line names the columns that the user named too: words where there must be numbers."""
+    sure = columns.box or [i for role, i in columns.place.items() if role in ("width", "height")]
+    return bool(sure) and all(fields[i].strip() and not is_number(fields[i]) for i in sure)
 
 
 def _fields(line: str, separator: str) -> list[str]:
@@ -122,6 +145,9 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
     for i, word in enumerate(plain):
         if (role := _ROLE.get(word)) and (role not in place or plain[place[role]] in _IMAGE_IDS):
             place[role] = i
+    for i, word in enumerate(plain):
+        if role := _SECOND_ROLE.get(word):
+            place.setdefault(role, i)
     bare = [_PREFIX.sub("", w) for w in plain]
     form, box = _find_box(plain, bare)
     sides = [i for i, w in enumerate(plain) if w in ("width", "height", "w", "h") and i not in box]
@@ -134,7 +160,9 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
     fraction = form == "cxcywh" or set(plain) >= _OPEN_IMAGES
     reading = BoxReading(form, often_fractions=fraction)
     labels = {words[i].strip(): i for i, word in enumerate(plain) if _ROLE.get(word) == "label"}
-    return Columns(place, box, reading, len(words), separator, header, labels)
+    if not labels and "label" in place:
+        labels = {words[place["label"]].strip(): place["label"]}
+    return Columns(place, box, reading, len(words), separator, header, labels, tuple(w.strip() for w in words))
 
 
 def _find_box(plain: list[str], bare: list[str]) -> tuple[str, tuple[int, ...]]:
@@ -170,8 +198,8 @@ def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> N
     if missing:
         raise DatasetError(
             f"{path}:1: columns {', '.join(missing)} are missing; expected image,label and x0,y0,x1,y1 (optional "
-            f"width,height,split) or names that tools use for them, found {', '.join(words) or 'nothing'}; for a file "
-            "without a header line, pass --option columns=image:x0:y0:x1:y1:label in its order"
+            f"width,height,split) or names that tools use for them, found {', '.join(words) or 'nothing'}; else say "
+            "what the columns are, in their order, as in --option columns=image:x0:y0:x1:y1:label"
         )
     if twice:
         raise DatasetError(f"{path}:1: a column occurs twice: {', '.join(words)}")
@@ -182,14 +210,15 @@ def _retinanet(first: str) -> Columns | None:
     for separator in SEPARATORS:
         fields = [f.strip() for f in _fields(first, separator)]
         if len(fields) == 6 and fields[0] and (
-            not any(fields[1:]) or (all(map(_is_number, fields[1:5])) and not _is_number(fields[5]) and fields[5])
+            not any(fields[1:]) or (all(map(is_number, fields[1:5])) and not is_number(fields[5]) and fields[5])
         ):  # fmt: skip
             place, boxes = {"image": 0, "label": 5}, (1, 2, 3, 4)
             return Columns(place, boxes, BoxReading(), 6, separator, header=False, labels={"label": 5})
     return None
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field is written as a number."""
     try:
         float(text)
     except ValueError:

@@ -57,7 +57,9 @@ def settle_exif(
     stored = telling & _alike(stated, files)
     if reach is not None:
         silent = (orientations >= TURNED) & (stated == 0).all(1) & (files > 0).all(1)
-        shown |= silent & _beyond(reach, files) & ~_beyond(reach, files[:, ::-1])
+        past_stored, past_shown = _beyond(reach, files), _beyond(reach, files[:, ::-1])
+        shown |= silent & past_stored & ~past_shown
+        stored |= silent & past_shown & ~past_stored
     count = int(turned.sum())
     which = some([names[i] for i in np.flatnonzero(turned)[:6].tolist()], count)
     if shown.any() and stored.any():

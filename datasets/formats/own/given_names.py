@@ -15,6 +15,9 @@ from ...findings import Findings, some
 from ...tables.ids import folded_name
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
+_BY_END = "by the end of a path or URL of another place"
+_LOCAL_FILES = re.compile(r"^.*?[?&]d=")
+"""How Label Studio's links to local files begin, before the path."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -48,7 +51,7 @@ class GivenNames:
         path = f"{self._base}{name}"
         if not name.startswith("/") and self.index.size(path) >= 0:
             return self._found(name, path, "")
-        plain = name.replace("\\", "/").removeprefix("./")
+        plain = _LOCAL_FILES.sub("", name.replace("\\", "/")).removeprefix("./")
         absolute = plain.startswith("/") or bool(_DRIVE.match(plain))
         for kind, tail in self._readings(plain, absolute):
             place = self._place(tail if tail.startswith("/") else f"{self._base}{tail}")
@@ -72,11 +75,13 @@ class GivenNames:
         if not absolute:
             first, _, rest = plain.partition("/")
             inner = [("without the root's own name", rest)] if rest and first == self.root.name else []
-            return [("in another spelling", plain), *inner]
+            parts = [p for p in plain.split("/") if p not in ("", ".", "..")]
+            ends = ["/".join(parts[i:]) for i in range(0 if plain.startswith("../") else 1, len(parts))]
+            return [("in another spelling", plain), *inner, *((_BY_END, end) for end in ends)]
         parts = [p for p in plain.split("/") if p]
         ends = ["/".join(parts[i:]) for i in range(1, len(parts))]
         whole = [("", plain)] if plain.startswith("/") else []
-        return [*whole, *(("by the end of a path or URL of another place", end) for end in ends)]
+        return [*whole, *((_BY_END, end) for end in ends)]
 
     def _place(self, path: str) -> str | None:
         """The path on disk: as given, or the one file that differs by Unicode form, case, or a missing suffix."""

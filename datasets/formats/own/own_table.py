@@ -12,6 +12,7 @@ import numpy as np
 from ...disk.files import FileIndex
 from ...findings import Findings, some
 from ...tables.build import Built
+from ...tables.given_sizes import STATED, GivenSizes, sizes_file
 from ...tables.headers import read_headers
 from ...tables.rows import Chunk, Ints, Picture, group_boxes
 from .box_forms import BoxReading, Floats, corners, settle_boxes
@@ -29,20 +30,21 @@ DrawMask = Callable[[list[Any], tuple[int, int]], bytes]
 class OwnOptions:
     """What the user chose.
 
-    ``rule``: as ``class_rule``; ``exif``: apply, ignore or None; ``boxes``: how four numbers are read;
-    ``other_sizes``: whether the option ``sizes`` gives the pictures' sizes.
+    ``rule``: as ``class_rule``; ``exif``: apply, ignore or None; ``boxes``: how four numbers are read; ``sizes``: the
+    option, where it says that the sizes that are stated do not hold.
     """
 
     rule: str
     exif: str | None
     boxes: BoxReading
-    other_sizes: bool
+    sizes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], reading: BoxReading) -> OwnOptions:
         """From the data set's options; ``reading``: what the file says of boxes. OptionError for wrong words."""
         boxes = reading.with_option(options.get("boxes"))
-        return cls(class_rule(options), check_exif(options.get("exif")), boxes, "sizes" in options)
+        sizes = {k: options[k] for k in ("sizes",) if options.get(k) not in (None, STATED)}
+        return cls(class_rule(options), check_exif(options.get("exif")), boxes, sizes)
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,13 @@ class _Files:
     bytes: Ints
     headers: Ints
 
+    def shown(self, turn: bool) -> Ints:
+        """Sizes (N,2) of the files' pictures, turned where EXIF says so and ``turn``; 0: unknown."""
+        return shown_sizes(self.headers[:, :2], self.headers[:, 2]) if turn else self.headers[:, :2]
+
     def pictures(self, stated: Ints, turn: bool) -> Ints:
         """Sizes (N,2) of the pictures that boxes and masks belong to: as stated, else the files' own; 0: unknown."""
-        own = shown_sizes(self.headers[:, :2], self.headers[:, 2]) if turn else self.headers[:, :2]
-        known: Ints = np.where(np.asarray((stated > 0).all(1))[:, None], stated, own)
+        known: Ints = np.where(np.asarray((stated > 0).all(1))[:, None], stated, self.shown(turn))
         return known
 
 
@@ -96,14 +101,19 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
     inst = _with_content(file.instances, where, findings)
     files, inst = _find(root, where, inst, index, findings)
     reach = _reach(inst, options.boxes) if has_boxes else None
+    if options.sizes:
+        inst = replace(inst, sizes=_chosen_sizes(files.ids, options.sizes))
+    before = len(findings.of("error"))
     turn = settle_exif(files.ids, files.headers[:, :2], inst.sizes, files.headers[:, 2], options.exif, findings, reach)
-    pictures = files.pictures(inst.sizes, turn)
+    shown, pictures = files.shown(turn), files.pictures(inst.sizes, turn)
     boxes = inst.numbers.copy()
     boxed = ~np.isnan(boxes).any(1)
     limits = pictures[inst.owner[boxed]].astype(np.float64)
     boxes[boxed], fraction = settle_boxes(
-        boxes[boxed], limits, options.boxes, where, findings, other_sizes=options.other_sizes
+        boxes[boxed], limits, options.boxes, where, findings, other_sizes=bool(options.sizes)
     )
+    # Boxes that are read wrongly would be found faulty once more, with a remedy that is none.
+    sound = len(findings.of("error")) == before
     rows = make_rows(inst, boxes, names, options.rule, where, findings)
     # Fractions are now in the pixels of these pictures, stated or not.
     sizes = pictures if fraction or not (inst.sizes > 0).any() else inst.sizes
@@ -120,7 +130,8 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
             chunk = _chunk(files, rows, part, names, options.rule)
             chunk.widths, chunk.heights = sizes[rows.image[part], 0], sizes[rows.image[part], 1]
             chunk.headers_read, chunk.relative = bool(own), fraction
-            if has_boxes:
+            chunk.file_sizes = shown[rows.image[part]]
+            if has_boxes and sound:
                 chunk.boxes, chunk.box_offsets = group_boxes(rows.row[held] - first, boxes[held], len(chunk))
             if draw is not None:
                 _add_masks(chunk, inst, rows, held, part, pictures, draw)
@@ -129,7 +140,15 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
     table = {"exif": "apply" if turn else "ignore", **file.facts}
     if len(np.unique(rows.image)) < len(rows.image):
         table["class_rows"] = True
-    return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None)
+    return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None, tools_sizes=True)
+
+
+def _chosen_sizes(ids: list[str], options: Mapping[str, Any]) -> Ints:
+    """Sizes (N,2) of the user's file, 0 where it has none (told later) and where the files' own hold."""
+    path = sizes_file(options)
+    if path is None:
+        return np.zeros((len(ids), 2), np.int64)
+    return GivenSizes(path, Findings()).of(ids)
 
 
 def _reach(inst: Instances, reading: BoxReading) -> Floats:
@@ -151,6 +170,10 @@ def _with_content(inst: Instances, where: Path, findings: Findings) -> Instances
         if lost:
             what = f"{len(lost):,} of {len(inst.images):,} images have {what} and are left out: {some(lost)}"
             findings.warn(what, where, count=len(lost))
+    if len(bare) == len(inst.images):
+        crowds_too = f" ({len(crowded):,} have crowds only)" if crowded else ""
+        findings.error(f"none of {len(inst.images):,} images has a box or mask of its own{crowds_too}", where)
+        findings.raise_errors(f"folder {where.name}")
     if not bare:
         return inst
     place = np.full(len(inst.images), -1, np.int64)

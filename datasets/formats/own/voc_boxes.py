@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...disk.textfiles import shorten
 from ...findings import Findings, some
 from ...schema import DatasetError
 from ...tables.build import Built
@@ -28,6 +29,8 @@ def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
         ElementTree.ParseError, ValueError: The file is damaged.
     """
     root = ElementTree.fromstring(data)
+    if root.tag != "annotation":
+        raise ValueError(f"its outermost element is {shorten(root.tag)}, not annotation: no PASCAL VOC file")
     objects = [
         (o.findtext("name", ""), [float(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS])
         for o in root.iter("object")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -13,6 +15,7 @@ from ...disk.textfiles import read_lines, shorten
 from ...findings import Findings
 from ...schema import DatasetError
 from ...tables.build import Built
+from ...tables.sizes import TOLERANCE
 from .box_forms import WHOLE, BoxReading
 from .instances import Instances
 from .label_files import PicturesByStem, class_files, files_below
@@ -27,7 +30,8 @@ _LONGEST_NAMES = 1 << 20
 def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labels: str) -> Built:
     """Rows of a folder of YOLO labels; pictures have their files' names.
 
-    A polygon counts by its bounding box. A sixth number of a box is the confidence of a prediction, and is not used.
+    A polygon counts by its bounding box. A sixth number of a box is the confidence of a prediction, and is not used;
+    nor are the key points that follow a box (``kpt_shape`` in ``data.yaml``, or a third number of 2 at a point).
 
     Args:
         root: Folder that image ids are relative to.
@@ -39,6 +43,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
         DatasetError: Lines that are none, classes that have no name, no label at all.
     """
     findings, pictures = Findings(), PicturesByStem(root, images)
+    points = _keypoints(root, folder)
     names: list[str] = []
     owner, classes, numbers = list[int](), list[int](), list[list[float]]()
     for file in files_below(folder, ".txt"):
@@ -47,7 +52,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
             continue
         for line, text in enumerate(read_lines(folder / file), 1):
             if text.strip():
-                found = _box(text)
+                found = _box(text, points)
                 if found is None:
                     findings.line(f"{shorten(text)} is no 'class x y w h' in fractions", folder / file, line)
                     continue
@@ -82,16 +87,40 @@ def class_names(root: Path, folder: Path) -> tuple[str, ...]:
     return _listed(found[0]) if found else ()
 
 
+def _keypoints(root: Path, folder: Path) -> int:
+    """Numbers of the key points after each box, as ``data.yaml`` says; 0 where it says nothing."""
+    for file in class_files(root, folder):
+        if file.suffix == ".yaml" and file.stat().st_size <= _LONGEST_NAMES:
+            # A damaged file is told where its names are read.
+            with suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
+                shape = _content(file).get("kpt_shape")
+                if (
+                    isinstance(shape, list)
+                    and len(shape) == 2
+                    and all(type(n) is int and 0 < n < 10_000 for n in shape)
+                ):
+                    return int(shape[0] * shape[1])
+    return 0
+
+
+def _content(file: Path) -> dict[Any, Any]:
+    """What a YAML file says; ValueError, TypeError, RecursionError or YAMLError where it is damaged."""
+    data = file.read_bytes()
+    if (twice := repeated_key(yaml.compose(data, yaml.SafeLoader))) is not None:
+        raise ValueError(f"line {twice[1]}: {twice[0]} is given twice")
+    content = yaml.safe_load(data)
+    if not isinstance(content, dict):
+        raise ValueError("no names: in it")
+    return content
+
+
 def _listed(file: Path) -> tuple[str, ...]:
     if file.stat().st_size > _LONGEST_NAMES:
         raise DatasetError(f"{file}: {file.stat().st_size:,} bytes are no list of class names")
     if file.suffix != ".yaml":
         return tuple(cleaned(line) for line in read_lines(file) if line.strip())
     try:
-        data = file.read_bytes()
-        if (twice := repeated_key(yaml.compose(data, yaml.SafeLoader))) is not None:
-            raise ValueError(f"line {twice[1]}: {twice[0]} is given twice")
-        content = yaml.safe_load(data)
+        content = _content(file)
         found = content.get("names", ())
         if isinstance(found, dict):
             if sorted(found) != list(range(len(found))):
@@ -106,8 +135,11 @@ def _listed(file: Path) -> tuple[str, ...]:
     return tuple(cleaned(str(name)) for name in found)
 
 
-def _box(text: str) -> tuple[int, list[float]] | None:
-    """Class and centre, width and height of a line; None where it says something else."""
+def _box(text: str, points: int) -> tuple[int, list[float]] | None:
+    """Class and centre, width and height of a line; None where it says something else.
+
+    ``points``: numbers of the key points that follow each box, 0 where that is not known.
+    """
     first, *rest = text.split()
     label = whole(first)
     try:
@@ -116,12 +148,19 @@ def _box(text: str) -> tuple[int, list[float]] | None:
         return None
     if label is None or label < 0 or not all(map(isfinite, values)):
         return None
-    if len(values) in (4, 5):
+    if len(values) in (4, 5) or (points and len(values) == 4 + points) or _has_keypoints(values):
         return label, values[:4]
-    if len(values) < 6 or len(values) % 2 or not all(0 <= v <= WHOLE for v in values):
+    if len(values) < 6 or len(values) % 2 or not all(-TOLERANCE <= v <= WHOLE + TOLERANCE for v in values):
         return None
+    values = [min(max(v, 0.0), 1.0) for v in values]
     x, y = values[0::2], values[1::2]
     return label, [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
+
+
+def _has_keypoints(values: list[float]) -> bool:
+    """Whether points of x, y and a mark of 0, 1 or 2 follow a box: some mark is 2, which no fraction is."""
+    marks = values[6::3]
+    return len(values) > 4 and (len(values) - 4) % 3 == 0 and set(marks) <= {0.0, 1.0, 2.0} and 2.0 in marks
 
 
 def _classes(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ....home import expanded
 from ....opener import SUFFIXES, formats, is_picture
 from ...disk.files import MISSING, FileIndex
 from ...disk.textfiles import read_lines
@@ -36,7 +37,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png")
 
 def find_metadata(root: Path, split: Split, named: object) -> Path:
     """The folder of the split's lists, from the ``metadata`` option or ROOT/metadata."""
-    base = Path(str(named)).expanduser() if named is not None else root / "metadata"
+    base = expanded(named) if named is not None else root / "metadata"
     if not base.is_dir():
         state = "is a file" if base.exists() else "does not exist"
         hint = "" if named is not None else "; pass metadata=DIR (--metadata DIR)"
@@ -107,7 +108,7 @@ def class_names(meta: Metadata, folder: Path, options: Mapping[str, Any]) -> tup
     top = int(meta.labels.max()) + 1
     check_class_count(top, folder / LABELS)
     if "class_names" in options:
-        path = Path(str(options["class_names"])).expanduser()
+        path = expanded(options["class_names"])
         names = [line.strip() for line in read_lines(path)]
         if len(set(names)) < len(names) or "" in names:
             raise DatasetError(f"{path}: class names must be distinct and not blank")
@@ -198,7 +199,7 @@ def _spellings() -> tuple[str, ...]:
 def _find_masks(meta: Metadata, root: Path, options: Mapping[str, Any], index: FileIndex) -> Callable[[str], str]:
     """The rule from a mask's name to its path."""
     if "mask_root" in options:
-        mask_root = Path(str(options["mask_root"])).expanduser()
+        mask_root = expanded(options["mask_root"])
         return lambda name: f"{mask_root}/{name}"
     names = [m for row in meta.masks or () for m in row] + [i for i in meta.ignores or () if i]
     return find_images(root, names, "masks", index)[0]

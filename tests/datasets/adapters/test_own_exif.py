@@ -118,3 +118,14 @@ def test_pillow_turns_a_tiff_itself_and_it_is_turned_once(own_cache, tmp_path, e
     ys, xs = np.where((pixels[..., 0] > 150) & (pixels[..., 1] < 100))
     (box,) = batch.gt_boxes[0].tolist()
     assert np.allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=2)
+
+
+def test_boxes_that_only_the_stored_pixels_hold_show_it(own_cache, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (400, 200)).save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "c.csv").write_text("image,label,x0,y0,x1,y1\na.jpg,x,10,10,390,190\n")
+    assert not open_table("folder", tmp_path, annotations="c.csv").warnings
+    with pytest.raises(DatasetError, match="are those of the stored pixels: (?s:.)*exif=ignore") as e:
+        open_table("folder", tmp_path, annotations="c.csv", exif="apply")
+    assert len(e.value.findings) == 1

@@ -124,3 +124,44 @@ def test_class_names_that_contradict_themselves_are_refused(photos, text, said):
     (photos / "data.yaml").write_text(text)
     with pytest.raises(DatasetError, match=said):
         open_table("folder", photos, "test", annotations="labels", images="images")
+
+
+KEYPOINTS = "0.1 0.2 {0} 0.3 0.4 {0}"
+
+
+@pytest.mark.parametrize("mark", ["2", "1.0"])
+def test_key_points_behind_a_box_are_no_polygon(photos, mark):
+    """With an even count of numbers they were the corners of a polygon."""
+    (photos / "labels").mkdir()
+    (photos / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.25 " + KEYPOINTS.format(mark) + "\n")
+    # A mark of 2 is no fraction; else data.yaml must say how many numbers follow.
+    (photos / "data.yaml").write_text("names: [x]\n" + ("" if mark == "2" else "kpt_shape: [2, 3]\n"))
+    table = open_table("folder", photos, annotations="labels", images="images")
+    assert np.allclose(table.rows["boxes"][0], [[16, 30, 48, 50]])
+
+
+def test_a_polygon_a_little_beyond_its_picture_ends_with_it(photos):
+    (photos / "labels").mkdir()
+    (photos / "labels" / "a.txt").write_text("0 -0.005 0.25 0.5 0.25 0.5 1.008\n")
+    table = open_table("folder", photos, annotations="labels", images="images")
+    assert np.allclose(table.rows["boxes"][0], [[0, 20, 32, 80]])
+
+
+def test_a_confidence_before_the_box_is_refused(photos):
+    """class, confidence, x, y, w, h: read as a box it lay beside the object, with a warning only."""
+    (photos / "labels").mkdir()
+    for name in "ab":
+        (photos / "labels" / f"{name}.txt").write_text("0 0.95 0.5 0.5 0.4 0.4\n")
+    with pytest.raises(DatasetError, match=r"of 2, 2 reach beyond their picture: 0\.95,0\.5,0\.5,0\.4"):
+        open_table("folder", photos, annotations="labels", images="images")
+    kept = open_table("folder", photos, annotations="labels", images="images", boxes="fraction+cxcywh")
+    assert len(kept) == 2
+
+
+def test_xml_of_another_kind_is_no_picture_without_objects(photos):
+    write_voc(photos)
+    text = (photos / "xml" / "a.xml").read_text()
+    for other in (text.replace("annotation>", "annotations>"), text.replace("<annotation>", '<annotation xmlns="u">')):
+        (photos / "xml" / "a.xml").write_text(other)
+        with pytest.raises(DatasetError, match="its outermost element is .*, not annotation: no PASCAL VOC file"):
+            open_table("folder", photos, annotations="xml", images="images")

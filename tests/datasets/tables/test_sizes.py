@@ -12,7 +12,7 @@ from PIL import Image
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError, SampleTable
-from cambench.datasets.tables.sizes import FILES
+from cambench.datasets.tables.given_sizes import FILES, STATED
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -204,7 +204,7 @@ def test_exchanged_width_and_height_are_refused(tmp_path: Path) -> None:
 
 def test_the_files_sizes_go_before_those_that_are_stated(tmp_path: Path) -> None:
     base = own(tmp_path / "set", PIXELS.format("800,600"))
-    assert boxes_at(open_table("folder", base, annotations="c.csv")) == [[[2, 7, 28, 44]]] * 2
+    assert boxes_at(open_table("folder", base, annotations="c.csv", sizes=STATED)) == [[[2, 7, 28, 44]]] * 2
     assert boxes_at(open_table("folder", base, annotations="c.csv", sizes=FILES)) == [[[5, 14, 56, 89]]] * 2
 
 

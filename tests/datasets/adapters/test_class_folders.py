@@ -1,0 +1,67 @@
+"""Folders of classes with what people, archives and servers leave in them: nothing is a class or lost by accident."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "set"
+
+
+def tree(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(root / name, "JPEG")
+    return root
+
+
+def test_folders_of_archives_and_servers_are_no_classes(root):
+    """__MACOSX came before all lower-case names, and shifted every class index."""
+    tree(root, "cat/1.jpg", "dog/1.jpg", "__MACOSX/cat/._1.jpg", "@eaDir/1.jpg", "$RECYCLE.BIN/2.jpg", ".x/3.jpg")
+    table = open_table("folder", root)
+    assert (table.class_names, table.rows["image_id"][:]) == (("cat", "dog"), ["cat/1.jpg", "dog/1.jpg"])
+    assert not table.warnings
+
+
+def test_pictures_too_deep_beside_the_classes_and_behind_broken_links_are_told(root):
+    tree(root, "cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg", "3.jpg")
+    (root / "dog" / "4.jpg").symlink_to("nowhere.jpg")
+    table = open_table("folder", root)
+    assert table.rows["image_id"][:] == ["cat/1.jpg", "dog/1.jpg"]
+    told = "\n".join(table.warnings)
+    assert "1 pictures lie deeper than in the folder of a class, and are left out: cat/more/2.jpg" in told
+    assert "1 pictures lie beside the class folders, belong to no class and are left out: 3.jpg" in told
+    assert "1 symbolic links lead nowhere, or to themselves, and are left out: dog/4.jpg" in told
+
+
+def test_a_root_one_level_too_high_is_refused_with_the_right_one(root):
+    tree(root, "photos/cat/1.jpg", "photos/dog/1.jpg")
+    with pytest.raises(DatasetError, match=r"is --root one level too high\? then pass .*/photos"):
+        open_table("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("folders", "split"), [(("train", "valid", "test"), "val"), (("Train", "Test"), "test"), (("Validation",), "val")]
+)
+def test_splits_in_other_words(root, folders, split):
+    for folder in folders:
+        tree(root, f"{folder}/cat/{folder}.jpg", f"{folder}/dog/{folder}.jpg")
+    table = open_table("folder", root, split)
+    assert table.class_names == ("cat", "dog")
+    assert table.rows["image_id"][0].casefold().startswith(f"cat/{split}"[:6])
+
+
+def test_words_of_splits_may_be_classes_and_one_split_has_one_folder(root):
+    tree(root / "a", "testing/1.jpg", "cat/1.jpg")
+    assert open_table("folder", root / "a").class_names == ("cat", "testing")
+    tree(root / "b", "train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/1.jpg")
+    with pytest.raises(DatasetError, match="two folders of the split val: val and valid"):
+        open_table("folder", root / "b", "val")

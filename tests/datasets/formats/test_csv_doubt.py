@@ -1,0 +1,101 @@
+"""CSV files that can be read in two ways, or of which a part was passed over: read rightly, told, or refused."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from cambench.datasets.open import open_table
+from cambench.datasets.schema import DatasetError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+RIGHT = [[8.0, 6.0, 32.0, 24.0]]
+HEADER = "image,label,x0,y0,x1,y1\n"
+
+
+@pytest.fixture
+def own(tmp_path):
+    return tmp_path
+
+
+def open_csv(own, text, names=("a.jpg",), size=(40, 30), **options):
+    for name in names:
+        Image.new("RGB", size).save(own / name)
+    (own / "boxes.csv").write_text(text, newline="", encoding="utf-8")
+    return open_table("folder", own, annotations="boxes.csv", **options)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "image,label,xtl,ytl,xbr,ybr",
+        "image,label,tl_x,tl_y,br_x,br_y",
+        "Image Name,Class Label,Top Left X,Top Left Y,Bottom Right X,Bottom Right Y",
+        "photo,species,x_min,y_min,x_max,y_max",
+        "image,object_class,min x,min y,max x,max y",
+    ],
+)
+def test_more_names_of_columns(own, header):
+    """Boxes under names that were not known were left out without a word."""
+    assert open_csv(own, f"{header}\na.jpg,cat,8,6,32,24\n").rows["boxes"][:] == [RIGHT]
+
+
+def test_columns_that_may_be_boxes_are_told(own):
+    table = open_csv(own, "image,label,links,oben,rechts,unten\na.jpg,cat,8,6,32,24\n")
+    assert any("no localisation scores; not read: links, oben, rechts, unten" in w for w in table.warnings)
+    plain = open_csv(own, "image,label,author\na.jpg,cat,me\n")
+    assert not plain.warnings
+    assert any("not read: author" in n for n in plain.notes)
+
+
+@pytest.mark.parametrize("first", ["Bild;Klasse;links;oben;rechts;unten\n", ""])
+def test_a_header_in_other_words_beside_named_columns(own, first):
+    text = f"{first}a.jpg;cat;8;6;32;24\n"
+    assert open_csv(own, text, columns="image:label:x0:y0:x1:y1").rows["boxes"][:] == [RIGHT]
+
+
+def test_lines_of_separators_are_empty(own):
+    assert open_csv(own, f"{HEADER}a.jpg,cat,8,6,32,24\n,,,,,\n , ,,,,\n").rows["boxes"][:] == [RIGHT]
+
+
+def test_a_quoted_name_may_hold_the_end_of_a_line(own):
+    table = open_csv(own, f'{HEADER}"a\nb.jpg",cat,8,6,32,24\n', names=("a\nb.jpg",))
+    assert table.rows["image_id"][:] == ["a\nb.jpg"]
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+def test_marks_between_thousands_are_not_taken_for_decimals(own, mark):
+    """1.002 in a file with semicolons is 1002 in German, and was a box of a hundredth of a pixel."""
+    row = "a.jpg;cat;1.002;1.003;1.030;1.040\n".replace(".0", f"{mark}0").replace("a,jpg", "a.jpg")
+    with pytest.raises(DatasetError, match=r"is '1[.,]002' in the thousands, or of three decimals"):
+        open_csv(own, HEADER.replace(",", ";") + row, size=(2000, 2000))
+    # 320125 is no pixel, so three digits after the mark are decimals.
+    plain = f"a.jpg;cat;8{mark}250;6;320{mark}125;24\n"
+    table = open_csv(own, HEADER.replace(",", ";") + plain, size=(400, 300))
+    assert table.rows["boxes"][:] == [[[8.25, 6.0, 320.125, 24.0]]]
+
+
+def test_a_field_that_is_no_number_is_named(own):
+    with pytest.raises(DatasetError, match=r"2: not a number, or a negative size: '1,002' in .*(?s:.)*write 1002"):
+        open_csv(own, f'{HEADER}a.jpg,cat,"1,002",6,32,24\n')
+
+
+@pytest.mark.parametrize(("start", "what"), [(b"PK\x03\x04", "an Excel workbook or a ZIP"), (b"\x1f\x8b", "gzip")])
+def test_files_that_are_no_text_are_named(own, start, what):
+    (own / "boxes.csv").write_bytes(start + bytes(40))
+    with pytest.raises(DatasetError, match=f"no text, but .*{what}"):
+        open_table("folder", own, annotations="boxes.csv")
+
+
+PERCENT = "a.jpg,cat,5,5,50,80\na.jpg,cat,10,10,90,95\na.jpg,cat,0,0,100,100\na.jpg,cat,0,0,9,9\na.jpg,cat,1,1,9,9\n"
+
+
+def test_percentages_are_not_taken_for_pixels(own):
+    with pytest.raises(DatasetError, match=r"all 5 boxes lie between 0 and 100.*(?s:.)*pass --option boxes=percent"):
+        open_csv(own, HEADER + PERCENT, size=(640, 480))
+    few = open_csv(own, HEADER + "a.jpg,cat,10,10,90,95\n", size=(640, 480))
+    assert any("percentages of the picture?" in w for w in few.warnings)
+    assert not open_csv(own, HEADER + PERCENT, size=(640, 120)).warnings
+    right = open_csv(own, HEADER + PERCENT, size=(640, 480), boxes="percent")
+    assert right.rows["boxes"][0][0] == [32.0, 24.0, 320.0, 384.0]
+    assert open_csv(own, HEADER + PERCENT, size=(640, 480), boxes="pixels").rows["boxes"][0][0] == [5, 5, 50, 80]
