@@ -144,7 +144,7 @@ def test_csv_of_boxes(pictures):
             r"1 of 1 images have several classes: pics/0\.jpg \(0, 1\)",
         ),
         ("image,label,x0,y0,x1,y1\npics/9.jpg,1,1,2,3,4\n", "1 of 1 listed images are not on disk"),
-        ("image,label,x0,y0,x1,y1\npics/0.jpg,1,,,,\n", "the test split has no images"),
+        ("image,label,x0,y0,x1,y1\npics/0.jpg,1,,,,\n", "none of 1 images has a box or mask of its own"),
         ("image,label,split\npics/0.jpg,1,tset\n", "splits must be train, val or test; found tset"),
         ("", "found nothing"),
         ("image,label\npics/0.jpg,\n", r"b\.csv:2: 'pics/0\.jpg,' has no image or no label"),
