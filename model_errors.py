@@ -23,6 +23,10 @@ def wrong_fields(error: ValidationError, model: type[BaseModel], flags: Mapping[
             lines.append(f"{where}: no such field; {hint}")
         elif found["type"] == "missing":
             lines.append(f"{where}: missing")
+        elif found["type"] == "string_pattern_mismatch":
+            field = model.model_fields.get(place[0])
+            like = ", ".join(map(str, (field.examples if field else None) or ())) or message
+            lines.append(f"{where} {found['input']!r}: expected {like}")
         elif found["type"] == "literal_error":
             lines.append(f"{where} {found['input']!r}: expected {found['ctx']['expected']}")
         else:

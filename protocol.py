@@ -27,7 +27,11 @@ class MapRule(BaseModel):
     """Kernel of the resize to R×R."""
     low_res_min_max: bool = False
     """Min-max normalise before the resize as well as after it."""
-    normalisation: str = Field(default="min_max", pattern=r"^(min_max|max|pas|ivr\(\d{1,2}(\.\d+)?\))$")
+    normalisation: str = Field(
+        default="min_max",
+        pattern=r"^(min_max|max|pas|ivr\(\d{1,2}(\.\d+)?\))$",
+        examples=["min_max", "max", "pas", "ivr(P)"],
+    )
     """How the resized map is brought to [0, 1] before thresholds and pixels are read: ``min_max``, ``max``, ``pas`` or
     ``ivr(p)`` with the percentile p in percent (Kim et al., ICCV 2021)."""
 

@@ -113,8 +113,6 @@ def _workers(request: WorkerOptions, out: Path, numbers: Sequence[int]) -> tuple
         return ray, request.processes or ray.processes
     if name == "slurm":
         return SlurmWorkers(out, address or "slurm", request.on_options), request.processes or 1
-    if request.on_options:
-        raise UsageError(f"--on-option: the processes of --on {name} have no options")
     return LocalWorkers(numbers), request.processes or 1
 
 

@@ -12,9 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from ...datasets.open import DataSource, local_name
+from ...datasets.open import DataSource, local_name, url_of
 from ...model_errors import wrong_fields
 from .errors import UsageError
 from .option_values import auto, named_files, pairs, patterns, split
@@ -47,6 +56,8 @@ class Flag:
 
 
 HIDDEN = Flag(hidden=True)
+WRITTEN = ("out", "dest")
+"""Fields that name what is written: never a URL, which would become a folder called ``s3:``."""
 
 
 class Options(BaseModel):
@@ -69,8 +80,10 @@ class Options(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _names_can_be_stored(cls, value: Any) -> Any:
+    def _names_can_be_stored(cls, value: Any, about: ValidationInfo) -> Any:
         value = _local(value)
+        if about.field_name in WRITTEN and (url := url_of(value)):
+            raise ValueError(f"{url}: results are written to a folder, of this machine or a shared one; give its path")
         for path in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
             if isinstance(path, str | Path):
                 _storable(str(path))
@@ -199,6 +212,7 @@ class WorkerOptions(Options):
     on: str = Field(
         "local",
         pattern=r"^(local|torchrun|ray(:.+)?|slurm(:.+)?)$",
+        examples=["local", "torchrun", "ray", "ray:ADDRESS", "slurm"],
         description="Who computes: local (processes of this machine), torchrun (the processes that it started), "
         "ray[:ADDRESS], slurm.",
     )
@@ -214,6 +228,12 @@ class WorkerOptions(Options):
         default_factory=dict,
         description="Option key=value of the engine of --on, such as partition=gpu or num_gpus=1; may be repeated.",
     )
+
+    @model_validator(mode="after")
+    def _engine_has_options(self) -> Self:
+        if self.on_options and self.on in ("local", "torchrun"):
+            raise ValueError(f"--on-option: the processes of --on {self.on} have no options; those of ray and slurm do")
+        return self
 
 
 class BoxOptions(Options):

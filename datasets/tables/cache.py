@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ...atomic import remove_leftovers_under, temporary_of
 from ...home import expanded
+from ..disk.urls import local_name, url_of
 from ..schema import DatasetError
 from .stamps import others_may_write, stamp_files
 
@@ -28,8 +29,10 @@ READ_BACK_TRIES, READ_BACK_PAUSE_S = 40, 0.05
 
 
 def cache_root() -> Path:
-    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``; DatasetError where nobody knows the home folder."""
-    named = os.environ.get("CAMBENCH_CACHE")
+    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``; DatasetError at a URL, or where nobody knows the home folder."""
+    named = local_name(os.environ.get("CAMBENCH_CACHE", ""))
+    if url_of(named):
+        raise DatasetError(f"CAMBENCH_CACHE {named}: the cache is a folder, of this machine or a shared one, not a URL")
     if named:
         return expanded(named)
     place = expanded("~/.cache/cambench")

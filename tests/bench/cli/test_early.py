@@ -85,6 +85,15 @@ CASES = [
     (["figure", "pareto", "nowhere", "--out", "x.png"], 1, "nowhere is not a run folder"),
     (["leaderboard", "nowhere", "--layout", "paper3"], 2, "--layout 'paper3': expected 'compact', 'full'"),
     (["factorial", "--backbone", "vgg16", "--dataset", "cub", "--out", "x", "--root", "no"], 1, "does not exist"),
+    (["run", "--dataset", "cub", "--out", "s3://bucket/run"], 2, "s3://bucket/run: results are written to a folder"),
+    (["report", "nowhere", "--dest", "hf://user/x.html"], 2, "hf://user/x.html: results are written to a folder"),
+    (["rescore", "nowhere", "--out", "gs:/bucket"], 2, "gs://bucket: results are written to a folder"),
+    (
+        ["run", "--dataset", "synthbirds", "--out", "x", "--on", "kubernetes"],
+        2,
+        "--on 'kubernetes': expected local, torchrun, ray, ray:ADDRESS, slurm",
+    ),
+    (["run", "--dataset", "synthbirds", "--out", "x", "--on-option", "a=1"], 2, "--on local have no options"),
 ]
 
 

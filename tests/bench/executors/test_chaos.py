@@ -121,14 +121,14 @@ def test_kills_at_random_moments_change_no_byte(rounds: Rounds, tmp_path: Path, 
     wanted = int(os.environ.get("CAMBENCH_CHAOS_KILLS", "30"))
     run(**{**rounds.fields, "out": tmp_path / "alone"})
     drawn = random.Random(rounds.engine)
-    while sum(rounds.kills.values()) < wanted:
-        before = sum(rounds.kills.values())
+    # A short run may end before its first moment comes.
+    while sum(rounds.kills.values()) < wanted and rounds.began < wanted:
         said = rounds.go(drawn)
         assert said[-1][0] == 0, said
         assert json.loads((rounds.out / "run.json").read_text())["finished"]
         assert tables(rounds.out) == tables(tmp_path / "alone"), said
-        assert sum(rounds.kills.values()) > before, said
         print(rounds.engine, rounds.began, rounds.kills, [code for code, _ in said])
+    assert sum(rounds.kills.values()) >= wanted, rounds.kills
 
 
 @pytest.mark.parametrize("rounds", ["ray"], indirect=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from cambench.datasets.disk.archives import GzipReader, index_tar, is_member, member_path, read_member, split_member
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
+from cambench.datasets.tables.cache import cache_root
 from cambench.datasets.tables.splits import holdout
 
 
@@ -215,3 +217,11 @@ def test_a_full_disk_names_the_cache_and_leaves_nothing_there(own_cache, cub_rep
     assert "File too large" in done.stdout
     assert "set CAMBENCH_CACHE to another folder" in done.stdout
     assert entries(own_cache) == []
+
+
+def test_a_cache_at_a_url_is_refused(monkeypatch):
+    monkeypatch.setenv("CAMBENCH_CACHE", "s3://bucket/cache")
+    with pytest.raises(DatasetError, match="CAMBENCH_CACHE s3://bucket/cache: the cache is a folder"):
+        cache_root()
+    monkeypatch.setenv("CAMBENCH_CACHE", "file:///var/cache/birds")
+    assert cache_root() == Path("/var/cache/birds")
