@@ -20,7 +20,7 @@ from ..formats.own.csv_boxes import build_csv
 from ..formats.own.csv_columns import COLUMNS_OPTION, find_columns
 from ..formats.own.exif import EXIF_OPTION, settle_exif
 from ..formats.own.instances import RULE_OPTIONS
-from ..formats.own.label_files import KINDS, class_files, label_kind
+from ..formats.own.label_files import KINDS, class_files, folders_below, label_kind
 from ..formats.own.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
 from ..formats.own.own_table import OwnOptions
 from ..formats.own.voc_boxes import VOC_READING, build_voc
@@ -100,7 +100,7 @@ def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[s
         KINDS[suffix],
         lambda: build(root, folder, images, chosen, labels),
         tuple(class_files(root, folder)),
-        folders=tuple(dict.fromkeys((folder, images))),
+        folders=tuple(dict.fromkeys((*folders_below(folder), images))),
     )
 
 

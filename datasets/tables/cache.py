@@ -48,10 +48,13 @@ def file_digest(path: Path) -> str:
 
 
 def listing_digest(folder: Path) -> str:
-    """SHA-256 hex of names, sizes and modification times in a folder (for folders of very many small files)."""
+    """SHA-256 hex of names, sizes and times in a folder (for folders of very many small files).
+
+    Of both times: a tool that edits a file and gives it its old time back changes the other one.
+    """
     with os.scandir(folder) as entries:
         stats = ((e.name, e.stat()) for e in entries)
-        facts = sorted((name, s.st_size, s.st_mtime_ns) for name, s in stats)
+        facts = sorted((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats)
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

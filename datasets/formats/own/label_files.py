@@ -23,19 +23,30 @@ def class_files(root: Path, folder: Path) -> list[Path]:
     return [place / name for place in below for name in CLASS_FILES if (place / name).is_file()]
 
 
+def folders_below(folder: Path) -> list[Path]:
+    """A folder and all below it whose files are read; a file that is edited in place changes no folder above its own."""
+    return [Path(place) for place, *_ in _visible(folder)]
+
+
 def files_below(folder: Path, suffix: str | None = None) -> list[str]:
     """Names, relative to a folder with ``/`` between, of the files in it and below that end so; pictures for None."""
     return sorted(_walk(folder, suffix))
 
 
 def _walk(folder: Path, suffix: str | None) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+    for place, names in _visible(folder):
         inside = Path(place).relative_to(folder).as_posix()
         for name in names:
             wanted = is_picture(name) if suffix is None else name.lower().endswith(suffix)
             if wanted and not name.startswith(".") and name.lower() not in CLASS_FILES:
                 yield name if inside == "." else f"{inside}/{name}"
+
+
+def _visible(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders that are not hidden, with the names of their files."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield place, names
 
 
 def label_kind(folder: Path) -> str:

@@ -15,6 +15,8 @@ from ...tables.rows import Chunk, Ints, group_boxes
 from .wsol_columns import IDS, read_columns, read_ids, report_fields, report_unknown
 from .wsol_names import Names
 
+LARGEST = 2.0**31
+"""No label and no side of a picture is as large."""
 LABELS, SIZES, PLACES = "class_labels.txt", "image_sizes.txt", "localization.txt"
 
 
@@ -97,9 +99,11 @@ def _labels(path: Path, ids: Names, findings: Findings) -> tuple[Ints, Ints]:
     if found is None:
         raise DatasetError(f"{path}: the file is empty; expected `path,label` per line")
     rows, values, lines = found
-    for i in np.flatnonzero(values[:, 0] % 1):
+    # What is no number, or too large for one of pixels and classes, is told and never cast.
+    whole = (np.abs(values[:, 0]) < LARGEST) & (np.floor(values[:, 0]) == values[:, 0])
+    for i in np.flatnonzero(~whole):
         findings.line(f"label {values[i, 0]} is not a whole number", path, int(lines[i]))
-    labels[rows] = np.floor(values[:, 0]).astype(np.int64)
+    labels[rows] = np.where(whole, values[:, 0], 0).astype(np.int64)
     line_of = np.zeros(len(ids), np.int64)
     line_of[rows] = lines
     _once(path, rows, values, lines, ids, findings)
@@ -109,12 +113,12 @@ def _labels(path: Path, ids: Names, findings: Findings) -> tuple[Ints, Ints]:
 def _read_sizes(
     meta: Metadata, path: Path, rows: Ints, values: npt.NDArray[np.float64], lines: Ints, findings: Findings
 ) -> None:
-    bad = np.asarray((values < 1).any(1))
+    bad = ~np.asarray(((values >= 1) & (values < LARGEST)).all(1))
     for i in np.flatnonzero(bad):
-        findings.line(f"image size {values[i].tolist()} is not positive", path, int(lines[i]))
+        findings.line(f"image size {values[i].tolist()} is not positive, or of no picture", path, int(lines[i]))
     _once(path, rows, values, lines, meta.ids, findings)
     meta.widths, meta.heights = np.zeros(len(meta.ids), np.int64), np.zeros(len(meta.ids), np.int64)
-    meta.widths[rows], meta.heights[rows] = np.where(bad[:, None], 1, values).astype(np.int64).T
+    meta.widths[rows], meta.heights[rows] = np.where(bad[:, None], 0, values).astype(np.int64).T
 
 
 def _once(
@@ -154,6 +158,14 @@ def _places(meta: Metadata, path: Path, findings: Findings) -> None:
     if found is None:
         return
     rows, values, _ = found
+    # Boxes of a published set lie in pixels; all of them within one are fractions.
+    if values.max() <= 1.001 and values.min() >= 0 and (values % 1).any():
+        findings.error(
+            f"all coordinates lie between 0 and 1: fractions of the picture, not pixels: {values[0].tolist()}",
+            path,
+            "multiply them by the width and height of image_sizes.txt",
+            len(values),
+        )
     meta.boxes, meta.box_offsets = group_boxes(rows, values, len(meta.ids))
     _report_without(meta, np.diff(meta.box_offsets) == 0, "box", path, findings)
 

@@ -166,6 +166,8 @@ def damage(metadata: Path, file: str, line: int, text: str | None) -> None:
         ("localization.txt", 2, "test/a/1.jpg,9,2", r"localization\.txt:2: 'test/a/1\.jpg,9,2' is not"),
         ("localization.txt", 2, None, r"localization\.txt: 1 images have no box: test/a/1\.jpg"),
         ("image_sizes.txt", 2, "test/a/1.jpg,0,300", r"image_sizes\.txt:2: image size .* is not positive"),
+        ("image_sizes.txt", 2, "test/a/1.jpg,1e300,300", r"image_sizes\.txt:2: image size .* of no picture"),
+        ("class_labels.txt", 2, "test/a/1.jpg,1e300", r"class_labels\.txt:2: label 1e\+300 is not a whole number"),
     ],
 )
 def test_bad_lines_are_reported_with_file_and_line(wsol_replica, file, line, text, message):
@@ -256,3 +258,12 @@ def test_rows_in_pieces_are_the_rows(wsol_replica, monkeypatch):
     notes = "\n".join(open_table("wsol", root, metadata=metadata).notes)
     assert notes.count("reach outside") == 1
     assert "2 of 7 boxes reach outside the image" in notes
+
+
+def test_fractions_are_not_taken_for_pixels(wsol_replica):
+    root, meta = wsol_replica
+    path = meta / "test" / "localization.txt"
+    lines = [line.rsplit(",", 4)[0] + ",0.1,0.2,0.8,0.9" for line in path.read_text().splitlines()]
+    path.write_text("\n".join(dict.fromkeys(lines)))
+    with pytest.raises(DatasetError, match=r"localization\.txt: all coordinates lie between 0 and 1: fractions"):
+        open_table("wsol", root, metadata=str(meta))

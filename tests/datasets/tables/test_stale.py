@@ -57,6 +57,22 @@ def test_an_image_overwritten_in_place_gives_its_own_box(boxes: Path) -> None:
     assert not any("built again" in w for w in opened(boxes).warnings)
 
 
+def test_a_label_file_edited_in_place_in_a_folder_below(own_cache: Path, tmp_path: Path) -> None:
+    """Only the uppermost folder of labels was looked at: labels/train, as Ultralytics has it, gave its old boxes."""
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder / "train").mkdir(parents=True)
+    Image.new("RGB", (100, 100)).save(tmp_path / "set" / "images" / "train" / "a.png")
+    label = tmp_path / "set" / "labels" / "train" / "a.txt"
+    found = []
+    for side in ("0.4", "0.6"):
+        label.write_text(f"0 0.5 0.5 {side} {side}\n")
+        # Tools may give an edited file its old time back.
+        os.utime(label, ns=(10**18, 10**18))
+        table = open_table("folder", tmp_path / "set", annotations="labels", images="images")
+        found.append(table.rows[0]["boxes"][0])
+    assert found == [pytest.approx([30, 30, 70, 70]), pytest.approx([20, 20, 80, 80])]
+
+
 def test_a_change_of_the_time_alone_is_noticed(boxes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same number of bytes: an editor that keeps the size of a BMP."""
     first = opened(boxes)
