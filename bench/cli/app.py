@@ -208,4 +208,6 @@ def _plain(error: BaseException) -> str:
         text += ": the disk or its quota is full; finished files are kept. Free space and give the same command again"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         text += ": where this was to be written, name another place with --out or, of tables and reports, --dest"
+    if isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.EEXIST):
+        text += ": a file, or a link that leads nowhere, stands where a folder is needed; name another place"
     return escape(text)

@@ -119,6 +119,7 @@ def build(root: Path, shards: tuple[Path, ...], kind: str, solution: Path | None
     twice = len(samples) - len({s.key for s in samples})
     if twice:
         findings.error(f"{twice:,} keys occur more than once", root, "are shards of two sets mixed?", twice)
+    findings.raise_errors("webdataset")
 
     def chunks() -> Iterator[Chunk]:
         chunk = Chunk(

@@ -59,8 +59,10 @@ def given_triples(config: RunConfig) -> GivenTriples:
     """What a request says of its maps.
 
     Raises:
-        UsageError: A triple that names maps under another head, or ``maps/…`` of a name that has none.
+        UsageError: No triple; one that names maps under another head, or ``maps/…`` of a name that has none.
     """
+    if not config.triples and not config.maps:
+        raise UsageError("no triple is asked for; say which, as in --triples 'slim_resnet/gradcam/*'")
     if not config.maps and not any(p.startswith(f"{MAPS}/") for p in config.triples):
         return GivenTriples(config.triples)
     if config.maps and "triples" not in config.model_fields_set:

@@ -24,7 +24,7 @@ def class_files(root: Path, folder: Path) -> list[Path]:
 
 
 def folders_below(folder: Path) -> list[Path]:
-    """A folder and all below it whose files are read; a file that is edited in place changes no folder above its own."""
+    """A folder and all below it whose files are read; a file that is edited in place changes no folder above."""
     return [Path(place) for place, *_ in _visible(folder)]
 
 

@@ -170,7 +170,7 @@ def _with_content(inst: Instances, where: Path, findings: Findings) -> Instances
         if lost:
             what = f"{len(lost):,} of {len(inst.images):,} images have {what} and are left out: {some(lost)}"
             findings.warn(what, where, count=len(lost))
-    if len(bare) == len(inst.images):
+    if bare and len(bare) == len(inst.images):
         crowds_too = f" ({len(crowded):,} have crowds only)" if crowded else ""
         findings.error(f"none of {len(inst.images):,} images has a box or mask of its own{crowds_too}", where)
         findings.raise_errors(f"folder {where.name}")

@@ -38,7 +38,8 @@ def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
     width, height = (float(root.findtext(f"size/{side}", "0") or 0) for side in ("width", "height"))
     if not (0 <= width < 2**31 and 0 <= height < 2**31 and width == int(width) and height == int(height)):
         raise ValueError(f"a picture of {width}×{height} pixels")
-    return objects, (int(width), int(height))
+    # One side alone is no size.
+    return objects, (int(width), int(height)) if width and height else (0, 0)
 
 
 def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, labels: str) -> Built:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -126,6 +127,7 @@ def test_a_config_file_and_an_override(cambench, blobs, tmp_path):
         (("run", "--dataset", "synthbirds", "--out", "x", "--protocol", "papr"), "did you mean 'paper'"),
         (("run", "--dataset", "synthbirds", "--out", "x", "--device", "tpu0"), "expected auto, cpu, cuda"),
         (("run", "--dataset", "synthbirds", "--out", "x", "--plugin", "absent.py"), "no such file"),
+        (("run", "--dataset", "synthbirds", "--out", "x", "--triples", ""), "no triple is asked for"),
         (("run", "--config", "absent.yaml"), "no such file"),
         (("ls", "backbonez"), "did you mean 'backbones'"),
         (("nonsense",), "No such command"),
@@ -205,6 +207,17 @@ def test_a_full_disk_is_named(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "No space left on device: 'out/run.json': the disk or its quota is full" in told
     assert "Free space and give the same command again" in told
+
+
+@pytest.mark.parametrize("code", [errno.ENOTDIR, errno.EEXIST])
+def test_a_file_where_a_folder_is_needed_is_said(monkeypatch, capsys, code):
+    def there():
+        raise OSError(code, os.strerror(code), "out/x")
+
+    monkeypatch.setattr(cli, "app", there)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "stands where a folder is needed; name another place" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_error_shows_control_characters_as_text():

@@ -165,3 +165,10 @@ def test_xml_of_another_kind_is_no_picture_without_objects(photos):
         (photos / "xml" / "a.xml").write_text(other)
         with pytest.raises(DatasetError, match="its outermost element is .*, not annotation: no PASCAL VOC file"):
             open_table("folder", photos, annotations="xml", images="images")
+
+
+def test_one_side_alone_is_no_size(photos):
+    """A row had a height and no width."""
+    write_voc(photos, width="")
+    table = open_table("folder", photos, annotations="xml", images="images")
+    assert (set(table.rows["width"]), set(table.rows["height"])) == ({64}, {80})
