@@ -17,6 +17,8 @@ ENGINES = ("auto", "cpu", "tensor", "triton")
 """Names of the box engines of ``level_ious``."""
 ROOM = 1 << 30
 """Bytes that one call of the tensor engine may take for its intermediates; more maps go in several calls."""
+CACHED = 1 << 26
+"""The same on a CPU, whose cache then holds more of them."""
 _PER_PIXEL, _PER_MAP = 160, 6 << 20
 """Bytes of those intermediates for a pixel and, for the tables of basins by level, for a map (measured, rounded up)."""
 
@@ -79,7 +81,7 @@ def device_curves(levels: Tensor, truth: Truth, engine: str = "tensor") -> tuple
         from .kernels.fused.fused_curves import fused_curves
 
         each, curves_of = room_of_program(pixels), fused_curves
-    at_once = max(1, ROOM // each)
+    at_once = max(1, (CACHED if levels.device.type == "cpu" else ROOM) // each)
     found = [
         curves_of(part, Truth(truth.boxes[start : start + at_once], truth.counts[start : start + at_once]))
         for start, part in zip(range(0, len(levels), at_once), levels.split(at_once), strict=False)

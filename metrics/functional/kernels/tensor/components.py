@@ -43,11 +43,11 @@ def find_components(values: Tensor, basins: Basins) -> Components:
         _by_value(columns, across),
         _by_value(columns, width - 1 - across),
         _by_value(rows, down),
-        _largest((label << 8) + flat, last, slots * LEVELS, -1),
+        _largest((label << 8) + flat.long(), last, slots * LEVELS, -1),
     ]
     stacked = torch.stack([table.view(count, -1, LEVELS)[:, :-1] for table in tables])
     root = _roots(basins)
-    above = _above(stacked.flip(-1).cummax(-1).values.flip(-1), -1).transpose(2, 3)
+    above = _largest_above(stacked).transpose(2, 3)
     joined = torch.full_like(above, -1).scatter_reduce_(3, root.expand(4, -1, -1, -1), above, "amax")
     own = torch.arange(MAX_BASINS, device=values.device)
     level = torch.arange(LEVELS, device=values.device)[:, None]
@@ -65,6 +65,7 @@ def polygon_areas(values: Tensor, basins: Basins, root: Tensor) -> Tensor:
     count, height, width = values.shape
     label = basins.label.view(count, height, width) << 8
     small = values.to(torch.uint8)
+    # Indices are int64, and so is what is added to them: mixed operands take several times as long on a CPU.
     a, b, c, d = small[:, :-1, :-1], small[:, :-1, 1:], small[:, 1:, :-1], small[:, 1:, 1:]
     low, high, low2, high2 = torch.minimum(a, b), torch.maximum(a, b), torch.minimum(c, d), torch.maximum(c, d)
     fourth, third = torch.minimum(low, low2), torch.minimum(torch.maximum(low, low2), torch.minimum(high, high2))
@@ -72,10 +73,10 @@ def polygon_areas(values: Tensor, basins: Basins, root: Tensor) -> Tensor:
     of_third = torch.where(a >= third, label[:, :-1, :-1], label[:, :-1, 1:])
     areas = torch.zeros(count, (MAX_BASINS + 1) * LEVELS, dtype=torch.int32, device=values.device)
     ones = areas.new_ones(1, 1).expand(count, (height - 1) * (width - 1))
-    areas.scatter_add_(1, (of_third + third).flatten(1), ones)
-    areas.scatter_add_(1, (label[:, :-1, :-1] + fourth).flatten(1), ones)
+    areas.scatter_add_(1, (of_third + third.long()).flatten(1), ones)
+    areas.scatter_add_(1, (label[:, :-1, :-1] + fourth.long()).flatten(1), ones)
     table = areas.view(count, -1, LEVELS)[:, :-1]
-    above = _above(table.flip(-1).cumsum(-1, dtype=torch.int32).flip(-1), 0).transpose(1, 2)
+    above = _sum_above(table).transpose(1, 2)
     return torch.zeros_like(above).scatter_add_(2, root, above)
 
 
@@ -102,7 +103,23 @@ def _by_value(extremes: Tensor, place: Tensor) -> Tensor:
     return _largest((own + extremes).flatten(1), place.expand_as(extremes).flatten(1), slots * LEVELS, -1)
 
 
-def _above(cumulated: Tensor, empty: int) -> Tensor:
-    """What holds for values >= v, along the last dimension, as what holds for values > v."""
-    last = torch.full_like(cumulated[..., :1], empty)
-    return torch.cat([cumulated[..., 1:], last], -1)
+def _largest_above(tables: Tensor) -> Tensor:
+    """Largest entry of all values > v, along the last dimension, for every v; −1 where there is none.
+
+    By steps that double, each a maximum of two shifted views: a scan that keeps no places, and flips nothing.
+    """
+    found = torch.full_like(tables, -1)
+    found[..., :-1] = tables[..., 1:]
+    step = 1
+    while step < LEVELS:
+        wider = torch.empty_like(found)
+        torch.maximum(found[..., :-step], found[..., step:], out=wider[..., :-step])
+        wider[..., -step:] = found[..., -step:]
+        found, step = wider, 2 * step
+    return found
+
+
+def _sum_above(tables: Tensor) -> Tensor:
+    """Sum of the entries of all values > v, along the last dimension, int32, for every v."""
+    sums = tables.cumsum(-1, dtype=torch.int32)
+    return sums[..., -1:] - sums
