@@ -30,7 +30,7 @@ class DoctorRequest(DataOptions):
     dataset: Annotated[str, Flag(argument=True, metavar="NAME")] = Field(
         description="Data set: see 'cambench ls datasets'; or 'device', for the device that computes."
     )
-    device: str = Field("auto", description="Of 'doctor device': auto, cpu, cuda or cuda:N.")
+    device: str = Field("auto", description="Of 'doctor device': auto, cpu, cuda[:N], xpu[:N] or mps.")
     split: Annotated[SplitName, HIDDEN] = Field("test", description="train, val or test.")
     splits: Annotated[tuple[SplitName, ...], Flag(("--split",))] = Field(
         (), description="Only this split; may be repeated. (default: all)"

@@ -175,7 +175,7 @@ class WeightsOptions(Options):
 class DeviceOptions(Options):
     """Where it is computed."""
 
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field("auto", description="auto, cpu, cuda[:N], xpu[:N] or mps.")
 
 
 class PaceOptions(Options):

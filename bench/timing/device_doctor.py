@@ -20,6 +20,7 @@ from ...protocol import PAPER
 from ..engine.networks import same_numbers
 from ..engine.run_record import device_name
 from ..engine.scoring.reading import Reading
+from ..host.consoles import err
 from ..host.device import pick_device
 from ..host.versions import LIBRARIES, library_versions
 from .device_checks import BuiltIn, DeviceCheck, check_device
@@ -63,14 +64,20 @@ def examine_device(name: str) -> DeviceReport:
     network = open_backbone(NETWORK, num_classes=None).freeze()
     batch = BuiltIn.of(IMAGES, PAPER.size)
     with same_numbers(device):
-        report.checks += check_device(network, batch, device)
+        _say("checking the forward")
+        for check in check_device(network, batch, device):
+            _say(f"checked: {check.step}")
+            report.checks.append(check)
+        _say("timing the box engines")
         seen = Reading(network, PAPER).see(batch.images, [str(i) for i in range(IMAGES)], None)
         levels = quantize(seen.score_map(CAMS.get("layercam"), HEADS.get("softmax")).locate()[1])
         boxes = box_times(levels.repeat(4, 1, 1), batch, device)
         there = network.to(device)
+        _say("timing forwards by batch size and in bfloat16")
         sizes = (1, 4, 16, 64, 256) if device.type != "cpu" else (1, 4, 16)
         rates = forward_rates(there, device, sizes, "float32")
         half = forward_rates(there, device, [max(rates)], "bfloat16")
+    _say("timing the host's decoding, memory and products")
     free, whole = memory_gib(device)
     decoding = decode_rates()
     report.figures = {
@@ -84,6 +91,11 @@ def examine_device(name: str) -> DeviceReport:
     }
     report.advice = advise(rates, half, decoding, boxes, report.checks)
     return report
+
+
+def _say(step: str) -> None:
+    """A step takes seconds, on a busy machine many; the report comes at the end."""
+    err.print(step, markup=False, highlight=False)
 
 
 def advise(

@@ -54,6 +54,7 @@ def test_the_verb_says_figures_and_advice_and_fails_where_a_step_does(monkeypatc
     assert found.exit_code == 0, found.output
     assert "advice --batch-size 1" in found.output
     assert "GB/s" in found.output
+    assert "timing forwards by batch size" in found.output
     wrong = DeviceCheck(step="boxes, tensor", ok=False, said="1 values of the curves differ")
     monkeypatch.setattr(device_doctor, "check_device", lambda *_: [wrong])
     found = CliRunner().invoke(app, ["doctor", "device", "--device", "cpu"])
