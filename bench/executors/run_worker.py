@@ -55,6 +55,8 @@ class Order(BaseModel):
     """Where names that are relative were given."""
     world: int
     """Workers of the launch."""
+    command: list[str] = Field(default_factory=lambda: list(sys.argv))
+    """As it was given where the launch was started: what records name, wherever the work is done."""
     versions: dict[str, str]
     """Of cambench and its libraries where the launch was started."""
 
@@ -138,14 +140,16 @@ def work(order: str, rank: int) -> str:
 def _at_the_place_of(order: Order, rank: int) -> Iterator[None]:
     """The environment of a worker, in the folder in which the command was given, where this machine has it."""
     place = {"RANK": str(rank), "WORLD_SIZE": str(order.world)}
-    before, here = {name: os.environ.get(name) for name in place}, Path.cwd()
+    before, here, command = {name: os.environ.get(name) for name in place}, Path.cwd(), sys.argv
     os.environ.update(place)
+    sys.argv = list(order.command)
     with suppress(OSError):
         os.chdir(order.folder)
     try:
         yield
     finally:
         os.chdir(here)
+        sys.argv = command
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -45,4 +45,6 @@ def split(value: Any) -> Any:
 
 def auto(value: Any) -> Any:
     """0, which stands for it, from ``auto``."""
+    if isinstance(value, str) and value != "auto" and not value.strip().lstrip("+-").isdigit():
+        raise ValueError(f"{value!r}: expected a number or auto")
     return 0 if value == "auto" else value

@@ -42,7 +42,7 @@ class ShardMark(BaseModel):
     stages: dict[str, float] = Field(default_factory=dict)
     """Stage -> seconds spent on this shard."""
     notes: dict[str, int] = Field(default_factory=dict)
-    """What had to be computed otherwise than asked for -> forwards concerned."""
+    """What had to be computed otherwise than asked for -> how many times."""
     box_engines: dict[str, int] = Field(default_factory=dict)
     """Box engine -> maps that it served."""
     not_finite: dict[str, int] = Field(default_factory=dict)
@@ -79,14 +79,14 @@ def said_notes(marks: Iterable[ShardMark]) -> dict[str, str]:
     """The notes of several shards, those of maps that were not finite included -> how much is concerned."""
     marks = list(marks)
     maps = sum((Counter(mark.not_finite) for mark in marks), Counter[str]())
-    return {note: f"{n} forwards" for note, n in counted(marks).items()} | {
+    return {note: "once" if n == 1 else f"{n} times" for note, n in counted(marks).items()} | {
         f"{triple} made maps that hold NaN or infinity, scored as empty maps": f"{n} images"
         for triple, n in maps.items()
     }
 
 
 def counted(marks: Iterable[ShardMark]) -> Counter[str]:
-    """The notes of several shards -> forwards concerned."""
+    """The notes of several shards -> how many times."""
     return sum((Counter(mark.notes) for mark in marks), Counter())
 
 

@@ -156,7 +156,7 @@ class RunStore:
                 images of the shard failed.
             failures: Images of the shard that have no row.
             stages: Stage -> seconds spent on this shard.
-            notes: What had to be computed otherwise than asked for -> forwards concerned.
+            notes: What had to be computed otherwise than asked for -> how many times.
             lost: Canonical triple that failed and has no rows, or ``metric NAME`` whose column is missing -> why.
             served: Box engine -> maps whose boxes it computed.
 

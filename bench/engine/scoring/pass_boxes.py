@@ -34,7 +34,7 @@ DeviceColumns = dict[tuple[Triple | None, str], Tensor]
 
 
 class BoxTally(NamedTuple):
-    """Maps by the engine that served them, and by what was computed otherwise than asked for."""
+    """Maps by the engine that served them; what was computed otherwise than asked for -> how many times."""
 
     served: Counter[str]
     notes: Counter[str]
@@ -73,8 +73,7 @@ class BoxEngine:
         if wrong.any() and self.name != "cpu":
             self.leave(
                 f"the box engine {self.name!r} differs from the CPU's on {int(wrong.sum())} of {int(served.sum())} "
-                "maps of a batch that both computed",
-                int(wrong.sum()),
+                "maps of a batch that both computed"
             )
         elif served.any():
             self.proved = True
@@ -89,9 +88,9 @@ class BoxEngine:
         tally, self._tally = self._tally, BoxTally(Counter(), Counter())
         return tally
 
-    def leave(self, why: str, maps: int) -> None:
+    def leave(self, why: str) -> None:
         """Go on with the CPU engine."""
-        self._tally.notes[f"{why}: boxes are computed on the CPU from there on"] += maps
+        self._tally.notes[f"{why}: boxes are computed on the CPU from there on"] += 1
         self.name, self.proved = "cpu", True
 
 
@@ -155,7 +154,7 @@ class BatchBoxes:
             if is_out_of_memory(error) or is_device_failure(error):
                 raise
             said = " ".join(str(error).split())
-            self._boxes.engine.leave(f"the box engine {self._name!r} failed ({said})", len(self._levels))
+            self._boxes.engine.leave(f"the box engine {self._name!r} failed ({said})")
             for triple in self._levels.keys() - self._futures.keys():
                 self._submit(triple, self._levels[triple])
             self._levels.clear()

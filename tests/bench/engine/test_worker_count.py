@@ -34,7 +34,7 @@ def test_rates_are_of_the_runs_images(settings):
 
 
 def test_neither_a_number_nor_auto(settings):
-    with pytest.raises(UsageError, match="workers"):
+    with pytest.raises(UsageError, match="workers 'many': expected a number or auto"):
         RunConfig.create(**{**settings, "workers": "many"})
     with pytest.raises(UsageError, match="workers"):
         RunConfig.create(**{**settings, "workers": -1})

@@ -3,16 +3,17 @@
 import json
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from cambench.bench.engine.planning.config import RunConfig
-from cambench.bench.executors import crew
+from cambench.bench.executors import crew, run_worker
 from cambench.bench.executors import launch as launching
 from cambench.bench.executors.crew import is_launch, placed
 from cambench.bench.executors.launch import launch
 from cambench.bench.executors.local import LocalWorkers
-from cambench.bench.executors.run_worker import Order, WorkerReport, name_of, run_job, versions_here, work
+from cambench.bench.executors.run_worker import Ending, Order, WorkerReport, name_of, run_job, versions_here, work
 from cambench.bench.executors.workers import LostWorkerError, numbers
 from cambench.bench.host.device import device_of_rank, several_devices
 from cambench.bench.host.errors import RunError, UsageError
@@ -116,6 +117,24 @@ def test_data_that_the_driver_alone_has_are_named_with_the_worker(request_of, tm
     report = WorkerReport.model_validate_json(work(order.model_dump_json(), 1))
     assert str(tmp_path / "none") in report.error
     assert report.host
+
+
+def what_was_typed(fields):
+    """A job that tells the command it is part of."""
+    del fields
+    return Ending(paths=(Path(" ".join(sys.argv)),))
+
+
+def test_workers_name_the_command_that_was_given(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cambench", "run", "--devices", "all"])
+    order = Order(job=f"/{__name__}:what_was_typed", fields={}, world=2, versions=versions_here())
+    theirs = ["run_worker.py", "order.json"]
+    monkeypatch.setattr(sys, "argv", theirs)
+    monkeypatch.setattr(run_worker, "import_module", lambda _: sys.modules[__name__])
+    report = WorkerReport.model_validate_json(work(order.model_dump_json(), 1))
+    assert report.error == ""
+    assert report.paths == (Path("cambench run --devices all"),)
+    assert sys.argv is theirs
 
 
 class Scripted:
