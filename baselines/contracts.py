@@ -120,6 +120,7 @@ class Backbone(nn.Module, ABC):
             a ``sigmoid`` of each (binary and multi-label networks).
         multi_label: An image may have several of the classes; ``predicted`` is the one of the highest score.
         through_network: A pass of the head runs the network anew, as its head reads more than the feature map.
+        only_eager: Why ``torch.compile`` can make no program of ``features``; empty where it can.
         reads: Digest of the user's functions by which the network is called and read; empty where there are none.
     """
 
@@ -138,6 +139,7 @@ class Backbone(nn.Module, ABC):
     activation: Activation = "softmax"
     multi_label: bool = False
     through_network: bool = False
+    only_eager: str = ""
     reads: str = ""
     mean: Tensor
     std: Tensor

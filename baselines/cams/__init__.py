@@ -2,7 +2,7 @@
 
 from .cards import Card, built_in_cards, method_card
 from .cost import Cost, CostError
-from .evidence import CHUNK_BYTES, Evidence
+from .evidence import CHUNK_BYTES, Evidence, copies_in
 from .identities import MapKey, canonical, supports
 from .method import CAMS, CamMethod, Identity, register_cam
 from .score_map import apply_sign, clamps, raw_map
@@ -21,6 +21,7 @@ __all__ = [
     "built_in_cards",
     "canonical",
     "clamps",
+    "copies_in",
     "method_card",
     "raw_map",
     "register_cam",

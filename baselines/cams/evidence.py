@@ -61,7 +61,7 @@ class Evidence:
 
     def copies(self, batch: Tensor) -> int:
         """Copies of a whole batch (B,…) that one chunk may hold; never less than one of each image."""
-        return max(1, self.chunk_bytes // max(1, batch.numel() * batch.element_size()))
+        return copies_in(self.chunk_bytes, batch)
 
     def keep(self, method: Callable[[Evidence], Tensor]) -> None:
         """Compute what a method's function makes of this, and keep it for ``made_by``, until ``forget``."""
@@ -251,3 +251,8 @@ class Evidence:
         if rest:
             raise ValueError(f"expected a multiple of {len(self.target)} images, got {count}")
         return self.target.repeat_interleave(copies)
+
+
+def copies_in(chunk_bytes: int, batch: Tensor) -> int:
+    """Copies of a whole batch (B,…) in so many bytes, at least one."""
+    return max(1, chunk_bytes // max(1, batch.numel() * batch.element_size()))

@@ -91,7 +91,9 @@ def reading_of(config: RunConfig, network: Backbone, protocol: Protocol) -> Read
         protocol,
         dtype=config.dtype,
         channels_last=config.channels_last,
+        compile=config.compile,
         chunk_bytes=config.chunk_mib * 2**20,
+        fill_chunks=config.fill_chunks,
     )
 
 
@@ -269,6 +271,7 @@ class _Pass:
             device=device_name(device),
             dtype=request.config.dtype,
             channels_last=request.config.channels_last,
+            compile=request.config.compile,
             batch_size=request.config.batch_size,
             threads=torch.get_num_threads(),
             images=images,

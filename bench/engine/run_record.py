@@ -79,6 +79,9 @@ def run_manifest(
             "seed": config.seed,
             "metrics": measures_key(measures),
             "head_recipe": head_recipe,
+            # Named only where asked for, so that folders from before these options go on.
+            **({"compile": config.compile} if config.compile != "no" else {}),
+            **({"fill_chunks": True} if config.fill_chunks else {}),
         },
         triples=[str(t) for t in triples],
         aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 """Autocast dtype of a network; float32 is none."""
+Compile = Literal["no", "kernels", "graphs"]
+"""Whether ``torch.compile`` makes programs of a network's forward: not, fused kernels, or these in CUDA graphs."""
 
 
 def computes(device: torch.device, dtype: Dtype) -> bool:

@@ -19,6 +19,7 @@ from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
 from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
+from ..engine.backbone_pass import reading_of
 from ..engine.networks import open_network, same_numbers
 from ..engine.planning.config import RunConfig
 from ..engine.planning.given import check_names
@@ -28,7 +29,6 @@ from ..engine.run_record import device_name
 from ..engine.scoring.clock import Sample, StageClock, backbone_timing, triple_timings
 from ..engine.scoring.onepass import OnePass, Scoring
 from ..engine.scoring.pass_boxes import BoxEngine
-from ..engine.scoring.reading import Reading
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError
@@ -115,7 +115,7 @@ class _Timed:
 
     def __init__(self, network: Backbone, config: RunConfig, has_boxes: bool, advance: Callable[[], object]) -> None:
         protocol = config.protocol_object
-        self.reading = Reading(network, protocol, dtype=config.dtype, channels_last=config.channels_last)
+        self.reading = reading_of(config, network, protocol)
         self.config, self.advance = config, advance
         thresholds = tuple(sorted({*protocol.iou_thresholds, protocol.loc_iou}))
         self.scoring = Scoring(
@@ -182,6 +182,7 @@ def _shared(config: RunConfig, where: torch.device) -> BackboneTiming:
         device=device_name(where),
         dtype=config.dtype,
         channels_last=config.channels_last,
+        compile=config.compile,
         batch_size=config.batch_size,
         threads=torch.get_num_threads(),
         peak_memory_of="device" if where.type == "cuda" else "host",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..engine.planning.config import RunConfig
-from ..host.dtypes import Dtype
+from ..host.dtypes import Compile, Dtype
 from ..host.options import (
     HIDDEN,
     BoxOptions,
@@ -21,6 +21,8 @@ from ..host.options import (
     SplitName,
 )
 
+_SAME = ("triples", "batch_size", "dtype", "channels_last", "compile", "pretrained")
+
 
 class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, DataOptions):
     """Which triples on which images are timed, and how."""
@@ -32,6 +34,8 @@ class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, Dat
     batch_size: int = Field(16, ge=1, description="Images in a batch; never reduced silently.")
     batches: int = Field(6, ge=2, description="Timed batches, after one of warm-up.")
     dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
+    channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
+    compile: Compile = Field("no", description="torch.compile of the backbone's plain forwards: no, kernels, graphs.")
     pretrained: bool = Field(True, description="Time with the weights that a backbone ships, or without.")
     out: Path | None = Field(None, description="Also write the figures to this JSON file.")
 
@@ -39,5 +43,5 @@ class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, Dat
     def config(self) -> RunConfig:
         """The same request as the configuration of a run."""
         groups: list[type[Options]] = [DataOptions, BoxOptions, DeviceOptions, ProtocolOptions, PluginOptions]
-        own = {name: getattr(self, name) for name in ("triples", "batch_size", "dtype", "pretrained")}
+        own = {name: getattr(self, name) for name in _SAME}
         return RunConfig.create(**self.part(*groups), **own, out=Path())

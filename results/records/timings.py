@@ -43,6 +43,8 @@ class BackboneTiming(BaseModel):
     dtype: str = "float32"
     """Autocast dtype of the backbone."""
     channels_last: bool = False
+    compile: str = "no"
+    """What ``torch.compile`` made of the backbone's forward."""
     batch_size: int = Field(ge=1)
     """Images per batch; fixed, never silently reduced."""
     threads: int | None = None

@@ -48,6 +48,8 @@ class HookedNetwork(Backbone):
         UnsupportedNetworkError: It cannot be read; the message says why, and what to do.
     """
 
+    only_eager = "its feature map is read by a hook that every forward sets anew"
+
     def __init__(self, model: nn.Module, facts: NetworkFacts, reads: Reads) -> None:
         super().__init__(facts.mean, facts.std)
         self.name, self.class_names, self.multi_label = facts.name, facts.class_names, facts.multi_label

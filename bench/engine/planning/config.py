@@ -12,7 +12,7 @@ from pydantic import Field
 from ....datasets.open import local_name, url_of
 from ....home import expanded
 from ....protocol import PROTOCOLS, Protocol
-from ...host.dtypes import Dtype
+from ...host.dtypes import Compile, Dtype
 from ...host.errors import UsageError
 from ...host.options import (
     BoxOptions,
@@ -78,11 +78,21 @@ class RunConfig(
     seed: int = Field(0, description="Seed of the heads that are trained.")
     dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
     channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
+    compile: Compile = Field(
+        "no",
+        description="torch.compile of the backbone's plain forwards: no, kernels (fused), graphs (these in CUDA "
+        "graphs). It takes up to a minute for each size of a batch.",
+    )
     chunk_mib: int = Field(
         32,
         ge=1,
         description="MiB of masked images that Score-CAM and its kin put through the network at a time; more for a "
         "large device, less where memory is short.",
+    )
+    fill_chunks: bool = Field(
+        False,
+        description="Masked images of several maps go through the network together, as many as --chunk-mib holds: it "
+        "fills a device that small batches leave idle.",
     )
     metrics: Patterns = Field(
         ("*",), description="Further per-image metrics, by pattern; an expensive one must be named in full."

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from ....baselines.cams import copies_in
 from ....baselines.contracts import Backbone
 from ....metrics.functional.fidelity import image_masks
 from ....protocol import Protocol
+from ....triple import Triple
+from .clock import StageClock
+from .reading import Reading, ScoreMap
 
 
 class Fidelity:
@@ -34,6 +39,10 @@ class Fidelity:
         self._network, self._protocol, self._forward = network, protocol, forward
         self._pixels, self._target = pixels, target
 
+    def maps_in(self, chunk_bytes: int) -> int:
+        """Maps whose masked images of the whole batch a chunk holds, at least one."""
+        return copies_in(chunk_bytes, self._pixels)
+
     @cached_property
     def _normalised(self) -> Tensor:
         return self._network.normalise(self._pixels)
@@ -55,12 +64,54 @@ class Fidelity:
 
     def masked_score(self, positive: Tensor, finished: bool) -> Tensor:
         """Score O (B,) of the masked images; ``positive`` is the low-resolution map (B,P,Q) after ReLU."""
+        return self.masked_scores([(positive, finished)])[0]
+
+    def masked_scores(self, maps: Sequence[tuple[Tensor, bool]]) -> list[Tensor]:
+        """``masked_score`` of several maps of the batch, by one forward of all masked images."""
         protocol, network = self._protocol, self._network
-        mask = image_masks(
-            positive, protocol.size, protocol.fidelity_kernel, "no" if finished else protocol.fidelity_min_max
-        )[:, None]
+        rules = (protocol.size, protocol.fidelity_kernel)
+        masks = [
+            image_masks(positive, *rules, "no" if finished else protocol.fidelity_min_max)[:, None]
+            for positive, finished in maps
+        ]
         if protocol.fidelity_space == "pixels":
-            masked = network.normalise(self._pixels * mask)
+            masked = [network.normalise(self._pixels * mask) for mask in masks]
         else:
-            masked = self._normalised * mask
-        return self.score(self._forward(masked))
+            masked = [self._normalised * mask for mask in masks]
+        whole = masked[0] if len(masked) == 1 else torch.cat(masked)
+        scores = self.score(self._forward(whole), target=self._target.repeat(len(maps)))
+        return list(scores.chunk(len(maps)))
+
+
+class MaskedScores:
+    """O of all maps of a batch: each by a forward of its own, or as many together as a chunk holds.
+
+    Args:
+        fidelity: Scores them; None where no network stands behind the maps.
+        reading: Its ``fill_chunks`` says whether chunks are filled, its ``chunk_bytes`` what one holds.
+        clock: Takes the time.
+    """
+
+    def __init__(self, fidelity: Fidelity | None, reading: Reading, clock: StageClock) -> None:
+        self._fidelity, self._clock = fidelity, clock
+        self._most = fidelity.maps_in(reading.chunk_bytes) if fidelity is not None and reading.fill_chunks else 1
+        self._waiting: dict[Triple, tuple[Tensor, bool]] = {}
+        self._scores: dict[Triple, Tensor] = {}
+
+    def add(self, triple: Triple, drawn: ScoreMap) -> None:
+        """The score map of a triple."""
+        self._waiting[triple] = drawn.positive, drawn.finished
+        if len(self._waiting) == self._most:
+            self._score()
+
+    def all(self) -> dict[Triple, Tensor]:
+        """O (B,) float64 of every triple that was added."""
+        self._score()
+        return self._scores
+
+    def _score(self) -> None:
+        if self._fidelity is not None and self._waiting:
+            with self._clock.stage("fidelity", tuple(self._waiting)):
+                found = self._fidelity.masked_scores(list(self._waiting.values()))
+            self._scores |= dict(zip(self._waiting, found, strict=True))
+        self._waiting = {}

@@ -20,11 +20,10 @@ from ....baselines.cams import CAMS
 from ....baselines.contracts import HEADS
 from ....datasets.schema import Batch
 from ....metrics import MapBatch, MetricSpec, NotMeasurableError
-from ....metrics.functional.boxes import join_boxes, quantize
+from ....metrics.functional.boxes import join_boxes
 from ....metrics.functional.fidelity import evidence_precision
 from ....metrics.functional.host_copies import HostCopies
 from ....metrics.functional.no_contour import reference_levels
-from ....metrics.functional.pixels import pixel_histograms
 from ....results.records.columns import EXTRA
 from ....results.records.markers import LOST_METRIC
 from ....text import first_line
@@ -34,8 +33,9 @@ from ...host.memory import is_out_of_memory
 from .batch_work import BatchWork, own_score
 from .chunks import does_not_fit
 from .clock import StageClock, weights_of
+from .located import Drawn, Located, histograms_of, in_groups, locate_group, maps_at_once
 from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
-from .masked_scores import Fidelity
+from .masked_scores import Fidelity, MaskedScores
 from .measures import measure
 from .pass_boxes import DEVICE_ONLY, BatchBoxes, BoxEngine, Boxes
 from .randomised import Randomised
@@ -195,10 +195,11 @@ class OnePass:
             (None, "target"): seen.target,
         }
         self._gradients(work)
-        for triple in self.maps:
-            if str(triple) not in self.lost:
-                found = self._score(work, triple, boxes)
+        masked = MaskedScores(fidelity, self.reading, self.clock)
+        for group in in_groups(self._drawn(work), maps_at_once(self.reading, len(batch))):
+            for triple, found in self._scored(work, group, boxes, masked):
                 columns |= {(triple, name): values for name, values in found.items()}
+        columns |= {(triple, "o"): values for triple, values in masked.all().items() if str(triple) not in self.lost}
         if boxes is not None:
             columns |= boxes.on_device()
         return BatchScores(batch, _shared(batch, self._scoring.has_boxes), HostCopies(columns), boxes)
@@ -226,53 +227,75 @@ class OnePass:
                             raise
                         # The method asks for it again, and is lost with it.
 
-    def _score(self, work: BatchWork, triple: Triple, boxes: BatchBoxes | None) -> dict[str, Tensor]:
-        """The columns of one triple on the device, without its boxes, which set out; none of a method that is lost."""
-        scoring, clock = self._scoring, self.clock
-        method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
-        sharing = self._shared_weights.get((triple.cam, head.branch), ())
+    def _drawn(self, work: BatchWork) -> Iterator[Drawn]:
+        """The score maps of all triples, one after the other; none of a method that is lost."""
+        for triple in self.maps:
+            if str(triple) in self.lost:
+                continue
+            method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
+            sharing = self._shared_weights.get((triple.cam, head.branch), ())
+            try:
+                if sharing and triple == sharing[0]:
+                    with self.clock.stage("maps", weights_of(triple)):
+                        work.seen.evidence(head.branch).keep(method.fn)
+                with self.clock.stage("maps", triple):
+                    score_map = work.seen.score_map(method, head)
+                if sharing and triple == sharing[-1]:
+                    work.seen.evidence(head.branch).forget(method.fn)
+            except (Exception, SystemExit) as error:
+                if not is_loss(error):
+                    raise
+                self._lose(triple, work.batch, error)
+                continue
+            yield triple, score_map
+
+    def _scored(
+        self, work: BatchWork, group: Sequence[Drawn], boxes: BatchBoxes | None, masked: MaskedScores
+    ) -> Iterator[tuple[Triple, dict[str, Tensor]]]:
+        """The columns of a group's triples on the device, without boxes and masked scores, which set out."""
         try:
-            if sharing and triple == sharing[0]:
-                with clock.stage("maps", weights_of(triple)):
-                    work.seen.evidence(head.branch).keep(method.fn)
-            with clock.stage("maps", triple):
-                drawn = work.seen.score_map(method, head)
-            if sharing and triple == sharing[-1]:
-                work.seen.evidence(head.branch).forget(method.fn)
-            with clock.stage("resize", triple):
-                up, norm, degenerate = drawn.locate()
-                levels = quantize(norm)
+            with self.clock.stage("resize", tuple(triple for triple, _ in group)):
+                found = locate_group(group)
         except (Exception, SystemExit) as error:
             if not is_loss(error):
                 raise
-            self._lose(triple, work.batch, error)
-            return {}
-        if boxes is not None:
-            boxes.add(triple, levels)
-        column = {"degenerate": degenerate, "peak": levels.amax((1, 2))}
-        if not scoring.measures_only:
-            column |= self._own_columns(work, triple, drawn, (up, norm, levels))
-        if scoring.measures:
-            with clock.stage("measures", triple):
-                column |= self._measured(work, work.maps(norm, up, triple), triple)
-        return column
+            if len(group) == 1:
+                self._lose(group[0][0], work.batch, error)
+            else:
+                # One of them: the others are not lost with it.
+                for one in group:
+                    yield from self._scored(work, [one], boxes, masked)
+            return
+        histograms = self._histograms(work, group, found)
+        for (triple, drawn), maps, histogram in zip(group, found, histograms, strict=True):
+            if boxes is not None:
+                boxes.add(triple, maps.levels)
+            column = {"degenerate": maps.degenerate, "peak": maps.levels.amax((1, 2))}
+            if not self._scoring.measures_only:
+                column |= histogram | self._own_columns(work, triple, drawn, maps)
+                masked.add(triple, drawn)
+            if self._scoring.measures:
+                with self.clock.stage("measures", triple):
+                    column |= self._measured(work, work.maps(maps.norm, maps.up, triple), triple)
+            yield triple, column
 
-    def _own_columns(
-        self, work: BatchWork, triple: Triple, drawn: ScoreMap, located: tuple[Tensor, Tensor, Tensor]
-    ) -> dict[str, Tensor]:
-        """The engine's own scores of maps, boxes apart; ``located``: resized, normalised and quantised."""
-        (up, norm, levels), protocol, clock = located, self.reading.protocol, self.clock
-        column = {}
+    def _histograms(self, work: BatchWork, group: Sequence[Drawn], found: list[Located]) -> list[dict[str, Tensor]]:
+        if work.masks is None or self._scoring.measures_only:
+            return [{} for _ in found]
+        with self.clock.stage("pixels", tuple(triple for triple, _ in group)):
+            made = histograms_of(found, work.masks, self.reading.protocol.tau_grid)
+        return [{"pixel_histogram": one} for one in made]
+
+    def _own_columns(self, work: BatchWork, triple: Triple, drawn: ScoreMap, maps: Located) -> dict[str, Tensor]:
+        """The engine's own scores of maps beside boxes, histograms and masked scores."""
+        protocol, column = self.reading.protocol, dict[str, Tensor]()
         if protocol.loc_reference == "percentile":
-            column["reference"] = reference_levels(levels, protocol)
-        with clock.stage("pixels", triple):
-            if work.masks is not None:
-                column["pixel_histogram"] = pixel_histograms(norm, work.masks, protocol.tau_grid)
-            if work.parts is not None:
-                column["evidence_precision"] = evidence_precision(up.clamp_min(0), work.parts)
-        if work.fidelity is not None and work.y is not None:
-            with clock.stage("fidelity", triple):
-                column |= {"y": work.y, "o": work.fidelity.masked_score(drawn.positive, drawn.finished)}
+            column["reference"] = reference_levels(maps.levels, protocol)
+        if work.parts is not None:
+            with self.clock.stage("pixels", triple):
+                column["evidence_precision"] = evidence_precision(maps.up.clamp_min(0), work.parts)
+        if work.y is not None:
+            column["y"] = work.y
         stored = drawn.stored
         if stored is not None and stored[0].nbytes <= self._scoring.map_bytes:
             column["map"] = stored

@@ -21,9 +21,10 @@ from ....metrics.functional.fidelity import image_masks
 from ....metrics.functional.host_copies import upload
 from ....metrics.functional.maps import locate
 from ....protocol import MapRule, Protocol
-from ...host.dtypes import Dtype, computes
+from ...host.dtypes import Compile, Dtype, computes
 from ...maps.given_method import folder_of
 from ...maps.map_folder import MapFolder
+from .compiled import Forward
 
 NO_BFLOAT16 = "the device has no bfloat16: its batches were computed in float32"
 OVERFLOW = "float16 overflows in the network: the batches concerned were computed in float32"
@@ -37,7 +38,9 @@ class Reading:
         protocol: The choices that change a number; its ``score_channels`` reach every method.
         dtype: Autocast dtype of the network.
         channels_last: Memory layout of the network's input.
+        compile: What ``torch.compile`` makes of the network's forward.
         chunk_bytes: Bytes of modified images that a re-scoring method puts through the network at a time.
+        fill_chunks: The masked images of several maps go through the network together, a chunk at a time.
 
     Attributes:
         notes: What was computed otherwise than asked for -> forwards concerned.
@@ -50,14 +53,17 @@ class Reading:
         *,
         dtype: Dtype = "float32",
         channels_last: bool = False,
+        compile: Compile = "no",
         chunk_bytes: int = CHUNK_BYTES,
+        fill_chunks: bool = False,
     ) -> None:
         self.network, self.protocol, self.device = network, protocol, network.mean.device
         self._no_notes()
         self._missing = not computes(self.device, dtype)
         plain = dtype == "float32" or self._missing
         self._autocast: torch.dtype | None = None if plain else getattr(torch, dtype)
-        self._channels_last, self.chunk_bytes = channels_last, chunk_bytes
+        self._channels_last, self.chunk_bytes, self.fill_chunks = channels_last, chunk_bytes, fill_chunks
+        self._forward = Forward(compile, self.device, self.notes)
 
     @property
     def name(self) -> str:
@@ -87,13 +93,13 @@ class Reading:
         if self._missing:
             self.notes[NO_BFLOAT16] += 1
         if self._autocast is None:
-            return self.network.features(images).float()
+            return self._forward(self.network, images).float()
         with torch.autocast(self.device.type, dtype=self._autocast):
-            features = self.network.features(images).float()
+            features = self._forward(self.network, images).float()
         # bfloat16 has float32's range; float16 ends at 65,504.
         if self._autocast == torch.float16 and not features.isfinite().all():
             self.notes[OVERFLOW] += 1
-            features = self.network.features(images).float()
+            features = self._forward(self.network, images).float()
         return features
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ....baselines.cams import CamMethod
+from ....baselines.cams import CHUNK_BYTES, CamMethod
 from ....baselines.contracts import HeadSpec
 from ....metrics import NotMeasurableError
 from ....metrics.functional.host_copies import upload
@@ -31,6 +31,7 @@ class BareReading(Reading):
 
     def __init__(self, protocol: Protocol, device: torch.device, maps_of: MapsOf) -> None:
         self.protocol, self.device, self.maps_of = protocol, device, maps_of
+        self.chunk_bytes, self.fill_chunks = CHUNK_BYTES, False
         self._no_notes()
 
     @property

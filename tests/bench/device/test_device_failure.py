@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cambench.bench.engine.scoring import onepass
+from cambench.bench.engine.scoring import located, losses
 from cambench.bench.host.errors import RunError
 from cambench.bench.notebook.runs import run
 
@@ -15,15 +15,15 @@ if hasattr(torch, "AcceleratorError"):
 @pytest.mark.parametrize("error", ERRORS[-1:])
 def test_what_is_written_stays_and_the_same_command_goes_on(error, settings, simulated, monkeypatch):
     settings |= {"triples": ("slim_resnet/{gradcam,layercam}/softmax",), "device": "sim"}
-    right, calls = onepass.quantize, []
+    right, calls = located.quantize, []
 
     def fails(norm):
         calls.append(norm)
-        if len(calls) == 4:
+        if len(calls) == 2:
             raise error
         return right(norm)
 
-    monkeypatch.setattr(onepass, "quantize", fails)
+    monkeypatch.setattr(located, "quantize", fails)
     told = (
         r"slim_resnet: sim:0 failed at the step 'resize' \(CUDA error: unspecified launch failure\); its shard is not"
     )
@@ -31,7 +31,7 @@ def test_what_is_written_stays_and_the_same_command_goes_on(error, settings, sim
         run(**settings)
     written = {p: p.stat().st_mtime_ns for p in (settings["out"] / "records").rglob("*.parquet")}
     assert len(written) == 2
-    monkeypatch.setattr(onepass, "quantize", right)
+    monkeypatch.setattr(located, "quantize", right)
     found = run(**settings)
     assert len(found.records()) == 20
     assert (
@@ -41,6 +41,6 @@ def test_what_is_written_stays_and_the_same_command_goes_on(error, settings, sim
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_failed_device_is_no_lost_method(error):
-    assert not onepass.is_loss(error)
-    assert onepass.is_device_failure(error)
-    assert onepass.is_loss(RuntimeError("shape mismatch"))
+    assert not losses.is_loss(error)
+    assert losses.is_device_failure(error)
+    assert losses.is_loss(RuntimeError("shape mismatch"))

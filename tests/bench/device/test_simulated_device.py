@@ -1,6 +1,7 @@
 """The engine on an accelerator: the same records as on the CPU, no mixed devices, no wait in the middle of a batch."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from metric_batches import everything, values
 from safetensors.torch import load_file
 from simulated_device import SIM, VALUE_READERS, WAITS
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 from cambench.baselines.backbones.opening import open_backbone
@@ -205,3 +207,35 @@ def test_half_precision_is_asked_of_the_device(settings, simulated):
     settings |= {"triples": ("slim_resnet/{gradcam,scorecam}/softmax",), "dtype": "float16", "channels_last": True}
     found = run(**{**settings, "device": "sim"})
     assert found.records()["y"].between(0, 1).all()
+
+
+def operators(net, device, cams):
+    """Operators of a batch that locate maps and count their pixels, over so many methods."""
+    seen = Counter()
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen[str(function)] += 1
+            return function(*args, **(kwargs or {}))
+
+    triples = [Triple("net", cam, "softmax") for cam in cams]
+    reading = Reading(copy.deepcopy(net).to(device).freeze(), PAPER.model_copy(update={"size": SIZE}))
+    engine = OnePass(reading, triples, Scoring((0.5,), True, box_engine=BoxEngine("tensor", device)), StageClock(CPU))
+    try:
+        engine.finish(engine.begin(batch(SIZE)))
+        with Counting():
+            engine.finish(engine.begin(batch(SIZE)))
+    finally:
+        engine.close()
+    return seen
+
+
+def test_maps_of_a_batch_are_located_in_one_call(simulated):
+    torch.manual_seed(0)
+    net = convolutional()
+    few, many = ("gradcam", "layercam"), ("cam", "gradcam", "gradcam++", "layercam", "hirescam", "xgradcam")
+    few, many = (operators(net, SIM, cams) for cams in (few, many))
+    for name in ("aten.scatter_add_.default", "aten.floor.default"):
+        assert few[name] == many[name] > 0, name
+    # Beside one for all maps, the mask of each map's fidelity has its own.
+    assert [found["aten.aminmax.default"] for found in (few, many)] == [1 + 2, 1 + 6]

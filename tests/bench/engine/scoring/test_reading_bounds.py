@@ -14,6 +14,7 @@ from cambench.results.scores.merge import merge_runs
 TRIPLES = ("{slim_resnet,slim_vgg_gap}/{cam,gradcam,gradcam++,layercam}/softmax",)
 BOUNDS = {
     "channels_last": ({"channels_last": True}, 1e-5, 0.01),
+    "compile": ({"compile": "kernels"}, 1e-5, 0.01),
     "float16": ({"dtype": "float16"}, 0.01, 0.5),
     "bfloat16": ({"dtype": "bfloat16"}, 0.05, 1.5),
 }
@@ -29,7 +30,12 @@ def measured(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[Any, dict[str
     return json.loads((found.out / "run.json").read_text())["options"], merged.scores, maps
 
 
-@pytest.mark.parametrize("option", BOUNDS)
+def given(option: str) -> Any:
+    """The option as a parameter; real programs need a C++ compiler and minutes."""
+    return pytest.param(option, marks=[pytest.mark.slow]) if option == "compile" else option
+
+
+@pytest.mark.parametrize("option", [given(option) for option in BOUNDS])
 def test_scores_and_maps_stay_within_the_stated_bounds_of_float32(option: str, settings: Any, tmp_path: Any) -> None:
     fields = {**settings, "triples": TRIPLES}
     options, cells, points = BOUNDS[option]
