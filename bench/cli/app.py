@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,6 +154,8 @@ app.add_typer(cli_figure.app, name="figure")
 def main() -> None:
     """Entry point: errors become one readable line and an exit code."""
     make_streams_printable()
+    # What is wrong with a picture is said in our words; Pillow's come before them, with lines of its code.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except KeyboardInterrupt:

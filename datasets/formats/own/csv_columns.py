@@ -102,6 +102,8 @@ def find_columns(path: Path, named: object = None, *, needs_label: bool = True) 
         OptionError: ``columns`` does not name what is needed.
     """
     lines = csv_lines(path)
+    if lines and lines[0].lstrip().startswith(("{", "[")):
+        raise DatasetError(f"{path}: JSON, not CSV; COCO JSON ends in .json, lines of JSON are to be written as CSV")
     first = next((line for line in lines if line.strip()), "")
     if named is not None:
         words = [w.strip() for w in re.split(r"[:, ]+", str(named).strip())]

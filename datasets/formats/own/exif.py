@@ -60,6 +60,10 @@ def settle_exif(
         past_stored, past_shown = _beyond(reach, files), _beyond(reach, files[:, ::-1])
         shown |= silent & past_stored & ~past_shown
         stored |= silent & past_shown & ~past_stored
+        torn = stored & _beyond(reach, stated) & ~_beyond(reach, stated[:, ::-1])
+        if torn.any() and chosen != "ignore":
+            _refuse_torn([names[i] for i in np.flatnonzero(torn).tolist()], findings)
+            return chosen == "apply"
     count = int(turned.sum())
     which = some([names[i] for i in np.flatnonzero(turned)[:6].tolist()], count)
     if shown.any() and stored.any():
@@ -91,6 +95,17 @@ def settle_exif(
     else:
         findings.note(what, count=count)
     return chosen == "apply"
+
+
+def _refuse_torn(names: Sequence[str], findings: Findings) -> None:
+    """Label Studio and others export the boxes of the turned picture beside the size of the stored pixels."""
+    findings.error(
+        f"of the images that EXIF turns, {len(names):,} state the size of the stored pixels, and their boxes fit into "
+        f"the turned picture only: {some(names)}",
+        fix="pass --option exif=apply and --option sizes=files if the boxes were drawn on the turned picture, or "
+        "--option exif=ignore to take both as they are",
+        count=len(names),
+    )
 
 
 def _beyond(reach: Floats, sizes: Ints) -> npt.NDArray[np.bool_]:

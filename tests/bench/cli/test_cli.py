@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import pytest
 import typer
@@ -218,6 +219,18 @@ def test_a_file_where_a_folder_is_needed_is_said(monkeypatch, capsys, code):
     with pytest.raises(SystemExit):
         cli.main()
     assert "stands where a folder is needed; name another place" in " ".join(capsys.readouterr().err.split())
+
+
+def test_warnings_of_pillow_do_not_come_before_our_words(monkeypatch):
+    def warns():
+        warnings.warn_explicit("could be decompression bomb", UserWarning, "Image.py", 1, module="PIL.Image")
+        warnings.warn_explicit("of the user's own code", UserWarning, "my_cam.py", 1, module="my_cam")
+
+    monkeypatch.setattr(cli, "app", warns)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cli.main()
+    assert [str(w.message) for w in said] == ["of the user's own code"]
 
 
 def test_an_error_shows_control_characters_as_text():

@@ -129,3 +129,20 @@ def test_boxes_that_only_the_stored_pixels_hold_show_it(own_cache, tmp_path):
     with pytest.raises(DatasetError, match="are those of the stored pixels: (?s:.)*exif=ignore") as e:
         open_table("folder", tmp_path, annotations="c.csv", exif="apply")
     assert len(e.value.findings) == 1
+
+
+def test_boxes_of_the_turned_picture_beside_the_stored_size_are_refused(own_cache, tmp_path):
+    """As Label Studio's COCO export has them; with one such box among many it was a warning and a wrong box."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (400, 200)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("RGB", (400, 200)).save(tmp_path / "b.jpg")
+    lines = "b.jpg,x,10,10,90,90,400,200\n" * 20
+    text = f"image,label,x0,y0,x1,y1,width,height\na.jpg,x,50,100,150,300,400,200\n{lines}"
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(DatasetError, match="1 state the size of the stored pixels, and their boxes fit into"):
+        open_table("folder", tmp_path, annotations="c.csv")
+    table = open_table("folder", tmp_path, annotations="c.csv", exif="apply", sizes="files")
+    (batch,) = load_batches(table, [0], 200, 1, 0)
+    assert batch.gt_boxes[0].tolist() == [[50, 50, 150, 150]]
+    assert open_table("folder", tmp_path, annotations="c.csv", exif="ignore").exif == "ignore"

@@ -87,6 +87,12 @@ def test_files_that_are_no_text_are_named(own, start, what):
         open_table("folder", own, annotations="boxes.csv")
 
 
+def test_lines_of_json_are_no_csv(own):
+    (own / "metadata.jsonl").write_text('{"file_name": "a.jpg", "label": 1}\n')
+    with pytest.raises(DatasetError, match="metadata.jsonl: JSON, not CSV"):
+        open_table("folder", own, annotations="metadata.jsonl")
+
+
 PERCENT = "a.jpg,cat,5,5,50,80\na.jpg,cat,10,10,90,95\na.jpg,cat,0,0,100,100\na.jpg,cat,0,0,9,9\na.jpg,cat,1,1,9,9\n"
 
 
