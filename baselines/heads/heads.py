@@ -123,7 +123,8 @@ class ModuleHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,C) of features (B,N,P,Q)."""
         logits: Tensor = self.net(features)
-        return logits
+        # A head may squeeze a single image's logits.
+        return logits.reshape(1, -1) if logits.ndim < 2 and len(features) == 1 else logits
 
     def fresh(self, generator: torch.Generator | None = None, num_classes: int | None = None) -> ModuleHead:
         """The same architecture with new parameters on the same device."""

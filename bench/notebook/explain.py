@@ -189,6 +189,9 @@ def _class_names(request: ExplainRequest, network: Backbone, manifest: RunManife
     return imagenet_class_names() if not names and network.num_classes == IMAGENET_CLASSES else names
 
 
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+
+
 def _network(model: str | nn.Module, request: ExplainRequest, manifest: RunManifest | None) -> tuple[Backbone, str]:
     """The network and its name."""
     if isinstance(model, str):
@@ -203,6 +206,10 @@ def _network(model: str | nn.Module, request: ExplainRequest, manifest: RunManif
 
 
 def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, pretrained: bool) -> Backbone:
+    if Path(name).suffix in _WEIGHTS:
+        raise UsageError(
+            f"model: {name} is a file of weights: give the network's name, or itself, and weights={name!r}"
+        )
     file = None if weights is None else Path(weights)
     network = open_backbone(name, weights=file, pretrained=pretrained)
     record = manifest.backbones.get(name) if manifest else None
@@ -214,7 +221,12 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
 
 def _given(model: nn.Module, request: ExplainRequest) -> Backbone:
     if not isinstance(model, nn.Module):
-        raise UsageError(f"model: got a {type(model).__name__}; expected the name of a backbone, or a network")
+        got = (
+            f"the class {model.__name__}; give a network of it"
+            if isinstance(model, type)
+            else f"a {type(model).__name__}"
+        )
+        raise UsageError(f"model: got {got}; expected the name of a backbone, or a network")
     if request.weights is not None:
         raise UsageError("weights: the network is given with its own; load them into it, or give it by name")
     return backbone_of(model, mean=request.mean, std=request.std, class_names=request.class_names, layer=request.layer)

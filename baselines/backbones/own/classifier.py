@@ -35,6 +35,12 @@ def check_classifier(net: nn.Module, seen: Sequence[Call], logits: Tensor, name:
         UnsupportedNetworkError: The output is a normalised, activated or merely pooled feature vector.
     """
     classes = logits.shape[1]
+    if (reader := _read_by(seen, logits)) is not None:
+        raise unsupported(
+            name,
+            f"its {classes} values an image are what {_said(reader)} reads, features and no scores of classes; "
+            "say where in what it returns the logits are: logits=lambda out: …",
+        )
     called = {c.name for c in seen}
     # A function may use a matrix of a module that is not called itself.
     idle = (m for n, m in net.named_modules() if n not in called)
@@ -68,6 +74,16 @@ def are_probabilities(seen: Sequence[Call], output: Tensor) -> bool:
         if isinstance(call.module, nn.Linear | nn.Conv2d) and made is not None:
             return any(close(pooled.sigmoid().flatten(1), output) for pooled in _pooled(made))
     return False
+
+
+def _read_by(seen: Sequence[Call], logits: Tensor) -> Call | None:
+    """The linear layer that was given the output: a network that returns its features beside its logits."""
+    for call in seen:
+        given = call.given[0] if call.given else None
+        linear = isinstance(call.module, nn.Linear) and isinstance(given, Tensor) and given.is_floating_point()
+        if linear and given.ndim == 2 and close(given.float(), logits):
+            return call
+    return None
 
 
 def _normalises(module: nn.Module) -> bool:

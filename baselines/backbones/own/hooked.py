@@ -18,7 +18,7 @@ from ..timm.layout import Call, UnsupportedNetworkError, calls, close, last_laye
 from .classifier import are_probabilities, check_classifier, is_classifier
 from .function_parts import function_digest, modules_in, rebound
 from .network_facts import PROBE_SIZE, NetworkFacts, probe_images, trial_like
-from .outputs import NoLogitsError, described, first_tensor, logits_in
+from .outputs import NoLogitsError, advice_on, described, first_tensor, listed, logits_in
 from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
 from .read_layers import before, chosen_tap, depends, layer_name, layers_before, place_of, tap_at
 from .rest import RestOfNetwork, packed
@@ -80,6 +80,13 @@ class HookedNetwork(Backbone):
             given = packed(probe, features) if head.context_rows else features
             again = head(given)
         if not close(again, logits):
+            with torch.no_grad():
+                if not close(self.body(probe), logits):
+                    raise unsupported(
+                        self.name,
+                        "it gives other logits for the same images the second time (dropout, noise or a state that its "
+                        "evaluation mode does not switch off), so no map would be of what it decides",
+                    )
             raise unsupported(
                 self.name,
                 f"with the map of {self._tap.layer} in its own place it gives other logits than its own forward; name "
@@ -132,14 +139,20 @@ class HookedNetwork(Backbone):
                 "std=… of its channels, or inputs=… if it is called with more than the images",
             ) from error
         try:
-            logits: Any = self.body.picked(out)
+            logits: Any = self.body.picked(out, len(probe))
         except NoLogitsError as error:
-            raise unsupported(self.name, f"{error}; say where they are: logits=lambda out: …") from error
+            raise unsupported(self.name, f"{error}; {advice_on(out)}") from error
         except Exception as error:
             raise unsupported(
                 self.name, f"{what} fails on what it returns, {described(out)} ({type(error).__name__}: {error})"
             ) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(probe):
+            if isinstance(out, tuple | list) and not (reads.logits or reads.score):
+                raise unsupported(
+                    self.name,
+                    f"it returns {listed(out)}, and the first is taken for its logits (2,C), which it is not; "
+                    f"{advice_on(out)}",
+                )
             raise unsupported(
                 self.name,
                 f"its {what} are {described(logits)} for two images, expected (2,C); for maps of classes or boxes give "
@@ -152,8 +165,13 @@ class HookedNetwork(Backbone):
             odd = not_finite(self.body.net)
             held = f": its weights hold them, in {', '.join(odd[:3])}" if odd else " of an image of noise"
             raise unsupported(self.name, f"its {what} are not finite (NaN, ∞){held}")
+        if logits.shape[1] == 1 and bool((logits == 1).all()):
+            raise unsupported(
+                self.name,
+                f"its {what} are 1 for every image, as a softmax over one class is; give what stands before it",
+            )
         check_names(self, logits.shape[1])
-        made: Tensor = logits.float()
+        made: Tensor = logits
         return made
 
     def _find_tap(self, model: nn.Module, reads: Reads, probe: Tensor, seen: Sequence[Call]) -> ReadPoint:
@@ -161,7 +179,14 @@ class HookedNetwork(Backbone):
             if reads.score is not None:
                 raise unsupported(self.name, "score=… needs layer=…, the name of the layer whose map is drawn")
             return chosen_tap(self.body, probe, reads.prefix_tokens, self.name)
-        given = reads.layer
+        given: Any = reads.layer
+        if isinstance(given, tuple | list) and len(given) == 1:
+            given = given[0]
+        if not isinstance(given, str | nn.Module):
+            more = f" of {len(given)}" if isinstance(given, tuple | list) else f" {given!r}"
+            raise unsupported(
+                self.name, f"layer is a {type(given).__name__}{more}; give one layer, by its name or the module itself"
+            )
         if isinstance(given, nn.Module):
             inner = unwrapped(given)
             named = [n for n, m in unwrapped(model).named_modules() if n and unwrapped(m) is inner]
@@ -171,7 +196,7 @@ class HookedNetwork(Backbone):
         return tap_at(layer_name(self.body.net, given, self.name), seen, reads.prefix_tokens, self.name)
 
     def _check_dependence(self, probe: Tensor, features: Tensor, reads: Reads) -> None:
-        if reads.layer is None or depends(self.body, probe, features, self._tap):
+        if reads.layer is None or depends(self.body, probe, features, self._tap, self.name):
             return
         advice = "name another layer"
         if reads.score is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ...contracts import IMAGENET_MEAN, IMAGENET_STD
 from ..timm.layout import unsupported
+from .own_copy import own_copy
 
 PROBE_SIZE = 224
 """Side in pixels of the images that a network is tried on, where it says no other."""
@@ -74,12 +76,15 @@ def facts_of(
             than colours and they are not given.
     """
     config: dict[str, Any] = dict(getattr(model, "pretrained_cfg", None) or {})
-    channels = _channels(model)
+    said = mean if mean is not None else std
+    channels = _channels(model, len(IMAGENET_MEAN if said is None else said), name)
     if mean is None and std is None and channels not in (None, 3):
-        bands = "a band" if channels and channels > 1 else "of it"
-        raise unsupported(
-            name, f"it takes images of {channels} channels: give mean=(…) and std=(…), {channels} values each, {bands}"
+        what = (
+            "mean=(m,) and std=(s,), one value each"
+            if channels == 1
+            else f"mean=(…) and std=(…), {channels} values each"
         )
+        raise unsupported(name, f"it takes images of {channels} channel{'' if channels == 1 else 's'}: give {what}")
     means = _values(mean, config.get("mean", IMAGENET_MEAN))
     stds = _values(std, config.get("std", IMAGENET_STD))
     for what, values in (("mean", means), ("std", stds)):
@@ -91,6 +96,7 @@ def facts_of(
     if input_size is not None and input_size < 1:
         raise unsupported(name, f"input_size {input_size}: expected pixels, at least 1")
     names = tuple(class_names) or _configured_names(model)
+    multi_label |= getattr(getattr(model, "config", None), "problem_type", None) == "multi_label_classification"
     return NetworkFacts(name, means, stds, input_size or own_size(model), names, multi_label)
 
 
@@ -118,12 +124,35 @@ def _has_positions(model: nn.Module | None) -> bool:
     return any("pos" in name.rpartition(".")[2] or "position" in name for name, _ in model.named_parameters())
 
 
-def _channels(model: nn.Module | None) -> int | None:
-    """Channels of the images of a network: those of its first convolution; None where it has none."""
-    if model is None:
-        return None
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return None if first is None else first.in_channels
+class _ReachedError(Exception):
+    """The first convolution is called: nothing behind it runs."""
+
+
+def _channels(model: nn.Module | None, given: int, name: str) -> int | None:
+    """Channels of the images of a network, by its first convolution; None where it has none.
+
+    The first is the one that it lists first; where that takes others than the ``given``, as another part may stand
+    there, the one that is called first with images of ``given`` channels.
+    """
+    first = None if model is None else next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if model is None or first is None or first.in_channels == given:
+        return None if first is None else given
+    reached: list[tuple[int, int]] = []
+
+    def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d):
+            reached.append((module.in_channels, inputs[0].shape[1]))
+            raise _ReachedError
+
+    net = own_copy(model, name)
+    for module in net.modules():
+        module.register_forward_pre_hook(stop)
+    # What fails is said where the network is run in earnest.
+    with suppress(Exception):
+        net(probe_images(own_size(model) or PROBE_SIZE, given, count=1).to(next(net.parameters()).device))
+    wanted, found = reached[0] if reached else (first.in_channels, 0)
+    # A network may make its channels of others itself, as of one grey band three.
+    return given if wanted == found else wanted
 
 
 def _values(given: Sequence[float] | None, own: Sequence[float]) -> tuple[float, ...]:

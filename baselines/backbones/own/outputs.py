@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _LOGITS = ("logits", "logits_per_image", "out")
 """Fields that hold logits: Hugging Face's, CLIP's, torchvision's segmentation."""
@@ -43,8 +44,7 @@ def _logits_in(out: Any) -> Tensor:
     # GoogLeNet and Inception in training give their auxiliary logits behind their own; a sequence starts with its own.
     if tensors and (len(tensors) == 1 or isinstance(out, tuple | list)):
         return next(iter(tensors.values()))
-    held = ", ".join(f"{k} {tuple(v.shape)}" for k, v in tensors.items()) or "no tensor"
-    raise NoLogitsError(f"it returns a {type(out).__name__} with {held}, and none is called logits")
+    raise NoLogitsError(f"it returns {listed(out)}, and none is called logits")
 
 
 def fields_of(out: Any) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def fields_of(out: Any) -> dict[str, Any]:
     if isinstance(out, tuple | list):
         names = getattr(out, "_fields", range(len(out)))
         return {str(k): v for k, v in zip(names, out, strict=True)}
-    return {}
+    held = {} if isinstance(out, Tensor | nn.Module | type) else getattr(out, "__dict__", {})
+    return dict(held) if any(isinstance(v, Tensor) for v in held.values()) else {}
 
 
 def first_tensor(out: Any) -> Tensor | None:
@@ -79,8 +80,30 @@ def with_first(out: Any, made: Tensor) -> Any:
         return kind(**items) if own else kind(items)
     if dataclasses.is_dataclass(out) and not isinstance(out, type):
         return dataclasses.replace(out, **{k: made for k, v in fields_of(out).items() if v is old})
+    if not isinstance(out, tuple | list):
+        swap = copy.copy(out)
+        swap.__dict__.update({k: made for k, v in fields_of(out).items() if v is old})
+        return swap
     swapped = [made if v is old else v for v in out]
     return type(out)(*swapped) if hasattr(out, "_fields") else type(out)(swapped)
+
+
+def listed(out: Any) -> str:
+    """A container's tensors by name or place, with their shapes."""
+    tensors = {k: v for k, v in fields_of(out).items() if isinstance(v, Tensor)}
+    held = ", ".join(f"{k} {tuple(v.shape)}" for k, v in tensors.items()) or "no tensor"
+    return f"a {type(out).__name__} with {held}"
+
+
+def advice_on(out: Any) -> str:
+    """What to say of an output whose logits are not found: where they may be, or that it is no classifier's."""
+    if isinstance(out, tuple | list):
+        if any(isinstance(v, Mapping) and "boxes" in v for v in out):
+            return "it finds boxes: give score=…, a function of what it returns to one score an image and class (B,C)"
+        rows = [k for k, v in enumerate(out) if isinstance(v, Tensor) and v.ndim == 2]
+        if rows:
+            return f"say where they are: logits=lambda out: out[{rows[0]}]"
+    return "say where they are: logits=lambda out: …"
 
 
 def described(out: Any) -> str:

@@ -12,6 +12,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ _HOOKS = (
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose hooks are part of the network: weight and spectral norms, pruning, …"""
 _SHOWN = 3
+_SAID: WeakSet[nn.Module] = WeakSet()
+"""Networks whose precision has been spoken of: one network is copied several times while it is read."""
+_RECOMPUTE = ("grad_checkpointing", "gradient_checkpointing", "use_checkpoint", "memory_efficient", "with_cp")
+"""Switches of libraries that save memory in training by a second forward in the backward, where no hook is set."""
 Copies = Mapping[int, Any]
 """Id of an original -> its copy."""
 Run = Callable[[Copies], Tensor | None]
@@ -57,7 +62,7 @@ def own_copies(modules: Sequence[nn.Module], name: str, run: Run | None = None) 
     """
     inner = [unwrapped(m) for m in modules]
     for module in inner:
-        _check(module, name)
+        check_readable(module, name)
     _say_precision(inner, name)
     memo = _copied(inner, name, foreign=False)
     if run is not None and any(True for _ in _foreign_hooks(inner)):
@@ -103,7 +108,8 @@ def not_finite(module: nn.Module) -> list[str]:
     return [key for key, tensor in state if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
 
 
-def _check(module: nn.Module, name: str) -> None:
+def check_readable(module: nn.Module, name: str) -> None:
+    """Raise ``UnsupportedNetworkError`` for a network that holds no real numbers, or none of which can be read."""
     scripted = [key for key, m in module.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         raise unsupported(
@@ -129,7 +135,8 @@ def _check(module: nn.Module, name: str) -> None:
 
 
 def _say_precision(modules: Sequence[nn.Module], name: str) -> None:
-    found = {p.dtype for m in modules for p in m.parameters() if p.dtype != torch.float32}
+    found = {p.dtype for m in modules if m not in _SAID for p in m.parameters() if p.dtype != torch.float32}
+    _SAID.update(modules)
     if found:
         held = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
         warnings.warn(
@@ -199,6 +206,9 @@ def _settle(net: nn.Module, memo: dict[int, Any]) -> None:
     for module in net.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
+        for switch in _RECOMPUTE:
+            if getattr(module, switch, None) is True:
+                setattr(module, switch, False)
         for key, value in module.__dict__.items():
             if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float32:
                 module.__dict__[key] = value.float()

@@ -13,7 +13,7 @@ from ..timm.layout import UnsupportedNetworkError, close, unsupported
 from ..timm.net import TimmBackbone
 from .hooked import Reads
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images
-from .own_copy import own_copy, unwrapped
+from .own_copy import check_readable, own_copy, unwrapped
 from .said import read_or_said
 from .wrapped import WrappedNetwork, hooked
 
@@ -49,6 +49,7 @@ def backbone_of(
         return model
     inner, name = unwrapped(model), type(unwrapped(model)).__name__
     with read_or_said(name):
+        check_readable(inner, name)
         facts = facts_of(inner, name, mean=mean, std=std, class_names=class_names)
         network = None if layer is not None else _taken_apart(inner, facts)
         if network is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,26 +15,51 @@ from .outputs import fields_of, first_tensor
 from .tapped import CalledNetwork, ReadPoint, Shapes, layout_of_map
 
 _WRAPPERS = ("module", "_orig_mod")
+_ITSELF = ("model", "net", "network", "self")
+"""What people call a network in the code from which they copy a layer's name."""
 _PASSIVE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Softmax)
 
 
 def layer_name(net: nn.Module, layer: str, name: str) -> str:
-    """The layer's name inside ``net``; names of wrappers (``module.``, ``_orig_mod.``) may stand in it.
+    """The layer's name inside ``net``; wrappers (``module.``), the network's own name and ``[-1]`` may stand in it.
 
     Raises:
         UnsupportedNetworkError: There is no such layer; the nearest names are told.
     """
-    known = {n for n, _ in net.named_modules() if n}
-    bare = ".".join(part for part in layer.split(".") if part not in _WRAPPERS)
-    for wanted in (layer, bare):
+    first: dict[int, str] = {}
+    # A module by a second name is the one that runs by its first.
+    known = {n: first.setdefault(id(m), n) for n, m in net.named_modules(remove_duplicate=False) if n}
+    dotted = re.sub(r"\[(-?\d+)\]", r".\1", layer).strip(".")
+    bare = _counted(net, [part for part in dotted.split(".") if part not in _WRAPPERS])
+    start, _, rest = bare.partition(".")
+    for wanted in (layer, bare, rest if start in _ITSELF else bare):
         if wanted in known:
-            return wanted
+            return known[wanted]
     # The layers of cambench's own networks lie in a body; people name them as the network's author did.
-    inside: list[str] = [n for n in known if n.endswith(f".{bare}")]
-    if len(inside) == 1:
+    inside: list[str] = [n for n in known.values() if n.endswith(f".{bare}")]
+    if len(set(inside)) == 1:
         return inside[0]
     near = difflib.get_close_matches(bare, sorted(known), n=3, cutoff=0.5) or sorted(known, key=lambda n: n.count("."))
     raise unsupported(name, f"it has no layer {layer!r}; nearest: {', '.join(near[:3])}")
+
+
+def _counted(net: nn.Module, parts: Sequence[str]) -> str:
+    """A name whose negative numbers count from the end of their container; what is unknown stays as it is."""
+    found: list[str] = []
+    for part in parts:
+        if part.startswith("-") and part[1:].isdigit():
+            inside = _child(net, found) or (_child(net, found[1:]) if found and found[0] in _ITSELF else None)
+            names = [n for n, _ in inside.named_children()] if inside is not None else []
+            part = names[int(part)] if int(part[1:]) <= len(names) else part
+        found.append(part)
+    return ".".join(found)
+
+
+def _child(net: nn.Module, parts: Sequence[str]) -> nn.Module | None:
+    try:
+        return net.get_submodule(".".join(parts))
+    except AttributeError:
+        return None
 
 
 def tap_at(layer: str, seen: Sequence[Call], prefix: int | None, name: str) -> ReadPoint:
@@ -44,7 +70,11 @@ def tap_at(layer: str, seen: Sequence[Call], prefix: int | None, name: str) -> R
     """
     made = [c for c in seen if c.name == layer]
     if not made:
-        raise unsupported(name, f"its layer {layer} does not run in a forward, so it makes no map")
+        ran = list(dict.fromkeys(c.name for c in seen))
+        near = [n for n in ran if n.startswith(f"{layer}.")] or difflib.get_close_matches(layer, ran, n=2) or ran
+        raise unsupported(
+            name, f"its layer {layer} does not run in a forward, so it makes no map; one that runs is {near[-1]}"
+        )
     return ReadPoint(layer, len(made), layout_of_map(first_tensor(made[-1].output), prefix, name, layer))
 
 
@@ -59,6 +89,7 @@ def chosen_tap(called: CalledNetwork, probe: Tensor, prefix: int | None, name: s
     """
     with torch.enable_grad(), calls(called.net) as seen:
         logits = called(probe.clone().requires_grad_())
+        check_gradient(logits, name)
         score = _depending_on(seen, logits)
     last = {c.name: place for place, c in enumerate(seen)}
     for place in range(len(seen) - 1, -1, -1):
@@ -81,11 +112,28 @@ def chosen_tap(called: CalledNetwork, probe: Tensor, prefix: int | None, name: s
     )
 
 
-def depends(called: CalledNetwork, probe: Tensor, features: Tensor, tap: ReadPoint) -> bool:
-    """Whether the logits depend on the layer's map (2,N,P,Q) at all: the last patches of a class token's net do not."""
+def check_gradient(logits: Tensor, name: str) -> None:
+    """Raise ``UnsupportedNetworkError`` where no gradient can come back from the logits."""
+    if not logits.requires_grad:
+        raise unsupported(
+            name,
+            "no gradient comes back from what it returns: its forward computes under torch.no_grad or inference_mode, "
+            "detaches its tensors, or recomputes them (torch.utils.checkpoint); take that out of it",
+        )
+
+
+def depends(called: CalledNetwork, probe: Tensor, features: Tensor, tap: ReadPoint, name: str) -> bool:
+    """Whether the logits depend on the layer's map (2,N,P,Q) at all: the last patches of a class token's net do not.
+
+    Raises:
+        UnsupportedNetworkError: No gradient comes back from the logits.
+    """
     with torch.enable_grad(), calls(called.net) as seen:
         leaf = features.detach().clone().requires_grad_()
-        score = _depending_on(seen, called.replaced(probe, leaf, tap))
+        logits = called.replaced(probe, leaf, tap)
+        if not logits.requires_grad:
+            check_gradient(called(probe.clone().requires_grad_()), name)
+        score = _depending_on(seen, logits)
         if not score.requires_grad:
             return False
         gradient: Tensor | None = torch.autograd.grad(score, leaf, allow_unused=True)[0]

@@ -58,13 +58,16 @@ class CalledNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B,C) of normalised images (B,C,R,R)."""
-        return self.picked(self.output(images))
+        return self.picked(self.output(images), len(images))
 
-    def picked(self, out: Any) -> Tensor:
-        """Logits (B,C) in what the network returns; whatever the user's function makes of it."""
+    def picked(self, out: Any, count: int) -> Tensor:
+        """Logits (B,C) in what the network returns of ``count`` images; whatever the user's function makes of it."""
         logits: Any = self._logits(out)
-        if isinstance(logits, Tensor) and logits.ndim == 1:
-            logits = logits[:, None]
+        if isinstance(logits, Tensor) and logits.ndim < 2 and (count == 1 or logits.numel() == count):
+            # One logit an image, or a network that squeezes a single image's.
+            logits = logits.reshape(count, -1)
+        if isinstance(logits, Tensor) and logits.is_floating_point() and not _autocasts(logits):
+            logits = logits.float()
         made: Tensor = torch.logit(logits, eps=EPS) if self.of_probabilities else logits
         return made
 
@@ -106,7 +109,8 @@ class CalledNetwork(nn.Module):
                 raise
         finally:
             handle.remove()
-        return tap.layout.feature_map(found[tap.call - 1])
+        made = tap.layout.feature_map(found[tap.call - 1])
+        return made if _autocasts(made) else made.float()
 
     def replaced(self, images: Tensor, features: Tensor, tap: ReadPoint) -> Tensor:
         """Logits (B,C) where the layer gives ``features`` (B,N,P,Q) in the place of its own map of the images.
@@ -136,9 +140,16 @@ def _tensor(out: Any, tap: ReadPoint) -> Tensor:
     return found
 
 
+def _autocasts(made: Tensor) -> bool:
+    """Whether the caller computes in another precision; what a network's own forward does of the kind is its own."""
+    return torch.is_autocast_enabled(made.device.type)
+
+
 def _put(own: Tensor, features: Tensor, layout: TimmLayout) -> Tensor:
     """The layer's output with ``features`` in the place of its map."""
     made = layout.restore(features)
+    if not _autocasts(own):
+        made = made.to(own.dtype)
     return torch.cat((own[:, : layout.prefix], made[:, layout.prefix :]), 1) if layout.prefix else made
 
 

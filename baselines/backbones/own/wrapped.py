@@ -19,7 +19,7 @@ from .classifier import are_probabilities, check_classifier, is_classifier
 from .function_parts import CopyingPart, Part, as_module, function_digest, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images, trial_like
-from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
+from .own_copy import Copies, check_readable, not_finite, own_copies, swapped_for, tried, unwrapped
 from .said import read_or_said
 
 
@@ -159,6 +159,7 @@ def hooked(model: nn.Module, name: str, reads: Reads, **said: Any) -> HookedNetw
         reads: How it is called and read.
         **said: What ``facts_of`` takes.
     """
+    check_readable(unwrapped(model), name)
     return HookedNetwork(model, facts_of(unwrapped(model), name, **said), reads)
 
 

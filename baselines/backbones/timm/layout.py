@@ -125,5 +125,5 @@ def last_layer(seen: list[Call], raw: Tensor) -> tuple[str, bool]:
 
 
 def close(first: Tensor, second: Tensor) -> bool:
-    """Whether two float32 tensors of the same values by two ways are the same up to rounding."""
-    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-4, atol=1e-5)
+    """Whether two tensors of the same values by two ways are the same up to float32's rounding."""
+    return first.shape == second.shape and torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-5)
