@@ -219,7 +219,7 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
     return network
 
 
-def _given(model: nn.Module, request: ExplainRequest) -> Backbone:
+def _given(model: object, request: ExplainRequest) -> Backbone:
     if not isinstance(model, nn.Module):
         got = (
             f"the class {model.__name__}; give a network of it"

@@ -79,9 +79,8 @@ def are_probabilities(seen: Sequence[Call], output: Tensor) -> bool:
 def _read_by(seen: Sequence[Call], logits: Tensor) -> Call | None:
     """The linear layer that was given the output: a network that returns its features beside its logits."""
     for call in seen:
-        given = call.given[0] if call.given else None
-        linear = isinstance(call.module, nn.Linear) and isinstance(given, Tensor) and given.is_floating_point()
-        if linear and given.ndim == 2 and close(given.float(), logits):
+        given = call.given[0] if call.given and isinstance(call.module, nn.Linear) else None
+        if isinstance(given, Tensor) and given.is_floating_point() and close(given, logits):
             return call
     return None
 
