@@ -124,7 +124,7 @@ def _has_positions(model: nn.Module | None) -> bool:
     return any("pos" in name.rpartition(".")[2] or "position" in name for name, _ in model.named_parameters())
 
 
-class _ReachedError(Exception):
+class _FirstCallError(Exception):
     """The first convolution is called: nothing behind it runs."""
 
 
@@ -142,7 +142,7 @@ def _channels(model: nn.Module | None, given: int, name: str) -> int | None:
     def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(module, nn.Conv2d):
             reached.append((module.in_channels, inputs[0].shape[1]))
-            raise _ReachedError
+            raise _FirstCallError
 
     net = own_copy(model, name)
     for module in net.modules():
