@@ -21,7 +21,15 @@ from ..formats.own.csv_columns import COLUMNS_OPTION, find_columns
 from ..formats.own.exif import EXIF_OPTION, settle_exif
 from ..formats.own.instances import RULE_OPTIONS
 from ..formats.own.label_files import KINDS, class_files, folders_below, label_kind
-from ..formats.own.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
+from ..formats.own.label_words import (
+    LABEL_OPTION,
+    check_kind,
+    class_indices,
+    cleaned,
+    label_space,
+    tell_alike,
+    whole,
+)
 from ..formats.own.own_table import OwnOptions
 from ..formats.own.voc_boxes import VOC_READING, build_voc
 from ..formats.own.yolo_boxes import YOLO_READING, build_yolo
@@ -127,7 +135,10 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
         )
     folders = [*folders, *([""] if flat else [])]
     names, label_of, known = tuple(folders), {name: i for i, name in enumerate(folders)}, True
-    if kind in ("network", "none"):
+    if kind == "auto":
+        tell_alike(folders, base, findings)
+        _tell_numbers(folders, base, findings)
+    else:
         index_of, names, known = class_indices(map(cleaned, folders), kind, base, findings)
         label_of = {name: index_of[cleaned(name)] if names else -1 for name in folders}
     if hint:
@@ -169,6 +180,18 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
             findings.warn(f"{len(empty)} classes have no image here: {some(empty)}", base, count=len(empty))
 
     return Built(names, chunks(), findings, facts, watched=lambda: [base, *tree.folders()])
+
+
+def _tell_numbers(folders: list[str], base: Path, findings: Findings) -> None:
+    """Folders called by numbers are ranked as names, as torchvision's ImageFolder ranks them: 10 before 2."""
+    numbers = [whole(cleaned(name)) for name in folders]
+    if folders and None not in numbers and numbers != list(range(len(numbers))):
+        findings.warn(
+            "folders are called by numbers, and classes are in the order of their names, as in torchvision's "
+            f"ImageFolder: {folders[-1]} is class {len(folders) - 1}",
+            base,
+            "pass --option labels=indices if the numbers are the indices of the classes",
+        )
 
 
 def _hint(root: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..schema import DatasetError
@@ -54,7 +55,8 @@ def read_index(files: tuple[Path, ...]) -> Shards:
                 table = shard.read(columns=["image.path", "label"])
                 sizes = [shard.metadata.row_group(g).num_rows for g in range(shard.num_row_groups)]
             paths = table["image"].combine_chunks().field("path").cast(pa.string())
-            labels.append(table["label"].to_numpy().astype(np.int64))
+            # A row without a label is told as such, by its name.
+            labels.append(pc.fill_null(table["label"].cast(pa.int64()), -1).to_numpy())
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DatasetError(
                 f"{file}: not a complete Parquet shard with image and label ({error}); is the download unfinished?"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...home import expanded
-from ..disk.textfiles import csv_rows, shorten
+from ..disk.textfiles import csv_lines, csv_rows, shorten
 from ..findings import Findings, OptionError, some
 from .rows import Chunk, Ints
 
@@ -76,12 +76,14 @@ def _stem(name: str) -> str:
 def _read(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
     """Image -> (width, height); a first line of words is a heading."""
     found: dict[str, tuple[int, int]] = {}
-    for line, fields in csv_rows(path):
+    first = next((text for text in csv_lines(path) if text.strip()), "")
+    separator = next((s for s in ",;\t" if first.count(s) >= 2), ",")
+    for line, fields in csv_rows(path, separator):
         try:
             *names, width, height = fields
             # A list of paths quotes nothing, so a comma may be part of a name.
-            name, size = ",".join(names), (int(width), int(height))
-            if min(size) < 1 or not name:
+            name, size = separator.join(names), (_side(width), _side(height))
+            if not name:
                 raise ValueError
         except ValueError:
             if line > 1 or any(c.isdecimal() for c in "".join(fields[1:])):
@@ -91,3 +93,11 @@ def _read(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
             findings.line(f"{name} has another size than on an earlier line", path, line, "keep the right one")
         found[name] = size
     return found
+
+
+def _side(text: str) -> int:
+    """A whole number of pixels, in any spelling; ValueError for anything else."""
+    value = float(text)
+    if not (1 <= value < 2**31 and value == int(value)):
+        raise ValueError
+    return int(value)

@@ -128,13 +128,20 @@ def _ranked(
     values = sorted(set(numbers.values()))
     order = (*map(str, values), *names)
     rank = {name: i for i, name in enumerate(order)}
+    tell_alike(names, where, findings)
+    return {**{t: rank[str(n)] for t, n in numbers.items()}, **{n: rank[n] for n in names}}, order, True
+
+
+def tell_alike(names: list[str], where: object, findings: Findings) -> None:
+    """Warn of classes that differ from another by upper and lower case, or by the form of their accents, alone."""
     folded: dict[str, str] = {}
-    alike = [f"{folded[n.casefold()]!r} and {n!r}" for n in names if folded.setdefault(n.casefold(), n) != n]
+    keys = {name: cleaned(name).casefold() for name in names}
+    alike = [f"{folded[key]!r} and {name!r}" for name, key in keys.items() if folded.setdefault(key, name) != name]
     if alike:
         findings.warn(
-            f"{len(alike)} classes differ from another only by upper and lower case: {some(alike)}",
+            f"{len(alike)} classes differ from another only by upper and lower case, or the form of an accent: "
+            f"{some(alike)}",
             where,
             "they are two classes here; correct the file if they are one",
             len(alike),
         )
-    return {**{t: rank[str(n)] for t, n in numbers.items()}, **{n: rank[n] for n in names}}, order, True

@@ -65,3 +65,26 @@ def test_words_of_splits_may_be_classes_and_one_split_has_one_folder(root):
     tree(root / "b", "train/cat/1.jpg", "val/cat/1.jpg", "valid/cat/1.jpg")
     with pytest.raises(DatasetError, match="two folders of the split val: val and valid"):
         open_table("folder", root / "b", "val")
+
+
+def test_folders_called_by_numbers(root):
+    """labels=indices was not read: class 10 was the second."""
+    tree(root, "1/1.jpg", "2/2.jpg", "10/10.jpg")
+    ranked = open_table("folder", root)
+    assert (ranked.class_names, ranked.rows["label"][:]) == (("1", "10", "2"), [0, 1, 2])
+    assert any("folders are called by numbers" in w and "2 is class 2" in w for w in ranked.warnings)
+    indices = open_table("folder", root, labels="indices")
+    assert dict(zip(indices.rows["image_id"], indices.rows["label"], strict=True)) == {
+        "1/1.jpg": 1, "2/2.jpg": 2, "10/10.jpg": 10
+    }  # fmt: skip
+    assert open_table("folder", root, labels="names").class_names == ("1", "2", "10")
+    tree(root.parent / "b", "0/1.jpg", "1/2.jpg")
+    assert not open_table("folder", root.parent / "b").warnings
+
+
+@pytest.mark.parametrize(("one", "other"), [("Cat", "cat"), ("Zo\u00eb", "Zoe\u0308")])
+def test_folders_that_look_alike_are_told(root, one, other):
+    tree(root, f"{one}/1.jpg", f"{other}/2.jpg")
+    table = open_table("folder", root)
+    assert table.num_classes == 2
+    assert any("1 classes differ from another only by upper and lower case, or the form" in w for w in table.warnings)

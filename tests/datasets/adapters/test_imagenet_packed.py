@@ -8,6 +8,8 @@ import tarfile
 
 import datasets as hf
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cambench.datasets.batches.loading import load_batches
@@ -202,6 +204,18 @@ def test_training_boxes_that_are_not_there_or_damaged(imagenet_replica):
     shutil.rmtree(base / "train")
     with pytest.raises(MissingSplitError, match="no train split"):
         open_table("imagenet", base, "train", train_boxes="on")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [(["cat", "dog"], "not a complete Parquet shard"), ([0, None], "no label: b")]
+)
+def test_shards_whose_labels_are_none(own_cache, tmp_path, jpeg, labels, said):
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    data = jpeg(tmp_path / "a.jpg").read_bytes()
+    columns = {"image": [{"bytes": data, "path": f"{n}.JPEG"} for n in "ab"], "label": labels}
+    pq.write_table(pa.table(columns), tmp_path / "set" / "data" / "validation-00000-of-00001.parquet")
+    with pytest.raises(DatasetError, match=said):
+        open_table("imagenet", tmp_path / "set")
 
 
 def test_shards_of_another_order_of_classes(hub_validation, imagenet_replica, hub_shards, jpeg):

@@ -139,6 +139,7 @@ def test_stated_sizes_that_the_boxes_do_not_fit(wsol_replica: tuple[Path, Path])
     ("text", "message"),
     [
         ("a.jpg,40\n", r"s\.txt:1: 'a.jpg,40' is not `image,width,height`"),
+        ("a.jpg,640000000000000,30\n", r"s\.txt:1: 'a.jpg,640000000000000,30' is not"),
         ("image,width,height\na.jpg,0,30\n", r"s\.txt:2: 'a.jpg,0,30' is not"),
         ("a.jpg,40,30\na.jpg,50,30\n", r"s\.txt:2: a.jpg has another size than on an earlier line"),
         ("a.jpg,40,30\n", r"s\.txt: 6 images have no line in it: 003\.Sooty_Albatross/Bird_0000\.jpg"),
@@ -148,6 +149,16 @@ def test_sizes_files_with_faults(cub_replica: Path, tmp_path: Path, text: str, m
     (tmp_path / "s.txt").write_text(text)
     with pytest.raises(DatasetError, match=message):
         open_cub(cub_replica, sizes=str(tmp_path / "s.txt"))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{0},{1},{2}", "{0};{1};{2}", "{0}\t{1}\t{2}", "{0},{1}.0,{2}.0", '"{0}","{1}","{2}"']
+)
+def test_sizes_in_many_spellings(cub_replica: Path, tmp_path: Path, spelling: str) -> None:
+    sizes = dict.fromkeys(resize_all(cub_replica / "images", (64, 64)), (80, 60))
+    lines = [spelling.format(name, *size) for name, size in sizes.items()]
+    (tmp_path / "s.txt").write_text("\n".join(["name" + spelling[3:].format("", "width", "height"), *lines]))
+    assert open_cub(cub_replica, sizes=str(tmp_path / "s.txt")).rows[0]["width"] == 80
 
 
 def test_a_sizes_file_that_is_not_there(cub_replica: Path) -> None:
