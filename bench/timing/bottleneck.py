@@ -7,13 +7,15 @@ from collections.abc import Mapping
 HELP = {
     "decode": "--workers",
     "boxes": "--box-engine tensor on an accelerator, more box_threads on a CPU",
-    "forward": "--device cuda, or --dtype bfloat16 on an accelerator",
-    "fidelity": "--triples with fewer distinct maps, as each one is masked and goes through the network",
+    "forward": "--compile kernels, --device cuda, or --dtype bfloat16 on an accelerator",
+    "fidelity": "--compile kernels, or --triples with fewer distinct maps, as each is masked and computed anew",
 }
 """Stage -> the option that makes it cheaper; other stages are of the methods that are asked for."""
 
 
-def bottleneck(stages: Mapping[str, float], decode: float, box_threads: int, *, shared: bool) -> str:
+def bottleneck(
+    stages: Mapping[str, float], decode: float, box_threads: int, *, shared: bool, compiled: bool = False
+) -> str:
     """One line, by the stages' medians.
 
     Args:
@@ -21,6 +23,7 @@ def bottleneck(stages: Mapping[str, float], decode: float, box_threads: int, *, 
         decode: Of the input pipeline alone, ms an image.
         box_threads: Threads that share the boxes; 1 where the device computes them.
         shared: Everything is computed by the same cores, so that costs add up; else decode and boxes run beside.
+        compiled: Forwards are compiled already.
     """
     beside = {"decode": decode, "boxes": stages.get("boxes", 0.0) / box_threads}
     rest = {name: ms for name, ms in stages.items() if name not in ("boxes", "load")}
@@ -34,4 +37,6 @@ def bottleneck(stages: Mapping[str, float], decode: float, box_threads: int, *, 
     without = total(worst)
     better = f"{1e3 / without:.0f}" if without else "no bound"
     advice = HELP.get(worst, "--triples with cheaper methods")
+    if compiled:
+        advice = advice.removeprefix("--compile kernels, ").removeprefix("or ")
     return f"bound by {worst}: {1e3 / total(''):.0f} images/s; if it were free, {better}; {advice}"

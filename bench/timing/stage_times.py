@@ -165,7 +165,8 @@ class _Timed:
         stages = {stage: cost.median_ms for stage, cost in timing.stages.items()}
         threads = self.config.box_threads if self.scoring.box_engine.name == "cpu" else 1
         cores = os.cpu_count() or 1
-        return bottleneck(stages, decode_ms, min(threads, cores), shared=self.reading.device.type == "cpu")
+        shared, compiled = self.reading.device.type == "cpu", self.config.compile != "no"
+        return bottleneck(stages, decode_ms, min(threads, cores), shared=shared, compiled=compiled)
 
     def load_only(self, table: SampleTable, rounds: int) -> LoadTiming:
         """The input pipeline and a plain forward in turns."""
@@ -213,10 +214,12 @@ def show_timings(report: TimingReport, console: Console) -> None:
             f"{timing.map_forwards:.2f} forwards; whole pass {timing.images_per_s:.1f} images/s; "
             f"peak memory {timing.peak_memory_mib:.0f} MiB ({timing.peak_memory_of}); "
             f"batch {timing.batch_size}, {timing.dtype}, {timing.device}"
+            + (f", --compile {timing.compile}" if timing.compile != "no" else ""),
+            soft_wrap=True,
         )
         console.print(_cost_table(report, name))
     for name, line in report.bottleneck.items():
-        console.print(f"{name}: {line}")
+        console.print(f"{name}: {line}", soft_wrap=True)
 
 
 def _load_table(report: TimingReport) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -63,11 +63,15 @@ class StageClock:
     """Milliseconds per stage. On CUDA by events, read in ``flush`` after one synchronisation.
 
     ``boxes`` is CPU time of the worker threads, as it runs beside the other stages; all others are wall time.
+
+    Attributes:
+        aside: Milliseconds so far that no stage is to count: programs were made of a network's forward.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._events: list[tuple[str, tuple[Part, ...], torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: list[tuple[str, tuple[Part, ...], torch.cuda.Event, torch.cuda.Event, float]] = []
+        self.aside: Callable[[], float] = lambda: 0.0
         self._sample = Sample()
         self.last = "load"
 
@@ -75,7 +79,7 @@ class StageClock:
     def stage(self, name: str, part: Part | tuple[Triple, ...] = None) -> Iterator[None]:
         """Time the enclosed work under ``name``; a stage may be entered many times in a batch. Triples share it."""
         parts: tuple[Part, ...] = part if isinstance(part, tuple) else (part,)
-        self.last = name
+        self.last, aside = name, self.aside()
         if self._cuda and name != "load":
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
@@ -83,13 +87,13 @@ class StageClock:
                 yield
             finally:
                 end.record()
-                self._events.append((name, parts, begin, end))
+                self._events.append((name, parts, begin, end, self.aside() - aside))
             return
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._share(name, parts, 1e3 * (time.perf_counter() - start))
+            self._share(name, parts, 1e3 * (time.perf_counter() - start) - (self.aside() - aside))
 
     def _share(self, name: str, parts: tuple[Part, ...], milliseconds: float) -> None:
         for part in parts:
@@ -107,8 +111,8 @@ class StageClock:
         """What was spent since the last flush."""
         if self._events:
             torch.cuda.synchronize()
-            for name, parts, begin, end in self._events:
-                self._share(name, parts, begin.elapsed_time(end))
+            for name, parts, begin, end, aside in self._events:
+                self._share(name, parts, max(0.0, begin.elapsed_time(end) - aside))
             self._events.clear()
         done, self._sample = self._sample, Sample()
         return done

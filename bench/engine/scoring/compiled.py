@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,10 +34,14 @@ class Forward:
         how: ``no``; ``kernels``: fused kernels; ``graphs``: those in CUDA graphs.
         device: Where the network is.
         notes: What was computed otherwise than asked for -> forwards concerned; added to.
+
+    Attributes:
+        making_ms: Milliseconds that went into making programs so far: what no stage of a run is to count.
     """
 
     def __init__(self, how: Compile, device: torch.device, notes: Counter[str]) -> None:
         self._notes, self._why_not, self._said = notes, "", set[tuple[str, int]]()
+        self.making_ms = 0.0
         self._graphs = how == "graphs" and device.type == "cuda"
         self._missing = how == "graphs" and not self._graphs
         # Made at first use: torch.compile imports what takes seconds.
@@ -66,6 +71,11 @@ class Forward:
                 markup=False,
                 soft_wrap=True,
             )
+            begun = time.perf_counter()
+            try:
+                self._compiled(network, images)
+            finally:
+                self.making_ms += 1e3 * (time.perf_counter() - begun)
         made = self._compiled(network, images)
         if self._missing:
             self._notes[NO_GRAPHS] += 1

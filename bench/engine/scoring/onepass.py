@@ -99,6 +99,7 @@ class OnePass:
 
     def __init__(self, reading: Reading, maps: Sequence[Triple], scoring: Scoring, clock: StageClock) -> None:
         self.reading, self.maps, self.clock = reading, tuple(maps), clock
+        clock.aside = lambda: reading.making_ms
         self._scoring = scoring
         self._boxes: Boxes | None = None
         if scoring.has_boxes and not scoring.measures_only:

@@ -70,6 +70,11 @@ class Reading:
         """What the maps are of, in messages: the network."""
         return self.network.name
 
+    @property
+    def making_ms(self) -> float:
+        """As of ``Forward``; 0 where nothing is compiled."""
+        return self._forward.making_ms
+
     def _no_notes(self) -> None:
         self.notes: Counter[str] = Counter()
 

@@ -39,6 +39,11 @@ class BareReading(Reading):
         """As of ``Reading``."""
         return "maps without a network"
 
+    @property
+    def making_ms(self) -> float:
+        """As of ``Reading``."""
+        return 0.0
+
     def see(self, images: Tensor, image_ids: Sequence[str], drawn: Tensor | None) -> Seen:
         """A batch of images uint8 (B,3,R,R) without a forward; ``drawn``: classes (B,) of which the maps are."""
         pixels = self.pixels(images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from cambench.baselines.backbones.opening import open_backbone
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.contracts import Backbone
 from cambench.baselines.heads.heads import GapLinear
+from cambench.bench.engine.scoring import clock as clocks
 from cambench.bench.engine.scoring import compiled
+from cambench.bench.engine.scoring.clock import StageClock
 from cambench.bench.engine.scoring.compiled import NO_GRAPHS, Forward
 from cambench.bench.notebook.runs import run
 from cambench.results.records.load import load_run
@@ -179,3 +182,27 @@ def test_the_mode_of_graphs_and_the_memory_they_write_to(monkeypatch: Any) -> No
     assert torch.equal(first, expected)
     assert [a["mode"] for a in asked] == ["reduce-overhead"]
     assert asked[0]["dynamic"] is False
+
+
+def test_making_programs_is_no_stage(monkeypatch: Any) -> None:
+    now = [0.0]
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        now[0] += 50
+
+        def program(*given: Any) -> Any:
+            now[0] += 1
+            return graph.forward(*given)
+
+        return program
+
+    torch._dynamo.reset()
+    for module in (compiled, clocks):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    clock, forward, net = StageClock(CPU), Forward("kernels", CPU, Counter()), small()
+    clock.aside = lambda: forward.making_ms
+    for _ in range(2):
+        with torch.no_grad(), clock.stage("forward"):
+            forward(net, images(2))
+        assert clock.flush().stages()["forward"] == pytest.approx(1e3)
