@@ -51,20 +51,42 @@ def _lines(sheet: Sheet, metric: Metric) -> list[str]:
 def _best(sheet: Sheet, metric: Metric, best: int, methods: list[int]) -> str:
     triple = sheet.records[best]
     interval = sheet.boot.interval(triple, metric.name)
-    score = f"{_number(metric, sheet.boot.points[triple][metric.name])}{_unit(metric)}"
     span = f"{_number(metric, interval.low)} to {_number(metric, interval.high)}"
     network = sheet.titles.backbones[triple.backbone]
-    others = [i for i in methods if i != best and sheet.records[i].backbone == triple.backbone]
-    equal = [i for i in others if (best, i) not in sheet.won[metric.name]]
+    own = [i for i in methods if sheet.records[i].backbone == triple.backbone]
+    shown = {i: _number(metric, sheet.boot.points[sheet.records[i]][metric.name]) for i in own}
+    tied = [i for i in own if shown[i] == shown[best]]
+    others = [i for i in own if i not in tied]
+    if len(own) == 1 and len(methods) == 1:
+        return f"{_listed(sheet, own)} on {network}: {metric.title} {shown[best]}{_unit(metric)} ({span})."
     direction = "highest" if metric.higher_is_better else "lowest"
-    text = f"{_name(sheet, triple)} on {network} has the {direction} {metric.title}: {score} ({span})."
+    text = (
+        f"{_listed(sheet, tied)} on {network} {'has' if len(tied) == 1 else 'share'} the {direction} {metric.title}: "
+        f"{shown[best]}{_unit(metric)} ({span})."
+    )
+    return f"{text} {_others(sheet, others, [i for i in others if (best, i) not in sheet.won[metric.name]])}".rstrip()
+
+
+def _others(sheet: Sheet, others: list[int], equal: list[int]) -> str:
+    """How many of the others on a network are significantly worse than its best; ``equal`` are not."""
     if not others:
-        return text
+        return ""
+    if len(others) == 1:
+        return f"The other, {_listed(sheet, others)}, is {'not ' if equal else ''}significantly worse."
     if not equal:
-        return f"{text} It is significantly better than each of the {len(others)} others on this network."
-    named = " (" + ", ".join(_name(sheet, sheet.records[i]) for i in equal) + ")" if len(equal) <= 2 else ""
+        return f"Each of the {len(others)} others on this network is significantly worse."
+    if len(equal) == len(others):
+        return f"None of the {len(others)} others on this network is significantly worse."
+    named = f" ({_listed(sheet, equal)})" if len(equal) <= 2 else ""
     of = "is" if len(equal) == 1 else "are"
-    return f"{text} Of the {len(others)} others on this network, {len(equal)}{named} {of} not significantly worse."
+    return f"Of the {len(others)} others on this network, {len(equal)}{named} {of} not significantly worse."
+
+
+def _listed(sheet: Sheet, records: list[int]) -> str:
+    names = [_name(sheet, sheet.records[i]) for i in records]
+    if len(names) > NAMED + 1:
+        names = [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return " and ".join(filter(None, ("; ".join(names[:-1]), names[-1])))
 
 
 def _everywhere(sheet: Sheet, metric: Metric, methods: list[int]) -> str:

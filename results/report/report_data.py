@@ -6,7 +6,7 @@ import numpy as np
 
 from ...text import visible
 from ...triple import Triple
-from ..statistics.intervals import LEVEL
+from ..statistics.intervals import LEVEL, few_images
 from ..statistics.paired import ALPHA
 from ..tables.extra_columns import CLOCK, COST, MEASURED
 from ..tables.look import CONTROL_LOOK, head_looks
@@ -30,7 +30,7 @@ def overview(sheet: Sheet) -> Json:
         "head": len({t.head for t in triples if not sheet.is_control(t)}),
         "image": sheet.merged.images,
     }
-    notes = [visible(note) for note in remarks(sheet.merged)]
+    notes = [visible(note) for note in (*few_images(sheet.merged.images), *remarks(sheet.merged))]
     parts = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items()]
     compared = f"{', '.join(parts[:2])} and {parts[2]} ({len(triples)} triple{'' if len(triples) == 1 else 's'})"
     return {

@@ -24,6 +24,8 @@ from .scored import HIDDEN, Json, Sheet
 
 LARGEST_MAP = 64
 """Side above which a stored map is shrunk for the report; its boxes are then approximate, and the report says so."""
+HITS = ("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc", "pointing_game", "mask_pointing_game")
+"""Metrics in which an image is right or wrong."""
 TIE_BREAKERS = ("gt_known_loc", "pxap", "evidence_precision", "average_drop")
 """Metric by which triples disagree on an image: the first of these that the run has."""
 
@@ -93,6 +95,7 @@ def explorer(sheet: Sheet, samples: int, pictures: Pictures | None, absent: str,
         "absent": visible(absent) if not found else "",
         "classes": {int(k): _class_name(names, k) for k in used},
         "metrics": [m.name for m in metrics],
+        "hits": [m.name for m in metrics if m.name in HITS],
         "cases": cases,
         "records": records,
     }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
-from cambench.results.report.page import Picture, Source, island, write_report
+from cambench.results.report.page import Picture, Source, island, report_data, write_report
 from cambench.results.report.samples import LARGEST_MAP, choose_rows
 from cambench.results.report.scored import Sheet
 from cambench.results.scores.merge import merge_runs
@@ -238,3 +238,10 @@ def test_a_run_without_images_is_refused(page, tmp_path):
         write_report(replace(run, index=run.index[:0]), tmp_path / "r.html")
     with pytest.raises(ValueError, match="samples 0"):
         write_report(run, tmp_path / "r.html", samples=0)
+
+
+def test_right_and_wrong_are_for_hits_whatever_the_values(toy, tmp_path):
+    run = run_with_maps(toy, tmp_path / "run")
+    data = report_data([Source(run)], samples=2, thumb=32, resamples=20, seed=0)["sets"][0]
+    assert set(data["explorer"]["hits"]) == {"top1_loc", "gt_known_loc", "max_box_acc"}
+    assert any("bootstrap intervals of fewer than 20 are too narrow" in note for note in data["notes"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -10,11 +11,15 @@ import pytest
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report import Source, write_report
+from cambench.results.report.answers import _best
 from cambench.results.report.page import report_data
 from cambench.results.report.scored import Sheet, grouped
+from cambench.results.report.titles import Titles
 from cambench.results.scores.merge import merge_runs
-from cambench.results.scores.shown import score_run
+from cambench.results.scores.shown import METRICS, score_run
+from cambench.results.statistics.intervals import Interval
 from cambench.results.statistics.standing import standing
+from cambench.triple import Triple
 
 By = pytest.importorskip("selenium.webdriver.common.by").By
 
@@ -79,6 +84,32 @@ TAKEN = """window.taken = [];
   Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => window.taken.push(text) } });
   HTMLAnchorElement.prototype.click = () => {};"""
 """What is saved or copied lands in a list."""
+
+
+@pytest.mark.parametrize(
+    ("scores", "worse", "expected"),
+    [
+        ((60.0,), [], "CAM with softmax on Net: PxAP 60.00 % (60.00 to 60.00)."),
+        ((60.0, 50.0), [1], "(60.00 to 60.00). The other, CAM with sigmoid, is significantly worse."),
+        ((60.0, 50.0), [], "The other, CAM with sigmoid, is not significantly worse."),
+        ((60.0, 50.0, 40.0), [1, 2], "Each of the 2 others on this network is significantly worse."),
+        ((60.0, 50.0, 40.0), [], "None of the 2 others on this network is significantly worse."),
+        ((60.0, 50.0, 40.0), [2], "Of the 2 others on this network, 1 (CAM with sigmoid) is not significantly worse."),
+        ((60.0, 60.001, 40.0), [2], "CAM with softmax and CAM with sigmoid on Net share the highest PxAP: 60.00 %"),
+    ],
+)
+def test_the_best_is_said_in_a_sentence_that_fits_their_number(scores, worse, expected):
+    metric = next(m for m in METRICS if m.name == "pxap")
+    triples = [Triple.parse(t) for t in ("net/cam/softmax", "net/cam/sigmoid", "net/gradcam/softmax")][: len(scores)]
+    titles = Titles({"net": "Net"}, {"cam": "CAM", "gradcam": "Grad-CAM"}, {"softmax": "softmax", "sigmoid": "sigmoid"})
+    boot = SimpleNamespace(
+        points={t: {"pxap": score} for t, score in zip(triples, scores, strict=True)},
+        interval=lambda *_: Interval(60.0, 60.0),
+    )
+    sheet = SimpleNamespace(
+        records=triples, boot=boot, titles=titles, won={"pxap": {(0, i) for i in worse}}, is_control=lambda _: False
+    )
+    assert expected in _best(sheet, metric, 0, list(range(len(triples))))
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,14 @@ async function drawHero() {
     body.append(row);
   }
   table.append(el("thead", {}, head), body);
-  byId("hero").replaceChildren(table, hint(`Where they differ most, on ${triples[0].backbone}${triples.some((t) => t.backbone !== triples[0].backbone) ? " and others" : ""}. Dashed: the truth; yellow: the box of the map at τ = ${tauOf(state.tau).toFixed(2)}.`));
+  byId("hero").replaceChildren(table, hint(heroAbout(triples)));
+}
+
+function heroAbout(triples) {
+  const where = `${triples[0].backbone}${triples.some((t) => t.backbone !== triples[0].backbone) ? " and others" : ""}`;
+  const which = triples.filter((t) => !t.control).length > 1 && EX.images > HERO_ROWS ? `Where they differ most, on ${where}.` : `On ${where}.`;
+  const truth = EX.boxed ? "Dashed: the truth; yellow" : "Yellow";
+  return `${which} ${truth}: the box of the map at τ = ${tauOf(state.tau).toFixed(2)}.`;
 }
 
 function startAnswer() {

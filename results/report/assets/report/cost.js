@@ -90,7 +90,7 @@ function frontTable(points, metric) {
   const row = (cells, tag) => el("tr", {}, ...cells.map((c) => el(tag, tag === "th" ? { scope: "col" } : {}, c)));
   const body = points.filter((p) => p.front).map((p) => row([nameOf(p.t), p.x.toPrecision(3), format(metric, p.y)], "td"));
   const head = el("thead", {}, row(["On the front", priceText(), metric.title], "th"));
-  return el("details", {}, el("summary", {}, `The fronts as a table: ${body.length} triples`), el("div", { className: "across", tabIndex: 0, role: "region", "aria-label": "Fronts, scrollable" }, el("table", {}, head, el("tbody", {}, ...body))));
+  return el("details", {}, el("summary", {}, `The fronts as a table: ${body.length} triple${body.length === 1 ? "" : "s"}`), el("div", { className: "across", tabIndex: 0, role: "region", "aria-label": "Fronts, scrollable" }, el("table", {}, head, el("tbody", {}, ...body))));
 }
 
 function startCost() {

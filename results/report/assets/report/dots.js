@@ -17,8 +17,8 @@ function offsets(heads) {
 }
 
 function dotPanel(width, triples, metric, domain, doubt) {
-  const cams = methodsOf(triples, metric), heads = uniqueTexts("head");
-  const shift = offsets([...new Set(triples.filter((t) => !t.control).map((t) => t.head))].sort((a, b) => heads.indexOf(a) - heads.indexOf(b)));
+  const cams = methodsOf(triples, metric);
+  const shift = offsets([...new Set(triples.filter((t) => !t.control).map((t) => t.head))].sort(byHead));
   const low = (t) => t.intervals[metric.name]?.[0] ?? t.scores[metric.name], high = (t) => t.intervals[metric.name]?.[1] ?? t.scores[metric.name];
   const marks = [Plot.gridX({ stroke: inkOf("--line"), strokeOpacity: 1, ticks: 4 })];
   const outside = (t) => t.scores[metric.name] < domain[0] || t.scores[metric.name] > domain[1];
@@ -33,7 +33,7 @@ function dotPanel(width, triples, metric, domain, doubt) {
       continue;
     }
     const dy = t.control ? 0 : shift.get(t.head);
-    marks.push(Plot.ruleY([t], { y: "cam", x1: low(t), x2: high(t), stroke: colourOf(t), strokeWidth: 2, strokeOpacity: 0.55, dy }));
+    marks.push(Plot.ruleY([t], { y: "cam", x1: Math.max(low(t), domain[0]), x2: Math.min(high(t), domain[1]), stroke: colourOf(t), strokeWidth: 2, strokeOpacity: 0.55, dy }));
     marks.push(...dots([t], { y: "cam", x: () => t.scores[metric.name], dy }));
   }
   const say = (t) => `${t.cam} / ${t.head}\n${format(metric, t.scores[metric.name])} (${format(metric, low(t))} to ${format(metric, high(t))})`;

@@ -8,10 +8,7 @@ function pairOf() {
 }
 
 // Hits are right or wrong; of other scores the better of the two counts as right.
-const HITS = new Set(
-  EX.metrics.filter((name) => EX.records.every((r) => (r.scores[name] ?? []).every((v) => v === null || v === 0 || v === 100))),
-);
-const isHit = (name) => HITS.has(name);
+const isHit = (name) => EX.hits.includes(name);
 
 function rightOnes(position) {
   const metric = metricOf(state.by);
@@ -160,7 +157,7 @@ function press(event) {
 function describe() {
   const how = EX.cases.length < EX.images
     ? `${EX.cases.length} of ${EX.images} images: half where the triples disagree most, half evenly spread.`
-    : `All ${EX.images} images.`;
+    : EX.images === 1 ? "The only image." : `All ${EX.images} images.`;
   byId("explorer-about").textContent = how;
   const missing = [EX.absent, EX.records.some((r) => r.maps) ? "" : "The run kept no maps: run with --keep-maps into a new folder to see them here."];
   for (const text of missing.filter(Boolean)) byId("explorer-about").after(el("p", { className: "notice" }, text));
@@ -175,7 +172,7 @@ function describe() {
 }
 
 function startExplorer() {
-  const triples = DATA.triples.map((t) => [t.id, nameOf(t)]);
+  const triples = DATA.triples.map((t) => [t.id, uniqueTexts("backbone").length > 1 ? nameOf(t) : shortOf(t)]);
   const labels = [...new Set(EX.cases.map((c) => c.label))].sort((x, y) => x - y);
   const shows = {
     a: combo("a", triples, (id) => update({ a: id })),

@@ -37,7 +37,7 @@ function dots(points, channels, tripleOfPoint = (t) => t) {
 function rangeOf(points, endsOf, tripleOfPoint = (t) => t) {
   const methods = points.filter((p) => !tripleOfPoint(p).control);
   const ends = (methods.length ? methods : points).flatMap(endsOf).filter(Number.isFinite);
-  const [low, high] = [Math.min(...ends), Math.max(...ends)], room = (high - low || 1) * 0.05;
+  const [low, high] = [Math.min(...ends), Math.max(...ends)], room = (high - low) * 0.05 || Math.max(1, 0.05 * Math.abs(high));
   return [low - room, high + room];
 }
 
@@ -65,12 +65,16 @@ function swatch(t) {
   return svg;
 }
 
+// Heads stand in the order of the tables, whichever data set is shown.
+const HEADS = [...new Set(PAGE.sets.flatMap((set) => set.triples.map((t) => t.head)))];
+const byHead = (a, b) => HEADS.indexOf(a) - HEADS.indexOf(b);
+
 // The heads of some triples, each once, then the controls.
 function legend(triples) {
   const seen = new Map();
   for (const t of triples) if (!t.control && !seen.has(t.head)) seen.set(t.head, t);
   const control = triples.find((t) => t.control);
-  const order = uniqueTexts("head"), ordered = [...seen].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
+  const ordered = [...seen].sort(([a], [b]) => byHead(a, b));
   const items = ordered.map(([head, t]) => el("li", {}, swatch(t), head));
   if (control) items.push(el("li", {}, swatch(control), "control"));
   return el("ul", { className: "legend" }, ...items);
