@@ -26,6 +26,8 @@ REASONS = {
 """Why a control may do well in a metric, by metric and control; the control is empty where the reason holds for all."""
 CONTROL = "control: "
 """Beginning of the names of entries that a comparison adds for its controls."""
+CLOSE = 0.8
+"""Share of the better score that the worse one reaches where a control does nearly as well as a method."""
 OTHERWISE = "so a good value says nothing about where a map looks"
 
 
@@ -54,11 +56,13 @@ class Unbeaten:
     def too_few(self) -> bool:
         """The methods' best is better than the control, on too few images for the corrected test to tell.
 
-        No reason why the control does well is due then: on more images it may well be beaten.
+        So it is where the control is not close to it, or the difference looked at alone is significant: no reason why
+        the control does well is due then, as on more images it may well be beaten.
         """
-        better = self.best_score - self.control_score
-        ahead = (better if self.metric.higher_is_better else -better) > 0
-        return ahead and (self.leads or self.images < FEW_IMAGES)
+        worse, better = self.control_score, self.best_score
+        if not self.metric.higher_is_better:
+            worse, better = better, worse
+        return worse < better and (self.leads or self.images < FEW_IMAGES or worse < CLOSE * better)
 
     def sentence(self, control: str, best: str, of: str = "the best method") -> str:
         """What a reader must know, with the titles of both.
