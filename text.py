@@ -27,6 +27,11 @@ def some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def number_of(count: int, one: str, more: str = "") -> str:
+    """A number of things: ``1 image``, ``7 images``; ``more`` where the plural has no plain s."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def _printable(char: str) -> bool:
     # Cf holds the bidirectional overrides that would reorder a table row; Cs are bytes that were not UTF-8.
     return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...protocol import Protocol
+from ...text import number_of
 from ..host.errors import UsageError
 
 Target = int | str | Sequence[int | str | Sequence[int | str]] | Tensor | None
@@ -32,7 +33,8 @@ def given_classes(
     """Classes of each of ``count`` pictures by index; None where they are to be predicted.
 
     Args:
-        target: One class for all pictures, one for each, or a list of several for each; by index or name.
+        target: One class for all pictures, one for each, or a list of several for each (of one picture, a list of
+            them); by index or name.
         names: Of the classes; empty where unknown.
         classes: Of the network.
         count: Pictures.
@@ -47,9 +49,12 @@ def given_classes(
         return None
     given = target.tolist() if isinstance(target, Tensor) else target
     listed = [given] * count if isinstance(given, int | str) else list(given)
+    if count == 1 and len(listed) > 1:
+        # Of one picture, several classes can only be its own.
+        listed = [listed]
     if len(listed) != count:
-        hint = "; for several classes of one picture give a list of lists, [[3, 7]]" if count == 1 else ""
-        raise UsageError(f"target: {len(listed)} classes for {count} images{hint}")
+        hint = "; for several classes of a picture give a list of lists, [[3, 7], [3]]"
+        raise UsageError(f"target: {number_of(len(listed), 'class', 'classes')} for {number_of(count, 'image')}{hint}")
     found = [[one] if isinstance(one, int | str) else list(one) for one in listed]
     if empty := [str(i) for i, several in enumerate(found) if not several]:
         raise UsageError(f"target: no class for image {', '.join(empty[:_SHOWN])}")

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ...baselines.backbones import backbone_of, open_backbone, read_at
 from ...baselines.cams import CAMS, CamMethod, supports
-from ...baselines.contracts import HEADS, Backbone, Branch, HeadSpec
+from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch, HeadSpec
+from ...datasets.adapters.synthbirds.species import CLASS_NAMES
 from ...datasets.formats import imagenet_class_names
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
@@ -105,7 +106,7 @@ def _explained(
     branch: Branch = "softmax" if all(m.headless for m in methods) else spec.branch
     for method in methods:
         _check(method, network, spec)
-    names = _class_names(request, network, manifest)
+    names = _class_names(request, network, manifest, name if isinstance(model, str) else "")
     reading = Reading(
         network.to(torch.device(pick_device(request.device))).freeze(), rules, **request.precision(manifest)
     )
@@ -180,11 +181,16 @@ def _scores(reading: Reading, pictures: Pictures, batch_size: int) -> Tensor:
     return torch.cat(found)
 
 
-def _class_names(request: ExplainRequest, network: Backbone, manifest: RunManifest | None) -> tuple[str, ...]:
+def _class_names(
+    request: ExplainRequest, network: Backbone, manifest: RunManifest | None, name: str
+) -> tuple[str, ...]:
     # One name of a network of one logit has become two.
     one = len(request.class_names) == 1 < len(network.class_names)
     said = () if one else tuple(request.class_names)
     names = said or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
+    if not names and name in BACKBONES and BACKBONES.get(name).weights and request.weights is None:
+        # The weights that ship were trained on the embedded birds.
+        return CLASS_NAMES if network.num_classes == len(CLASS_NAMES) else ()
     # Nearly every network of 1,000 classes has ImageNet's, in the one order that all of them share.
     return imagenet_class_names() if not names and network.num_classes == IMAGENET_CLASSES else names
 

@@ -38,7 +38,7 @@ from ...results.figures import (
     style_named,
     targets_of,
 )
-from ...text import visible
+from ...text import number_of, visible
 from ...triple import Triple, file_name
 from ..host.errors import UsageError
 from .pictures import ImageLike, bands_of, colours_of
@@ -239,7 +239,8 @@ class Explanation(_Picture):
 
     def __repr__(self) -> str:
         height, width = self.low_res.shape[1:]
-        return f"Explanation({self.triple}, {len(self)} images, maps {height}×{width}, protocol {self.protocol.name})"
+        count = number_of(len(self), "image")
+        return f"Explanation({self.triple}, {count}, maps {height}×{width}, protocol {self.protocol.name})"
 
     def _repr_html_(self) -> str:
         return f"<div>{self._image_tag(repr(self))}{_table(self[:DRAWN].frame())}{_more(len(self))}</div>"
@@ -294,11 +295,11 @@ def _figure(members: Sequence[Explanation], limit: int | None, style: StyleName)
     rows = []
     for i, pixels in enumerate(first.colours):
         tiles = [
-            MapTile(overlay(pixels, maps[k][i]), [boxes[k][i]] if any(boxes[k][i]) else [], f"{float(e.score[i]):.2f}")
+            MapTile(overlay(pixels, maps[k][i]), [boxes[k][i]] if any(boxes[k][i]) else [], _score(e, i))
             for k, e in enumerate(shown)
         ]
         rows.append(MapRow("", _caption(first, i), pixels, [], tiles))
-    note = f"{first.triple.backbone}, protocol {first.protocol.name}, τ = {first.tau:g}"
+    note = f"{first.triple.backbone}, protocol {first.protocol.name}; green: the box of the map above τ = {first.tau:g}"
     return map_figure(columns, rows, note, style_named(style))
 
 
@@ -306,9 +307,19 @@ def _head_title(explanation: Explanation) -> str:
     return "" if CAMS.get(explanation.triple.cam).headless else HEADS.get(explanation.triple.head).title
 
 
+def _score(explanation: Explanation, i: int) -> str:
+    """What the head itself says of the drawn class, where that is not the prediction's probability over again."""
+    score, same = float(explanation.score[i]), int(explanation.predicted[i]) == int(explanation.target[i])
+    return "" if same and score == float(explanation.probability[i]) else f"score {_short(score)}"
+
+
+def _short(score: float) -> str:
+    return "< 0.01" if 0 < score < 0.01 else f"{score:.2f}"
+
+
 def _caption(explanation: Explanation, i: int) -> str:
     predicted, target = int(explanation.predicted[i]), int(explanation.target[i])
-    said = f"{explanation.class_name(predicted)} ({float(explanation.probability[i]):.2f})"
+    said = f"predicted {explanation.class_name(predicted)} ({_short(float(explanation.probability[i]))})"
     if target != predicted:
         said += f"; map of {explanation.class_name(target)}"
     # A dollar sign would start a formula.

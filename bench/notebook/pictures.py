@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...datasets.batches import BILINEAR, UnreadableImageError, centre, open_picture, to_rgb
 from ...home import expanded
+from ...text import number_of
 from ..host.errors import UsageError
 
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor
@@ -80,7 +81,7 @@ def read_pictures(
     if not found:
         raise UsageError(f"images: none given; expected {FORMS}")
     if image_ids is not None and len(image_ids) != len(found):
-        raise UsageError(f"image_ids: {len(image_ids)} for {len(found)} images")
+        raise UsageError(f"image_ids: {len(image_ids)} for {number_of(len(found), 'image')}")
     ids = tuple(name for name, _, _ in found) if image_ids is None else tuple(image_ids)
     sizes = torch.tensor([[p.shape[1], p.shape[0]] for _, _, p in found], dtype=torch.int64)
     squashed = [centre(_squashed(p, crop_from or size), size) for _, _, p in found]

@@ -15,6 +15,7 @@ from ...results.scores import merge_runs
 from ...results.statistics import RESAMPLES, Standing, standing
 from ...results.statistics import compare as compare_pairs
 from ...results.tables.leaderboard import write_leaderboard
+from ...text import number_of
 from ...triple import Triple
 from .compare_options import CompareOptions
 from .pairs import pairs_of, sorted_out
@@ -147,7 +148,7 @@ class RunResult:
     def __repr__(self) -> str:
         data, images = self.run.manifest.dataset, len(self.run.index)
         where = f"{self.out}, {data.name} {data.split}, protocol {self.run.manifest.protocol.name}"
-        return f"RunResult({where}, {len(self.triples)} triples, {images} images)"
+        return f"RunResult({where}, {number_of(len(self.triples), 'triple')}, {number_of(images, 'image')})"
 
     def _repr_html_(self) -> str:
         return self.leaderboard()._repr_html_()

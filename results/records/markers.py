@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...atomic import write_text
+from ...text import number_of
 from ...triple import file_name
 from .columns import Array
 from .described import Failure
@@ -80,7 +81,7 @@ def said_notes(marks: Iterable[ShardMark]) -> dict[str, str]:
     marks = list(marks)
     maps = sum((Counter(mark.not_finite) for mark in marks), Counter[str]())
     return {note: "once" if n == 1 else f"{n} times" for note, n in counted(marks).items()} | {
-        f"{triple} made maps that hold NaN or infinity, scored as empty maps": f"{n} images"
+        f"{triple} made maps that hold NaN or infinity, scored as empty maps": number_of(n, "image")
         for triple, n in maps.items()
     }
 

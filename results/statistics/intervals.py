@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from ...text import number_of
 from ..scores.per_image import Floats
 
 LEVEL = 0.95
@@ -24,8 +25,7 @@ def few_images(count: int) -> list[str]:
     """What a reader of intervals of so many images must know, if anything."""
     if count >= FEW_IMAGES:
         return []
-    images = "1 image" if count == 1 else f"{count} images"
-    return [f"{images} only: bootstrap intervals of fewer than {FEW_IMAGES} are too narrow."]
+    return [f"{number_of(count, 'image')} only: bootstrap intervals of fewer than {FEW_IMAGES} are too narrow."]
 
 
 @dataclass(frozen=True)

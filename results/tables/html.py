@@ -8,7 +8,11 @@ from ...text import visible
 from .grid import Cell, Document, Grid
 
 HEAVY = ' style="border-top:2px solid"'
-TONES = {"good": "color:#1a7f37", "bad": "color:#cf222e", "": ""}
+TONES = {"good": "color:#2f6fdb", "bad": "color:#d1432b", "": ""}
+"""Blue and red, as in LaTeX, that people with the common colour deficiencies tell apart, on light and on dark pages."""
+TABLE = ' style="border-collapse:collapse"'
+"""Without it a page that has no style of its own draws no rule."""
+CAPTION = ' style="text-align:left;font-weight:bold;padding-top:.6em"'
 
 
 def to_html(document: Document) -> str:
@@ -32,7 +36,7 @@ def _table(grid: Grid) -> str:
     heads = "".join(f'<th scope="col">{_text(head)}</th>' for head in grid.head)
     rows = "".join(_row(row, grid.names, HEAVY if r in grid.heavy else "") for r, row in enumerate(grid.rows))
     head = (f"<tr>{over}</tr>" if over else "") + f"<tr>{heads}</tr>"
-    table = f"<table><caption>{_text(grid.title)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    table = f"<table{TABLE}><caption{CAPTION}>{_text(grid.title)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
     return f'<div style="overflow-x:auto">{table}</div>'
 
 

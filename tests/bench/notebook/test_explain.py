@@ -235,7 +235,7 @@ WRONG = {
     "none given": {"images": []},
     "classes 0 to 11": {"target": 12},
     "2 classes for 3 images": {"target": [1, 2]},
-    "names of the classes are not known": {"target": "heron"},
+    "'heron': no such class; nearest: red-capped finch": {"target": "heron"},
     "needs attention": {"cam": "rollout"},
     "expected a fraction": {"tau": 20.0},
     "nowhere is not a run folder": {"run": "nowhere"},

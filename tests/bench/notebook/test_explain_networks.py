@@ -69,8 +69,9 @@ def test_several_classes_of_one_picture(picture):
     for row, target in enumerate(one.target.tolist()):
         alone = cambench.explain(small(), picture, target=target, **HALF)
         torch.testing.assert_close(one.low_res[row], alone.low_res[0])
-    with pytest.raises(UsageError, match=r"target: 2 classes for 1 images; .*give a list of lists"):
-        cambench.explain(small(), picture, target=[3, 1], **HALF)
+    assert cambench.explain(small(), picture, target=[3, 1], **HALF).target.tolist() == [3, 1]
+    with pytest.raises(UsageError, match=r"target: 3 classes for 2 images; .*give a list of lists"):
+        cambench.explain(small(), [picture, picture], target=[3, 1, 0], **HALF)
     with pytest.raises(UsageError, match="'two': 2 classes have this name; give its index"):
         cambench.explain(small(), picture, target="two", class_names=["two", "two", "a", "b", "c"], **HALF)
 
