@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -113,10 +114,12 @@ def pareto_figure(
     ]
     if any(_is_control(merged, p) for p in points):
         handles.append(Line2D([], [], marker=CONTROL_LOOK.marker, ls="", color=CONTROL_LOOK.light, label="control"))
-    about = "front: best at its cost" + (f", costs within {within:.0%} being equal" if within else "")
+    about = "front: best at its cost" + (f" ± {100 * within:.0f} %" if within else "")
     handles.append(Line2D([], [], color="0.2", lw=1.2 * style.line, ls=(0, (4, 2)), label=_plain(about)))
     _legend(figure, handles, style)
     figure.draw_without_rendering()
+    # The names stand where this layout puts them; another one, of another resolution, would move the panels.
+    figure.set_layout_engine("none")
     for ax, front in panels:
         _name_front(ax, merged, front, style)
     return figure
@@ -185,7 +188,10 @@ def _panel(
             f"{cam_title(merged.manifest(p.triple), Triple.parse(p.triple).cam)} {p.score:.{metric.digits}f}"
             for p in off
         )
-        ax.set_xlabel(_plain(f"off the scale: {names}"), fontsize=style.pt(7), color="0.35", loc="left", labelpad=2)
+        ax.set_xlabel(
+            _wrapped(_plain(f"off the scale: {names}"), style.pt(7)), fontsize=style.pt(7), color="0.35", loc="left",
+            labelpad=2, linespacing=1.15,
+        )  # fmt: skip
 
 
 def _limits(points: Sequence[Point]) -> tuple[float, float, float, float]:
@@ -240,6 +246,11 @@ def _name_front(ax: Axes, merged: Merged, front: Sequence[Point], style: FigureS
         text.set_position(((left - across) * points_a_pixel, (middle - height) * points_a_pixel))
         if abs(middle - height) < 1.6 * line and text.arrow_patch is not None:
             text.arrow_patch.set_visible(False)
+
+
+def _wrapped(text: str, size: float) -> str:
+    """Lines that fit below a panel: a character is about half as wide as the type is high, an axis takes a fifth."""
+    return "\n".join(wrap(text, int(0.8 * PANEL_INCHES[0] * 72 / (0.55 * size)), break_on_hyphens=False))
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from .figure_style import PAPER, FigureStyle
-from .overlay import PREDICTED_COLOR, TRUTH_COLOR, Pixels, draw_boxes, show
+from .overlay import PREDICTED_COLOR, TRUTH_COLOR, TRUTH_DASHES, Pixels, draw_boxes, show
 
 TILE, GAP, GROUP_GAP, LABEL, HEADER, NOTE, CAPTION, FOOTER = 1.3, 0.04, 0.12, 0.32, 0.58, 0.16, 0.2, 0.3
 """Inches: a picture's side, gaps inside and between methods, row label, heading, line of notes, caption, legend."""
@@ -113,8 +113,8 @@ def _draw(page: _Page, left: float, bottom: float, tile: MapTile | None, truth: 
         axis.text(0.5, 0.5, "not possible\non this network", ha="center", va="center", fontsize=size, color="#777777")
         return
     show(axis, tile.image)
-    draw_boxes(axis, truth, TRUTH_COLOR, page.style.line)
     draw_boxes(axis, tile.predicted, PREDICTED_COLOR, page.style.line)
+    draw_boxes(axis, truth, TRUTH_COLOR, page.style.line, TRUTH_DASHES)
     side = tile.image.shape[0]
     axis.set_xlim(-0.5, side - 0.5)
     axis.set_ylim(side - 0.5, -0.5)
@@ -156,9 +156,9 @@ def _headings(page: _Page, columns: Sequence[MapColumn], lefts: list[float]) -> 
 def _legend(page: _Page, note: str, truth: bool) -> None:
     handles = [Line2D([], [], color=PREDICTED_COLOR, linewidth=2, label="predicted box")]
     if truth:
-        handles.append(Line2D([], [], color=TRUTH_COLOR, linewidth=2, label="true box"))
+        handles.append(Line2D([], [], color=TRUTH_COLOR, linewidth=2, ls=TRUTH_DASHES, label="true box"))
         page.figure.legend(
-            handles=handles, loc="lower left", ncols=2, fontsize=page.style.pt(7.5), frameon=False, handlelength=1.4,
+            handles=handles, loc="lower left", ncols=2, fontsize=page.style.pt(7.5), frameon=False, handlelength=1.9,
             bbox_to_anchor=(0.0, 0.0), borderaxespad=0.2,
         )  # fmt: skip
     page.text(page.width - 0.08, 0.08, note, 7, ha="right", va="bottom", color="#333333")

@@ -14,6 +14,9 @@ from matplotlib.patches import Rectangle
 
 PREDICTED_COLOR, TRUTH_COLOR = "#00e05a", "#ff2a2a"
 """Predictions green and ground truths red, as in the paper's Figure 3."""
+Dashes = str | tuple[float, tuple[float, ...]]
+TRUTH_DASHES: Dashes = (0, (3, 1.5))
+"""Red beside green is one colour to many readers: the true box is dashed, too."""
 COLORMAP = "turbo"
 OPACITY = 0.55
 ENDINGS = (".png", ".pdf", ".svg")
@@ -44,7 +47,9 @@ def show(axis: Any, image: Pixels) -> None:
     axis.imshow(image, aspect="equal", interpolation="nearest" if max(image.shape[:2]) < 64 else "antialiased")
 
 
-def draw_boxes(axis: Any, boxes: Sequence[Sequence[float]], color: str, line: float = 1.0) -> None:
+def draw_boxes(
+    axis: Any, boxes: Sequence[Sequence[float]], color: str, line: float = 1.0, dashes: Dashes = "-"
+) -> None:
     """Outline boxes x0, y0, x1, y1 (pixels), with a dark rim so that they stand out from any colour."""
     rim = [patheffects.Stroke(linewidth=2.6 * line, foreground="black", alpha=0.6), patheffects.Normal()]
     for x0, y0, x1, y1 in boxes:
@@ -57,6 +62,7 @@ def draw_boxes(axis: Any, boxes: Sequence[Sequence[float]], color: str, line: fl
                 fill=False,
                 edgecolor=color,
                 linewidth=1.5 * line,
+                linestyle=dashes,
                 path_effects=rim,
             )
         )

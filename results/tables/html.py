@@ -36,7 +36,8 @@ def _table(grid: Grid) -> str:
     heads = "".join(f'<th scope="col">{_text(head)}</th>' for head in grid.head)
     rows = "".join(_row(row, grid.names, HEAVY if r in grid.heavy else "") for r, row in enumerate(grid.rows))
     head = (f"<tr>{over}</tr>" if over else "") + f"<tr>{heads}</tr>"
-    table = f"<table{TABLE}><caption{CAPTION}>{_text(grid.title)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    title = f"<caption{CAPTION}>{_text(grid.title)}</caption>"
+    table = f"<table{TABLE}>{title}<thead>{head}</thead><tbody>{rows}</tbody></table>"
     return f'<div style="overflow-x:auto">{table}</div>'
 
 

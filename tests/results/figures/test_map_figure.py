@@ -25,8 +25,10 @@ def test_columns_rows_and_boxes():
     figure = map_figure(columns, rows, "note")
     assert len(figure.axes) == 2 * 4
     assert len(figure.axes[0].patches) == 1, "the input shows the truth alone"
-    assert edges(figure.axes[1]) == [(1.0, 0.2, 0.2), (0.0, 0.9, 0.4)], "truth red, prediction green"
-    assert figure.axes[1].patches[1].get_bbox().bounds == (0.5, 0.5, 4.0, 5.0)
+    assert edges(figure.axes[1]) == [(0.0, 0.9, 0.4), (1.0, 0.2, 0.2)], "truth red, prediction green"
+    solid, dashed = (patch.get_linestyle() for patch in figure.axes[1].patches)
+    assert (solid == "-", dashed == "-") == (True, False), "and for those who see one colour, the truth is dashed"
+    assert figure.axes[1].patches[0].get_bbox().bounds == (0.5, 0.5, 4.0, 5.0)
     assert "not possible" in figure.axes[3].texts[0].get_text()
     texts = [t.get_text() for t in figure.texts]
     assert texts.count("Grad-CAM") == 1

@@ -100,6 +100,26 @@ def test_the_figure_has_every_point_once_and_its_interval(toy, tmp_path):
 
 
 @pytest.mark.parametrize("style", ["paper", "screen"])
+def test_what_is_off_the_scale_stays_below_its_panel(toy, tmp_path, style):
+    merged = timed_run(toy, tmp_path / "run")
+    points = [Point("net/cam/softmax", 1.0, 60.0)]
+    for k in range(9):
+        cams = merged.manifest("net/cam/softmax").cams
+        cams[f"c{k}"] = cams["random"].model_copy(update={"title": f"Control number {k}"})
+        merged._home[f"net/c{k}/softmax"] = merged._home["net/cam/softmax"]
+        points.append(Point(f"net/c{k}/softmax", 0.1, 1.0 + k))
+    metric = next(m for m in merged.metrics if m.name == "pxap")
+    with drawing(style_named(style)):
+        figure = pareto_figure(merged, metric, {"net": points, "other": points}, "cost", style_named(style))
+        figure.draw_without_rendering()
+        below = [ax.xaxis.label.get_window_extent() for ax in figure.axes]
+        panels = [ax.get_window_extent() for ax in figure.axes]
+    assert "Control number 8" in figure.axes[0].get_xlabel()
+    assert below[0].x1 < panels[1].x0, "it does not reach into the next panel"
+    assert below[1].x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("style", ["paper", "screen"])
 def test_the_front_is_named_inside_its_panel_and_no_name_is_on_another(toy, tmp_path, style):
     merged = timed_run(toy, tmp_path / "run")
     manifest = merged.manifest("net/cam/softmax")
