@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ...baselines.backbones import backbone_of, open_backbone, read_at
 from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch, HeadSpec
-from ...datasets.adapters.synthbirds.species import CLASS_NAMES
 from ...datasets.formats import imagenet_class_names
 from ...results.records.manifest import RunManifest
 from ...results.records.run_folder import read_manifest
@@ -189,8 +188,10 @@ def _class_names(
     said = () if one else tuple(request.class_names)
     names = said or network.class_names or tuple(manifest.dataset.class_names if manifest else ())
     if not names and name in BACKBONES and BACKBONES.get(name).weights and request.weights is None:
-        # The weights that ship were trained on the embedded birds.
-        return CLASS_NAMES if network.num_classes == len(CLASS_NAMES) else ()
+        # The weights that ship were trained on the embedded birds, whose adapter is opened for nothing else here.
+        from ...datasets.adapters import BIRDS
+
+        return BIRDS if network.num_classes == len(BIRDS) else ()
     # Nearly every network of 1,000 classes has ImageNet's, in the one order that all of them share.
     return imagenet_class_names() if not names and network.num_classes == IMAGENET_CLASSES else names
 
