@@ -151,13 +151,16 @@ def test_sizes_files_with_faults(cub_replica: Path, tmp_path: Path, text: str, m
         open_cub(cub_replica, sizes=str(tmp_path / "s.txt"))
 
 
-@pytest.mark.parametrize(
-    "spelling", ["{0},{1},{2}", "{0};{1};{2}", "{0}\t{1}\t{2}", "{0},{1}.0,{2}.0", '"{0}","{1}","{2}"']
-)
+SPELLINGS = ("{0},{1},{2}", "{0};{1};{2}", "{0}\t{1}\t{2}", "{0},{1}.0,{2}.0", '"{0}","{1}","{2}"')
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
 def test_sizes_in_many_spellings(cub_replica: Path, tmp_path: Path, spelling: str) -> None:
     sizes = dict.fromkeys(resize_all(cub_replica / "images", (64, 64)), (80, 60))
-    lines = [spelling.format(name, *size) for name, size in sizes.items()]
-    (tmp_path / "s.txt").write_text("\n".join(["name" + spelling[3:].format("", "width", "height"), *lines]))
+    heading = spelling.replace(".0", "").format("image", "width", "height")
+    (tmp_path / "s.txt").write_text(
+        "\n".join([heading, *(spelling.format(name, *size) for name, size in sizes.items())])
+    )
     assert open_cub(cub_replica, sizes=str(tmp_path / "s.txt")).rows[0]["width"] == 80
 
 
