@@ -238,11 +238,11 @@ class OnePass:
             try:
                 if sharing and triple == sharing[0]:
                     with self.clock.stage("maps", weights_of(triple)):
-                        work.seen.evidence(head.branch).keep(method.fn)
+                        work.seen.keep(method, head)
                 with self.clock.stage("maps", triple):
                     score_map = work.seen.score_map(method, head)
                 if sharing and triple == sharing[-1]:
-                    work.seen.evidence(head.branch).forget(method.fn)
+                    work.seen.forget(method, head)
             except (Exception, SystemExit) as error:
                 if not is_loss(error):
                     raise

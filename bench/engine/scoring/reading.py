@@ -175,6 +175,14 @@ class Seen:
             self._evidence[branch] = made
         return self._evidence[branch]
 
+    def keep(self, method: CamMethod, head: HeadSpec) -> None:
+        """Compute a method's channel weights, which several heads of one branch share, until ``forget``."""
+        self.evidence(head.branch).keep(method.fn)
+
+    def forget(self, method: CamMethod, head: HeadSpec) -> None:
+        """The end of ``keep``."""
+        self.evidence(head.branch).forget(method.fn)
+
     def score_map(self, method: CamMethod, head: HeadSpec) -> ScoreMap:
         """The score map of a method under a head; raises what the method raises, and as ``raw_map``."""
         return score_map_of(method, self.evidence(head.branch), head, self.reading.protocol)

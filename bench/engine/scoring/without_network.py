@@ -62,6 +62,12 @@ class _BareSeen(Seen):
     def feature_shape(self) -> tuple[int, int, int] | None:
         return None
 
+    def keep(self, method: CamMethod, head: HeadSpec) -> None:
+        pass  # maps that are there already need no weights
+
+    def forget(self, method: CamMethod, head: HeadSpec) -> None:
+        pass
+
     def score_map(self, method: CamMethod, head: HeadSpec) -> ScoreMap:
         reading = self.reading
         assert isinstance(reading, BareReading)

@@ -77,6 +77,17 @@ def test_pictures_hold_the_map_to_16_bits(stored: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(levels / 65535, (values - values.min()) / np.ptp(values), atol=1e-5)
 
 
+def test_heads_that_share_a_methods_weights_are_scored_again(settings: Any, tmp_path: Path) -> None:
+    """Their methods were asked for the weights, which need a network: all of them were lost."""
+    both = {**settings, "triples": ("slim_resnet/gradcam/{softmax,softmax_clamped}",), "protocol": "wsoleval"}
+    run(RunConfig.create(**both))
+    found = rescore(RescoreRequest(run=Path(both["out"]), protocol="test-other", out=tmp_path / "b"))
+    fresh = run(RunConfig.create(**{**both, "protocol": "test-other", "out": tmp_path / "c"})).records
+    assert len(found.records.triples) == 2
+    for triple in fresh.triples:
+        same(found.records, fresh, triple)
+
+
 def test_a_rescored_run_is_a_fresh_run(settings: Any, stored: Path, tmp_path: Path) -> None:
     found = rescore(RescoreRequest(run=stored, protocol="test-other", out=tmp_path / "b", box_threads=1, workers=1))
     assert not found.said
