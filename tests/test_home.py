@@ -28,6 +28,9 @@ def test_without_a_home_the_cache_asks_for_a_folder(monkeypatch: pytest.MonkeyPa
         cache_root()
     monkeypatch.setenv("CAMBENCH_CACHE", str(tmp_path))
     assert cache_root() == tmp_path
+    monkeypatch.setenv("CAMBENCH_CACHE", "a\udcffb")
+    with pytest.raises(DatasetError, match="cache folder .* is not UTF-8; set CAMBENCH_CACHE"):
+        cache_root()
 
 
 def test_no_file_asks_for_a_home_in_a_way_that_raises() -> None:

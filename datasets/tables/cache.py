@@ -29,15 +29,21 @@ READ_BACK_TRIES, READ_BACK_PAUSE_S = 40, 0.05
 
 
 def cache_root() -> Path:
-    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``; DatasetError at a URL, or where nobody knows the home folder."""
+    """``$CAMBENCH_CACHE``, else ``~/.cache/cambench``.
+
+    Raises:
+        DatasetError: It is a URL, nobody knows the home folder, or the name is one that Arrow cannot open.
+    """
     named = local_name(os.environ.get("CAMBENCH_CACHE", ""))
     if url_of(named):
         raise DatasetError(f"CAMBENCH_CACHE {named}: the cache is a folder, of this machine or a shared one, not a URL")
-    if named:
-        return expanded(named)
-    place = expanded("~/.cache/cambench")
-    if not place.is_absolute():
+    place = expanded(named or "~/.cache/cambench")
+    if not named and not place.is_absolute():
         raise DatasetError("no home folder is known for the cache: set HOME, or CAMBENCH_CACHE to a folder of yours")
+    try:
+        str(place).encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"the name of the cache folder {str(place)!r} is not UTF-8; set CAMBENCH_CACHE") from None
     return place
 
 

@@ -62,8 +62,10 @@ def label_kind(folder: Path) -> str:
     if kinds:
         said = " and ".join(f"{len(found[k]):,} {k}, {found[k][0]}" for k in kinds)
         raise DatasetError(f"{folder}: holds files of two kinds ({said}); name a folder that holds one")
+    json = files_below(folder, ".json")
+    other = f", but {len(json):,} .json, {json[0]}: labelme's? Export COCO JSON, or name the one file" if json else ""
     raise DatasetError(
-        f"{folder}: a folder of annotations holds a PASCAL VOC .xml or a YOLO .txt for each image; it has neither"
+        f"{folder}: a folder of annotations holds a PASCAL VOC .xml or YOLO .txt for each image; it has neither{other}"
     )
 
 

@@ -104,8 +104,9 @@ def _read_clean(path: Path, ids: Names, numbers: int) -> tuple[Ints, npt.NDArray
 def _read_table(path: Path, columns: dict[str, pa.DataType], delimiter: str) -> pa.Table | None:
     """A file whose every line has these columns; None for any other."""
     try:
+        # By its bytes: Arrow opens no file whose name is not UTF-8.
         table = pa_csv.read_csv(
-            path,
+            pa.BufferReader(path.read_bytes()),
             read_options=pa_csv.ReadOptions(column_names=list(columns), use_threads=False),
             parse_options=pa_csv.ParseOptions(delimiter=delimiter, quote_char=False),
             convert_options=pa_csv.ConvertOptions(column_types=columns, null_values=[]),

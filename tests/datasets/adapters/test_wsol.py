@@ -267,3 +267,10 @@ def test_fractions_are_not_taken_for_pixels(wsol_replica):
     path.write_text("\n".join(dict.fromkeys(lines)))
     with pytest.raises(DatasetError, match=r"localization\.txt: all coordinates lie between 0 and 1: fractions"):
         open_table("wsol", root, metadata=str(meta))
+
+
+def test_lists_in_a_folder_whose_name_is_not_utf8(wsol_replica):
+    root, meta = wsol_replica
+    right = open_table("wsol", root, metadata=str(meta)).rows["boxes"][:]
+    named = meta.rename(meta.parent / "m\udcff")
+    assert open_table("wsol", root, metadata=str(named)).rows["boxes"][:] == right

@@ -172,3 +172,10 @@ def test_one_side_alone_is_no_size(photos):
     write_voc(photos, width="")
     table = open_table("folder", photos, annotations="xml", images="images")
     assert (set(table.rows["width"]), set(table.rows["height"])) == ({64}, {80})
+
+
+def test_a_folder_of_labelmes_files_is_named(photos):
+    (photos / "json").mkdir()
+    (photos / "json" / "a.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"it has neither, but 1 \.json, a\.json: labelme's\? Export COCO JSON"):
+        open_table("folder", photos, annotations="json", images="images")
