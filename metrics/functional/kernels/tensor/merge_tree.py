@@ -123,7 +123,10 @@ def _joined(a: Tensor, b: Tensor, saddle: Tensor) -> Tensor:
     side = MAX_BASINS + 1
     direct = torch.zeros(len(a), side * side, dtype=torch.int32, device=a.device)
     direct.scatter_reduce_(1, a * side + b, saddle, "amax").scatter_reduce_(1, b * side + a, saddle, "amax")
-    joined = direct.view(-1, side, side)[:, :-1, :-1].to(torch.int16)
-    for k in range(MAX_BASINS):
-        joined = torch.maximum(joined, torch.minimum(joined[:, :, k, None], joined[:, None, k, :]))
+    joined = direct.view(-1, side, side)[:, :-1, :-1].to(torch.int16).contiguous()
+    through = torch.empty_like(joined)
+    # In place: what leads through a basin changes neither its row nor its column.
+    for column, row in zip(joined[:, :, None].unbind(3), joined[:, None].unbind(2), strict=True):
+        torch.minimum(column, row, out=through)
+        torch.maximum(joined, through, out=joined)
     return joined.to(torch.int32)
