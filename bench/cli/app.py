@@ -33,10 +33,11 @@ from . import search as cli_search
 from . import stored as cli_stored
 from . import time as cli_time
 from . import train as cli_train
-from .options import Verb, command, load_plugins, made
+from .options import Verb, Verbs, command, load_plugins, made
 
 app = typer.Typer(
     name="cambench",
+    cls=Verbs,
     help="Compare class activation maps honestly: one pass, published metrics, per-image records, leaderboards.",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -8,6 +8,7 @@ verbs. What is missing to typer is small: a signature made from a model's fields
 from __future__ import annotations
 
 import inspect
+import traceback
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,7 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from ...model_errors import wrong_fields
 from ...plugins import load_plugin
-from ..host.errors import UsageError
+from ..host.errors import RunError, UsageError
 from ..host.options import Flag, Options
 
 M = TypeVar("M", bound=Options)
@@ -158,6 +159,23 @@ def load_plugins(files: tuple[Path, ...] | list[Path] | None) -> None:
     """Run the files of ``--plugin``, so that what they register is there; raises as ``load_plugin``."""
     for file in files or ():
         load_plugin(file)
+
+
+class Verbs(typer.core.TyperGroup):
+    """All commands; the end of a file that came too early is said, where typer says no more than "Aborted."."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """As the base class; ``RunError`` for an ``EOFError``."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+            if frames[-1].startswith("<frozen importlib"):
+                # A full disk or a limit of file sizes cuts what Python compiles, without a word.
+                fix = "a compiled file of Python is cut short: remove the folders __pycache__ of this installation"
+            else:
+                fix = "a file ends too early: was it fetched or copied in full?"
+            raise RunError(f"{error or 'end of file'}; {fix}") from error
 
 
 class Verb(typer.core.TyperCommand):

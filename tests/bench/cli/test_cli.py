@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import pickle
+import py_compile
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import typer
@@ -251,3 +253,23 @@ def test_no_end_is_without_a_word(cambench, tmp_path, monkeypatch, text, code, s
     found, _, shown = cambench("ls", "cams", "--plugin", "my.py")
     assert found == code
     assert said in shown
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("gzip.decompress(b'\\x1f\\x8b\\x08')", "a file ends too early: was it fetched or copied in full?"),
+        ("import cut_short", "a compiled file of Python is cut short: remove the folders __pycache__"),
+    ],
+)
+def test_a_file_that_ends_too_early_is_said(cambench, tmp_path, monkeypatch, where, said):
+    """typer ends with "Aborted." there. A full disk cuts what Python compiles, and every later start failed so."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "cut_short.py"
+    source.write_text("x = 1\n" * 50)
+    compiled = Path(py_compile.compile(str(source)))
+    compiled.write_bytes(compiled.read_bytes()[:20])
+    monkeypatch.setattr("cambench.bench.cli.ls.show", lambda *_: exec(f"import gzip\n{where}"))
+    code, _, shown = cambench("ls", "cams")
+    assert code == 1
+    assert said in " ".join(shown.split())

@@ -73,8 +73,9 @@ def test_states_carry_recipe_data_seed_and_metrics(tmp_path, network, table, bac
     assert len(content["losses"]) == len(content["accuracies"]) == 4
 
 
-def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, backbone_recipe):
+def test_full_disk_keeps_the_last_state_and_goes_on(tmp_path, network, table, backbone_recipe, monkeypatch):
     """A file-size limit stands in for the full disk: the write itself fails half way."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # which the limit would cut short, for every later test
     state = tmp_path / "run.training"
     whole = network()
     expected = train_backbone(whole, table, backbone_recipe)
@@ -112,7 +113,8 @@ def test_what_killed_writers_left_is_removed_and_what_others_write_is_kept(tmp_p
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([*names[1:], "run.training"])
 
 
-def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table, backbone_recipe):
+def test_full_disk_at_the_very_end_trains_nothing_again(tmp_path, network, table, backbone_recipe, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # which the limit would cut short, for every later test
     state = tmp_path / "run.training"
     net = network()
     record = train_backbone(net, table, backbone_recipe, Means(state_file=state))

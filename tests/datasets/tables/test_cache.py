@@ -208,6 +208,7 @@ def test_a_full_disk_names_the_cache_and_leaves_nothing_there(own_cache, cub_rep
         "from cambench.datasets.open import open_table\n"
         "from cambench.datasets.schema import DatasetError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "sys.dont_write_bytecode = True\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))\n"
         "try:\n    open_table('cub', sys.argv[1])\n"
         "except DatasetError as error:\n    print(error)\n"
