@@ -84,22 +84,6 @@ class ReproducedCell:
         return None if self.ours is None or isnan(self.published) else self.ours - self.published
 
 
-def reproduced_cells(
-    table: str, entries: Sequence[ReproductionEntry], resamples: int = RESAMPLES
-) -> list[ReproducedCell]:
-    """Every printed number of a table under every protocol, in the order of the published table.
-
-    Args:
-        table: ``table1`` or ``table2``. entries: What was measured; data sets without an entry are left out.
-        resamples: Of the image bootstrap behind the 95 % intervals.
-
-    Raises:
-        ResultsError: No such table; damaged records.
-    """
-    published = published_table(table)
-    return [cell for entry in entries for cell in entry_cells(published, entry, resampled(published, entry, resamples))]
-
-
 def resampled(published: pd.DataFrame, entry: ReproductionEntry, resamples: int) -> Bootstrap | None:
     """Scores and resamples of the entry's triples that the published table has; None where it has none of them."""
     rows = published[published["dataset"] == entry.dataset]

@@ -58,17 +58,6 @@ def method_recipe(recipe: str, method: str | None = None, suffix: str = PLAIN) -
     return with_method(chosen, way, f"{chosen.name}+{asked[0]}", f"{chosen.source.strip()} {source}", rate)
 
 
-def published_names() -> list[str]:
-    """Names of the recipes of methods whose values were found, ``cub-vgg16_gap+adl`` and so on."""
-    return [
-        f"{data}-{network}+{method}"
-        for data, networks in _values().items()
-        if data != "sources"
-        for network, methods in networks.items()
-        for method in methods
-    ]
-
-
 def with_method(
     recipe: BackboneRecipe, method: Mapping[str, Any], name: str, source: str, rate: float | None = None
 ) -> BackboneRecipe:
