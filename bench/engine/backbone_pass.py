@@ -30,9 +30,10 @@ from .planning.config import RunConfig, map_bytes
 from .planning.plan import BackbonePlan
 from .run_record import device_name
 from .scoring.clock import Sample, StageClock, backbone_timing, triple_timings
-from .scoring.onepass import Columns, OnePass, Rows, Scoring
+from .scoring.onepass import OnePass
 from .scoring.pass_boxes import BoxEngine
 from .scoring.reading import Reading, ScoreMap, folder_score_map
+from .scoring.scope import Columns, Rows, Scoring
 from .scoring.without_network import BareReading
 
 

@@ -24,8 +24,9 @@ from .networks import same_numbers
 from .planning.config import RunConfig, map_bytes
 from .prepare import Prepared, prepare
 from .scoring.clock import StageClock
-from .scoring.onepass import OnePass, Rows, Scoring
+from .scoring.onepass import OnePass
 from .scoring.pass_boxes import BoxEngine
+from .scoring.scope import Rows, Scoring
 
 BATCHES = 3
 """Timed batches of each network, beside a first one that warms up."""

@@ -30,8 +30,9 @@ from ...version import __version__
 from ..engine.again import REQUEST
 from ..engine.scoring.clock import StageClock
 from ..engine.scoring.measures import measures_key
-from ..engine.scoring.onepass import Columns, OnePass, Rows, Scoring
+from ..engine.scoring.onepass import OnePass
 from ..engine.scoring.reading import ScoreMap, signed_score_map
+from ..engine.scoring.scope import Columns, Rows, Scoring
 from ..engine.scoring.without_network import BareReading
 from ..host.errors import RunError
 from ..host.progress import progress

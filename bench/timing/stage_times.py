@@ -27,8 +27,9 @@ from ..engine.planning.plan import BackbonePlan, needs_branch, plan_backbone
 from ..engine.planning.triples import expand_patterns
 from ..engine.run_record import device_name
 from ..engine.scoring.clock import Sample, StageClock, backbone_timing, triple_timings
-from ..engine.scoring.onepass import OnePass, Scoring
+from ..engine.scoring.onepass import OnePass
 from ..engine.scoring.pass_boxes import BoxEngine
+from ..engine.scoring.scope import Scoring
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError

@@ -28,9 +28,10 @@ from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.bench.engine.run_record import device_name
 from cambench.bench.engine.scoring.clock import StageClock
 from cambench.bench.engine.scoring.masked_scores import Fidelity
-from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.engine.scoring.pass_boxes import BoxEngine
 from cambench.bench.engine.scoring.reading import Reading, Seen
+from cambench.bench.engine.scoring.scope import Scoring
 from cambench.bench.host.allocator import keep_freed_memory
 from cambench.bench.host.device import pick_device
 from cambench.bench.host.dtypes import Compile

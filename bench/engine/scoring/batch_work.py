@@ -13,8 +13,20 @@ from ....metrics.functional.pointing import box_regions
 from ....triple import Triple
 from .masked_scores import Fidelity
 from .randomised import Randomised, Redrawn
-from .reading import Seen
-from .without_network import no_network
+from .reading import Reading, Seen
+from .without_network import BareReading, no_network
+
+
+def see(reading: Reading, batch: Batch) -> Seen:
+    """What a network sees of a batch, for the class that its maps are drawn for."""
+    return reading.see(batch.images, batch.image_ids, reading.drawn_class(batch.labels))
+
+
+def fidelity_of(reading: Reading, seen: Seen) -> Fidelity | None:
+    """What scores masked images; None where no network stands behind the maps."""
+    if isinstance(reading, BareReading):
+        return None
+    return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
 
 
 def own_score(fidelity: Fidelity | None, seen: Seen) -> Tensor | None:

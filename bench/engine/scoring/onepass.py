@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,50 +24,25 @@ from ....metrics.functional.fidelity import evidence_precision
 from ....metrics.functional.host_copies import HostCopies
 from ....metrics.functional.no_contour import reference_levels
 from ....results.records.columns import EXTRA
-from ....results.records.markers import LOST_METRIC
 from ....text import first_line
 from ....triple import Triple
 from ...host.errors import RunError
 from ...host.memory import is_out_of_memory
-from .batch_work import BatchWork, own_score
+from .batch_work import BatchWork, fidelity_of, own_score, see
 from .chunks import does_not_fit
 from .clock import StageClock, weights_of
 from .located import Drawn, Located, histograms_of, in_groups, locate_group, maps_at_once
-from .losses import BadReturnError, Culprit, first_failing, is_device_failure, is_loss
-from .masked_scores import Fidelity, MaskedScores
+from .losses import is_device_failure, is_loss
+from .lost import Lost
+from .masked_scores import MaskedScores
 from .measures import measure
-from .pass_boxes import DEVICE_ONLY, BatchBoxes, BoxEngine, Boxes
+from .pass_boxes import DEVICE_ONLY, BatchBoxes, Boxes
 from .randomised import Randomised
-from .reading import Reading, ScoreMap, Seen
-from .without_network import BareReading
+from .reading import Reading, ScoreMap
+from .scope import Columns, Rows, Scoring
 
 AHEAD = 4
 """Batches whose boxes may wait for the kernels to be compiled; what waits is kept in memory."""
-Columns = dict[str, npt.NDArray[np.generic]]
-Rows = dict[Triple, Columns]
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What is scored of every map.
-
-    Attributes:
-        iou_thresholds: IoU thresholds whose hit bits are recorded.
-        has_boxes: The split has ground-truth boxes.
-        measures: Further metrics that give one value for each image.
-        measures_only: Nothing else is scored: records that lack a metric get its column.
-        map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
-        box_threads: Threads of the box kernels.
-        box_engine: What computes boxes; the passes of a run share it.
-    """
-
-    iou_thresholds: tuple[float, ...]
-    has_boxes: bool
-    measures: tuple[MetricSpec, ...] = ()
-    map_bytes: float = 0
-    box_threads: int = 1
-    measures_only: bool = False
-    box_engine: BoxEngine = field(default_factory=BoxEngine)
 
 
 @dataclass
@@ -93,7 +67,6 @@ class OnePass:
         clock: Takes the time of every stage.
 
     Attributes:
-        lost: Triple, or ``metric NAME`` -> why, in one sentence.
         feature_shape: Channels, rows and columns of the feature map, once a batch was seen.
     """
 
@@ -109,7 +82,12 @@ class OnePass:
         self._random = Randomised(reading)
         self._regions = scoring.has_boxes and bool(scoring.measures)
         self.feature_shape: tuple[int, int, int] | None = None
-        self.lost: dict[str, str] = {}
+        self._lost = Lost(reading, maps, scoring.measures)
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Triple, or ``metric NAME`` -> why, in one sentence."""
+        return self._lost.why
 
     def close(self) -> None:
         """Stop the box threads."""
@@ -154,9 +132,9 @@ class OnePass:
     @property
     def alive(self) -> bool:
         """Some map, or the plain forward where there are none to make, is still to be computed."""
-        if self._scoring.measures_only and all(f"{LOST_METRIC}{m.name}" in self.lost for m in self._scoring.measures):
+        if self._scoring.measures_only and all(self._lost.has_metric(m.name) for m in self._scoring.measures):
             return False
-        return not self.maps or any(str(t) not in self.lost for t in self.maps)
+        return not self.maps or not all(map(self._lost.has, self.maps))
 
     def _begin_or_say(self, batch: Batch) -> BatchScores:
         """``begin``, with the largest batch and chunk that fit named where memory runs out."""
@@ -178,14 +156,14 @@ class OnePass:
                 raise RunError(f"ground truth: {error}") from error
         try:
             with self.clock.stage("forward"):
-                seen = self._see(batch)
-            fidelity = self._fidelity(seen)
+                seen = see(self.reading, batch)
+            fidelity = fidelity_of(self.reading, seen)
             with self.clock.stage("fidelity"):
                 y = own_score(fidelity, seen)
         except (Exception, SystemExit) as error:
             if not is_loss(error):
                 raise
-            self._lose_network(batch, error)
+            self._lost.network(batch, error)
             return BatchScores(batch, {}, HostCopies({}), None)
         self.feature_shape = seen.feature_shape
         self.clock.count(len(batch))
@@ -200,25 +178,15 @@ class OnePass:
         for group in in_groups(self._drawn(work), maps_at_once(self.reading, len(batch))):
             for triple, found in self._scored(work, group, boxes, masked):
                 columns |= {(triple, name): values for name, values in found.items()}
-        columns |= {(triple, "o"): values for triple, values in masked.all().items() if str(triple) not in self.lost}
+        columns |= {(triple, "o"): values for triple, values in masked.all().items() if not self._lost.has(triple)}
         if boxes is not None:
             columns |= boxes.on_device()
         return BatchScores(batch, _shared(batch, self._scoring.has_boxes), HostCopies(columns), boxes)
 
-    def _see(self, batch: Batch) -> Seen:
-        return self.reading.see(batch.images, batch.image_ids, self.reading.drawn_class(batch.labels))
-
-    def _fidelity(self, seen: Seen) -> Fidelity | None:
-        """What scores masked images; None where no network stands behind the maps."""
-        reading = self.reading
-        if isinstance(reading, BareReading):
-            return None
-        return Fidelity(reading.network, reading.protocol, reading.features, seen.pixels, seen.target)
-
     def _gradients(self, work: BatchWork) -> None:
         """Asked for first, so that the head's backward is timed as a head, not as the first method's map."""
         for triple in self.maps:
-            if "gradients" in CAMS.get(triple.cam).needs and str(triple) not in self.lost:
+            if "gradients" in CAMS.get(triple.cam).needs and not self._lost.has(triple):
                 branch = HEADS.get(triple.head).branch
                 with self.clock.stage("heads", branch):
                     try:
@@ -231,7 +199,7 @@ class OnePass:
     def _drawn(self, work: BatchWork) -> Iterator[Drawn]:
         """The score maps of all triples, one after the other; none of a method that is lost."""
         for triple in self.maps:
-            if str(triple) in self.lost:
+            if self._lost.has(triple):
                 continue
             method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
             sharing = self._shared_weights.get((triple.cam, head.branch), ())
@@ -246,7 +214,7 @@ class OnePass:
             except (Exception, SystemExit) as error:
                 if not is_loss(error):
                     raise
-                self._lose(triple, work.batch, error)
+                self._lost.method(triple, work.batch, error)
                 continue
             yield triple, score_map
 
@@ -261,7 +229,7 @@ class OnePass:
             if not is_loss(error):
                 raise
             if len(group) == 1:
-                self._lose(group[0][0], work.batch, error)
+                self._lost.method(group[0][0], work.batch, error)
             else:
                 # One of them: the others are not lost with it.
                 for one in group:
@@ -305,7 +273,7 @@ class OnePass:
     def _measured(self, work: BatchWork, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for spec in self._scoring.measures:
-            if f"{LOST_METRIC}{spec.name}" in self.lost:
+            if self._lost.has_metric(spec.name):
                 continue
             try:
                 found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
@@ -314,16 +282,16 @@ class OnePass:
             except (Exception, SystemExit) as error:
                 if not is_loss(error):
                     raise
-                failing = partial(self._measure_first, spec, triple, work.batch)
-                self._lose_metric(spec, triple, error, first_failing(failing, maps.image_ids))
+                again = partial(self._measure_first, spec, triple, work.batch)
+                self._lost.metric(spec, triple, error, again, maps.image_ids)
         return found
 
     def _measure_first(self, spec: MetricSpec, triple: Triple, batch: Batch, count: int) -> Tensor:
         """The metric on the first images of a batch, computed anew."""
         batch = batch.head(count)
-        seen = self._see(batch)
+        seen = see(self.reading, batch)
         up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
-        fidelity = self._fidelity(seen)
+        fidelity = fidelity_of(self.reading, seen)
         work = BatchWork(batch, seen, fidelity, own_score(fidelity, seen), self._random, self._regions)
         return measure(spec, work.maps(norm, up, triple))
 
@@ -341,54 +309,14 @@ class OnePass:
                 columns |= scores.boxes.finish(triple, columns)
                 columns = {name: values for name, values in columns.items() if name not in DEVICE_ONLY}
             columns = shared | columns
-            self._check_scores(triple, columns, ids)
+            self._lost.check(triple, columns, ids)
             out[triple] = columns
-        dead = {f"{EXTRA}{what.removeprefix(LOST_METRIC)}" for what in self.lost}
+        dead = self._lost.columns
         return {
             triple: {name: value for name, value in columns.items() if name not in dead}
             for triple, columns in out.items()
-            if str(triple) not in self.lost
+            if not self._lost.has(triple)
         }
-
-    def _check_scores(self, triple: Triple, columns: Columns, image_ids: Sequence[str]) -> None:
-        """Lose the metric, or the network, whose score is no finite number."""
-        for name in (n for n in columns if n in ("y", "o") or n.startswith(EXTRA)):
-            bad = ~np.isfinite(columns[name])
-            if not bad.any():
-                continue
-            at = [image_ids[int(bad.argmax())]]
-            if name in ("y", "o"):
-                what = "the image" if name == "y" else "the image behind the map"
-                fault = BadReturnError(f"the network's class score of {what} is not a finite number")
-                for lost in self.maps if name == "y" else (triple,):
-                    self.lost.setdefault(str(lost), Culprit(type(self.reading.network).features, fault).said(at))
-                continue
-            spec = next(s for s in self._scoring.measures if name == f"{EXTRA}{s.name}")
-            self._lose_metric(spec, triple, BadReturnError("returned a value that is not a finite number"), at)
-
-    def _lose_metric(self, spec: MetricSpec, triple: Triple, error: BaseException, image_ids: Sequence[str]) -> None:
-        assert spec.per_image is not None
-        said = Culprit(spec.per_image, error).said(image_ids)
-        self.lost.setdefault(f"{LOST_METRIC}{spec.name}", f"on the maps of {triple}, {said}")
-
-    def _lose(self, triple: Triple, batch: Batch, error: BaseException) -> None:
-        method, head = CAMS.get(triple.cam), HEADS.get(triple.head)
-
-        def attempt(count: int) -> object:
-            return self._see(batch.head(count)).score_map(method, head).locate()
-
-        self.lost[str(triple)] = Culprit(method.fn, error).said(first_failing(attempt, batch.image_ids))
-
-    def _lose_network(self, batch: Batch, error: BaseException) -> None:
-        def attempt(count: int) -> object:
-            seen = self._see(batch.head(count))
-            return own_score(self._fidelity(seen), seen)
-
-        said = Culprit(type(self.reading.network).features, error).said(first_failing(attempt, batch.image_ids))
-        if not self.maps:
-            raise RunError(f"{self.reading.name}: {said}") from error
-        for triple in self.maps:
-            self.lost.setdefault(str(triple), said)
 
 
 def _sharing(maps: Sequence[Triple]) -> dict[tuple[str, str], tuple[Triple, ...]]:

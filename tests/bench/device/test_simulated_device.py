@@ -24,9 +24,10 @@ from cambench.baselines.heads.heads import GapLinear, MlpHead
 from cambench.bench.cli.app import app
 from cambench.bench.engine.scoring.clock import StageClock
 from cambench.bench.engine.scoring.measures import choose_measures
-from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.engine.scoring.pass_boxes import BoxEngine
 from cambench.bench.engine.scoring.reading import Reading
+from cambench.bench.engine.scoring.scope import Scoring
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe

@@ -15,8 +15,9 @@ import cambench
 from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.heads.heads import GapLinear
 from cambench.bench.engine.scoring.clock import StageClock
-from cambench.bench.engine.scoring.onepass import OnePass, Scoring
+from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.engine.scoring.reading import Reading
+from cambench.bench.engine.scoring.scope import Scoring
 from cambench.bench.host.dtypes import Dtype, computes
 from cambench.bench.notebook.runs import run
 from cambench.datasets.schema import Batch

@@ -128,7 +128,7 @@ def test_one_cell_that_is_not_finite_is_an_empty_map(settings: Any, tmp_path: Pa
     # A black picture is what an empty map leaves of the image, as for the other empty maps.
     assert np.isfinite(found.column(MINE, "o")).all()
     [note] = [n for n in found.notes if "NaN" in n]
-    assert note == f"slim_resnet: {MINE} made maps that hold NaN or infinity, scored as empty maps (1 images)"
+    assert note == f"slim_resnet: {MINE} made maps that hold NaN or infinity, scored as empty maps (1 image)"
     settings_said = json.loads((settings["out"] / "run.json").read_text())["settings"]["notes"]
     assert any("my_cam" in note for note in settings_said)
     assert "softmax made maps that hold NaN or infinity" in (settings["out"] / "tables" / "leaderboard.md").read_text()
