@@ -67,7 +67,7 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
         return BuildPlan("class folders", lambda: build_folders(root, split, labels, chosen.exif))
     by_split = "{split}" in str(named)
     path = expanded(str(named).replace("{split}", split))
-    path = path if path.exists() or path.is_absolute() else root / path
+    path = _given_place(path, root)
     if path.is_dir():
         return _plan_label_files(root, path, split, options, by_split)
     if not path.is_file():
@@ -89,6 +89,18 @@ def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
         return build_csv(root, path, split, columns, OwnOptions.of(options, columns.reading), labels)
 
     return BuildPlan("CSV of boxes", build, (path,))
+
+
+def _given_place(path: Path, root: Path) -> Path:
+    """A path that is relative to where the user is, or to the root; OptionError where both places have one."""
+    if path.is_absolute() or not path.exists():
+        return root / path
+    other = root / path
+    if other.exists() and not other.samefile(path):
+        raise OptionError(
+            f"folder: annotations={path}: it is there twice, as {path.absolute()} and {other}; give the whole path"
+        )
+    return path
 
 
 def _plan_label_files(root: Path, folder: Path, split: Split, options: Mapping[str, Any], by_split: bool) -> BuildPlan:

@@ -317,3 +317,18 @@ def test_peoples_own_folders_are_no_published_data_set(tmp_path, jpeg, cars_repl
         report = doctor("folder", root)
         assert report.ok
         assert not [f for split in report.splits for f in split.findings if f.level != "note"]
+
+
+def test_annotations_here_and_in_the_root_are_not_guessed(pictures, tmp_path, monkeypatch):
+    """The file of the folder where the user happened to be was taken."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (pictures / "b.csv").write_text("image,label\npics/0.jpg,cat\n")
+    assert open_table("folder", pictures, annotations="b.csv").class_names == ("cat",)
+    (here / "b.csv").write_text("image,label\npics/0.jpg,dog\n")
+    with pytest.raises(DatasetError, match=r"b\.csv: it is there twice, as .*here/b\.csv and .*data/b\.csv"):
+        open_table("folder", pictures, annotations="b.csv")
+    monkeypatch.chdir(pictures)
+    assert open_table("folder", pictures, annotations="b.csv").class_names == ("cat",)
+    assert open_table("folder", pictures, annotations=str(here / "b.csv")).class_names == ("dog",)
