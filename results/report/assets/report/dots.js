@@ -58,7 +58,7 @@ function drawDots(host) {
     for (const backbone of new Set(triples.map((t) => t.backbone))) panels.push({ set, number, metric, own: triples.filter((t) => t.backbone === backbone), backbone });
   }
   if (!panels.length) return "No metric is ranked.";
-  const columns = Math.max(1, Math.min(panels.length, Math.floor(host.clientWidth / 260)));
+  const columns = Math.max(1, Math.min(panels.length, Math.floor(host.clientWidth / (panels.length > 5 ? 260 : 205))));
   const width = Math.floor((host.clientWidth - 16 * (columns - 1)) / columns);
   const domains = PAGE.sets.map((set) => {
     const own = panels.filter((p) => p.set === set).flatMap((p) => p.own);
