@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from ...hashing import id_seeds
+from ...torch_state import spared
 from ..contracts import Activation, Backbone, Branch, Head
 from ..heads.context import ContextHead
 
 CHUNK_BYTES = 32 * 2**20
 """Bytes of modified images (or features) that go through the network at a time, where nobody says otherwise."""
 _BRANCHES: tuple[Branch, ...] = ("softmax", "sigmoid", "semantic")
+
+
+_OURS = f"{__package__.partition('.')[0]}."
 
 
 class Evidence:
@@ -65,7 +69,7 @@ class Evidence:
 
     def keep(self, method: Callable[[Evidence], Tensor]) -> None:
         """Compute what a method's function makes of this, and keep it for ``made_by``, until ``forget``."""
-        self._kept[method] = method(self)
+        self._kept[method] = self._called(method)
 
     def forget(self, method: Callable[[Evidence], Tensor]) -> None:
         """Keep what the function made no longer."""
@@ -74,7 +78,24 @@ class Evidence:
     def made_by(self, method: Callable[[Evidence], Tensor]) -> Tensor:
         """What a method's function makes of this: what is kept of it, else computed."""
         kept = self._kept.get(method)
-        return method(self) if kept is None else kept
+        return self._called(method) if kept is None else kept
+
+    def _called(self, method: Callable[[Evidence], Tensor]) -> Tensor:
+        """What a method's function makes of this; a foreign one must leave what all methods share as it is.
+
+        Raises:
+            ValueError: It changed a tensor in place, which is as it was again.
+        """
+        if str(getattr(method, "__module__", "")).startswith(_OURS):
+            return method(self)
+        shared = {name.lstrip("_"): t for name, t in self.__dict__.items() if isinstance(t, Tensor)}
+        with spared(shared) as changed:
+            made = method(self)
+        if changed:
+            raise ValueError(
+                f"it changes e.{changed[0]} in place, which all methods share: e.{changed[0]}.clone() first"
+            )
+        return made
 
     @cached_property
     def feature_sums(self) -> Tensor:

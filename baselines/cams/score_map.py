@@ -46,7 +46,7 @@ def raw_map(method: CamMethod, evidence: Evidence, *, clamp: bool) -> Tensor:
                 f"expected {(batch, channels, 1, 1)} or {(batch, channels, height, width)}"
             )
         return combine(out, evidence.features, clamp=clamp)
-    if out.ndim != 3 or len(out) != batch:
+    if out.ndim != 3 or len(out) != batch or not out.numel():
         raise ValueError(
             f"CAM method {method.name!r} returned a {method.returns} of shape {tuple(out.shape)}; "
             f"expected ({batch}, height, width)"
@@ -58,6 +58,8 @@ def _check_tensor(method: CamMethod, out: object, device: torch.device) -> None:
     said = f"CAM method {method.name!r} returned"
     if not isinstance(out, Tensor):
         raise ValueError(f"{said} a {type(out).__name__}; expected a tensor")
+    if out.layout != torch.strided:
+        raise ValueError(f"{said} a sparse tensor; expected a dense one (.to_dense() makes it)")
     if out.is_complex():
         raise ValueError(f"{said} complex numbers; expected real ones")
     if not out.is_floating_point():

@@ -115,7 +115,8 @@ def _read_otherwise(run: Run, name: str, levels: dict[str, str], say: Callable[[
 def _derived(base: Protocol, sign: str, resize: str, levels: Mapping[str, str] | None = None) -> str:
     """Registers the protocol with another map rule for every method, and further levels; returns its name."""
     more = dict(levels or {})
-    name = "+".join((base.name, sign, resize, *more.values()))
+    # A level such as ivr(45) brings its brackets, which no name has.
+    name = "+".join((base.name, sign, resize, *more.values())).translate(str.maketrans("", "", "()"))
     rule = map_rule(sign, resize, more.pop("normalisation", base.map_rule.normalisation))
     fields = {"name": name, "map_rule": rule, "map_overrides": {}, "clamp_exempt": ()}
     if (shape := more.pop("geometry", "")) and (shape == "crop") != (base.crop_from is not None):

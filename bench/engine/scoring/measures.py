@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 
 from torch import Tensor
 
@@ -10,10 +11,12 @@ from ....datasets.schema import SampleTable
 from ....metrics import METRICS, MapBatch, MetricSpec
 from ....registry import expand_braces
 from ....results.records.described import MetricRecord
+from ....torch_state import spared
 from ...host.errors import UsageError
 from .foreign_code import foreign_code
 from .losses import BadReturnError
 
+_OURS = f"{__package__.partition('.')[0]}."
 GLOB = frozenset("*?[")
 
 
@@ -67,7 +70,7 @@ def measure(spec: MetricSpec, batch: MapBatch) -> Tensor:
         BadReturnError: The metric returned something else than a tensor of one real number an image.
     """
     assert spec.per_image is not None
-    values = spec.per_image(batch)
+    values = _called(spec.per_image, batch)
     if not isinstance(values, Tensor):
         raise BadReturnError(f"returned a {type(values).__name__}; expected a tensor ({len(batch.maps)},)")
     if values.shape != (len(batch.maps),) or values.is_complex():
@@ -75,3 +78,14 @@ def measure(spec: MetricSpec, batch: MapBatch) -> Tensor:
             f"returned {values.dtype} of shape {tuple(values.shape)}; expected real numbers ({len(batch.maps)},)"
         )
     return values.detach().double()
+
+
+def _called(per_image: Callable[[MapBatch], Tensor], batch: MapBatch) -> object:
+    """What a metric's function returns; a foreign one must leave the tensors that all metrics read as they are."""
+    if str(getattr(per_image, "__module__", "")).startswith(_OURS):
+        return per_image(batch)
+    with spared({f.name: t for f in fields(batch) if isinstance(t := getattr(batch, f.name), Tensor)}) as changed:
+        values = per_image(batch)
+    if changed:
+        raise BadReturnError(f"it changes {changed[0]} of its batch in place, which all metrics read: clone() it first")
+    return values

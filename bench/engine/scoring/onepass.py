@@ -32,13 +32,13 @@ from .batch_work import BatchWork, fidelity_of, own_score, see
 from .chunks import does_not_fit
 from .clock import StageClock, weights_of
 from .located import Drawn, Located, histograms_of, in_groups, locate_group, maps_at_once
-from .losses import is_device_failure, is_loss
+from .losses import BadReturnError, is_device_failure, is_loss
 from .lost import Lost
 from .masked_scores import MaskedScores
 from .measures import measure
 from .pass_boxes import DEVICE_ONLY, BatchBoxes, Boxes
 from .randomised import Randomised
-from .reading import Reading, ScoreMap
+from .reading import Reading, ScoreMap, SizedMaps
 from .scope import Columns, Rows, Scoring
 
 AHEAD = 4
@@ -79,6 +79,7 @@ class OnePass:
             rule = reading.protocol.no_contour
             self._boxes = Boxes(scoring.box_engine, scoring.box_threads, rule, scoring.iou_thresholds, clock)
         self._shared_weights = _sharing(self.maps)
+        self._cells: dict[Triple, tuple[int, ...]] = {}
         self._random = Randomised(reading)
         self._regions = scoring.has_boxes and bool(scoring.measures)
         self.feature_shape: tuple[int, int, int] | None = None
@@ -209,6 +210,7 @@ class OnePass:
                         work.seen.keep(method, head)
                 with self.clock.stage("maps", triple):
                     score_map = work.seen.score_map(method, head)
+                self._check_cells(triple, score_map)
                 if sharing and triple == sharing[-1]:
                     work.seen.forget(method, head)
             except (Exception, SystemExit) as error:
@@ -217,6 +219,16 @@ class OnePass:
                 self._lost.method(triple, work.batch, error)
                 continue
             yield triple, score_map
+
+    def _check_cells(self, triple: Triple, score_map: ScoreMap) -> None:
+        """Raise where a method's maps are of another size than in an earlier batch: they are columns of one table."""
+        if isinstance(score_map, SizedMaps):
+            return
+        cells = tuple(score_map.low.shape[1:])
+        if (first := self._cells.setdefault(triple, cells)) != cells:
+            raise BadReturnError(
+                f"returned maps of {cells} cells, and of {first} for earlier images; give all one size"
+            )
 
     def _scored(
         self, work: BatchWork, group: Sequence[Drawn], boxes: BatchBoxes | None, masked: MaskedScores

@@ -37,6 +37,15 @@ BODIES = {
         r"image test/005\.jpg: CAM method 'my_cam' returned weights of shape \(4, 96, 1\); .* \(my_cam\.py, line 6\)",
     ),
     "array": ("return w.numpy()", r"returned a ndarray; expected a tensor"),
+    "sparse": ("return w.to_sparse()", r"returned a sparse tensor; expected a dense one"),
+    "features in place": (
+        "e.features.mul_(0)",
+        r"image test/005\.jpg: it changes e\.features in place, which all methods share: e\.features\.clone\(\) first",
+    ),
+    "gradients in place": (
+        "e.gradients.copy_(e.gradients * 2)",
+        r"005\.jpg: (it changes e\.gradients in|RuntimeError)",
+    ),
     "complex": ("return w.to(torch.complex64)", r"returned complex numbers"),
     "dtype": ("return w > 0", r"CAM method .my_cam. returned a tensor of torch.bool; expected floating-point numbers"),
     "device": ('return w.to("meta")', r"a tensor on meta; expected it on cpu"),
@@ -87,6 +96,36 @@ def test_a_method_that_fails_at_an_image_loses_itself_alone(settings: Any, tmp_p
         whole["out"] / "tables" / "scores.csv"
     ).read_bytes()
     assert not json.loads((settings["out"] / "run.json").read_text())["finished"]
+
+
+def test_maps_of_another_size_in_a_later_batch_lose_the_method_alone(settings: Any, tmp_path: Path) -> None:
+    """They ended the run in a traceback of NumPy."""
+    plugin = tmp_path / "my_cam.py"
+    plugin.write_text(
+        HEAD + '@register_cam("my_cam", returns="map")\ndef my_cam(e):\n    m = e.features.sum(1)\n'
+        '    return m[:, :5] if "test/005.jpg" in e.image_ids else m\n'
+    )
+    with pytest.raises(
+        IncompleteRunError, match=r"returned maps of \(5, 14\) cells, and of \(14, 14\) for earlier images"
+    ):
+        run(**{**settings, "triples": (*GOOD, MINE), "plugins": (plugin,)})
+    assert load_run(settings["out"]).triples == list(GOOD)
+
+
+def test_a_metric_that_changes_its_batch_in_place_loses_itself_alone(settings: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "my_metric.py"
+    plugin.write_text(
+        HEAD + '@register_metric("my_metric", kind="localisation")\ndef my_metric(b):\n    '
+        "return b.maps.mul_(0).sum((1, 2))\n"
+    )
+    fields = {**settings, "triples": GOOD, "metrics": ("my_metric", "pointing_game"), "plugins": (plugin,)}
+    with pytest.raises(
+        IncompleteRunError, match="it changes maps of its batch in place, which all metrics read"
+    ) as caught:
+        run(**fields)
+    whole = run(**{**settings, "triples": GOOD, "metrics": ("pointing_game",), "out": tmp_path / "whole"}).run
+    for name in whole.columns(GOOD[0]):
+        np.testing.assert_array_equal(caught.value.result.run.column(GOOD[0], name), whole.column(GOOD[0], name), name)
 
 
 def test_a_repaired_method_goes_on_where_it_failed(settings: Any, tmp_path: Path) -> None:
