@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cambench.bench.cli.paper import factorial as command
 from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
+from cambench.bench.paper import factorial as factorials
 from cambench.bench.paper.effects import FACTORS, Contrast, verdict
 from cambench.bench.paper.factorial import factorial
 from cambench.bench.paper.requests import FactorialRequest
@@ -94,6 +95,14 @@ def test_every_axis_is_that_of_a_run_under_its_protocol(small, settings, tmp_pat
     cell = cell[cell.loc_reference == "percentile"].iloc[0]
     for metric in ("gt_known_loc", "max_box_acc_v2", METRIC):
         assert cell[metric] == pytest.approx(scores[metric], abs=1e-4), metric
+
+
+def test_a_level_with_brackets_has_a_name():
+    """The factorial over normalisations ended at ivr(45), behind seven of its sixteen readings."""
+    levels = {"normalisation": "ivr(45)", "no_contour": "zero"}
+    name = factorials._derived(PROTOCOLS.get("paper"), "signed", "bicubic", levels)
+    assert name == "paper+signed+bicubic+ivr45+zero"
+    assert (PROTOCOLS.get(name).map_rule.normalisation, PROTOCOLS.get(name).no_contour) == ("ivr(45)", "zero")
 
 
 def test_command_line(small, blobs, tmp_path, monkeypatch):
