@@ -16,6 +16,7 @@ from ...tables.ids import folded_name
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 _BY_END = "by the end of a path or URL of another place"
+_BARE = "without the folders before their names"
 _LOCAL_FILES = re.compile(r"^.*?[?&]d=")
 """How Label Studio's links to local files begin, before the path."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -77,7 +78,7 @@ class GivenNames:
             inner = [("without the root's own name", rest)] if rest and first == self.root.name else []
             parts = [p for p in plain.split("/") if p not in ("", ".", "..")]
             ends = ["/".join(parts[i:]) for i in range(0 if plain.startswith("../") else 1, len(parts))]
-            return [("in another spelling", plain), *inner, *((_BY_END, end) for end in ends)]
+            return [("in another spelling", plain), *inner, *((_BARE, end) for end in ends)]
         parts = [p for p in plain.split("/") if p]
         ends = ["/".join(parts[i:]) for i in range(1, len(parts))]
         whole = [("", plain)] if plain.startswith("/") else []
@@ -130,7 +131,14 @@ class GivenNames:
     def close(self, where: object, findings: Findings) -> None:
         """Say which names were read another way; two names of one file that was only guessed are an error."""
         for kind, count in self._kinds.items():
-            findings.note(f"{count:,} images were found {kind}: {some(self._examples[kind], count)}", where)
+            what = f"{count:,} images were found {kind}: {some(self._examples[kind], count)}"
+            if kind == _BARE:
+                # Another folder's picture may have the same name.
+                findings.warn(
+                    what, where, "are these the pictures that are meant? else pass the --root above them", count
+                )
+            else:
+                findings.note(what, where)
         if self._unusable:
             count = len(self._unusable)
             findings.error(f"{count:,} names can be no file's: {some(self._unusable)}", where, count=count)

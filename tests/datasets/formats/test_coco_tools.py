@@ -85,7 +85,10 @@ def test_a_file_of_crowds_only_says_so(tmp_path, content):
 )
 def test_folders_of_another_place_before_a_name(tmp_path, content, written, file):
     content["images"][0]["file_name"] = written
-    assert opened(tmp_path, content, names=(file, "b.jpg")).rows["image_id"][0] == file
+    table = opened(tmp_path, content, names=(file, "b.jpg"))
+    assert table.rows["image_id"][0] == file
+    # Pictures of one name may lie in several folders.
+    assert any("found without the folders" in w for w in table.warnings) == ("?d=" not in written)
 
 
 def test_two_names_of_one_file_are_not_guessed(tmp_path, content):
