@@ -9,7 +9,8 @@ import errno
 import signal
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,8 +154,24 @@ app.add_typer(cli_figure.app, name="figure")
 
 
 def main() -> None:
-    """Entry point: errors become one readable line and an exit code."""
+    """Entry point: errors become one readable line and an exit code, warnings a line."""
     make_streams_printable()
+    before = warnings.formatwarning
+    warnings.formatwarning = partial(_said, before)
+    try:
+        _run_app()
+    finally:
+        warnings.formatwarning = before
+
+
+def _said(before: Callable[..., str], message: Warning | str, category: type[Warning], file: str, *rest: Any) -> str:
+    """A warning that speaks to the user as a line of ours; a library's as Python shows it."""
+    if issubclass(category, UserWarning) and "site-packages" not in file:
+        return f"warning: {message}\n"
+    return before(message, category, file, *rest)
+
+
+def _run_app() -> None:
     # What is wrong with a picture is said in our words; Pillow's come before them, with lines of its code.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

@@ -273,3 +273,21 @@ def test_a_file_that_ends_too_early_is_said(cambench, tmp_path, monkeypatch, whe
     code, _, shown = cambench("ls", "cams")
     assert code == 1
     assert said in " ".join(shown.split())
+
+
+def _to_the_terminal(message, category, filename, lineno, file=None, line=None):
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def test_a_warning_is_a_line(monkeypatch, capsys):
+    """It came with the line of code that said it."""
+
+    def said():
+        warnings.warn("weights w.pth: model is read, and model_ema is not", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "app", said)
+    monkeypatch.setattr(warnings, "showwarning", _to_the_terminal)
+    before = warnings.formatwarning
+    main()
+    assert capsys.readouterr().err == "warning: weights w.pth: model is read, and model_ema is not\n"
+    assert warnings.formatwarning is before
