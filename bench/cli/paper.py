@@ -37,7 +37,9 @@ def reproduce(
 
     plan = make_plan(request, without_data=dry_run)
     for step in plan.steps:
-        cost = "" if step.done else f", about {duration(step.seconds)} ({step.images:,} images)"
+        # A training sees each image once an epoch.
+        unit = "images" if step.kind == "records" else "image passes"
+        cost = "" if step.done else f", about {duration(step.seconds)} ({step.images:,} {unit})"
         out.print(f"  {describe(step)}{cost}", soft_wrap=True, markup=False)
     for absent in plan.fetched.values():
         line = f"  fetch first: {absent.name}, not on this machine yet ({absent.url})"

@@ -118,7 +118,7 @@ def test_command_line_shows_the_plan_and_stops(request_of, tmp_path):
     result = CliRunner().invoke(app, [*line, "--dry-run", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "cub: train network slim_vgg_gap, about" in result.output
-    assert "(200 images)" in result.output, "4 training images, 50 epochs"
+    assert "(200 image passes)" in result.output, "4 training images, 50 epochs"
     assert "20 triples, paper" in result.output
     assert not (tmp_path / "o").exists()
 
