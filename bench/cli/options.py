@@ -8,6 +8,7 @@ verbs. What is missing to typer is small: a signature made from a model's fields
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 import types
 from collections.abc import Callable, Mapping
@@ -179,15 +180,25 @@ class Verbs(typer.core.TyperGroup):
 
 
 class Verb(typer.core.TyperCommand):
-    """A command that says of a stray triple which option it belongs to."""
+    """A command that says of a stray triple, network or folder which option it belongs to."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the base class; ``UsageError`` for a triple that stands alone."""
+        """As the base class; ``UsageError`` for a word that stands alone."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            stray = next((a for a in given if a.count("/") > 1 and a in str(getattr(error, "message", ""))), None)
+            found = re.search(r"unexpected extra argument\S* \((.*)\)", str(getattr(error, "message", "")), re.DOTALL)
+            stray = max((a for a in given if found and found[1].startswith(a)), key=len, default=None)
             if stray is None or "triples" not in {p.name for p in self.params}:
                 raise
-        raise UsageError(f"{stray!r} stands alone: give triples with their option, --triples '{stray}'")
+        raise UsageError(f"{stray!r} stands alone: {_option_of(stray)}")
+
+
+def _option_of(stray: str) -> str:
+    """What a word without an option is most likely meant for, and how it is given."""
+    if stray.count("/") > 1 and not Path(stray).exists():
+        return f"give triples with their option, --triples '{stray}'"
+    if Path(stray).exists():
+        return f"give the folder of the data with its option, --root {stray}, and what it is with --dataset"
+    return f"networks are named in triples, --triples '{stray}/gradcam/softmax'"

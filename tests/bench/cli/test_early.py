@@ -58,6 +58,12 @@ CASES = [
         "give triples with their option, --triples 'slim_vgg/cam/softmax'",
     ),
     (
+        ["run", "--dataset", "cub", "resnet18", "--out", "x"],
+        2,
+        "'resnet18' stands alone: networks are named in triples, --triples 'resnet18/gradcam/softmax'",
+    ),
+    (["run", "--out", "x", "."], 2, "'.' stands alone: give the folder of the data with its option, --root ."),
+    (
         ["run", "--dataset", "cub", "--out", "x", "--triples", "resnet18/gradcam/softmax"],
         2,
         "write timm:resnet18/gradcam/softmax",
