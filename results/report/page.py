@@ -29,6 +29,8 @@ from .scored import Json, Sheet, grouped
 __all__ = ["Picture", "Pictures", "Source", "report_data", "write_report"]
 
 SAMPLES, THUMB = 48, 224
+FEWEST_SAMPLES = 16
+"""Images of a table's explorer, at least, where several tables share ``samples``: a page stays one to send on."""
 SCRIPTS = (
     *("state.js", "dom.js", "look.js", "maps.js", "canvas.js", "answer.js", "dots.js", "leaderboard.js", "cost.js"),
     *("matrix.js", "curves.js", "classes.js", "explorer.js", "gallery.js", "export.js", "main.js"),
@@ -67,7 +69,7 @@ def write_report(
     Args:
         runs: A run folder, a run from ``load_run``, or one or several with their pictures.
         dest: The HTML file.
-        samples: Images in the explorer.
+        samples: Images in the explorers of all tables together, ``FEWEST_SAMPLES`` or more in each.
         thumb: Largest side of a thumbnail in pixels.
         vals: Runs of the val split, for protocols whose location threshold is chosen there.
         resamples: Resamples of the intervals.
@@ -99,6 +101,7 @@ def report_data(
         require_images(source.run)
     tables = grouped([s.run for s in sources], vals)
     sheets = [Sheet.of(merged, resamples=resamples, seed=seed) for merged in tables]
+    each = max(min(samples, FEWEST_SAMPLES), samples // len(sheets))
     sets = []
     for sheet in sheets:
         source = _pictured(sources, sheet.merged)
@@ -110,7 +113,7 @@ def report_data(
                 "curves": threshold_curves(sheet),
                 "pr": precision_recall(sheet),
                 "perClass": class_scores(sheet),
-                "explorer": explorer(sheet, samples, source.pictures, source.absent, thumb),
+                "explorer": explorer(sheet, each, source.pictures, source.absent, thumb),
                 "cite": citation(sheet.merged),
             }
         )

@@ -50,6 +50,14 @@ def test_runs_of_the_same_data_share_a_table(runs):
     assert data["title"] == "2 comparisons: toy, other"
 
 
+def test_tables_share_the_images_of_their_explorers(runs, monkeypatch):
+    """A page of several tables stays about as large as one of one table, and no explorer is left with next to none."""
+    monkeypatch.setattr("cambench.results.report.page.FEWEST_SAMPLES", 2)
+    assert [len(one["explorer"]["cases"]) for one in data_of(runs)["sets"]] == [2, 2]
+    monkeypatch.setattr("cambench.results.report.page.FEWEST_SAMPLES", 3)
+    assert [len(one["explorer"]["cases"]) for one in data_of(runs)["sets"]] == [3, 3]
+
+
 def test_runs_that_cannot_share_a_table_stand_beside_each_other(toy, runs, tmp_path):
     weights = {n: b.model_copy(update={"weights_sha256": "f" * 64}) for n, b in runs[0].manifest.backbones.items()}
     changed = load_run(toy.fill(tmp_path / "changed", toy.manifest(backbones=weights)))
