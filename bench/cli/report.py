@@ -37,7 +37,9 @@ class ReportRequest(IntervalOptions, PluginOptions, DataOptions):
         None,
         description="HTML file, or a folder for report.html. (default: OUT/report.html; report.html for several runs)",
     )
-    samples: int = Field(48, ge=1, le=500, description="Images in the explorers of all tables together, 16 or more in each.")
+    samples: int = Field(
+        48, ge=1, le=500, description="Images in the explorers of all tables together, 16 or more in each."
+    )
     thumb: int = Field(224, ge=32, le=512, description="Largest side of a thumbnail, pixels.")
     pictures: bool = Field(True, description="Show the images themselves.")
     val: tuple[Path, ...] = Field(
