@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..scores.shown import METRICS, Metric, extra_metrics
 from ..scores.val_run import val_mismatch
 from .intervals import LEVEL, RESAMPLES, Interval, bootstrap_interval
 from .resample import ResamplePlan, resampled_scores, usable_cores
+
+SHARES = frozenset(metric.name for metric in METRICS)
+"""Scores of ours, all of which are shares in percent; one of another package may be anything."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ class Bootstrap:
     plan: ResamplePlan
 
     def interval(self, entry: str, metric: str, level: float = LEVEL) -> Interval:
-        """Confidence interval of an entry's score."""
-        return bootstrap_interval(self.samples[entry][metric], self.points[entry][metric], level)
+        """Confidence interval of an entry's score; what lies outside 0 to 100 % is cut off where no score can be."""
+        found = bootstrap_interval(self.samples[entry][metric], self.points[entry][metric], level)
+        return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0)) if metric in SHARES else found
 
     def intervals(self, level: float = LEVEL) -> dict[str, dict[str, Interval]]:
         """All intervals: entry -> metric -> interval."""

@@ -1,5 +1,7 @@
 """Resampled scores against a plain recomputation of every resample, and against the scores of the table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -189,6 +191,18 @@ def test_interval_holds_both_sides_of_a_known_bias():
     assert {type(end) for end in (interval.low, interval.high)} == {float}, "no NumPy scalar leaves"
     constant = bootstrap_interval(np.full(50, 7.0), 7.0)
     assert (constant.low, constant.high) == (7, 7)
+
+
+def test_an_interval_of_a_share_ends_at_0_and_100_percent(runs):
+    run, triple = runs["paper"], "net/random/softmax"
+    boot = bootstrap_run(run, [triple], resamples=50)
+    noise = np.random.default_rng(0).normal(2, 1, 50)
+    drawn = {"pxap": noise, "average_drop": 98 + noise, "foreign": noise}
+    boot = replace(boot, samples={triple: drawn}, points={triple: {"pxap": 1.0, "average_drop": 99.0, "foreign": 1.0}})
+    assert boot.interval(triple, "foreign").low < 0, "the bias reaches below; what is not ours may be anything"
+    assert boot.interval(triple, "pxap").low == 0
+    assert boot.interval(triple, "average_drop").high == 100
+    assert boot.interval(triple, "average_drop").low > 90
 
 
 def test_resamples_without_a_box_are_left_out_of_box_intervals(toy, tmp_path):
