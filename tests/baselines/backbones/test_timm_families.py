@@ -67,7 +67,9 @@ def test_a_family_is_what_the_list_says(family: str) -> None:
         with pytest.raises(UnsupportedNetworkError):
             TimmBackbone(model, family)
         return
-    images = torch.randn(1, 3, 224, 224)
+    # Attention with positions, and windows, take the model's own size alone.
+    built = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    images = torch.randn(1, 3, *(built or model.default_cfg["input_size"][1:]))
     with torch.no_grad():
         expected = model.eval()(images)
         net = TimmBackbone(model, family)
