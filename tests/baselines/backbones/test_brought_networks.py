@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from small_network import HALF, evidence, pictures
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -17,20 +18,9 @@ from torch.utils.checkpoint import checkpoint
 import cambench
 from cambench.baselines.backbones import backbone_of
 from cambench.baselines.backbones.timm.layout import UnsupportedNetworkError
-from cambench.baselines.cams import Evidence
-from cambench.baselines.contracts import BACKBONES, Backbone
+from cambench.baselines.contracts import Backbone
 
-IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(7))
-HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-
-
-@pytest.fixture(autouse=True)
-def no_traces() -> Iterator[None]:
-    """Names registered here are taken back."""
-    before = set(BACKBONES._entries)
-    yield
-    for name in set(BACKBONES._entries) - before:
-        BACKBONES._entries.pop(name), BACKBONES._origin.pop(name)
+IMAGES = pictures()
 
 
 class Small(nn.Module):
@@ -51,10 +41,7 @@ class Small(nn.Module):
 
 
 def gradient_of(net: Backbone, images: Tensor = IMAGES) -> Tensor:
-    with torch.no_grad():
-        features = net.features(images)
-    ids = [str(i) for i in range(len(images))]
-    return Evidence(features, net.head(), torch.arange(len(images)), ids, images, net).gradients
+    return evidence(net, images).gradients
 
 
 def by_hand(model: nn.Module, layer: nn.Module) -> Tensor:
