@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -274,6 +274,8 @@ class BackboneSpec:
     """File in ``baselines/weights`` shipped for it, or empty."""
     pretrained: Callable[[Backbone], str] | None = None
     """Fills a native network with weights that another package carries; returns where they come from, in words."""
+    in_our_names: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    """A file's tensors and the network's own -> the file's by our names, where another package calls them otherwise."""
 
 
 HEADS: Registry[HeadSpec] = Registry("head", "cambench.heads", ("cambench.baselines.heads.heads",))
@@ -293,11 +295,12 @@ def register_backbone(
     native_classes: int | None = None,
     weights: str = "",
     pretrained: Callable[[Backbone], str] | None = None,
+    in_our_names: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> Callable[[Callable[[int | None], Backbone]], Callable[[int | None], Backbone]]:
     """Decorator: register ``build(num_classes) -> Backbone`` under ``name``; RegistryError if the name is taken."""
 
     def decorate(build: Callable[[int | None], Backbone]) -> Callable[[int | None], Backbone]:
-        spec = BackboneSpec(name, build, title or name, source, native_classes, weights, pretrained)
+        spec = BackboneSpec(name, build, title or name, source, native_classes, weights, pretrained, in_our_names)
         BACKBONES.add(name, spec, origin=build.__module__)
         return build
 

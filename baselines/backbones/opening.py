@@ -21,7 +21,6 @@ from ..heads.tap import THRESHOLD, TapLinear
 from ..weights.file_names import State, without_prefix
 from ..weights.weight_files import WeightsError, apply_state, load_metadata, load_state, weights_digest
 from ..wsol import PLAIN, TAP, WsolError, spec_with, split_name
-from . import efficientnet_lite
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
 
@@ -165,8 +164,8 @@ def _open_registered(spec: BackboneSpec, weights: Path | None, pretrained: bool)
 
 def _from_state(spec: BackboneSpec, state: State, file: str, source: str) -> Backbone:
     backbone = spec.build(None)
-    if spec.name == efficientnet_lite.NAME:
-        state = efficientnet_lite.in_our_names(state, backbone.state_dict())
+    if spec.in_our_names is not None:
+        state = spec.in_our_names(state, backbone.state_dict())
     state = without_prefix(state, backbone.state_dict().__contains__)
     classes = _classes(state, backbone)
     if classes is not None and classes != backbone.num_classes:
