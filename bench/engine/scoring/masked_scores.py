@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -69,18 +70,27 @@ class Fidelity:
     def masked_scores(self, maps: Sequence[tuple[Tensor, bool]]) -> list[Tensor]:
         """``masked_score`` of several maps of the batch, by one forward of all masked images."""
         protocol, network = self._protocol, self._network
-        rules = (protocol.size, protocol.fidelity_kernel)
-        masks = [
-            image_masks(positive, *rules, "no" if finished else protocol.fidelity_min_max)[:, None]
-            for positive, finished in maps
-        ]
+        mask = torch.cat([self._masks(list(alike)) for _, alike in groupby(maps, _form)])
+        # Beside every map's masks the same images.
+        mask = mask.view(len(maps), -1, 1, *mask.shape[1:])
         if protocol.fidelity_space == "pixels":
-            masked = [network.normalise(self._pixels * mask) for mask in masks]
+            masked = network.normalise((self._pixels * mask).flatten(0, 1))
         else:
-            masked = [self._normalised * mask for mask in masks]
-        whole = masked[0] if len(masked) == 1 else torch.cat(masked)
-        scores = self.score(self._forward(whole), target=self._target.repeat(len(maps)))
+            masked = (self._normalised * mask).flatten(0, 1)
+        scores = self.score(self._forward(masked), target=self._target.repeat(len(maps)))
         return list(scores.chunk(len(maps)))
+
+    def _masks(self, maps: Sequence[tuple[Tensor, bool]]) -> Tensor:
+        """Masks float32 (N·B,R,R) of N maps of one form, in one call."""
+        positive, finished = torch.cat([positive for positive, _ in maps]), maps[0][1]
+        rule = "no" if finished else self._protocol.fidelity_min_max
+        return image_masks(positive, self._protocol.size, self._protocol.fidelity_kernel, rule)
+
+
+def _form(drawn: tuple[Tensor, bool]) -> tuple[torch.Size, torch.dtype, bool]:
+    """Maps whose form is equal are made masks of in one call."""
+    positive, finished = drawn
+    return positive.shape, positive.dtype, finished
 
 
 class MaskedScores:
