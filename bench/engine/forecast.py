@@ -64,7 +64,7 @@ def tasks(config: RunConfig) -> list[Task]:
     device = torch.device(pick_device(config.device))
     ready = prepare(config, device, config.processes or 1, lambda _: None)
     found: list[Task] = []
-    with same_numbers(device):
+    with same_numbers(device, config.dtype):
         for name in ready.plans:
             found += _of_network(config, ready, name, device)
     if ready.bare.triples:

@@ -15,8 +15,9 @@ from ...datasets.schema import SampleTable
 from ...float64 import float64_on_cpu
 from ...results.records.described import NO_NETWORK, BackboneRecord
 from ...text import visible
-from ...torch_state import usual_torch
+from ...torch_state import float32_by, usual_torch
 from ..host.consoles import err as console
+from ..host.dtypes import Dtype, float32_kind
 from ..host.errors import RunError, UsageError
 from .planning.config import RunConfig
 from .planning.given import file_for
@@ -108,16 +109,17 @@ def check_labels(backbone: Backbone, table: SampleTable, name: str) -> None:
 
 
 @contextmanager
-def same_numbers(device: torch.device) -> Iterator[None]:
+def same_numbers(device: torch.device, dtype: Dtype = "float32") -> Iterator[None]:
     """While entered, a device computes what it computes every time: see ``docs/devices.md``.
 
-    The caller's inference mode, autocast and default precision are left outside; convolutions on CUDA are
-    deterministic; float64 that a device lacks is computed on the CPU.
+    The caller's inference mode, autocast, default precision and rounding of float32 are left outside; convolutions on
+    CUDA are deterministic, and float32 is rounded to TF32 only where ``dtype`` says so; float64 that a device lacks is
+    computed on the CPU.
     """
     before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        with usual_torch(), float64_on_cpu(device):
+        with usual_torch(), float32_by(float32_kind(dtype)), float64_on_cpu(device):
             yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

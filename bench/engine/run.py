@@ -62,7 +62,7 @@ def run(config: RunConfig) -> Done:
     compile_kernels()
     device = torch.device(device_of_rank(pick_device(config.device)))
     keep_freed_memory()
-    with same_numbers(device):
+    with same_numbers(device, config.dtype):
         return _Runner(config, device).run()
 
 

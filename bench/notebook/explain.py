@@ -109,7 +109,7 @@ def _explained(
     reading = Reading(
         network.to(torch.device(pick_device(request.device))).freeze(), rules, **request.precision(manifest)
     )
-    with same_numbers(reading.device):
+    with same_numbers(reading.device, reading.dtype):
         given = given_classes(request.target, names, network.num_classes, len(pictures.image_ids), rules)
         drawn = None if given is None else as_rows(given)
         if drawn is None and network.multi_label:

@@ -40,8 +40,8 @@ class ExplainOptions(TypedDict, total=False):
         image_ids: One id an image; random methods draw their seeds from them. Left out: paths, or ``image 0`` ….
         device: ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images a forward (default: 32).
-        dtype: Autocast dtype of the network, ``float32``, ``bfloat16`` or ``float16``; left out: that of ``run``, else
-            ``float32``.
+        dtype: Precision of the network, ``float32``, ``tf32``, ``bfloat16`` or ``float16``; left out: that of ``run``,
+            else ``float32``.
         channels_last: Memory layout of the network's input; left out: that of ``run``, else not.
     """
 

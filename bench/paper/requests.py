@@ -85,7 +85,7 @@ class Reproduction(WorkerOptions, ResampleOptions, CacheOptions, DeviceOptions):
     seed: int = Field(0, ge=0, description="Seed of every training.")
     batch_size: int = Field(32, ge=1, description="Images in a batch of evaluation and of a head's pass.")
     workers: int = Field(2, ge=1, description="Decoding threads.")
-    dtype: Dtype = Field("float32", description="float32, bfloat16 or float16 (backbone, evaluation).")
+    dtype: Dtype = Field("float32", description="float32, tf32, bfloat16 or float16 (backbone, evaluation).")
 
     @model_validator(mode="before")
     @classmethod

@@ -23,8 +23,8 @@ from ..engine.scoring.masked_scores import Fidelity
 from ..engine.scoring.reading import Reading, Seen
 
 METHODS = ("gradcam", "gradcam++", "layercam")
-NETWORK_TOLERANCE = 2e-3
-"""Largest difference of what a network computes, as a part of its largest value: TF32 has 10 bits of mantissa."""
+NETWORK_TOLERANCE = 5e-4
+"""Largest difference of what a network computes, as a part of its largest value: sums of float32 in another order."""
 
 
 class DeviceCheck(BaseModel):

@@ -22,12 +22,15 @@ from ..engine.run_record import device_name
 from ..engine.scoring.reading import Reading
 from ..host.consoles import err
 from ..host.device import pick_device
+from ..host.dtypes import Dtype, computes
 from ..host.versions import LIBRARIES, library_versions
 from .device_checks import BuiltIn, DeviceCheck, check_device
 from .device_rates import bandwidth, box_times, decode_rates, forward_rates, matrix_rate, memory_gib
 
 NETWORK = "slim_resnet"
 """Ships with the package."""
+ROUNDED: tuple[Dtype, ...] = ("tf32", "bfloat16")
+"""Precisions that are timed beside float32, the least rounded one first."""
 IMAGES = 4
 
 
@@ -73,10 +76,13 @@ def examine_device(name: str) -> DeviceReport:
         levels = quantize(seen.score_map(CAMS.get("layercam"), HEADS.get("softmax")).locate()[1])
         boxes = box_times(levels.repeat(4, 1, 1), batch, device)
         there = network.to(device)
-        _say("timing forwards by batch size and in bfloat16")
+        _say("timing forwards by batch size and in tf32 and bfloat16")
         sizes = (1, 4, 16, 64, 256) if device.type != "cpu" else (1, 4, 16)
         rates = forward_rates(there, device, sizes, "float32")
-        half = forward_rates(there, device, [max(rates)], "bfloat16")
+    rounded: dict[str, dict[int, float]] = {}
+    for dtype in (name for name in ROUNDED if computes(device, name)):
+        with same_numbers(device, dtype):
+            rounded[dtype] = forward_rates(there, device, [max(rates)], dtype)
     _say("timing the host's decoding, memory and products")
     free, whole = memory_gib(device)
     decoding = decode_rates()
@@ -85,11 +91,11 @@ def examine_device(name: str) -> DeviceReport:
         "bandwidth": f"{bandwidth(device):.1f} GB/s",
         "matrix products, float32": f"{matrix_rate(device):.2f} TFLOP/s",
         f"forward of {NETWORK}, images/s by batch": _listed(rates),
-        f"the same in bfloat16, batch {max(rates)}": _listed(half) or "does not fit",
+        **{f"the same in {name}, batch {max(rates)}": _listed(r) or "does not fit" for name, r in rounded.items()},
         "boxes, ms a map by engine": ", ".join(f"{engine}: {ms:.2f}" for engine, ms in boxes.items()),
         "decoding on the host, images/s by threads": _listed(decoding),
     }
-    report.advice = advise(rates, half, decoding, boxes, report.checks)
+    report.advice = advise(rates, rounded, decoding, boxes, report.checks)
     return report
 
 
@@ -100,7 +106,7 @@ def _say(step: str) -> None:
 
 def advise(
     rates: dict[int, float],
-    half: dict[int, float],
+    rounded: dict[str, dict[int, float]],
     decoding: dict[int, float],
     boxes: dict[str, float],
     checks: list[DeviceCheck],
@@ -108,20 +114,21 @@ def advise(
     """The options that follow from what was measured; an engine that is wrong is never advised.
 
     Args:
-        rates: Images/s by batch size, float32. half: The same in bfloat16.
+        rates: Images/s by batch size, float32. rounded: The same by dtype, of one batch size.
         decoding: Images/s by threads. boxes: Milliseconds a map by engine.
         checks: Of ``check_device``.
     """
     wrong = {check.step.removeprefix("boxes, ") for check in checks if not check.ok}
     batch, workers = fewest(rates), fewest(decoding)
     engine = min((name for name in boxes if name not in wrong), key=boxes.__getitem__)
-    size, fast = next(iter(half.items()), (0, 0.0))
-    quicker = fast > 1.1 * rates.get(size, float("inf"))
+    # The least rounded one of those that gain.
+    gains = {name: fast / rates[size] for name, of in rounded.items() for size, fast in of.items()}
+    quicker = next((name for name, gain in gains.items() if gain > 1.1 and gain > 0.9 * max(gains.values())), None)
     lines = [
         f"--batch-size {batch} (the smallest within 5 % of the best rate of a small network; a larger one takes more)",
-        "--dtype bfloat16 is faster here; its scores differ a little from float32's"
+        f"--dtype {quicker} is {gains[quicker]:.1f} times as fast here; its scores differ a little from float32's"
         if quicker
-        else "--dtype float32 (bfloat16 gains nothing here)",
+        else f"--dtype float32 ({' and '.join(rounded) or 'any other'} gain{'s' * (len(rounded) < 2)} nothing here)",
         f"--workers {workers}",
         f"--box-engine {engine}",
     ]

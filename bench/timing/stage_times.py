@@ -88,7 +88,7 @@ def time_pass(config: RunConfig, *, stage: str, batches: int) -> TimingReport:
         timings=Timings(),
     )
     check_names(config, names)
-    with same_numbers(where), progress("timing", len(names) * (batches + 1), "batches") as bar:
+    with same_numbers(where, config.dtype), progress("timing", len(names) * (batches + 1), "batches") as bar:
         for name in names:
             network = open_network(name, table, config, only_one=len(names) == 1).to(where)
             plan = plan_backbone(name, wanted, network, config.protocol_object)

@@ -33,7 +33,7 @@ class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, Dat
     stage: Literal["all", "load"] = Field("all", description="all, or load: the input pipeline alone.")
     batch_size: int = Field(16, ge=1, description="Images in a batch; never reduced silently.")
     batches: int = Field(6, ge=2, description="Timed batches, after one of warm-up.")
-    dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
+    dtype: Dtype = Field("float32", description="Precision of the backbone: float32, tf32 (NVIDIA), bfloat16, float16.")
     channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
     compile: Compile = Field("no", description="torch.compile of the backbone's plain forwards: no, kernels, graphs.")
     pretrained: bool = Field(True, description="Time with the weights that a backbone ships, or without.")

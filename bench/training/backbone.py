@@ -17,9 +17,11 @@ from ...baselines.contracts import Backbone
 from ...baselines.weights import weights_digest
 from ...baselines.wsol import PLAIN, TAP, WsolError, WsolMethod, apply_method, apply_tap, make_method, split_name
 from ...datasets.schema import SampleTable
+from ...torch_state import float32_by, usual_torch
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
 from ..host.device import peak_memory_mib
+from ..host.dtypes import float32_kind
 from ..host.errors import UsageError
 from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
@@ -37,6 +39,7 @@ from .top1 import top1
 EpochDone = Callable[[int, float, float], None]
 
 
+@usual_torch()
 def train_backbone(
     backbone: Backbone,
     table: SampleTable,
@@ -115,7 +118,8 @@ def train_backbone(
         progress_bar(trainer.title, trainer.images_left, "image passes") if means.progress and first else nullcontext()
     )
     try:
-        with torch.random.fork_rng(devices=rng_devices(where)), bar as shown:
+        precise = float32_by(float32_kind(recipe.dtype))
+        with torch.random.fork_rng(devices=rng_devices(where)), precise, bar as shown:
             for epoch in range(len(trainer.losses), recipe.epochs):
                 trainer.epoch(shown, keeper.after_step)
                 keeper.save()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...baselines.contracts import Backbone, Branch, Head
 from ...datasets.schema import SampleTable
+from ...torch_state import usual_torch
 from ..host.allocator import keep_freed_memory
 from ..host.errors import RunError, UsageError
 from ..host.memory import is_out_of_memory, memory_error
@@ -56,6 +57,7 @@ class _Epoch:
         return {branch: 100.0 * int(torch.stack(hits).sum()) / total for branch, hits in self.correct.items()}
 
 
+@usual_torch()
 def train_head(
     backbone: Backbone,
     data: SampleTable | FeatureSource,

@@ -99,7 +99,7 @@ class RecipeOptions(PluginOptions):
     accumulate: int | None = Field(
         None, ge=1, description="Parts of a batch, one after the other (gradient accumulation)."
     )
-    dtype: Dtype | None = Field(None, description="float32, bfloat16 or float16 (mixed precision).")
+    dtype: Dtype | None = Field(None, description="float32, tf32 (NVIDIA), bfloat16 or float16 (mixed precision).")
 
 
 class NetworkTraining(RecipeOptions, TrainingRequest):

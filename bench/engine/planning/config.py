@@ -76,7 +76,7 @@ class RunConfig(
     limit: int | None = Field(None, ge=1, description="Only the first N images (a smoke run).")
     pretrained: bool = Field(True, description="Use the weights that a backbone's library or package ships.")
     seed: int = Field(0, description="Seed of the heads that are trained.")
-    dtype: Dtype = Field("float32", description="Autocast of the backbone: float32, bfloat16, float16.")
+    dtype: Dtype = Field("float32", description="Precision of the backbone: float32, tf32 (NVIDIA), bfloat16, float16.")
     channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
     compile: Compile = Field(
         "no",

@@ -26,7 +26,6 @@ from ...maps.given_method import folder_of
 from ...maps.map_folder import MapFolder
 from .compiled import Forward
 
-NO_BFLOAT16 = "the device has no bfloat16: its batches were computed in float32"
 OVERFLOW = "float16 overflows in the network: the batches concerned were computed in float32"
 
 
@@ -36,7 +35,7 @@ class Reading:
     Args:
         network: Frozen network, on the device where maps are computed, with every branch that is read.
         protocol: The choices that change a number; its ``score_channels`` reach every method.
-        dtype: Autocast dtype of the network.
+        dtype: Autocast dtype of the network; ``tf32`` is the caller's to enter (``same_numbers``).
         channels_last: Memory layout of the network's input.
         compile: What ``torch.compile`` makes of the network's forward.
         chunk_bytes: Bytes of modified images that a re-scoring method puts through the network at a time.
@@ -60,7 +59,8 @@ class Reading:
         self.network, self.protocol, self.device = network, protocol, network.mean.device
         self._no_notes()
         self._missing = not computes(self.device, dtype)
-        plain = dtype == "float32" or self._missing
+        self.dtype = dtype
+        plain = dtype in ("float32", "tf32") or self._missing
         self._autocast: torch.dtype | None = None if plain else getattr(torch, dtype)
         self._channels_last, self.chunk_bytes, self.fill_chunks = channels_last, chunk_bytes, fill_chunks
         self._forward = Forward(compile, self.device, self.notes)
@@ -96,7 +96,7 @@ class Reading:
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if self._missing:
-            self.notes[NO_BFLOAT16] += 1
+            self.notes[f"the device has no {self.dtype}: its batches were computed in float32"] += 1
         if self._autocast is None:
             return self._forward(self.network, images).float()
         with torch.autocast(self.device.type, dtype=self._autocast):

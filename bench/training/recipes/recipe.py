@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
+from ...host.dtypes import Dtype
+
 Kind = Literal["backbone", "head"]
 _YOUNGER = ("body_from", "accumulate", "head_like", "method", "pooling")
 
@@ -136,8 +138,8 @@ class BackboneRecipe(Recipe):
     """Prefixes of parameters of the body that also get ``head_lr_factor`` (new layers before the classifier)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     channels_last: bool = True
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Autocast dtype of the forward pass; parameters stay float32. float16 scales the loss against underflow."""
+    dtype: Dtype = "float32"
+    """Precision of the forward pass; parameters stay float32. float16 scales the loss against underflow."""
     small_size: int | None = Field(default=None, ge=8)
     """Input side of the first epochs (progressive resolution); None: ``size`` throughout."""
     small_epochs: int = Field(default=0, ge=0)

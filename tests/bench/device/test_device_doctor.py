@@ -70,13 +70,21 @@ def test_no_such_device():
 def test_the_advice_follows_from_the_figures():
     rates, decoding = {1: 10.0, 16: 96.0, 64: 100.0}, {1: 30.0, 2: 60.0, 4: 61.0}
     bad = [DeviceCheck(step="boxes, triton", ok=False, said="")]
-    lines = advise(rates, {64: 150.0}, decoding, {"cpu": 2.0, "tensor": 0.5, "triton": 0.1}, bad)
+    lines = advise(rates, {"bfloat16": {64: 150.0}}, decoding, {"cpu": 2.0, "tensor": 0.5, "triton": 0.1}, bad)
     assert lines[0].startswith("--batch-size 16 ")
     assert lines[1].startswith("--dtype bfloat16 ")
     assert lines[2:4] == ["--workers 2", "--box-engine tensor"]
     assert "60 images/s" in lines[4]
     assert "triton" in lines[5]
-    assert advise(rates, {64: 105.0}, {1: 99.0}, {"cpu": 1.0}, [])[1].startswith("--dtype float32")
+    assert lines[1].startswith("--dtype bfloat16 is 1.5 times as fast")
+
+    def dtype_of(**of):
+        return advise(rates, {name: {64: rate} for name, rate in of.items()}, {1: 99.0}, {"cpu": 1.0}, [])[1]
+
+    assert dtype_of(bfloat16=105.0) == "--dtype float32 (bfloat16 gains nothing here)"
+    assert dtype_of(tf32=105.0, bfloat16=101.0) == "--dtype float32 (tf32 and bfloat16 gain nothing here)"
+    assert dtype_of(tf32=300.0, bfloat16=310.0).startswith("--dtype tf32 is 3.0 times")
+    assert dtype_of(tf32=300.0, bfloat16=500.0).startswith("--dtype bfloat16 is 5.0 times")
 
 
 def test_rates_are_of_what_was_done():

@@ -162,6 +162,14 @@ def test_mixed_precision_stays_near_float32(table, sgd_recipe, dtype):
         torch.testing.assert_close(low.state_dict()[key], value, rtol=0.1, atol=0.01)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+def test_products_are_rounded_as_the_recipe_says(table, sgd_recipe, dtype):
+    seen, net = [], plain()
+    net.body[0].register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    train_backbone(net, table, sgd_recipe.model_copy(update={"dtype": dtype, "epochs": 1}))
+    assert set(seen) == {dtype == "tf32"}
+
+
 def test_channels_last_changes_rounding_alone(table, sgd_recipe):
     seen, nets = [], []
     for layout in (True, False):
