@@ -67,7 +67,7 @@ def prepare(config: RunConfig, device: torch.device, world: int, say: Callable[[
     tell_warnings(table)
     if not len(table):
         raise RunError(f"{config.dataset} {config.split} has no images")
-    given = register_maps(config.maps, table.rows["image_id"][:]) if config.maps else []
+    given = register_maps(config.maps, table)
     say(line for folder in given for line in folder.findings())
     protocol = protocol_of(table, config.protocol_object)
     networks = {name: _opened(name, table, config, only_one=len(names) == 1) for name in names}

@@ -130,6 +130,7 @@ def _maps_record(folder: MapFolder) -> dict[str, Any]:
         "missing": len(folder.missing),
         "without_a_map": len(folder.faults),
         "not_finite": len(folder.not_finite),
+        "turned": len(folder.turned),
         "extra": len(folder.extra),
         "findings": folder.findings(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,14 @@ import numpy as np
 from ...text import some
 from ..host.errors import UsageError
 from .map_files import SUFFIXES, Map, MapFileError, map_of, read_map
+from .map_shapes import Size, exchanged
 
 NAMED = 3
 """Files and images that a message names; the rest are counted."""
 READERS = 8
 """Threads that look through the files."""
+SizesOf = Callable[[Sequence[str]], Mapping[str, Size]]
+"""Images -> (width, height) of their pictures; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class MapFolder:
         missing: Images without a file.
         faults: Files of images that hold no map, each with the reason in brackets.
         not_finite: Images whose map holds NaN or infinity.
+        turned: Files of images whose map has the sides of its picture exchanged.
         extra: Files of the folder that belong to no image of the split.
         shape: Cells (h, w) of every map; None where they differ.
         sha256: SHA-256 hex over the content of all files of images.
@@ -44,6 +48,7 @@ class MapFolder:
     missing: tuple[str, ...]
     faults: tuple[str, ...]
     not_finite: tuple[str, ...]
+    turned: tuple[str, ...]
     extra: tuple[str, ...]
     shape: tuple[int, int] | None
     sha256: str
@@ -68,6 +73,12 @@ class MapFolder:
             (len(self.missing), "image(s) have no map and are scored as empty maps", self.missing),
             (len(self.faults), "file(s) hold no map; their images are scored as empty maps", self.faults),
             (len(self.not_finite), "map(s) hold NaN or infinity and are scored as empty maps", self.not_finite),
+            (
+                len(self.turned),
+                "map(s) have width and height of their picture exchanged, and are scored so; where they are "
+                "transposed, save values.T",
+                self.turned,
+            ),
             (len(self.extra), "file(s) belong to no image of the split and are not read", self.extra),
         ]
         return [f"maps {self.name}: {count} {what}: {some(names, NAMED)}" for count, what, names in found if count] + (
@@ -75,14 +86,15 @@ class MapFolder:
         )
 
 
-def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
+def open_folder(name: str, folder: Path, image_ids: Sequence[str], sizes_of: SizesOf) -> MapFolder:
     """Look through a folder of maps: every file is read once, so that what is wrong is said before the run.
 
     A map is called as its image's id with ``.npy``, ``.npz`` or ``.png`` behind it, with or without the image's own
     suffix, in the sub-folders of the id; or, where no file is, by the last part of the id alone.
 
     Raises:
-        UsageError: There is no such folder, it holds no map file, or none that belongs to an image.
+        UsageError: There is no such folder, it holds no map file, or none that belongs to an image; most maps are
+            transposed.
     """
     if not folder.is_dir():
         raise UsageError(f"--maps {name}={folder}: no such folder")
@@ -103,6 +115,10 @@ def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
     if not good:
         image_id, look = next(iter(looks.items()))
         raise UsageError(f"--maps {name}={folder}: no file holds a map; {matched[image_id]}: {look.fault}")
+    shapes = {i: look.shape for i, look in good.items() if look.shape[0] != look.shape[1]}
+    exact, nearly = exchanged(shapes, known := sizes_of(list(shapes)) if shapes else {})
+    if 2 * len(exact) > len(shapes):
+        _refuse_transposed(name, [matched[i] for i in exact], shapes[exact[0]], known[exact[0]])
     sizes = Counter(look.shape for look in good.values())
     digest = hashlib.sha256("".join(f"{i}\0{look.sha256}\n" for i, look in sorted(looks.items())).encode())
     return MapFolder(
@@ -112,6 +128,7 @@ def open_folder(name: str, folder: Path, image_ids: Sequence[str]) -> MapFolder:
         missing=tuple(i for i in image_ids if i not in matched),
         faults=tuple(f"{matched[i]} ({look.fault})" for i, look in looks.items() if look.fault),
         not_finite=tuple(matched[i] for i, look in good.items() if not look.finite),
+        turned=tuple(matched[i] for i in nearly or exact),
         extra=tuple(sorted(set(there) - set(matched.values()))),
         shape=next(iter(sizes)) if len(sizes) == 1 else None,
         sha256=digest.hexdigest(),
@@ -174,6 +191,15 @@ def _refuse_shared(name: str, matched: dict[str, str]) -> None:
                 f"maps {name}: the file {file} could belong to the image {other} and to {image_id}; call each map as "
                 f"its image's whole id, such as {image_id}.npy"
             )
+
+
+def _refuse_transposed(name: str, files: Sequence[str], shape: Size, size: Size) -> None:
+    """Raise where maps have width and height of their pictures exchanged to the pixel: no other maps do."""
+    raise UsageError(
+        f"maps {name}: {len(files)} maps have width and height of their picture exchanged, such as {files[0]} of shape "
+        f"{shape} for a picture of {size[0]}×{size[1]} (width×height): {some(files, NAMED)}. A map is (height, width): "
+        "save values.T, or, where the pictures are turned by their EXIF data, run with --option exif=apply"
+    )
 
 
 def _plain(image_id: str) -> str:

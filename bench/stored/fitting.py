@@ -9,6 +9,7 @@ from ...results.records.load import Run
 from ...results.records.manifest import RunManifest
 from ...triple import Triple
 from ..host.errors import RunError
+from .stored_maps import GivenFiles
 
 FIDELITY = ("fidelity_score", "fidelity_space", "fidelity_kernel", "fidelity_min_max")
 """Protocol fields that decide Y and O beside the class and the map."""
@@ -31,8 +32,12 @@ class Fitting:
     said: list[str] = field(default_factory=list)
 
 
-def fitting(run: Run, triples: list[Triple], protocol: Protocol) -> Fitting:
+def fitting(run: Run, triples: list[Triple], protocol: Protocol, files: GivenFiles) -> Fitting:
     """What of these triples' stored maps ``protocol`` can be scored of.
+
+    Args:
+        run: The run. triples: Of it. protocol: The other one.
+        files: Raw maps that can be read again, so that nothing of them was dropped.
 
     Raises:
         RunError: Nothing: the protocol needs another frame, other channels, maps of another class, or values that were
@@ -40,16 +45,12 @@ def fitting(run: Run, triples: list[Triple], protocol: Protocol) -> Fitting:
     """
     old = run.manifest.protocol
     where = f"{run.out} cannot be scored again under {protocol.name} without its networks"
-    if (protocol.size, protocol.crop_from) != (old.size, old.crop_from):
-        raise RunError(
-            f"{where}: it needs another frame: the networks saw images of {_frame(old)}, {protocol.name} has "
-            f"{_frame(protocol)}"
-        )
-    if protocol.score_channels != old.score_channels:
-        raise RunError(f"{where}: its maps were made with score_channels={old.score_channels}")
     found = Fitting()
     for triple in triples:
-        why = _unfit(run.manifest, triple, protocol) or _other_class(run, triple, protocol)
+        why = _other_network(run.manifest, triple, protocol)
+        if not why and triple.cam not in files.found and (why := _unfit(run.manifest, triple, protocol)):
+            why += files.why(triple.cam)
+        why = why or _other_class(run, triple, protocol)
         if why:
             found.left_out[triple] = why
         else:
@@ -69,6 +70,23 @@ def fitting(run: Run, triples: list[Triple], protocol: Protocol) -> Fitting:
 def _frame(protocol: Protocol) -> str:
     whole = "" if protocol.crop_from is None else f", the centre of {protocol.crop_from}×{protocol.crop_from}"
     return f"{protocol.size}×{protocol.size} pixels{whole}"
+
+
+def _other_network(manifest: RunManifest, triple: Triple, protocol: Protocol) -> str:
+    """Why a protocol's networks see other images, or are read at other channels; empty where they are the run's.
+
+    Maps that no network stands behind are scored in any frame.
+    """
+    old = manifest.protocol
+    if not manifest.predicts(triple):
+        return ""
+    if (protocol.size, protocol.crop_from) != (old.size, old.crop_from):
+        return (
+            f"it needs another frame: the networks saw images of {_frame(old)}, {protocol.name} has {_frame(protocol)}"
+        )
+    if protocol.score_channels != old.score_channels:
+        return f"its maps were made with score_channels={old.score_channels}"
+    return ""
 
 
 def _unfit(manifest: RunManifest, triple: Triple, protocol: Protocol) -> str:

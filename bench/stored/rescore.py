@@ -31,13 +31,14 @@ from ..engine.again import REQUEST
 from ..engine.scoring.clock import StageClock
 from ..engine.scoring.measures import measures_key
 from ..engine.scoring.onepass import OnePass
-from ..engine.scoring.reading import ScoreMap, signed_score_map
+from ..engine.scoring.reading import ScoreMap, folder_score_map, signed_score_map
 from ..engine.scoring.scope import Columns, Rows, Scoring
 from ..engine.scoring.without_network import BareReading
 from ..host.errors import RunError
 from ..host.progress import progress
+from ..maps.map_folder import MapFolder
 from .fitting import Fitting, fitting
-from .stored_maps import open_data, open_stored
+from .stored_maps import given_again, open_data, stored_of
 from .stored_requests import RescoreRequest
 
 FROM_RUN = ("predicted", "target", "y", "o")
@@ -69,16 +70,18 @@ def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None
             values that were dropped, another version of cambench).
         UsageError, UnknownNameError, DatasetError, ResultsError: Wrong names, data or folders.
     """
-    run, triples, without = open_stored(request.run, request.triples)
+    run = load_run(request.run)
     if run.manifest.code_version != __version__:
         raise RunError(
             f"{request.run} was written by cambench {run.manifest.code_version}; this is {__version__}, whose scores "
             "may be others: compute the run again"
         )
-    table = open_data(run, request.root)
     protocol = PROTOCOLS.get(request.protocol)
-    fit = fitting(run, triples, protocol)
-    said = [f"{t}: its maps are not stored; left out" for t in without]
+    table = open_data(run, request.root)
+    files = given_again(run, table, request.maps)
+    run, triples, without = stored_of(run, request.triples, files)
+    fit = fitting(run, triples, protocol, files)
+    said = [f"{t}: its maps are not stored; left out{files.why(t.cam)}" for t in without]
     said += [f"{t}: left out: {why}" for t, why in fit.left_out.items()] + fit.said
     measures, lost = _measures(run)
     said += [f"metric {name}: left out: {why}" for name, why in lost.items()]
@@ -90,7 +93,7 @@ def rescore(request: RescoreRequest, say: Callable[[str], None] = lambda _: None
     begun = time.monotonic()
     with RunStore.open(request.out, manifest) as store:
         for name in dict.fromkeys(t.backbone for t in fit.triples):
-            _Backbone(run, store, table, name, (fit, measures), request).run()
+            _Backbone(run, store, table, name, (fit, measures, files.found), request).run()
         store.finish(durations_s={"total": time.monotonic() - begun})
     records, about = load_run(request.out), request.out / "run.json"
     if protocol.loc_threshold == "val":
@@ -171,10 +174,10 @@ class _Backbone:
         store: RunStore,
         table: SampleTable,
         name: str,
-        what: tuple[Fitting, Sequence[MetricSpec]],
+        what: tuple[Fitting, Sequence[MetricSpec], Mapping[str, MapFolder]],
         request: RescoreRequest,
     ) -> None:
-        fit, measures = what
+        fit, measures, self._files = what
         self._run, self._store, self._table, self._name, self._request = run, store, table, name, request
         self._fidelity = fit.fidelity
         self._triples = list(dict.fromkeys(store.manifest.canonical(t) for t in fit.triples if t.backbone == name))
@@ -230,9 +233,9 @@ class _Backbone:
         """The stored columns of a shard."""
         self._rows = {}
         for triple in self._triples:
-            wanted = ["image_id", "index", MAP, "target"]
+            wanted = ["image_id", "index", "target"]
             network = ("predicted", "y", "o") if self._fidelity else ("predicted",)
-            wanted += [n for n in network if n in self._run.columns(triple)]
+            wanted += [n for n in (MAP, *network) if n in self._run.columns(triple)]
             found = next(self._run_of(rows).batches(triple, wanted), None)
             self._stored[triple] = found or {}
             if found is not None:
@@ -244,9 +247,15 @@ class _Backbone:
         return replace(self._run, index=index[(index >= rows.start) & (index < rows.stop)])
 
     def _maps_of(self, method: CamMethod, head: HeadSpec, image_ids: Sequence[str]) -> ScoreMap:
-        stored = self._stored[self._by[method.name, head.name]][MAP]
+        stored = self._stored[self._by[method.name, head.name]].get(MAP)
+        protocol = self._store.manifest.protocol
+        if (folder := self._files.get(method.name)) is not None:
+            drawn = folder_score_map(method, folder, image_ids, torch.device("cpu"), protocol)
+            # What the run stored of them, its records hold too.
+            return drawn if stored is not None or drawn.stored is None else replace(drawn, kept=False)
+        assert stored is not None
         maps = np.stack([stored[self._place[i]] for i in image_ids])
-        return replace(signed_score_map(method, torch.from_numpy(maps), self._store.manifest.protocol), exact=True)
+        return replace(signed_score_map(method, torch.from_numpy(maps), protocol), exact=True)
 
     def _joined(self, triple: Triple, pieces: Sequence[Rows]) -> Mapping[str, Array]:
         if not pieces:

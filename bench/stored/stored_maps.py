@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +17,8 @@ from ...triple import Triple
 from ..engine.again import fields_asked, source_asked
 from ..engine.planning.alternatives import split_pattern
 from ..host.errors import RunError, UsageError
+from ..maps.given_method import open_folders
+from ..maps.map_folder import MapFolder
 
 NAMED = 3
 """Triples that a message names."""
@@ -31,6 +33,17 @@ class Stored(NamedTuple):
     without: list[Triple]
 
 
+class GivenFiles(NamedTuple):
+    """Maps made elsewhere: method -> its files, and method -> why its files cannot be read again."""
+
+    found: Mapping[str, MapFolder]
+    gone: Mapping[str, str]
+
+    def why(self, cam: str) -> str:
+        """What stands behind the reason that a method's maps are not at hand; empty where it made them itself."""
+        return f"; {self.gone[cam]}; say where its files are with --maps {cam}=DIR" if cam in self.gone else ""
+
+
 def open_stored(folder: Path, patterns: Sequence[str]) -> Stored:
     """A run, and the triples that patterns choose of it (all of them for none).
 
@@ -39,12 +52,51 @@ def open_stored(folder: Path, patterns: Sequence[str]) -> Stored:
         UsageError: A pattern chooses no triple of the run.
         RunError: The run stored no maps, or not those of a triple that was named.
     """
-    run = load_run(folder)
+    return stored_of(load_run(folder), patterns)
+
+
+def stored_of(run: Run, patterns: Sequence[str], files: GivenFiles | None = None) -> Stored:
+    """As ``open_stored``, of a run; maps that can be read again from ``files`` need not be stored."""
     chosen = _chosen(run, patterns)
-    without = [t for t in chosen if not run.has_column(t, MAP)]
+    files = files or GivenFiles({}, {})
+    without = [t for t in chosen if t.cam not in files.found and not run.has_column(t, MAP)]
     if without and (patterns or len(without) == len(chosen)):
-        raise RunError(f"{folder}: the maps of {some(without, NAMED)} are not stored; {AGAIN}")
+        given = run.manifest.settings.get("maps", {})
+        remedy = next((files.why(t.cam) for t in without if t.cam in files.gone), f"; {AGAIN}")
+        if not files.gone and (theirs := next((t.cam for t in without if t.cam in given), "")):
+            remedy = f"; those of {theirs} are the files of {given[theirs]['folder']}"
+        raise RunError(f"{run.out}: the maps of {some(without, NAMED)} are not stored{remedy}")
     return Stored(run, [t for t in chosen if t not in without], without)
+
+
+def given_again(run: Run, table: SampleTable, folders: Mapping[str, Path]) -> GivenFiles:
+    """The files of a run's maps made elsewhere, opened again.
+
+    Args:
+        run: The run. table: Its images.
+        folders: Where the files are now; left out: where the run found them.
+
+    Raises:
+        UsageError: A folder that is given is of no method of the run, cannot be used, or holds other maps.
+    """
+    about = run.manifest.settings.get("maps", {})
+    if unknown := [name for name in folders if name not in about]:
+        raise UsageError(
+            f"--maps {unknown[0]}: {run.out} has no maps of this name; it has {', '.join(about) or 'none'}"
+        )
+    found, lost = dict[str, MapFolder](), dict[str, str]()
+    for name, said in about.items():
+        folder = folders.get(name, Path(said["folder"]))
+        try:
+            (opened,) = open_folders({name: folder}, table)
+            if opened.sha256 != said["sha256"]:
+                raise UsageError(f"--maps {name}={folder}: the maps have changed since the run read them")
+            found[name] = opened
+        except UsageError as error:
+            if name in folders:
+                raise
+            lost[name] = str(error)
+    return GivenFiles(found, lost)
 
 
 def open_data(run: Run, root: Path | None) -> SampleTable:

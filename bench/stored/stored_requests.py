@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..host.options import Flag, Options, PaceOptions, Patterns, PluginOptions, ProtocolOptions
+from ..host.options import FilePairs, Flag, Options, PaceOptions, Patterns, PluginOptions, ProtocolOptions
 
 RunFolder = Annotated[Path, Flag(argument=True, metavar="RUN")]
 
@@ -30,3 +30,8 @@ class RescoreRequest(PluginOptions, PaceOptions, ProtocolOptions):
     out: Path = Field(description="Folder of the new records.")
     triples: Patterns = Field((), description="Patterns of triples; may be repeated. (default: all of the run)")
     root: Path | None = Field(None, description="Folder of the data set. (default: where the run found it)")
+    maps: Annotated[FilePairs, Flag(metavar="NAME=DIR")] = Field(
+        default_factory=dict,
+        description="Maps made elsewhere, NAME=DIR, where they are now; may be repeated. (default: where the run found "
+        "them)",
+    )

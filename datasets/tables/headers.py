@@ -9,10 +9,13 @@ import numpy as np
 
 from ...opener import Exif, header_of
 from ..disk.archives import is_member, read_member
+from ..schema import SampleTable
 from .rows import Chunk, Ints
 
 TURNED = 5
 """EXIF orientations from here on exchange width and height."""
+READ = 2048
+"""Headers that are read at most where a table does not say how large its pictures are."""
 
 
 def add_sizes(chunk: Chunk, workers: int = 4, exif: Exif = "ignore") -> None:
@@ -36,6 +39,18 @@ def read_sizes(paths: Sequence[str], workers: int = 4, exif: Exif = "ignore") ->
     if exif == "apply":
         sizes = np.where(found[:, 2:] >= TURNED, sizes[:, ::-1], sizes)
     return sizes[:, 0], sizes[:, 1]
+
+
+def picture_sizes(table: SampleTable, rows: Sequence[int]) -> list[tuple[int, int]]:
+    """(width, height) of rows of a table: as it states them, else of the file's header; 0 where that is not known."""
+    stated = table.rows.select_columns(["width", "height"])[list(rows)]
+    sizes = [(width or 0, height or 0) for width, height in zip(stated["width"], stated["height"], strict=True)]
+    unknown = [k for k, (width, _) in enumerate(sizes) if not width][:READ]
+    images = table.rows.select_columns("image")[[rows[k] for k in unknown]]["image"] if unknown else []
+    read = read_sizes([image["path"] or "" for image in images], exif=table.exif)
+    for k, width, height in zip(unknown, *(side.tolist() for side in read), strict=True):
+        sizes[k] = width, height
+    return sizes
 
 
 def read_headers(paths: Sequence[str], workers: int = 4) -> Ints:

@@ -29,7 +29,7 @@ def closed(
         if not timing.stages:
             measured.backbones[backbone] = with_shard_stages(timing, marks.get(backbone, []))
     served = box_engines(m for found in marks.values() for m in found)
-    notes = {f"{b}: {note}": count for b, found in marks.items() for note, count in said_notes(found).items()}
+    notes = {f"{b}: {note}": count for b, found in marks.items() for note, count in said_notes(found, manifest).items()}
     said = ({"notes": notes} if notes else {}) | ({"boxes_by": served} if served else {})
     spent = dict(manifest.durations_s)
     for stage, seconds in durations_s.items():

@@ -151,7 +151,7 @@ def load_run(out: str | Path, backbone: str | None = None) -> Run:
             *(line for triple in canonical for line in problems[triple] if triple not in lost),
         ],
         _shards=active,
-        notes=[f"{b}: {note} ({n})" for b in backbones for note, n in said_notes(marks[b].values()).items()],
+        notes=[f"{b}: {note} ({n})" for b in backbones for note, n in said_notes(marks[b].values(), manifest).items()],
         lost=lost,
     )
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...atomic import write_text
 from ...text import number_of
-from ...triple import file_name
+from ...triple import Triple, file_name
 from .columns import Array
 from .described import Failure
 from .manifest import SCHEMA_VERSION, RunManifest
@@ -76,14 +76,23 @@ def read_marks(out: Path, backbone: str) -> Iterator[ShardMark]:
     return (mark for mark in found if mark is not None)
 
 
-def said_notes(marks: Iterable[ShardMark]) -> dict[str, str]:
-    """The notes of several shards, those of maps that were not finite included -> how much is concerned."""
+def said_notes(marks: Iterable[ShardMark], manifest: RunManifest) -> dict[str, str]:
+    """The notes of several shards, those of maps that were not finite included -> how much is concerned.
+
+    Of maps made elsewhere the manifest says already which are missing, no maps, or not finite in their files.
+    """
     marks = list(marks)
-    maps = sum((Counter(mark.not_finite) for mark in marks), Counter[str]())
-    return {note: "once" if n == 1 else f"{n} times" for note, n in counted(marks).items()} | {
-        f"{triple} made maps that hold NaN or infinity, scored as empty maps": number_of(n, "image")
-        for triple, n in maps.items()
-    }
+    found = {note: "once" if n == 1 else f"{n} times" for note, n in counted(marks).items()}
+    given = manifest.settings.get("maps", {})
+    for triple, n in sum((Counter(mark.not_finite) for mark in marks), Counter[str]()).items():
+        about = given.get(Triple.parse(triple).cam)
+        if about is None:
+            found[f"{triple} made maps that hold NaN or infinity, scored as empty maps"] = number_of(n, "image")
+        elif (left := n - sum(about[why] for why in ("missing", "without_a_map", "not_finite"))) > 0:
+            found[f"{triple}: maps overflow when they are resized, and are scored as empty maps"] = number_of(
+                left, "image"
+            )
+    return found
 
 
 def counted(marks: Iterable[ShardMark]) -> Counter[str]:

@@ -196,6 +196,7 @@ class ScoreMap:
         low: (B,P,Q) after the protocol's sign rule, as the method gave them: what records store.
         positive: (B,P,Q), negative values dropped whatever the sign rule says; zero where the map is not finite.
         exact: Doubles are stored as doubles (maps made elsewhere; what cambench draws is stored as float32).
+        kept: Records may hold the maps.
     """
 
     low: Tensor
@@ -204,10 +205,13 @@ class ScoreMap:
     size: int
     finished: bool
     exact: bool = False
+    kept: bool = True
 
     @property
     def stored(self) -> Tensor | None:
         """(B,P,Q), what records hold of the maps: float32; as they are where they are to be ``exact``."""
+        if not self.kept:
+            return None
         return self.low if self.exact and self.low.dtype == torch.float64 else self.low.float()
 
     def locate(self) -> tuple[Tensor, Tensor, Tensor]:

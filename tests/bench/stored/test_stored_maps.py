@@ -139,3 +139,35 @@ def test_dropped_values_and_missing_maps_are_refused(settings: Any, tmp_path: Pa
     run(RunConfig.create(**bare))
     with pytest.raises(RunError, match="gradcam/softmax are not stored; run again with --keep-maps"):
         export_maps(ExportMapsRequest(run=tmp_path / "bare", out=tmp_path / "maps"))
+
+
+def given_run(settings: Any, folder: Path, **fields: Any) -> Run:
+    """A run of signed maps of two sizes, with a network and without: nothing of them is stored."""
+    (folder / "test").mkdir(parents=True, exist_ok=True)
+    for i in range(10):
+        np.save(folder / "test" / f"{i:03d}.npy", np.random.default_rng(i).normal(size=(7 + i % 2, 9)))
+    triples = ("slim_resnet/theirs/softmax", "maps/theirs/softmax")
+    return run(RunConfig.create(**{**settings, "triples": triples, "maps": {"theirs": folder}, **fields})).records
+
+
+def test_maps_made_elsewhere_are_read_again_from_their_files(settings: Any, tmp_path: Path) -> None:
+    first = given_run(settings, tmp_path / "theirs")
+    assert not first.has_column("maps/theirs/softmax", "map")
+    found = rescore(RescoreRequest(run=settings["out"], protocol="ivr", out=tmp_path / "b"))
+    fresh = given_run(settings, tmp_path / "theirs", protocol="ivr", out=tmp_path / "c")
+    triple = "maps/theirs/softmax"
+    assert triple in found.records.triples
+    same(found.records, fresh, triple)
+    assert (first.column(triple, "hits_multi") != fresh.column(triple, "hits_multi")).any()
+    (tmp_path / "theirs").rename(tmp_path / "moved")
+    for where, words in (
+        ({}, "no such folder; say where its files are with --maps theirs=DIR"),
+        ({"other": tmp_path}, "has no maps of this name"),
+    ):
+        with pytest.raises((RunError, UsageError), match=words):
+            rescore(RescoreRequest(run=settings["out"], protocol="ivr", out=tmp_path / "d", maps=where))
+    moved = RescoreRequest(run=settings["out"], protocol="ivr", out=tmp_path / "d", maps={"theirs": tmp_path / "moved"})
+    same(rescore(moved).records, fresh, triple)
+    np.save(tmp_path / "moved" / "test" / "003.npy", np.eye(7))
+    with pytest.raises(UsageError, match="have changed since the run read them"):
+        rescore(moved)
