@@ -29,6 +29,7 @@ from .cache import (
 from .checks import RowChecks, check_names
 from .given_sizes import SIZE_OPTION, sizes_file
 from .ids import IdCheck
+from .mask_files import MaskFiles
 from .rows import Chunk, record_batch, update_digest
 from .sizes import BoxSizes, Published
 
@@ -213,6 +214,7 @@ def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
     """The chunks after the checks that hold for every data set; missing images are left out or made an error."""
     ids, rows = IdCheck(built.findings), RowChecks(len(built.class_names), built.findings)
     sizes = BoxSizes(options, built.findings, built.published, tools=built.tools_sizes)
+    masks = MaskFiles(built.facts, built.findings)
     missing: list[str] = []
     for chunk in built.chunks:
         ids.add(chunk.ids)
@@ -220,9 +222,11 @@ def checked(built: Built, options: Mapping[str, Any]) -> Iterator[Chunk]:
         rows.add(chunk)
         present, gone = rows.split_missing(chunk)
         missing += gone
+        masks.add(present)
         yield present if len(present) < len(chunk) else chunk
     ids.close()
     rows.close()
+    masks.close()
     sizes.close()
     watched, damaged = built.watched, [Path(p) for p in rows.damaged if not is_member(p)]
     built.watched = lambda: [*watched(), *damaged]

@@ -14,6 +14,7 @@ from ...tables.sizes import MISFIT_SHARE, TOLERANCE, slack
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+_ORDERED = ("xyxy", "xywh", "cxcywh")
 UNITS = ("pixels", "fraction", "percent")
 FORMS = {
     "xyxy": "x0,y0,x1,y1",
@@ -38,13 +39,14 @@ class BoxReading:
     """How four numbers are read.
 
     ``unit`` None: pixels; ``often_fractions``: fractions where all numbers are, as the format has them (YOLO, Open
-    Images); ``chosen``: whether the user chose the form.
+    Images); ``chosen``: whether the user chose the form; ``unknown_form``: nothing says it, so that the numbers must.
     """
 
     form: str = "xyxy"
     unit: str | None = None
     often_fractions: bool = False
     chosen: bool = False
+    unknown_form: bool = False
 
     def with_option(self, text: object) -> BoxReading:
         """The reading after the option ``boxes``; OptionError for unknown or contradicting words."""
@@ -62,6 +64,7 @@ class BoxReading:
             units[0] if units else self.unit,
             self.often_fractions,
             chosen=bool(forms),
+            unknown_form=self.unknown_form and not forms,
         )
 
 
@@ -116,6 +119,8 @@ def settle_boxes(
         return corners(numbers, reading.form), False
     sizes = np.zeros_like(sizes) if other_sizes and not fraction else sizes
     scale = np.where(sizes > 0, sizes, 1.0)
+    if reading.unknown_form:
+        reading = _form_that_fits(numbers, sizes, reading, fraction, where, findings)
     boxes = corners(numbers, reading.form)
     _check_order(numbers, sizes, reading, fraction, where, findings)
     return (boxes * np.concatenate([scale, scale], 1) if fraction else boxes), fraction
@@ -181,6 +186,26 @@ def _wrong(numbers: Floats, sizes: Floats, form: str) -> tuple[Flags, Flags]:
     beyond: Flags = np.any(boxes[:, :2] < -room, axis=1) | np.any(boxes[:, 2:] > sizes + room, axis=1)
     known: Flags = np.all(sizes > 0, axis=1)
     return turned, beyond & known
+
+
+def _form_that_fits(
+    numbers: Floats, sizes: Floats, reading: BoxReading, fraction: bool, where: object, findings: Findings
+) -> BoxReading:
+    """The reading with the only form in which all numbers make boxes; more than one is an error."""
+    limits = np.where(sizes > 0, 1.0, 0.0) if fraction else sizes
+    fitting = [f for f in _ORDERED if not np.any(_wrong(numbers, limits, f))]
+    if len(fitting) == 1:
+        what = f"the four numbers of a box are {FORMS[fitting[0]]}, as they fit no other order: {_shown(numbers)}"
+        findings.note(what, where, f"say it with --option boxes={fitting[0]}")
+        return replace(reading, form=fitting[0], chosen=True)
+    choices = " or ".join(f"--option boxes={f} ({FORMS[f]})" for f in fitting or _ORDERED)
+    findings.error(
+        f"nothing says what the four numbers of a box are, and all of them fit {len(fitting) or 'no'} orders: "
+        f"{_shown(numbers)}",
+        where,
+        f"say it with {choices}",
+    )
+    return replace(reading, form="corners")
 
 
 def _check_order(

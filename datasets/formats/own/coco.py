@@ -23,6 +23,7 @@ from .coco_masks import draw_mask, extent, is_of, is_segmentation
 from .instances import Instances
 from .label_words import cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
+from .predicted import tell_scores
 
 MASK_OPTION = (
     "COCO: auto (default: polygons and run lengths are masks where every annotation has one) or off (boxes only)"
@@ -39,6 +40,8 @@ def build_coco(root: Path, path: Path, options: OwnOptions, labels: str, masks: 
     content = read_entries(path, findings)
     check_entries(content, path, findings)
     findings.raise_errors(f"folder {path.name}")
+    scores = {s for a in content["annotations"] if isinstance(s := a.get("score"), int | float)}
+    tell_scores(scores, "the field score of the annotations", path, findings)
     used = {a["category_id"] for a in content["annotations"]}
     names, label_of = _classes(distinct_categories(content["categories"], used, path, findings), labels, path)
     images = sorted(content["images"], key=lambda i: (isinstance(i["id"], str), i["id"]))

@@ -12,11 +12,12 @@ from ...disk.textfiles import csv_rows, shorten
 from ...findings import Findings, MissingSplitError, some
 from ...schema import SPLITS, DatasetError, Split
 from ...tables.build import Built
-from .csv_columns import Columns, is_number
+from .csv_columns import Columns, four_numbers, is_number
 from .instances import Instances
 from .label_columns import LabelColumns, Row
 from .label_words import cleaned, label_space
 from .own_table import OwnFile, OwnOptions, build_own
+from .predicted import tell_scores
 
 _SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _GROUPED = re.compile(r"[1-9][0-9]{0,2}([.,][0-9]{3})+")
@@ -24,6 +25,17 @@ _LARGEST_GROUPED = 20_000
 """Pixels beyond which a number with three digits after a mark is no coordinate in the thousands."""
 _NOTHING = ("", "nan", "null", "none")
 """What tools write where there is no number."""
+
+
+_ABSENT = (*_NOTHING, "[]", "()")
+
+
+def _whole(box: list[str]) -> list[str]:
+    """The four numbers of a box in one field; none where the file has no boxes."""
+    try:
+        return four_numbers(box[0]) if box else []
+    except ValueError:
+        raise ValueError(f"{shorten(box[0])} (expected four numbers, such as '10 20 30 40', a box a line)") from None
 
 
 class _Lines:
@@ -41,6 +53,7 @@ class _Lines:
         self.unassigned: list[int] = []
         self.decimal, self.ambiguous = False, ""
         self.first: list[str] = []
+        self.score_at, self.scores = columns.scores, set[float]()
 
     def read(self) -> None:
         """All records of the file; bad ones are findings with their line."""
@@ -57,7 +70,7 @@ class _Lines:
             return
         get = {role: fields[i] for role, i in self.columns.place.items()}
         box = [fields[i] for i in self.columns.box]
-        absent = all(f.lower() in _NOTHING for f in box)
+        absent = all(f.lower() in _ABSENT for f in box)
         image, label = get["image"], tuple(cleaned(fields[i]) for i in self.columns.labels.values())
         self.first = self.first or fields
         if not image or (not any(label) and label and not (box and absent)):
@@ -72,12 +85,14 @@ class _Lines:
             self.unassigned += [] if part else [line]
             return
         try:
-            numbers = [] if absent else [self._number(f) for f in box]
+            numbers = [] if absent else [self._number(f) for f in (box if len(box) > 1 else _whole(box))]
             size = self._side(get.get("width", "")), self._side(get.get("height", ""))
         except ValueError as error:
             fix = "write 1002, not 1,002, and 2.5, not 2,5" if "," in str(error) else ""
             self.findings.line(f"not a number, or a negative size: {error} in {text}", self.path, line, fix)
             return
+        if self.score_at is not None and is_number(fields[self.score_at]):
+            self.scores.add(float(fields[self.score_at]))
         self._keep(line, image, label, numbers, size if min(size) > 0 else (0, 0))
 
     def _keep(self, line: int, image: str, label: Row, numbers: list[float], size: tuple[int, int]) -> None:
@@ -141,6 +156,8 @@ def build_csv(root: Path, path: Path, split: Split, columns: Columns, options: O
             path,
             "write the numbers without marks between thousands, or with fewer or more decimals",
         )
+    if columns.box and lines.score_at is not None:
+        tell_scores(lines.scores, f"the column {columns.titles[lines.score_at]}", path, findings)
     if not columns.box:
         _tell_unread(path, columns, lines.first, findings)
     _check_split(path, split, lines.splits, in_header="split" in columns.place)

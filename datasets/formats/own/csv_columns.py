@@ -12,6 +12,7 @@ from ...disk.textfiles import csv_lines, shorten
 from ...findings import OptionError
 from ...schema import DatasetError
 from .box_forms import BoxReading
+from .predicted import SCORES
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 COLUMNS_OPTION = (
@@ -69,7 +70,8 @@ _OPEN_IMAGES = {"imageid", "labelname", "xmin"}
 class Columns:
     """Where a CSV's columns are.
 
-    ``place``: of ``image``, ``label``, ``width``, ``height``, ``split``; ``box``: of the four numbers, or empty;
+    ``place``: of ``image``, ``label``, ``width``, ``height``, ``split``; ``box``: of the four numbers, of the one field
+    that holds them all, or empty;
     ``reading``: what the names say of them; ``count``: fields of a record; ``header``: whether the first line is one;
     ``labels``: all columns that say the class, by their names; ``titles``: the names of all.
     """
@@ -87,6 +89,11 @@ class Columns:
     def unread(self) -> list[int]:
         """The columns that are not read."""
         return sorted(set(range(self.count)) - {*self.place.values(), *self.labels.values(), *self.box})
+
+    @property
+    def scores(self) -> int | None:
+        """The column that is not read because it says how sure a detector is."""
+        return next((i for i in self.unread if self.titles and _PREFIX.sub("", _plain(self.titles[i])) in SCORES), None)
 
 
 def find_columns(path: Path, named: object = None, *, needs_label: bool = True) -> Columns:
@@ -152,6 +159,7 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
             place.setdefault(role, i)
     bare = [_PREFIX.sub("", w) for w in plain]
     form, box = _find_box(plain, bare)
+    whole = () if box else tuple(i for i, w in enumerate(plain) if w in _WHOLE_BOX)[:1]
     sides = [i for i, w in enumerate(plain) if w in ("width", "height", "w", "h") and i not in box]
     for i in sides:
         place.setdefault("width" if plain[i] in ("width", "w") else "height", i)
@@ -160,11 +168,11 @@ def _assigned(words: Sequence[str], separator: str, *, header: bool) -> Columns:
         place.pop("width", None)
         place.pop("height", None)
     fraction = form == "cxcywh" or set(plain) >= _OPEN_IMAGES
-    reading = BoxReading(form, often_fractions=fraction)
+    reading = BoxReading(form, often_fractions=fraction, unknown_form=bool(whole))
     labels = {words[i].strip(): i for i, word in enumerate(plain) if _ROLE.get(word) == "label"}
     if not labels and "label" in place:
         labels = {words[place["label"]].strip(): place["label"]}
-    return Columns(place, box, reading, len(words), separator, header, labels, tuple(w.strip() for w in words))
+    return Columns(place, box or whole, reading, len(words), separator, header, labels, tuple(w.strip() for w in words))
 
 
 def _find_box(plain: list[str], bare: list[str]) -> tuple[str, tuple[int, ...]]:
@@ -186,11 +194,6 @@ def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> N
     roles = [_ROLE.get(w) for w in plain]
     twice = [w for i, w in enumerate(words) if plain.count(plain[i]) > 1 and (i in found.place.values() or roles[i])]
     missing = _missing(found, needs_label)
-    if not found.box and (whole := [w for w, p in zip(words, plain, strict=True) if p in _WHOLE_BOX]):
-        raise DatasetError(
-            f"{path}:1: the column {whole[0]} holds a whole box in one field; write its four numbers into columns of "
-            "their own, named x0,y0,x1,y1 (corners) or x,y,w,h (corner and size)"
-        )
     if not found.box:
         bare = [_PREFIX.sub("", p) for p in plain]
         parts = [(four, [n for n in four if n not in bare]) for _, four in _BOXES if "width" not in four]
@@ -217,6 +220,14 @@ def _retinanet(first: str) -> Columns | None:
             place, boxes = {"image": 0, "label": 5}, (1, 2, 3, 4)
             return Columns(place, boxes, BoxReading(), 6, separator, header=False, labels={"label": 5})
     return None
+
+
+def four_numbers(text: str) -> list[str]:
+    """The numbers of a field that holds a whole box: ``[10, 20, 30, 40]``, ``10 20 30 40``; ValueError for another."""
+    found = re.split(r"[\s,;]+", text.strip().strip("[](){}").strip())
+    if len(found) != 4 or not all(map(is_number, found)):
+        raise ValueError(text)
+    return found
 
 
 def is_number(text: str) -> bool:

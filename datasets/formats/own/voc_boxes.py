@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,6 +22,9 @@ from .own_table import OwnFile, OwnOptions, build_own
 VOC_READING = BoxReading("xyxy")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 Objects = list[tuple[str, list[float]]]
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][\w.:-]*)["'][^>]*\?>""")
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+"""Encodings -> the ones that tools mean by their names, in which all of their characters are the same."""
 
 
 def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
@@ -28,7 +33,7 @@ def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
     Raises:
         ElementTree.ParseError, ValueError: The file is damaged.
     """
-    root = ElementTree.fromstring(data)
+    root = _root(data)
     if root.tag != "annotation":
         raise ValueError(f"its outermost element is {shorten(root.tag)}, not annotation: no PASCAL VOC file")
     objects = [
@@ -40,6 +45,29 @@ def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
         raise ValueError(f"a picture of {width}×{height} pixels")
     # One side alone is no size.
     return objects, (int(width), int(height)) if width and height else (0, 0)
+
+
+def _root(data: bytes) -> ElementTree.Element:
+    """The outermost element, in the encoding that the file declares; the reader itself knows none of several bytes."""
+    declared = _DECLARED.match(data[:200])
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        name = declared[1].decode() if declared else "UTF-8"
+        try:
+            codec = codecs.lookup(name).name
+        except LookupError:
+            raise ValueError(f"it declares the encoding {name}, which is not known; save it as UTF-8") from None
+        try:
+            text = data.decode(_WIDER.get(codec, codec))
+        except UnicodeDecodeError as error:
+            what = "it declares" if declared else "without a declaration it is"
+            raise ValueError(
+                f"no {name}, which {what} (byte {data[error.start]:#04x}); save it as UTF-8, or declare its encoding"
+            ) from None
+        if codec == "utf-8" or declared is None:
+            raise
+        return ElementTree.fromstring(text[declared.end() :])
 
 
 def build_voc(root: Path, folder: Path, images: Path, options: OwnOptions, labels: str) -> Built:

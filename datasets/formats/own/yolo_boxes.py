@@ -21,6 +21,7 @@ from .instances import Instances
 from .label_files import PicturesByStem, class_files, files_below
 from .label_words import class_indices, cleaned, label_space, whole
 from .own_table import OwnFile, OwnOptions, build_own
+from .predicted import tell_scores
 
 YOLO_READING = BoxReading("cxcywh", "fraction")
 _LONGEST_NAMES = 1 << 20
@@ -45,7 +46,7 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
     findings, pictures = Findings(), PicturesByStem(root, images)
     points = _keypoints(root, folder)
     names: list[str] = []
-    owner, classes, numbers = list[int](), list[int](), list[list[float]]()
+    owner, classes, numbers, scores = list[int](), list[int](), list[list[float]](), set[float]()
     for file in files_below(folder, ".txt"):
         picture = pictures.of(file)
         if picture is None:
@@ -58,9 +59,11 @@ def build_yolo(root: Path, folder: Path, images: Path, options: OwnOptions, labe
                     continue
                 owner.append(len(names))
                 classes.append(found[0])
-                numbers.append(found[1])
+                numbers.append(found[1][:4])
+                scores.update(found[1][4:])
         names.append(picture)
     pictures.close(folder, findings)
+    tell_scores(scores, "the sixth number of the lines", folder, findings)
     findings.raise_errors(f"folder {folder.name}")
     if not classes:
         raise DatasetError(f"{folder}: no label file has a line")
@@ -136,7 +139,7 @@ def _listed(file: Path) -> tuple[str, ...]:
 
 
 def _box(text: str, points: int) -> tuple[int, list[float]] | None:
-    """Class and centre, width and height of a line; None where it says something else.
+    """Class and centre, width and height of a line, with a score behind them; None where it says something else.
 
     ``points``: numbers of the key points that follow each box, 0 where that is not known.
     """
@@ -148,7 +151,9 @@ def _box(text: str, points: int) -> tuple[int, list[float]] | None:
         return None
     if label is None or label < 0 or not all(map(isfinite, values)):
         return None
-    if len(values) in (4, 5) or (points and len(values) == 4 + points) or _has_keypoints(values):
+    if len(values) in (4, 5):
+        return label, values
+    if (points and len(values) == 4 + points) or _has_keypoints(values):
         return label, values[:4]
     if len(values) < 6 or len(values) % 2 or not all(-TOLERANCE <= v <= WHOLE + TOLERANCE for v in values):
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.findings import Findings, MissingSplitError
@@ -274,3 +275,40 @@ def test_lists_in_a_folder_whose_name_is_not_utf8(wsol_replica):
     right = open_table("wsol", root, metadata=str(meta)).rows["boxes"][:]
     named = meta.rename(meta.parent / "m\udcff")
     assert open_table("wsol", root, metadata=str(named)).rows["boxes"][:] == right
+
+
+def with_masks(root, metadata, sizes, blank=()):
+    """A mask an image; ``sizes``: of the masks, by position."""
+    ids = (metadata / "test" / "image_ids.txt").read_text().splitlines()
+    for i, image_id in enumerate(ids):
+        picture = np.zeros(sizes[i][::-1], np.uint8)
+        picture[5:20, 5:20] = 0 if i in blank else 255
+        Image.fromarray(picture).save(root / f"{image_id[:-4]}_mask.png")
+    lines = "".join(f"{image_id},{image_id[:-4]}_mask.png,\n" for image_id in ids)
+    (metadata / "test" / "localization.txt").write_text(lines)
+    (metadata / "test" / "image_sizes.txt").write_text("")
+    return ids
+
+
+def test_blank_masks_are_told(wsol_replica):
+    root, metadata = wsol_replica
+    wide = Image.open(root / (metadata / "test" / "image_ids.txt").read_text().split()[0]).size
+    ids = with_masks(root, metadata, [wide] * 6, blank=(2, 4))
+    (warning,) = open_table("wsol", root, metadata=metadata).warnings
+    assert (
+        warning
+        == f"2 mask files hold no pixel of an object, so all of their pictures counts as background: {ids[2]}, {ids[4]}"
+    )
+
+
+def test_masks_that_lie_turned_are_told_or_refused(wsol_replica):
+    root, metadata = wsol_replica
+    names = (metadata / "test" / "image_ids.txt").read_text().split()
+    sizes = [Image.open(root / name).size for name in names]
+    assert all(w != h for w, h in sizes)
+    ids = with_masks(root, metadata, [sizes[0][::-1], *sizes[1:]])
+    (warning,) = open_table("wsol", root, metadata=metadata).warnings
+    assert warning == f"1 of 6 mask files have width and height of their picture exchanged: {ids[0]}"
+    with_masks(root, metadata, [size[::-1] for size in sizes])
+    with pytest.raises(DatasetError, match="6 of 6 mask files have width and height of their picture exchanged"):
+        open_table("wsol", root, metadata=metadata, refresh=True)

@@ -222,3 +222,8 @@ def test_lists_that_a_file_has_twice_are_refused(tmp_path):
     # The word may stand elsewhere.
     write(tmp_path, [entry(0)], info={"description": "annotations", "images": 3})
     assert opened(tmp_path).rows[0]["boxes"] == [[1, 2, 11, 12]]
+
+
+def test_scores_beside_annotations_are_told(tmp_path):
+    write(tmp_path, [entry(0, score=0.8), entry(1, score=0.3), entry(2, score=1.0)])
+    assert any("the field score of the annotations holds scores (0.3 to 1)" in w for w in opened(tmp_path).warnings)

@@ -250,9 +250,44 @@ def test_a_header_is_asked_for_where_the_order_of_columns_is_not_sure(own):
         open_csv(own, "a.jpg,8,6\n", columns="image:x0:y0")
 
 
-def test_a_whole_box_in_one_field_is_refused(own):
-    with pytest.raises(DatasetError, match=r"boxes.csv:1: the column bbox holds a whole box in one field"):
-        open_csv(own, 'image,label,bbox\na.jpg,cat,"[8, 6, 24, 18]"\nb.jpg,dog,"[4, 3, 16, 12]"\n')
+WHOLE = (
+    'image,label,bbox\na.jpg,cat,"[8, 6, 24, 18]"\nb.jpg,dog,"[4, 3, 16, 12]"\n',
+    "image,label,box\na.jpg,cat,8 6 24 18\nb.jpg,dog,4.0 3.0 16.0 12.0\n",
+    "image;label;bounding_box\na.jpg;cat;(8,6,24,18)\nb.jpg;dog;(4,3,16,12)\n",
+)
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_a_whole_box_in_one_field_is_read_as_the_user_says(own, text):
+    assert open_csv(own, text, boxes="xywh").rows["boxes"][:] == BOXES
+    with pytest.raises(
+        DatasetError, match="(?s)all of them fit 2 orders: .*say it with --option boxes=xyxy .*boxes=xywh "
+    ):
+        open_csv(own, text)
+
+
+def test_a_whole_box_in_one_field_is_read_as_the_only_order_that_fits(own):
+    corner = 'image,label,bbox\na.jpg,cat,"[18, 6, 32, 24]"\nb.jpg,dog,"[4, 3, 20, 15]"\n'
+    table = open_csv(own, corner)
+    assert table.rows["boxes"][:] == [[[18, 6, 32, 24]], BOXES[1]]
+    assert any("are x0,y0,x1,y1, as they fit no other order" in note for note in table.notes)
+    size = 'image,label,bbox\na.jpg,cat,"[8, 6, 24, 18]"\nb.jpg,dog,"[20, 10, 16, 12]"\nb.jpg,dog,"[0, 0, 16, 12]"\n'
+    assert open_csv(own, size).rows["boxes"][0] == BOXES[0]
+
+
+@pytest.mark.parametrize("field", ['"[[8, 6, 24, 18], [1, 2, 3, 4]]"', "8 6 24", "'x': 8"])
+def test_a_field_that_holds_no_whole_box_names_its_line(own, field):
+    with pytest.raises(DatasetError, match="boxes.csv:2: .*expected four numbers, such as '10 20 30 40', a box a line"):
+        open_csv(own, f"image,label,bbox\na.jpg,cat,{field}\n", boxes="xywh")
+
+
+@pytest.mark.parametrize("name", ["confidence", "score", "bbox_score", "Conf."])
+def test_a_detectors_predictions_are_told(own, name):
+    text = f"image,label,x0,y0,x1,y1,{name}\na.jpg,cat,8,6,32,24,0.91\nb.jpg,dog,4,3,20,15,0.25\n"
+    (warning,) = (w for w in open_csv(own, text).warnings if "detector" in w)
+    assert f"the column {name} holds scores (0.25 to 0.91)" in warning
+    sure = text.replace("0.91", "1").replace("0.25", "1")
+    assert not any("detector" in w for w in open_csv(own, sure).warnings)
 
 
 def test_images_of_several_classes_in_a_csv(own):

@@ -71,6 +71,32 @@ def test_yolo(photos, polygon, listed):
     check(open_table("folder", photos, "test", annotations="labels", images="images"), WORDS)
 
 
+@pytest.mark.parametrize(
+    ("declared", "written"), [("GB2312", "gb2312"), ("gbk", "gbk"), ("Shift_JIS", "cp932"), ("windows-1251", "cp1251")]
+)
+def test_voc_in_the_encoding_that_it_declares(photos, declared, written):
+    write_voc(photos)
+    word = {"cp932": "犬", "cp1251": "кот"}.get(written, "狗")
+    file = photos / "xml" / "a.xml"
+    text = file.read_text(encoding="utf-8").replace("cat", word)
+    file.write_bytes(f'<?xml version="1.0" encoding="{declared}"?>\n{text}'.encode(written))
+    assert word in open_table("folder", photos, "test", annotations="xml", images="images").class_names
+    file.write_bytes(text.encode(written))
+    with pytest.raises(DatasetError, match=r"a.xml \(no UTF-8, which without a declaration it is .*save it as UTF-8"):
+        open_table("folder", photos, "test", annotations="xml", images="images")
+    file.write_bytes(f'<?xml version="1.0" encoding="klingon"?>\n{text}'.encode(written))
+    with pytest.raises(DatasetError, match="declares the encoding klingon, which is not known"):
+        open_table("folder", photos, "test", annotations="xml", images="images")
+
+
+def test_yolo_predictions_are_told(photos):
+    write_yolo(photos)
+    file = photos / "labels" / "a.txt"
+    file.write_text(file.read_text().strip() + " 0.73\n")
+    warnings = open_table("folder", photos, "test", annotations="labels", images="images").warnings
+    assert any("the sixth number of the lines holds scores (0.73 to 0.73)" in warning for warning in warnings)
+
+
 def test_yolo_without_names_has_indices(photos):
     write_yolo(photos)
     check_names = open_table("folder", photos, "test", annotations="labels", images="images").class_names
