@@ -17,7 +17,10 @@ _PAIRS = 3
 
 
 def without_prefix(state: Mapping[str, Tensor], fits: Callable[[str], bool] | None = None) -> State:
-    """The tensors without the one prefix in front of whose rest most names fit (``model.``, ``net.``, any other).
+    """The tensors without the prefix in front of whose rest most names fit (``model.``, ``net.``, any other).
+
+    Where no one prefix makes all names fit, but several do that give each name to one tensor (``encoder.`` for the body
+    and ``head.`` for the classifier), all of these are dropped.
 
     Args:
         state: Tensors by name.
@@ -30,7 +33,27 @@ def without_prefix(state: Mapping[str, Tensor], fits: Callable[[str], bool] | No
             found = {k.removeprefix(prefix): v for k, v in found.items()}
         return found
     best = max(_prefixes(state), key=lambda p: (sum(k.startswith(p) and fits(k[len(p) :]) for k in state), -len(p)))
-    return {k.removeprefix(best): v for k, v in state.items()}
+    found = {k.removeprefix(best): v for k, v in state.items()}
+    if not all(map(fits, found)):
+        rests = {k: next((rest for rest in _rests(k) if fits(rest)), None) for k in state}
+        if None not in rests.values() and len(set(rests.values())) == len(state):
+            return {str(rests[k]): v for k, v in state.items()}
+    return found
+
+
+def _rests(key: str) -> list[str]:
+    """A name, and what is left of it behind each of its points, the longest first."""
+    return [key, *(key[match.end() :] for match in re.finditer(r"\.", key))]
+
+
+def second_set(unexpected: Iterable[str], own: Mapping[str, Tensor]) -> str:
+    """That names which do not fit are those of the network once more, under a prefix, in words; else empty."""
+    listed = list(unexpected)
+    first = listed[0] if listed else ""
+    for prefix in (first[: len(first) - len(rest)] for rest in _rests(first)[1:]):
+        if all(k.startswith(prefix) and k[len(prefix) :] in own for k in listed):
+            return f"what begins with {prefix} is the same network once more: keep the tensors of one of them"
+    return ""
 
 
 def _prefixes(state: Mapping[str, Tensor]) -> list[str]:

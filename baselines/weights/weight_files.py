@@ -18,7 +18,7 @@ from ...atomic import atomic_path, remove_leftovers
 from ...home import expanded
 from ...text import first_line
 from .containers import weights_in
-from .file_names import State, renaming, some_names, without_prefix
+from .file_names import State, renaming, second_set, some_names, without_prefix
 from .harmless import harmless
 from .other_files import one_of_several, shards_of, what_it_is
 
@@ -112,8 +112,8 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
 def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
     """Load ``state`` into ``module``: every key, no more, each of its shape. Values are cast to the module's dtypes.
 
-    One prefix in front of all names is dropped where they fit then. BatchNorm's ``num_batches_tracked`` may be absent,
-    as evaluation does not use it.
+    Prefixes are dropped where all names fit then (``without_prefix``). BatchNorm's ``num_batches_tracked`` may be
+    absent, as evaluation does not use it.
 
     Raises:
         WeightsError: Names the missing, unexpected and mis-shaped keys, with the nearest renaming where the names are
@@ -134,8 +134,8 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
         if names
     ]
     if problems:
-        if missing and unexpected and (other := renaming(missing, state, own)):
-            problems.append(other)
+        other = renaming(missing, state, own) if missing and unexpected else second_set(unexpected, own)
+        problems += [other] if other else []
         raise WeightsError(
             f"weights {source} do not fit {_title(module)}. " + "; ".join(problems) + one_of_several(str(source))
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...baselines.cams import CAMS, CamMethod, Evidence
 from ...datasets.schema import SampleTable
-from ...datasets.tables.headers import picture_sizes
+from ...datasets.tables import picture_sizes
 from ...home import expanded
 from . import MAPS
 from .map_folder import MapFolder, open_folder

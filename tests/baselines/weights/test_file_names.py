@@ -51,10 +51,22 @@ def test_a_prefix_that_a_network_has_itself_stays() -> None:
     assert own.model.weight.tolist() == [[1, 1], [1, 1]]
 
 
-def test_two_prefixes_are_not_one() -> None:
-    halves = {("a." if k.startswith("0") else "b.") + k: v for k, v in net().state_dict().items()}
-    with pytest.raises(WeightsError, match="missing: .*unexpected: "):
-        apply_state(net(), halves, "w.pth")
+@pytest.mark.parametrize(("body", "head"), [("encoder.", "head."), ("backbone.", ""), ("m.b.", "m.classifier.fc.")])
+def test_two_prefixes_that_make_all_names_fit(body: str, head: str) -> None:
+    own = net()
+    wanted = {k: v + 1 for k, v in own.state_dict().items()}
+    apply_state(own, {(body if k.startswith("0") else head) + k: v for k, v in wanted.items()}, "w.pth")
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in wanted.items())
+
+
+def test_prefixes_that_give_a_name_twice_are_refused_with_the_remedy() -> None:
+    once = net().state_dict()
+    both = {f"{p}.{k}": v for p in ("student", "teacher") for k, v in once.items()}
+    with pytest.raises(WeightsError, match="what begins with teacher. is the same network once more: keep the tensors"):
+        apply_state(net(), both, "w.pth")
+    some = {("a." if k.startswith("0") else "b.") + k: v for k, v in once.items()} | {"c.projector": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"missing: .*unexpected: .*the nearest renaming begins"):
+        apply_state(net(), some, "w.pth")
 
 
 def test_without_names_only_wrappers_are_dropped() -> None:
