@@ -84,9 +84,9 @@ def run(
         check_request(settings)
         cli_dry_run.show(settings)
         return
-    from ..engine.again import finished_before
+    from ..engine.again import given_again
 
-    finished = finished_before(settings)
+    finished = given_again(settings)
     if finished is not None:
         out.print(f"{settings.out} holds this run, finished; nothing was computed. Its files:", soft_wrap=True)
         for path in finished:

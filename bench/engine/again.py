@@ -26,6 +26,7 @@ TABLES = (
 """What a run writes there, in the order in which it says so: named here, as tables import far more than this asks."""
 _NO_MATTER = {
     "out",
+    "dest",
     "workers",
     "cache_images",
     "box_threads",
@@ -75,26 +76,44 @@ def finished_before(config: RunConfig) -> list[Path] | None:
     The request, its files and this version must be the same, every part must be there, and nothing in the folder may
     be younger than its ``run.json`` but the tables. The data are not read again, nor are the records.
     """
-    out = config.out
+    out, manifest = config.out, closed_before(config)
+    if manifest is None:
+        return None
     try:
-        manifest = read_manifest(out)
-        if not manifest.finished or manifest.code_version != __version__:
-            return None
-        if manifest.settings.get(REQUEST) != request_of(config):
-            return None
         written = (out / MANIFEST_NAME).stat().st_mtime_ns
         expected = manifest.shards * len({manifest.canonical(t) for t in manifest.triples})
         times = list(_times(out / "records"))
         if len(times) != expected or max([0, *times, *_times(out / "shards")]) > written:
             return None
-        tables = [out / TABLES_NAME / name for name in TABLES if manifest.protocol.loc_threshold != "val"]
+        folder = tables_folder(config)
+        tables = [folder / name for name in TABLES if manifest.protocol.loc_threshold != "val"]
         if any(table.stat().st_mtime_ns < written for table in tables):
             return None
-    except (RecordError, OSError):
+    except OSError:
         return None
     with suppress(ResultsError):
         holders(out)  # which removes what a process killed after its last file said of itself
     return [out / MANIFEST_NAME, *tables]
+
+
+def given_again(config: RunConfig) -> list[Path] | None:
+    """As ``finished_before``; but tables in another folder may be another run's, and are made anew."""
+    return finished_before(config) if config.dest is None else None
+
+
+def closed_before(config: RunConfig) -> RunManifest | None:
+    """The manifest of a folder where this very request was finished by this version; its records may be gone since."""
+    try:
+        manifest = read_manifest(config.out)
+    except RecordError:
+        return None
+    same = manifest.finished and manifest.code_version == __version__
+    return manifest if same and manifest.settings.get(REQUEST) == request_of(config) else None
+
+
+def tables_folder(config: RunConfig) -> Path:
+    """Where the tables of a run go."""
+    return config.out / TABLES_NAME if config.dest is None else config.dest
 
 
 def _times(folder: Path) -> Iterator[int]:

@@ -22,15 +22,15 @@ from ...results.records.store import RunStore
 from ...results.records.timings import Timings
 from ...results.scores import merge_runs
 from ...results.statistics import KnownStanding
-from ...results.tables.leaderboard import write_tables
 from ...results.tables.terminal import score_table
 from ...text import visible
 from ..host.allocator import keep_freed_memory
 from ..host.consoles import err as console
 from ..host.device import device_of_rank, pick_device
 from ..host.errors import NothingComputedError, RunError
-from .again import finished_before
+from .again import given_again
 from .backbone_pass import PassRequest, run_bare_pass, run_pass
+from .from_records import tabled
 from .head_keeper import HeadKeeper, TrainedElsewhereError
 from .networks import backbone_record, bare_record, same_numbers
 from .outcome import Done
@@ -100,7 +100,7 @@ class _Runner:
         config = self.config
         ready = prepare(config, self.device, self.world, self._say)
         plans, bare, networks = ready.plans, ready.bare, ready.networks
-        if self.world > 1 and finished_before(config):
+        if self.world > 1 and given_again(config):
             return Done(load_run(config.out), (), others_at_work=True)
         with RunStore.open(
             config.out, ready.manifest, rank=self.rank, world_size=self.world, lock=config.lock
@@ -219,13 +219,7 @@ class _Runner:
             if finished.problems:
                 raise RunError(f"no record of {config.out} can be used: {'; '.join(finished.problems)}")
             raise RunError(f"no image of {config.dataset} {config.split} could be read; see {config.out / 'run.json'}")
-        # A location threshold from val needs a second run; `cambench leaderboard` joins both.
-        if store.manifest.protocol.loc_threshold == "val":
-            return Done(finished, (config.out / "run.json",), self.lost)
-        self._say(["making the tables: intervals, tests and ranks from the records"])
-        merged = merge_runs([finished])
-        stats = self.known.of(merged)
-        return Done(finished, (config.out / "run.json", *write_tables(merged, stats)), self.lost, standing=stats)
+        return tabled(config, finished, self.known, self.lost, self._say)
 
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines if self.rank == 0 else ():

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...plugins import load_plugin
 from ...results.records.load import load_run
-from ..engine.again import finished_before
+from ..engine.again import given_again
+from ..engine.from_records import tabled_before
 from ..engine.planning.config import RunConfig
 from ..engine.run import run as run_benchmark
 from ..executors.crew import is_launch
@@ -52,7 +53,8 @@ def _unfinished(unfinished: Mapping[str, list[int]], result: RunResult) -> str:
 def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
     """Benchmark triples on a data set; continue where an earlier run on the same folder stopped.
 
-    A finished run given again is read, not computed.
+    A finished run given again is read, not computed; tables that it lacks, as in a new ``dest``, are made from its
+    records.
 
     Args:
         config: The configuration; or give its fields as keywords (``dataset=…, triples=…, out=…``).
@@ -66,12 +68,12 @@ def run(config: RunConfig | None = None, **fields: Any) -> RunResult:
             done, and in the error's ``result``.
     """
     config = config or RunConfig.create(**fields)
-    finished = finished_before(config)
+    finished = given_again(config)
     if finished is not None:
         for file in config.plugins:
             load_plugin(file)
         return RunResult(load_run(config.out), tuple(finished))
-    done = launch(config) if is_launch(config) else run_benchmark(config)
+    done = tabled_before(config) or (launch(config) if is_launch(config) else run_benchmark(config))
     result = RunResult(done.records, done.paths, done.others_at_work, done.standing)
     if done.lost or done.unfinished:
         raise IncompleteRunError(done.lost, done.unfinished, result)

@@ -223,8 +223,8 @@ def _take(path: Path, wait_s: float) -> FileLock | None:
         said = getattr(error, "strerror", None) or error
         if getattr(error, "errno", None) in _NOT_WRITABLE:
             raise ResultsError(
-                f"{path.parent} cannot be written ({said}). Choose another --out folder; a finished run is read there: "
-                "'cambench leaderboard' and 'cambench report' with --dest elsewhere"
+                f"{path.parent} cannot be written ({said}). Choose another --out folder; a finished run is read there, "
+                "by the command that made it, 'cambench leaderboard' and 'cambench report', with --dest elsewhere"
             ) from None
         raise ResultsError(
             f"{path}: this file system cannot lock files ({said}). Choose another --out folder, or give --no-lock and "

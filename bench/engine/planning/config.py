@@ -73,6 +73,11 @@ class RunConfig(
         "protocol of its own).",
     )
     out: Path = Field(description="Folder of the run; an unfinished run continues.")
+    dest: Path | None = Field(
+        None,
+        description="Where the tables go (default: tables/ in OUT). Those of a finished run are made from its records, "
+        "in a folder that cannot be written, too.",
+    )
     limit: int | None = Field(None, ge=1, description="Only the first N images (a smoke run).")
     pretrained: bool = Field(True, description="Use the weights that a backbone's library or package ships.")
     seed: int = Field(0, description="Seed of the heads that are trained.")
@@ -113,7 +118,8 @@ class RunConfig(
 def read_config(file: Path, overrides: Mapping[str, Any], model: type[R] = RunConfig) -> R:  # type: ignore[assignment]
     """Configuration of a YAML file; ``overrides`` (command-line values that were given) win.
 
-    Relative paths in the file are taken from the file's folder, except ``out``, which is taken from the current one.
+    Relative paths in the file are taken from the file's folder, except ``out`` and ``dest``, which are taken from the
+    current one.
 
     Raises:
         UsageError: The file is missing, is not a mapping, or has unknown or wrong fields.

@@ -45,13 +45,15 @@ class _Names(NamedTuple):
 def check_request(config: RunConfig) -> None:
     """Raise what a run would raise for a wrong name, triple or root, without torch and without reading data.
 
-    Names that plug-ins bring are not known before these are run: of a request with plug-ins nothing is checked here.
+    Names that plug-ins bring are not known before these are run: of a request with plug-ins no name is checked here.
 
     Raises:
         UnknownNameError: No data set, protocol, method or head has this name.
-        UsageError: A triple that is none.
+        UsageError: A triple that is none; a file where the tables should go.
         DatasetError: The root is missing.
     """
+    if config.dest is not None and config.dest.exists() and not config.dest.is_dir():
+        raise UsageError(f"--dest {config.dest}: is a file; give a folder for the tables")
     if config.plugins:
         return
     PROTOCOLS.get(config.protocol)

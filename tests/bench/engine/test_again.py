@@ -18,7 +18,10 @@ import pytest
 from cambench.atomic import remove_leftovers_under
 from cambench.bench.cli.app import main
 from cambench.bench.engine.again import finished_before
+from cambench.bench.engine.from_records import tabled_before
 from cambench.bench.engine.planning.config import RunConfig
+from cambench.bench.engine.planning.words import check_request
+from cambench.bench.host.errors import UsageError
 from cambench.bench.notebook.runs import run
 from cambench.datasets.open import DataSource
 from cambench.results.records.record_errors import ResultsError
@@ -59,6 +62,55 @@ def test_what_is_missing_or_was_touched_is_done_again(settings: dict[str, Any]) 
     run(**fields)
     (out / "tables" / "scores.md").unlink()
     assert finished_before(config) is None
+
+
+def test_tables_that_are_missing_are_made_from_the_records_alone(settings: dict[str, Any], monkeypatch: Any) -> None:
+    fields = {**settings, **FIELDS}
+    out, other = settings["out"], settings["out"].parent / "other"
+    first = run(**fields)
+    bytes_of = {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
+    state = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    smaller = run(**{**fields, "out": other, "limit": 3})
+    monkeypatch.setattr(DataSource, "open", None)
+    dest = out.parent / "tables of mine"
+    elsewhere = run(**fields, dest=dest)
+    assert {p.name: p.read_bytes() for p in dest.iterdir()} == bytes_of
+    assert elsewhere.paths == (out / "run.json", *(dest / p.name for p in first.paths[1:]))
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == state, "nothing was written there"
+    # Those of another run in the same folder are not taken for this run's, however young they are.
+    run(**{**fields, "out": other, "limit": 3}, dest=dest)
+    assert (dest / "scores.csv").read_bytes() == (other / "tables" / "scores.csv").read_bytes()
+    assert (dest / "scores.csv").read_bytes() != bytes_of["scores.csv"]
+    run(**fields, dest=dest)
+    assert {p.name: p.read_bytes() for p in dest.iterdir()} == bytes_of
+    # Older tables, without a file that this version writes; times of files as a copy leaves them.
+    (out / "tables" / "intervals.md").unlink()
+    (out / "run.json").touch()
+    next(out.rglob("*.parquet")).touch()
+    assert run(**fields).triples == smaller.triples
+    assert {p.name: p.read_bytes() for p in (out / "tables").iterdir()} == bytes_of
+
+
+def test_tables_are_not_made_of_records_that_are_damaged(settings: dict[str, Any]) -> None:
+    fields = {**settings, **FIELDS}
+    config, out = RunConfig.create(**fields, dest=settings["out"].parent / "elsewhere"), settings["out"]
+    assert tabled_before(config) is None
+    run(**fields)
+    [part] = out.rglob("center/softmax/part-00000.parquet")
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert tabled_before(config) is None
+    assert tabled_before(config.model_copy(update={"seed": 1})) is None
+    run(config)
+    assert part.read_bytes() == content
+    assert tabled_before(config) is not None
+
+
+def test_a_file_where_the_tables_should_go_is_refused_before_the_run(settings: dict[str, Any]) -> None:
+    (settings["out"].parent / "file").touch()
+    config = RunConfig.create(**{**settings, **FIELDS, "dest": settings["out"].parent / "file"})
+    with pytest.raises(UsageError, match=r"--dest .*file: is a file; give a folder for the tables"):
+        check_request(config)
 
 
 def test_temporaries_of_killed_processes_go_at_the_next_start(tmp_path: Path) -> None:
@@ -127,6 +179,7 @@ def test_a_finished_run_that_cannot_be_written(settings: Any, tmp_path: Path, mo
         assert run(**fields).paths[0] == out / "run.json"
         with pytest.raises(ResultsError, match="cannot be written .*--dest elsewhere"):
             run(**{**fields, "triples": ("slim_resnet/{gradcam,center,layercam}/softmax",)})
+        assert run(**fields, dest=tmp_path / "again").paths[1] == tmp_path / "again" / "leaderboard.md"
         assert said("leaderboard", out, "--dest", tmp_path / "tables")[0] == 0
         assert said("report", out, "--dest", tmp_path / "page", "--no-pictures", "--resamples", 20)[0] == 0
         for verb, file in (("leaderboard", "tables/leaderboard.md"), ("report", "report.html")):
@@ -135,5 +188,6 @@ def test_a_finished_run_that_cannot_be_written(settings: Any, tmp_path: Path, mo
             assert f"{out / file}'" in text
             assert "--dest" in text
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    assert (tmp_path / "again" / "scores.csv").read_bytes() == (out / "tables" / "scores.csv").read_bytes()
     assert (tmp_path / "tables" / "scores.csv").read_bytes() == (out / "tables" / "scores.csv").read_bytes()
     assert (tmp_path / "page" / "report.html").stat().st_size > 100_000
