@@ -1,6 +1,12 @@
-"""Networks of one logit z: a sigmoid with two readings, class 1 with the score σ(z), class 0 with 1 − σ(z) = σ(−z)."""
+"""What a network's outputs are read as: one logit z as two classes, probabilities as the logits behind them.
+
+One logit is a sigmoid with two readings: class 1 with the score σ(z), class 0 with 1 − σ(z) = σ(−z).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +71,49 @@ class LogitOfProbability(nn.Module):
     def forward(self, given: Tensor) -> Tensor:
         """Logits (B,C) where ``net`` gives probabilities (B,C)."""
         return torch.logit(self.net(given), eps=EPS)
+
+
+class LogitsOfSoftmax(nn.Module):
+    """The logits behind a final softmax: what ``layer`` returns, else log p, which the softmax makes p again.
+
+    Args:
+        net: What gives probabilities (B,C) of its input.
+        layer: The layer of it whose outputs are the logits; empty where there is none.
+    """
+
+    def __init__(self, net: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.net, self._layer = net, layer
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Logits (B,C) where ``net`` gives probabilities (B,C)."""
+        with LayerOutput(self.net, self._layer) as made:
+            return logits_of_softmax(self.net(given), made)
+
+
+class LayerOutput(list[Tensor]):
+    """While entered: the outputs of a layer of a network, as they come; of no layer where its name is empty."""
+
+    def __init__(self, net: nn.Module, layer: str) -> None:
+        super().__init__()
+        self._net, self._layer = net, layer
+        self._handle: Any = None
+
+    def __enter__(self) -> LayerOutput:
+        if self._layer:
+            self._handle = self._net.get_submodule(self._layer).register_forward_hook(lambda *c: self.append(c[2]))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+
+
+def logits_of_softmax(probabilities: Tensor, made: Sequence[Tensor]) -> Tensor:
+    """Logits (B,C) of a softmax's probabilities: the last of what a layer ``made``; log p where it made nothing."""
+    if made:
+        return made[-1].reshape(probabilities.shape)
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def both(logit: Tensor) -> Tensor:

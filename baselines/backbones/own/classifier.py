@@ -76,6 +76,25 @@ def are_probabilities(seen: Sequence[Call], output: Tensor) -> bool:
     return False
 
 
+def behind_softmax(seen: Sequence[Call], output: Tensor) -> str | None:
+    """The layer whose outputs a network's final softmax, a layer or a function, made its output (B,C) of.
+
+    Empty where the output is a softmax's, but of no layer's own outputs; None where it is none.
+    """
+    sums = output.sum(1)
+    if output.shape[1] < 2 or not bool((output >= 0).all()) or not close(sums, torch.ones_like(sums)):
+        return None
+    # The last call of each layer: it is what a forward leaves there.
+    for name, call in reversed({c.name: c for c in seen}.items()):
+        made = first_tensor(call.output)
+        if made is None or not made.is_floating_point() or made.numel() != output.numel():
+            continue
+        flat = made.reshape(output.shape)
+        if close(flat.softmax(1), output) and not close(flat, output):
+            return name
+    return ""
+
+
 def _read_by(seen: Sequence[Call], logits: Tensor) -> Call | None:
     """The linear layer that was given the output: a network that returns its features beside its logits."""
     for call in seen:

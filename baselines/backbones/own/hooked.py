@@ -15,7 +15,7 @@ from ...heads.heads import gap_linear_of
 from ...heads.readings import make_binary
 from ...probes.in_place import ADVICE, overwritten
 from ..timm.layout import Call, UnsupportedNetworkError, calls, close, last_layer, unsupported
-from .classifier import are_probabilities, check_classifier, is_classifier
+from .classifier import are_probabilities, behind_softmax, check_classifier, is_classifier
 from .function_parts import function_digest, modules_in, rebound
 from .network_facts import PROBE_SIZE, NetworkFacts, probe_images, trial_like
 from .outputs import NoLogitsError, advice_on, described, first_tensor, listed, logits_in
@@ -69,8 +69,10 @@ class HookedNetwork(Backbone):
         if are_probabilities(seen, logits):
             self.body.of_probabilities = True
             self.multi_label |= logits.shape[1] > 1
-            with torch.no_grad():
-                logits = self.body(probe)
+        elif reads.score is None:
+            self.body.before_softmax = behind_softmax(seen, logits)
+        with torch.no_grad():
+            logits = self.body(probe)
         self._tap = self._find_tap(model, reads, probe, seen)
         self.input_size = facts.input_size
         with torch.no_grad():

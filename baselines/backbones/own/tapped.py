@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...heads.readings import EPS
+from ...heads.readings import EPS, LayerOutput, logits_of_softmax
 from ..timm.layout import TimmLayout, unsupported
 from .function_parts import rebound
 from .outputs import described, first_tensor, with_first
@@ -55,10 +55,17 @@ class CalledNetwork(nn.Module):
         self.net, self._inputs, self._logits = net, inputs, logits
         self.of_probabilities = False
         """The network ends in a sigmoid: what it returns is read as the logits behind it."""
+        self.before_softmax: str | None = None
+        """It ends in a softmax of this layer's outputs, which are the logits; empty: log p is read as them."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B,C) of normalised images (B,C,R,R)."""
-        return self.picked(self.output(images), len(images))
+        if self.before_softmax is None:
+            return self.picked(self.output(images), len(images))
+        with LayerOutput(self.net, self.before_softmax) as made:
+            scores = self.picked(self.output(images), len(images))
+        logits = logits_of_softmax(scores, [t for t in map(first_tensor, made) if t is not None])
+        return logits if _autocasts(logits) else logits.float()
 
     def picked(self, out: Any, count: int) -> Tensor:
         """Logits (B,C) in what the network returns of ``count`` images; whatever the user's function makes of it."""
@@ -87,7 +94,7 @@ class CalledNetwork(nn.Module):
             return copy.deepcopy(module, memo)
 
         made.net = swap(self.net)
-        made.of_probabilities = self.of_probabilities
+        made.of_probabilities, made.before_softmax = self.of_probabilities, self.before_softmax
         made._inputs, made._logits = rebound(self._inputs, swap), rebound(self._logits, swap)
         return made.train(self.training)
 

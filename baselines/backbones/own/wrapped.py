@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ....torch_state import usual_torch
 from ...contracts import BACKBONES, Backbone, BackboneSpec, Head
 from ...heads.heads import ModuleHead, gap_linear_of
-from ...heads.readings import LogitOfProbability, make_binary
+from ...heads.readings import LogitOfProbability, LogitsOfSoftmax, make_binary
 from ...probes.in_place import ADVICE, overwritten
 from ..timm.layout import calls, close, last_layer, unsupported
-from .classifier import are_probabilities, check_classifier, is_classifier
+from .classifier import are_probabilities, behind_softmax, check_classifier, is_classifier
 from .function_parts import CopyingPart, Part, as_module, function_digest, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images, trial_like
@@ -201,7 +201,9 @@ class WrappedNetwork(Backbone):
             if are_probabilities(behind, logits):
                 net = LogitOfProbability(net)
                 self.multi_label |= logits.shape[1] > 1
-                logits = net(made.clone())
+            elif (layer := behind_softmax(behind, logits)) is not None:
+                net = LogitsOfSoftmax(net, layer)
+            logits = net(made.clone())
             self.num_classes = logits.shape[1]
             check_names(self, self.num_classes)
             split = _recognised_head(net, made, self.num_classes)

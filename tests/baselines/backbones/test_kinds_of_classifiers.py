@@ -109,6 +109,47 @@ def test_independent_sigmoids_are_a_multi_label_network() -> None:
         torch.testing.assert_close(net.scores(logits), logits.double().sigmoid())
 
 
+class Softened(nn.Module):
+    """A network whose forward ends in a softmax, at a temperature."""
+
+    def __init__(self, temperature: float = 1) -> None:
+        super().__init__()
+        self.net, self.temperature = Small(), temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.softmax(self.net(images) / self.temperature, dim=1)
+
+
+SOFTENED = {
+    "layer": lambda: nn.Sequential(Small(), nn.Softmax(dim=1)),
+    "function": Softened,
+    "split": lambda: nn.Sequential(*trunk(), nn.Linear(8, 5), nn.Softmax(dim=1)),
+}
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("end", list(SOFTENED))
+def test_a_final_softmax_is_undone(end: str, wrapped: bool) -> None:
+    """Its scores were softened twice: 0.24 for 0.39."""
+    model = SOFTENED[end]().eval()
+    net = cambench.wrap(name="mine", model=model, **HALF) if wrapped else backbone_of(model, **HALF)
+    torch.testing.assert_close(net.scores(net(pictures())).float(), model(pictures()))
+    plain = model[:-1] if end != "function" else model.net
+    torch.testing.assert_close(net(pictures()), plain(pictures()))
+    assert net.head_kind == backbone_of(plain, **HALF).head_kind
+    assert (net.multi_label, net.activation, net.num_classes) == (False, "softmax", 5)
+    assert evidence(net, pictures()).gradients.abs().max() > 0
+    fresh = net.head().fresh(num_classes=3)
+    assert fresh(net.features(pictures())).shape == (2, 3)
+
+
+def test_a_softmax_of_no_layers_outputs_keeps_its_scores() -> None:
+    model = Softened(2.5).eval()
+    net = backbone_of(model, **HALF)
+    torch.testing.assert_close(net.scores(net(pictures())).float(), model(pictures()))
+    assert evidence(net, pictures()).gradients.abs().max() > 0
+
+
 @pytest.mark.parametrize("bands", [1, 2, 4, 13])
 def test_images_of_any_number_of_bands(bands: int) -> None:
     stats = {"mean": [0.25] * bands, "std": [0.5] * bands}
