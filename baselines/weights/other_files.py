@@ -59,6 +59,11 @@ def _archive(file: Path) -> str:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
+        if any(n.endswith("/models/model.json") for n in names):
+            return (
+                "is a network of torch.export; save its weights alone: "
+                "torch.save(dict(torch.export.load(FILE).state_dict), …)"
+            )
         if any("/code/" in n or n.endswith("constants.pkl") for n in names):
             return (
                 "is a network compiled by torch.jit; save its weights alone: "

@@ -10,7 +10,7 @@ from typing import Unpack, overload
 import torch
 from torch import Tensor, nn
 
-from ...baselines.backbones import backbone_of, open_backbone, read_at
+from ...baselines.backbones import backbone_of, file_of_network, instead_of_network, open_backbone, read_at
 from ...baselines.cams import CAMS, CamMethod, supports
 from ...baselines.contracts import BACKBONES, HEADS, Backbone, Branch, HeadSpec
 from ...datasets.formats import imagenet_class_names
@@ -217,6 +217,8 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
         raise UsageError(
             f"model: {name} is a file of weights: give the network's name, or itself, and weights={name!r}"
         )
+    if name not in BACKBONES and (what := file_of_network(name)):
+        raise UsageError(f"model: {name} is {what}; give the network in PyTorch that it was made from, or its name")
     file = None if weights is None else Path(weights)
     network = open_backbone(name, weights=file, pretrained=pretrained)
     record = manifest.backbones.get(name) if manifest else None
@@ -228,12 +230,9 @@ def _named(name: str, manifest: RunManifest | None, weights: str | Path | None, 
 
 def _given(model: object, request: ExplainRequest) -> Backbone:
     if not isinstance(model, nn.Module):
-        got = (
-            f"the class {model.__name__}; give a network of it"
-            if isinstance(model, type)
-            else f"a {type(model).__name__}"
+        raise UsageError(
+            f"model: got {instead_of_network(model)}; expected the name of a backbone, or a network of PyTorch"
         )
-        raise UsageError(f"model: got {got}; expected the name of a backbone, or a network")
     if request.weights is not None:
         raise UsageError("weights: the network is given with its own; load them into it, or give it by name")
     return backbone_of(model, mean=request.mean, std=request.std, class_names=request.class_names, layer=request.layer)

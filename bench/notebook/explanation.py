@@ -225,7 +225,12 @@ class Explanation(_Picture):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, which: int | slice) -> Explanation:
+    def __getitem__(self, which: int | slice | str) -> Explanation:
+        if isinstance(which, str):
+            # As of several methods, of which this is one.
+            if which == self.triple.cam:
+                return self
+            raise KeyError(f"{which}: these are the maps of {self.triple.cam} alone; ask for cam=[…] of several")
         rows = range(len(self))[which]
         chosen = [rows] if isinstance(rows, int) else list(rows)
         cut: dict[str, Any] = {

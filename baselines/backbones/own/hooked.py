@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,11 @@ class HookedNetwork(Backbone):
         images = self.at_own_size(images)
         features = self.body.read(images, self._tap)
         return packed(images, features) if self.through_network else features
+
+    def lacks(self, part: Literal["attention", "semantic", "layer_logits"]) -> str | None:
+        """As of ``Backbone``: hooks at one layer read none of these."""
+        del part
+        return "it is read at one layer by hooks, which see no attention; timm's transformers give theirs (timm:NAME)"
 
     def _copied(self, model: nn.Module, reads: Reads, probe: Tensor) -> CalledNetwork:
         pick = reads.score or reads.logits or logits_in

@@ -20,6 +20,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from ..timm.layout import unsupported
+from .no_network import exported_parts
 
 _HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
@@ -27,6 +28,8 @@ _HOOKS = (
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose hooks are part of the network: weight and spectral norms, pruning, …"""
+_SHARDED = ("DTensor", "FlatParameter")
+"""Kinds of parameters of which a process holds a part; to run them outside their group may end the process."""
 _SHOWN = 3
 _SAID: WeakSet[nn.Module] = WeakSet()
 """Networks whose precision has been spoken of: one network is copied several times while it is read."""
@@ -118,20 +121,33 @@ def check_readable(module: nn.Module, name: str) -> None:
             "layers can neither be read nor copied; give the network in Python that it was made from, with its weights "
             "(net.load_state_dict(scripted.state_dict()))",
         )
+    for key, why in exported_parts(module):
+        raise unsupported(name, f"{f'its part {key}' if key else 'it'} is {why}")
     tensors = (*module.named_parameters(), *module.named_buffers())
     if any(isinstance(t, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer) for _, t in tensors):
         raise unsupported(name, "its lazy layers have no shape yet; run it on one image first")
     for key, tensor in tensors:
         if tensor.is_meta:
             raise unsupported(name, f"{key} is on the device meta and holds no values; load the weights first")
+    if split := [key for key, t in tensors if type(t).__name__ in _SHARDED]:
+        raise unsupported(
+            name,
+            f"its weights are spread over processes (FSDP, tensor parallel; {split[0]} is a part); give the whole "
+            "network: load get_model_state_dict(net, options=StateDictOptions(full_state_dict=True)) into a plain one",
+        )
     strange = [f"{key} ({p.dtype})" for key, p in module.named_parameters() if not p.is_floating_point()]
-    strange += [f"{key} (quantised)" for key, m in module.named_modules() if "quantized" in type(m).__module__]
-    strange += [f"{key} (quantised)" for key, t in tensors if t.is_quantized]
+    strange += [f"{key} (quantised)" for key, m in module.named_modules() if _is_quantised(m)]
+    strange += [f"{key} (quantised)" for key, t in tensors if t.is_quantized or type(t).__module__[:7] == "torchao"]
     if strange:
         raise unsupported(
             name,
             f"{', '.join(strange[:_SHOWN])}: integers have no gradient; give the network before it was quantised",
         )
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    """Whether a layer computes with integers; networks built to be quantised add with ``FloatFunctional`` before."""
+    return "quantized" in type(module).__module__ and type(module).__name__ != "FloatFunctional"
 
 
 def _say_precision(modules: Sequence[nn.Module], name: str) -> None:

@@ -19,6 +19,7 @@ from .classifier import are_probabilities, behind_softmax, check_classifier, is_
 from .function_parts import CopyingPart, Part, as_module, function_digest, module_of, modules_in, rebound
 from .hooked import HookedNetwork, Reads, check_names
 from .network_facts import PROBE_SIZE, NetworkFacts, facts_of, probe_images, trial_like
+from .no_network import instead_of_network
 from .own_copy import Copies, check_readable, not_finite, own_copies, swapped_for, tried, unwrapped
 from .said import read_or_said
 
@@ -130,7 +131,8 @@ def _network(
         if not isinstance(model, nn.Module):
             raise unsupported(
                 name,
-                f"model is a {type(model).__name__}; give a network (model=net, layer='layer4'), or both its parts",
+                f"model is {instead_of_network(model)}; expected a network (model=net, layer='layer4'), or both its "
+                "parts",
             )
         if {"logits", "score"} <= set(reads):
             raise unsupported(name, "logits= and score= are two ways to say the same; give one")
