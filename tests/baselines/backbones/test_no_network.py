@@ -15,7 +15,6 @@ from cambench.baselines.backbones import backbone_of, file_of_network, instead_o
 from cambench.baselines.backbones.timm.layout import UnsupportedNetworkError
 from cambench.bench.host.errors import UsageError
 
-
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 
 
