@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scored_on import CONVOLUTIONAL, OTHERS, SIZE, convolutional, score, transformer
 from simulated_device import SIM
-from test_simulated_device import CONVOLUTIONAL, OTHERS, SIZE, convolutional, score, tensors_of, transformer
+from test_simulated_device import tensors_of
 
 from cambench.baselines.cams.method import CAMS
 from cambench.bench.notebook.explain import explain

@@ -3,27 +3,22 @@
 import copy
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from metric_batches import batch as metric_batch
 from metric_batches import everything, values
 from safetensors.torch import load_file
+from scored_on import CONVOLUTIONAL, CPU, OTHERS, SIZE, batch, convolutional, same, transformer
 from simulated_device import SIM, VALUE_READERS, WAITS
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-from cambench.baselines.backbones.opening import open_backbone
-from cambench.baselines.backbones.split import SplitNetwork, chain
 from cambench.baselines.cams.method import CAMS
-from cambench.baselines.heads.heads import GapLinear, MlpHead
+from cambench.baselines.heads.heads import MlpHead
 from cambench.bench.cli.app import app
 from cambench.bench.engine.scoring.clock import StageClock
-from cambench.bench.engine.scoring.measures import choose_measures
 from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.engine.scoring.pass_boxes import BoxEngine
 from cambench.bench.engine.scoring.reading import Reading
@@ -32,79 +27,8 @@ from cambench.bench.notebook.runs import run
 from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 from cambench.bench.training.steps.wide_layer import CachedInputSteps, head_steps
-from cambench.datasets.schema import Batch
 from cambench.protocol import PAPER
 from cambench.triple import Triple
-
-CPU = torch.device("cpu")
-SIZE = 32
-EVERYTHING = SimpleNamespace(
-    has_boxes=True, has_masks=True, has_evidence=True, labelled=True, class_rows=False, name="x", split="test"
-)
-
-
-def convolutional():
-    body = chain(
-        [("conv", nn.Conv2d(3, 8, 8, 8)), ("act", nn.ReLU()), ("last", nn.Conv2d(8, 6, 1)), ("out", nn.ReLU())]
-    )
-    net = SplitNetwork("net", body, GapLinear(6, 3), "body.out")
-    net.heads["sigmoid"] = net.head().fresh()
-    return net
-
-
-def transformer():
-    net = open_backbone("timm:test_vit", 3, pretrained=False)
-    net.heads["sigmoid"] = net.head().fresh()
-    return net
-
-
-def batch(size):
-    random = torch.Generator().manual_seed(1)
-
-    def integers(high, *shape):
-        return torch.randint(0, high, shape, dtype=torch.uint8, generator=random)
-
-    return Batch(
-        image_ids=("a", "b"), index=torch.arange(2), images=integers(256, 2, 3, size, size),
-        labels=torch.tensor([0, 2]),
-        gt_boxes=[np.array([[3, 4, 20, 30], [0, 0, 9, 9]]), np.array([[1, 2, 25, 28]])],
-        masks=integers(2, 2, size, size), evidence=integers(2, 2, size, size), failures=(),
-    )  # fmt: skip
-
-
-def score(net, size, triples, device):
-    network = copy.deepcopy(net).to(device).freeze()
-    reading = Reading(network, PAPER.model_copy(update={"size": size}), channels_last=True)
-    measures = tuple(choose_measures(("*",), EVERYTHING))
-    boxes = BoxEngine("auto", device)
-    scoring = Scoring((0.3, 0.5, 0.7), True, measures=measures, map_bytes=float("inf"), box_engine=boxes)
-    engine = OnePass(reading, triples, scoring, StageClock(CPU))
-    try:
-        # The first batch of a run proves the box engine; the second is as all others.
-        engine.finish(engine.begin(batch(size)))
-        WAITS.clear()
-        boxes.since()
-        rows = engine.finish(engine.begin(batch(size)))
-        assert not engine.lost
-        # Levels of maps with too many basins are fetched, a triple's in one copy.
-        return rows, dict(WAITS), len(triples) if boxes.since().served["cpu"] else 0
-    finally:
-        engine.close()
-
-
-def same(net, size, cams, device, tolerance=0.0):
-    triples = [Triple("net", cam, head) for cam in cams for head in ("softmax", "sigmoid")]
-    here, *_ = score(net, size, triples, CPU)
-    there, waits, crowded = score(net, size, triples, device)
-    assert waits.pop("aten::_to_copy") <= 1 + crowded, waits
-    assert not waits or cams == ["ig"]  # Captum's own
-    for triple in triples:
-        assert here[triple].keys() == there[triple].keys()
-        for name, expected in here[triple].items():
-            if tolerance and expected.dtype.kind == "f":
-                np.testing.assert_allclose(there[triple][name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
-            elif not tolerance or not name.startswith(("hits", "pixel", "peak")):
-                np.testing.assert_array_equal(there[triple][name], expected, err_msg=f"{triple} {name}")
 
 
 def test_the_simulation_refuses_what_a_device_refuses(simulated):
@@ -116,20 +40,6 @@ def test_the_simulation_refuses_what_a_device_refuses(simulated):
         there + torch.ones(3)
     with pytest.raises(TypeError, match="no memory"):
         there.numpy()
-
-
-OTHERS = (
-    "rollout",
-    "tscam",
-    "legrad",
-    "transformer_attribution",
-    "vit_reciprocam",
-    "layercam_fused",
-    "zoomcam",
-    "acolmap",
-    "spgmap",
-)
-CONVOLUTIONAL = [c for c in CAMS if c not in OTHERS]
 
 
 @pytest.mark.parametrize("cam", CONVOLUTIONAL)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from cambench.bench.host.dtypes import computes
 from cambench.bench.notebook.runs import run
 from cambench.results.scores.merge import merge_runs
 
@@ -18,6 +20,7 @@ BOUNDS = {
     "float16": ({"dtype": "float16"}, 0.01, 0.5),
     "bfloat16": ({"dtype": "bfloat16"}, 0.05, 1.5),
 }
+ON_CUDA = BOUNDS | {"tf32": ({"dtype": "tf32"}, 0.01, 0.5), "graphs": ({"compile": "graphs"}, 1e-5, 0.01)}
 """Options; bound of a map's cells, as a part of its range; bound of scores that no threshold makes jump, in points."""
 SMOOTH = ("pxap", "average_drop", "average_gain", "evidence_precision", "energy_pointing_game")
 
@@ -37,8 +40,20 @@ def given(option: str) -> Any:
 
 @pytest.mark.parametrize("option", [given(option) for option in BOUNDS])
 def test_scores_and_maps_stay_within_the_stated_bounds_of_float32(option: str, settings: Any, tmp_path: Any) -> None:
-    fields = {**settings, "triples": TRIPLES}
-    options, cells, points = BOUNDS[option]
+    check(option, BOUNDS, {**settings, "triples": TRIPLES}, tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("option", ON_CUDA)
+def test_so_they_do_on_a_cuda_device(option: str, settings: Any, tmp_path: Any) -> None:
+    if not computes(torch.device("cuda"), ON_CUDA[option][0].get("dtype", "float32")):
+        pytest.skip(f"the device has no {option}")
+    check(option, ON_CUDA, {**settings, "triples": TRIPLES, "device": "cuda"}, tmp_path)
+
+
+def check(option: str, bounds: dict[str, Any], fields: dict[str, Any], tmp_path: Any) -> None:
+    options, cells, points = bounds[option]
     _, scores, maps = measured({**fields, "out": tmp_path / "plain"})
     recorded, found, drawn = measured({**fields, **options, "out": tmp_path / option})
     assert {name: recorded[name] for name in options} == options
