@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ from cambench.bench.engine.scoring.reading import Reading, Seen
 from cambench.bench.engine.scoring.scope import Scoring
 from cambench.bench.host.allocator import keep_freed_memory
 from cambench.bench.host.device import pick_device
-from cambench.bench.host.dtypes import Compile
+from cambench.bench.host.dtypes import Compile, Dtype
 from cambench.bench.host.versions import LIBRARIES, library_versions
 from cambench.bench.timing.device_checks import BuiltIn
 from cambench.datasets.schema import Batch
@@ -186,16 +187,18 @@ def kernels(reading: Reading, plan: BackbonePlan, batch: Batch, engine: str) -> 
     ]
 
 
-def markdown(device: torch.device, name: str, count: int, rounds: int, compiled: Compile = "no") -> str:
+def markdown(
+    device: torch.device, name: str, count: int, rounds: int, compiled: Compile = "no", dtype: Dtype = "float32"
+) -> str:
     """The report of one run."""
     keep_freed_memory()
     network, plan = opened(name, device)
-    reading, batch = Reading(network, PAPER, compile=compiled), batch_of(count, device)
-    filled = Reading(network, PAPER, compile=compiled, fill_chunks=True)
+    reading, batch = Reading(network, PAPER, compile=compiled, dtype=dtype), batch_of(count, device)
+    filled = Reading(network, PAPER, compile=compiled, dtype=dtype, fill_chunks=True)
     distinct = len(plan.maps)
     engines = [e for e in ENGINES[2:] if e == "tensor" or device.type == "cuda"] if device.type != "cpu" else ["cpu"]
     rows, served = [], []
-    with same_numbers(device):
+    with same_numbers(device, dtype):
         for engine in engines:
             fidelity, most = f"boxes and fidelity, 1 + {distinct} forwards", (1 + distinct) * 1.05
             for kind, how, what, target in (
@@ -212,6 +215,8 @@ def markdown(device: torch.device, name: str, count: int, rounds: int, compiled:
         profiled = kernels(reading, plan, batch, engines[-1])
     found = {"python": platform.python_version(), **library_versions(LIBRARIES)}
     threads = min(POOL, os.cpu_count() or 1)
+    options = {"compile": (compiled, "no"), "dtype": (dtype, "float32")}
+    changed = [f" --{option} {value}" for option, (value, usual) in options.items() if value != usual]
     return "\n".join([
         f"# {name} on {device_name(device)}",
         "",
@@ -219,7 +224,7 @@ def markdown(device: torch.device, name: str, count: int, rounds: int, compiled:
         f"- device: {device_name(device)}, driver {driver(device)}",
         f"- host: {os.cpu_count()} cores, {platform.machine()}, load average {os.getloadavg()[0]:.1f}",
         f"- versions: {', '.join(f'{k} {v}' for k, v in found.items())}",
-        f"- batch of {count} at {PAPER.size}×{PAPER.size}, float32, --compile {compiled}, fresh weights; "
+        f"- batch of {count} at {PAPER.size}×{PAPER.size}, {dtype}, --compile {compiled}, fresh weights; "
         f"{len(plan.triples)} triples,",
         f"  {distinct} distinct maps; medians of {rounds} rounds of {BATCHES} batches, pass and forward in turns",
         *(f"- maps by engine: {line}" for line in served),
@@ -242,7 +247,7 @@ def markdown(device: torch.device, name: str, count: int, rounds: int, compiled:
         *profiled,
         "",
         f"Reproduce: `python tests/benchmarks/device_table.py --device {device.type} --network {name} --batch {count} "
-        f"--rounds {rounds}{'' if compiled == 'no' else f' --compile {compiled}'}`.",
+        f"--rounds {rounds}{''.join(changed)}`.",
     ])  # fmt: skip
 
 
@@ -254,9 +259,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compile", default="no", choices=("no", "kernels", "graphs"))
+    parser.add_argument("--dtype", default="float32", choices=get_args(Dtype))
     given = parser.parse_args()
     device = torch.device(pick_device(given.device))
-    print(markdown(device, given.network, given.batch, given.rounds, given.compile))
+    print(markdown(device, given.network, given.batch, given.rounds, given.compile, given.dtype))
 
 
 if __name__ == "__main__":
