@@ -175,6 +175,7 @@ class _Pass:
             map_bytes=map_bytes(config.keep_maps, len(table)),
             box_threads=config.box_threads,
             measures_only=bool(metrics),
+            fidelity=config.fidelity,
             box_engine=request.boxes,
         )
         self._metrics = metrics

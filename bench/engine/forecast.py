@@ -101,6 +101,7 @@ def _timed(
         measures=ready.measures,
         map_bytes=map_bytes(config.keep_maps, len(ready.table)),
         box_threads=config.box_threads,
+        fidelity=config.fidelity,
         box_engine=BoxEngine(config.box_engine, device),
     )
     clock = StageClock(device)

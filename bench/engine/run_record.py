@@ -79,9 +79,10 @@ def run_manifest(
             "seed": config.seed,
             "metrics": measures_key(measures),
             "head_recipe": head_recipe,
-            # Named only where asked for, so that folders from before these options go on.
+            # Named only where asked for, as in option_pairs, so that folders from before these options go on.
             **({"compile": config.compile} if config.compile != "no" else {}),
             **({"fill_chunks": True} if config.fill_chunks else {}),
+            **({} if config.fidelity else {"fidelity": False}),
         },
         triples=[str(t) for t in triples],
         aliases={str(a): str(o) for plan in plans.values() for a, o in plan.aliases.items()},

@@ -8,7 +8,8 @@ HELP = {
     "decode": "--workers",
     "boxes": "--box-engine tensor on an accelerator, more box_threads on a CPU",
     "forward": "--compile kernels, --device cuda, or --dtype bfloat16 on an accelerator",
-    "fidelity": "--compile kernels, or --triples with fewer distinct maps, as each is masked and computed anew",
+    "fidelity": "--compile kernels, --no-fidelity for localisation alone, or --triples with fewer distinct maps, each "
+    "of which is masked and computed anew",
 }
 """Stage -> the option that makes it cheaper; other stages are of the methods that are asked for."""
 

@@ -123,6 +123,7 @@ class _Timed:
             thresholds,
             has_boxes,
             box_threads=config.box_threads,
+            fidelity=config.fidelity,
             box_engine=BoxEngine(config.box_engine, self.reading.device),
         )
 

@@ -21,7 +21,7 @@ from ..host.options import (
     SplitName,
 )
 
-_SAME = ("triples", "batch_size", "dtype", "channels_last", "compile", "pretrained")
+_SAME = ("triples", "batch_size", "dtype", "channels_last", "compile", "fidelity", "pretrained")
 
 
 class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, DataOptions):
@@ -36,6 +36,7 @@ class TimeRequest(PluginOptions, ProtocolOptions, BoxOptions, DeviceOptions, Dat
     dtype: Dtype = Field("float32", description="Precision of the backbone: float32, tf32 (NVIDIA), bfloat16, float16.")
     channels_last: bool = Field(False, description="Memory layout of the backbone's tensors; faster on some GPUs.")
     compile: Compile = Field("no", description="torch.compile of the backbone's plain forwards: no, kernels, graphs.")
+    fidelity: bool = Field(True, description="Time masked forwards too; --no-fidelity for localisation alone.")
     pretrained: bool = Field(True, description="Time with the weights that a backbone ships, or without.")
     out: Path | None = Field(None, description="Also write the figures to this JSON file.")
 

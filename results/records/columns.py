@@ -79,7 +79,8 @@ def expected_columns(manifest: RunManifest) -> tuple[str, ...]:
 
 def empty_columns(manifest: RunManifest) -> dict[str, Array]:
     """Columns of a shard none of whose images could be read: no rows, so that the shard still counts as done."""
-    names = [*expected_columns(manifest), "y", "o", *(("n_boxes",) if manifest.dataset.has_boxes else ())]
+    scored = ("y", "o") if manifest.options.get("fidelity", True) else ()
+    names = [*expected_columns(manifest), *scored, *(("n_boxes",) if manifest.dataset.has_boxes else ())]
     shapes = dict.fromkeys(HITS, (len(manifest.hit_thresholds), LEVEL_BYTES))
     found: dict[str, Array] = {}
     for name in names:

@@ -189,8 +189,7 @@ class RunManifest(RecordModel):
             ("code version", self.code_version, theirs.code_version),
             ("record schema version", self.schema_version, theirs.schema_version),
         ]
-        names = sorted(self.options.keys() | theirs.options.keys())
-        pairs += [(f"option {name}", self.options.get(name), theirs.options.get(name)) for name in names]
+        pairs += option_pairs(self, theirs)
         for name in self.backbones.keys() & theirs.backbones.keys():
             pairs += _backbone_pairs(name, self.backbones[name], theirs.backbones[name])
         found += [_line(*pair) for pair in pairs if pair[1] != pair[2]]
@@ -224,6 +223,16 @@ class RunManifest(RecordModel):
             },
             deep=True,
         )
+
+
+_UNNAMED: dict[str, object] = {"compile": "no", "fill_chunks": False, "fidelity": True}
+"""What an option is where a manifest does not name it, so that folders from before these options go on."""
+
+
+def option_pairs(ours: RunManifest, theirs: RunManifest) -> list[tuple[str, Any, Any]]:
+    """``option NAME`` and its value in both, for every option that either names."""
+    first, second = (_UNNAMED | manifest.options for manifest in (ours, theirs))
+    return [(f"option {name}", first.get(name), second.get(name)) for name in sorted(first.keys() | second.keys())]
 
 
 def _backbone_pairs(name: str, ours: BackboneRecord, theirs: BackboneRecord) -> list[tuple[str, Any, Any]]:

@@ -9,6 +9,7 @@ from functools import reduce
 import numpy as np
 
 from ..records.load import Run, require_images
+from ..records.manifest import option_pairs
 from ..records.record_errors import ResultsError
 
 NAMED = 3
@@ -75,8 +76,7 @@ def _circumstances(first: Run, other: Run) -> list[str]:
     """What may change a number without making the runs incomparable: it may be what is compared."""
     ours, theirs = first.manifest, other.manifest
     pairs = {"code version": (ours.code_version, theirs.code_version)}
-    for name in sorted(ours.options.keys() | theirs.options.keys()):
-        pairs[f"option {name}"] = (str(ours.options.get(name)), str(theirs.options.get(name)))
+    pairs |= {name: (str(a), str(b)) for name, a, b in option_pairs(ours, theirs)}
     return [f"{name}: {a} in {first.out}, {b} in {other.out}" for name, (a, b) in pairs.items() if a != b]
 
 

@@ -28,10 +28,9 @@ from cambench.bench.engine.planning.plan import BackbonePlan, plan_backbone
 from cambench.bench.engine.planning.triples import expand_patterns
 from cambench.bench.engine.run_record import device_name
 from cambench.bench.engine.scoring.clock import StageClock
-from cambench.bench.engine.scoring.masked_scores import Fidelity
 from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.engine.scoring.pass_boxes import BoxEngine
-from cambench.bench.engine.scoring.reading import Reading, Seen
+from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.engine.scoring.scope import Scoring
 from cambench.bench.host.allocator import keep_freed_memory
 from cambench.bench.host.device import pick_device
@@ -49,13 +48,6 @@ POOL = 16
 BATCHES = 3
 """Batches of a pass: what one leaves behind is waited for when the next is on its way."""
 KERNELS = 15
-
-
-class LocalisationPass(OnePass):
-    """The pass without masked forwards, as in a comparison of boxes alone."""
-
-    def _fidelity(self, seen: Seen) -> Fidelity | None:
-        return None
 
 
 def wait(device: torch.device) -> None:
@@ -101,13 +93,13 @@ def batch_of(count: int, device: torch.device) -> Batch:
 
 
 def in_forwards(
-    reading: Reading, plan: BackbonePlan, batch: Batch, kind: type[OnePass], rounds: int, engine: str
+    reading: Reading, plan: BackbonePlan, batch: Batch, fidelity: bool, rounds: int, engine: str
 ) -> tuple[float, float, BoxEngine]:
     """Seconds of a pass of some batches, and of as many plain forwards in turns with it: medians."""
     boxes = BoxEngine(engine, reading.device)
     threads = min(POOL, os.cpu_count() or 1)
-    scoring = Scoring((0.3, 0.5, 0.7), True, box_threads=threads, box_engine=boxes)
-    work = kind(reading, plan.maps, scoring, StageClock(reading.device))
+    scoring = Scoring((0.3, 0.5, 0.7), True, box_threads=threads, box_engine=boxes, fidelity=fidelity)
+    work = OnePass(reading, plan.maps, scoring, StageClock(reading.device))
     drawn = reading.drawn_class(batch.labels)
 
     def forwards() -> None:
@@ -167,8 +159,8 @@ def box_rates(levels: Tensor, batch: Batch, rounds: int) -> dict[str, float]:
 def kernels(reading: Reading, plan: BackbonePlan, batch: Batch, engine: str) -> list[str]:
     """Rows of the operators (on a GPU: kernels) that a localisation-only batch spends its time in."""
     device = reading.device
-    scoring = Scoring((0.3, 0.5, 0.7), True, box_engine=BoxEngine(engine, device))
-    work = LocalisationPass(reading, plan.maps, scoring, StageClock(device))
+    scoring = Scoring((0.3, 0.5, 0.7), True, box_engine=BoxEngine(engine, device), fidelity=False)
+    work = OnePass(reading, plan.maps, scoring, StageClock(device))
     gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     try:
@@ -201,12 +193,12 @@ def markdown(
     with same_numbers(device, dtype):
         for engine in engines:
             fidelity, most = f"boxes and fidelity, 1 + {distinct} forwards", (1 + distinct) * 1.05
-            for kind, how, what, target in (
-                (LocalisationPass, reading, "boxes alone", 1.15),
-                (OnePass, reading, fidelity, most),
-                (OnePass, filled, f"{fidelity}, chunks of {filled.chunk_bytes >> 20} MiB filled", most),
+            for scored, how, what, target in (
+                (False, reading, "boxes alone", 1.15),
+                (True, reading, fidelity, most),
+                (True, filled, f"{fidelity}, chunks of {filled.chunk_bytes >> 20} MiB filled", most),
             ):
-                passed, plain, boxes = in_forwards(how, plan, batch, kind, rounds, engine)
+                passed, plain, boxes = in_forwards(how, plan, batch, scored, rounds, engine)
                 each = f"{1e3 * passed / BATCHES / count:.3f} | {1e3 * plain / BATCHES / count:.3f}"
                 rows.append(f"| {what}, engine {engine} | {each} | {passed / plain:.2f} | ≤ {target:.2f} |")
                 tally = boxes.since()

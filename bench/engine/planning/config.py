@@ -99,6 +99,11 @@ class RunConfig(
         description="Masked images of several maps go through the network together, as many as --chunk-mib holds: it "
         "fills a device that small batches leave idle.",
     )
+    fidelity: bool = Field(
+        True,
+        description="Average Drop and its kin: one forward of masked images for each distinct map; --no-fidelity "
+        "for localisation alone.",
+    )
     metrics: Patterns = Field(
         ("*",), description="Further per-image metrics, by pattern; an expensive one must be named in full."
     )

@@ -159,8 +159,9 @@ class OnePass:
             with self.clock.stage("forward"):
                 seen = see(self.reading, batch)
             fidelity = fidelity_of(self.reading, seen)
+            asked = fidelity if self._scoring.fidelity else None
             with self.clock.stage("fidelity"):
-                y = own_score(fidelity, seen)
+                y = own_score(asked, seen)
         except (Exception, SystemExit) as error:
             if not is_loss(error):
                 raise
@@ -175,7 +176,7 @@ class OnePass:
             (None, "target"): seen.target,
         }
         self._gradients(work)
-        masked = MaskedScores(fidelity, self.reading, self.clock)
+        masked = MaskedScores(asked, self.reading, self.clock)
         for group in in_groups(self._drawn(work), maps_at_once(self.reading, len(batch))):
             for triple, found in self._scored(work, group, boxes, masked):
                 columns |= {(triple, name): values for name, values in found.items()}

@@ -24,6 +24,7 @@ class Scoring:
         has_boxes: The split has ground-truth boxes.
         measures: Further metrics that give one value for each image.
         measures_only: Nothing else is scored: records that lack a metric get its column.
+        fidelity: Images behind their maps are scored: Y, and O by one forward of each distinct map.
         map_bytes: Bytes of an image's low-resolution map, float32, up to which it is stored as well.
         box_threads: Threads of the box kernels.
         box_engine: What computes boxes; the passes of a run share it.
@@ -35,4 +36,5 @@ class Scoring:
     map_bytes: float = 0
     box_threads: int = 1
     measures_only: bool = False
+    fidelity: bool = True
     box_engine: BoxEngine = field(default_factory=BoxEngine)

@@ -15,7 +15,7 @@ STAGES = {"forward": 2.0, "fidelity": 5.0, "boxes": 4.0, "load": 99.0}
             {},
             1.0,
             False,
-            "bound by fidelity: 143 images/s; if it were free, 500; --compile kernels, or --triples",
+            "bound by fidelity: 143 images/s; if it were free, 500; --compile kernels, --no-fidelity",
         ),
         (
             {"forward": 20.0},
@@ -26,7 +26,7 @@ STAGES = {"forward": 2.0, "fidelity": 5.0, "boxes": 4.0, "load": 99.0}
         ({}, 10.0, False, "bound by decode: 100 images/s; if it were free, 143; --workers"),
         ({"boxes": 80.0}, 10.0, False, "bound by boxes: 50 images/s; if it were free, 100; --box-engine"),
         # The same cores for all: 2 + 5 + 4/4 + 1 ms.
-        ({}, 1.0, True, "bound by fidelity: 111 images/s; if it were free, 250; --compile kernels, or --triples"),
+        ({}, 1.0, True, "bound by fidelity: 111 images/s; if it were free, 250; --compile kernels, --no-fidelity"),
         ({"maps": 30.0}, 1.0, True, "bound by maps: 26 images/s; if it were free, 111; --triples with cheaper methods"),
     ],
 )
@@ -36,4 +36,4 @@ def test_the_line_names_what_would_gain_most(change, decode, shared, expected):
 
 def test_what_is_on_already_is_not_advised():
     said = [bottleneck({**STAGES, **change}, 1.0, 4, shared=False, compiled=True) for change in ({}, {"forward": 20.0})]
-    assert [line.split("; ")[2][:16] for line in said] == ["--triples with f", "--device cuda, o"]
+    assert [line.split("; ")[2][:16] for line in said] == ["--no-fidelity fo", "--device cuda, o"]
