@@ -92,12 +92,16 @@ def _why(error: Exception) -> str:
 
 def _picture(data: bytes) -> npt.NDArray[Any]:
     with open_header(data) as picture:
-        if picture.mode not in ("L", "1", "I", "I;16", "I;16B", "F"):
-            raise MapFileError(
-                f"a picture of mode {picture.mode}: a score map is grey, of 8 or 16 bits; a coloured rendering holds "
-                "no scores"
-            )
-        return np.asarray(picture)
+        if picture.mode in ("L", "1", "I", "I;16", "I;16B", "F"):
+            return np.asarray(picture)
+        # Grey may be written in three equal colours, or by a palette of greys.
+        red, green, blue, opaque = np.moveaxis(np.asarray(picture.convert("RGBA")), -1, 0)
+        if (red == green).all() and (red == blue).all() and (opaque == 255).all():
+            return red
+        raise MapFileError(
+            f"a coloured or transparent picture (mode {picture.mode}): a score map is grey, of 8 or 16 bits; a "
+            "coloured rendering holds no scores"
+        )
 
 
 def _archive(data: bytes) -> npt.NDArray[Any]:

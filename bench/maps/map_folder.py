@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from ...text import some
 from ..host.errors import UsageError
 from .map_files import SUFFIXES, Map, MapFileError, map_of, read_map
+from .map_names import TwoFoldersError, folder_above, matched, plain, stem_of
 from .map_shapes import Size, exchanged
 
 NAMED = 3
@@ -36,6 +37,8 @@ class MapFolder:
         faults: Files of images that hold no map, each with the reason in brackets.
         not_finite: Images whose map holds NaN or infinity.
         turned: Files of images whose map has the sides of its picture exchanged.
+        below: The one of its folders in which the files lie, where their images' ids do not name it; else empty.
+        beside: Files of another kind beside the one that is read.
         extra: Files of the folder that belong to no image of the split.
         shape: Cells (h, w) of every map; None where they differ.
         sha256: SHA-256 hex over the content of all files of images.
@@ -49,6 +52,8 @@ class MapFolder:
     faults: tuple[str, ...]
     not_finite: tuple[str, ...]
     turned: tuple[str, ...]
+    below: str
+    beside: tuple[str, ...]
     extra: tuple[str, ...]
     shape: tuple[int, int] | None
     sha256: str
@@ -69,6 +74,7 @@ class MapFolder:
 
     def findings(self) -> list[str]:
         """What is odd about the folder, a sentence a kind, with the first few names; empty where nothing is."""
+        kinds = ", then ".join(SUFFIXES)
         found = [
             (len(self.missing), "image(s) have no map and are scored as empty maps", self.missing),
             (len(self.faults), "file(s) hold no map; their images are scored as empty maps", self.faults),
@@ -79,57 +85,75 @@ class MapFolder:
                 "transposed, save values.T",
                 self.turned,
             ),
+            (len(self.beside), f"file(s) stand beside one of another kind ({kinds} is read first)", self.beside),
             (len(self.extra), "file(s) belong to no image of the split and are not read", self.extra),
         ]
-        return [f"maps {self.name}: {count} {what}: {some(names, NAMED)}" for count, what, names in found if count] + (
-            [] if self.shape else [f"maps {self.name}: the maps have several sizes; each is resized by itself"]
-        )
+        said = [f"{count} {what}: {some(names, NAMED)}" for count, what, names in found if count]
+        said += [] if self.shape else ["the maps have several sizes; each is resized by itself"]
+        said += [f"the files are those of its folder {self.below}"] if self.below else []
+        return [f"maps {self.name}: {line}" for line in said]
 
 
 def open_folder(name: str, folder: Path, image_ids: Sequence[str], sizes_of: SizesOf) -> MapFolder:
     """Look through a folder of maps: every file is read once, so that what is wrong is said before the run.
 
     A map is called as its image's id with ``.npy``, ``.npz`` or ``.png`` behind it, with or without the image's own
-    suffix, in the sub-folders of the id; or, where no file is, by the last part of the id alone.
+    suffix, in the sub-folders of the id; or, where no file is, by the last part of the id alone (``map_names``).
 
     Raises:
         UsageError: There is no such folder, it holds no map file, or none that belongs to an image; most maps are
             transposed.
     """
     if not folder.is_dir():
-        raise UsageError(f"--maps {name}={folder}: no such folder")
-    there = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if _is_map(p, folder)}
+        what = (
+            "a file; give the folder of the maps, which has one file an image" if folder.exists() else "no such folder"
+        )
+        raise UsageError(f"--maps {name}={folder}: {what}")
+    files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if _is_file(p, folder)}
+    there = {file: path for file, path in files.items() if path.suffix.lower() in SUFFIXES}
     if not there:
-        raise UsageError(f"--maps {name}={folder}: the folder holds no {', '.join(SUFFIXES)} file")
-    matched = _matched(there, image_ids)
-    if not matched:
+        held = f", but {some(list(files), NAMED)}; save each map with numpy.save" if files else ""
+        raise UsageError(f"--maps {name}={folder}: the folder holds no {', '.join(SUFFIXES)} file{held}")
+    try:
+        file_of = matched(there, image_ids)
+    except TwoFoldersError as error:
+        raise UsageError(
+            f"--maps {name}={folder}: images have files in several of its folders, {error}; give one of these, or each "
+            "a name of its own"
+        ) from None
+    if not file_of:
         raise UsageError(
             f"--maps {name}={folder}: none of the {len(there)} files is called as one of the {len(image_ids)} images: "
             f"files such as {some(list(there), NAMED)}; expected names such as "
-            f"{some([_plain(i) + '.npy' for i in image_ids], NAMED)}"
+            f"{some([plain(i) + '.npy' for i in image_ids], NAMED)}"
         )
-    _refuse_shared(name, matched)
-    paths = {image_id: there[file] for image_id, file in matched.items()}
+    _refuse_shared(name, file_of)
+    paths = {image_id: there[file] for image_id, file in file_of.items()}
     looks = dict(zip(paths, _looks(paths.values()), strict=True))
     good = {image_id: look for image_id, look in looks.items() if not look.fault}
     if not good:
         image_id, look = next(iter(looks.items()))
-        raise UsageError(f"--maps {name}={folder}: no file holds a map; {matched[image_id]}: {look.fault}")
+        raise UsageError(f"--maps {name}={folder}: no file holds a map; {file_of[image_id]}: {look.fault}")
     shapes = {i: look.shape for i, look in good.items() if look.shape[0] != look.shape[1]}
     exact, nearly = exchanged(shapes, known := sizes_of(list(shapes)) if shapes else {})
     if 2 * len(exact) > len(shapes):
-        _refuse_transposed(name, [matched[i] for i in exact], shapes[exact[0]], known[exact[0]])
+        _refuse_transposed(name, [file_of[i] for i in exact], shapes[exact[0]], known[exact[0]])
+    rest = sorted(set(there) - set(file_of.values()))
+    stems = {stem_of(file) for file in file_of.values()}
+    beside = [file for file in rest if stem_of(file) in stems]
     sizes = Counter(look.shape for look in good.values())
     digest = hashlib.sha256("".join(f"{i}\0{look.sha256}\n" for i, look in sorted(looks.items())).encode())
     return MapFolder(
         name=name,
         folder=folder,
         files={image_id: paths[image_id] for image_id in good},
-        missing=tuple(i for i in image_ids if i not in matched),
-        faults=tuple(f"{matched[i]} ({look.fault})" for i, look in looks.items() if look.fault),
-        not_finite=tuple(matched[i] for i, look in good.items() if not look.finite),
-        turned=tuple(matched[i] for i in nearly or exact),
-        extra=tuple(sorted(set(there) - set(matched.values()))),
+        missing=tuple(i for i in image_ids if i not in file_of),
+        faults=tuple(f"{file_of[i]} ({look.fault})" for i, look in looks.items() if look.fault),
+        not_finite=tuple(file_of[i] for i, look in good.items() if not look.finite),
+        turned=tuple(file_of[i] for i in nearly or exact),
+        below=folder_above(file_of),
+        beside=tuple(beside),
+        extra=tuple(file for file in rest if file not in beside),
         shape=next(iter(sizes)) if len(sizes) == 1 else None,
         sha256=digest.hexdigest(),
         images=len(image_ids),
@@ -165,21 +189,9 @@ def _look(path: Path) -> _Look:
     return _Look(digest, (values.shape[0], values.shape[1]), finite)
 
 
-def _is_map(path: Path, folder: Path) -> bool:
+def _is_file(path: Path, folder: Path) -> bool:
     inside = path.relative_to(folder).parts
-    return path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in inside) and path.is_file()
-
-
-def _matched(there: dict[str, Path], image_ids: Sequence[str]) -> dict[str, str]:
-    """Image id -> the file that is called as it is, of those with maps."""
-    # Suffixes are compared without case; a file of an earlier kind wins.
-    order = sorted(there, key=lambda file: SUFFIXES.index(PurePosixPath(file).suffix.lower()))
-    by_stem: dict[str, str] = {}
-    for file in order:
-        by_stem.setdefault(file[: -len(PurePosixPath(file).suffix)], file)
-    whole = {i: by_stem.get(i) or by_stem.get(_plain(i)) for i in image_ids}
-    last = {i: by_stem.get(PurePosixPath(i).name) or by_stem.get(PurePosixPath(_plain(i)).name) for i in image_ids}
-    return {i: file for i, file in whole.items() if file} or {i: file for i, file in last.items() if file}
+    return not any(p.startswith(".") for p in inside) and path.is_file()
 
 
 def _refuse_shared(name: str, matched: dict[str, str]) -> None:
@@ -200,9 +212,3 @@ def _refuse_transposed(name: str, files: Sequence[str], shape: Size, size: Size)
         f"{shape} for a picture of {size[0]}×{size[1]} (width×height): {some(files, NAMED)}. A map is (height, width): "
         "save values.T, or, where the pictures are turned by their EXIF data, run with --option exif=apply"
     )
-
-
-def _plain(image_id: str) -> str:
-    """An image's id without the suffix of its file."""
-    path = PurePosixPath(image_id)
-    return str(path.with_suffix("")) if path.name and path.suffix else image_id

@@ -132,7 +132,7 @@ def test_what_is_wrong_is_counted_and_named(settings: Any, tmp_path: Path, capsy
     np.save(folder / "test" / "002.npy", np.array([[1.0, np.nan], [0, 0]]).repeat(5, 0)[:7].repeat(5, 1)[:, :9])
     np.save(folder / "test" / "003.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.save(folder / "stray.npy", np.zeros((7, 9)))
-    Image.new("RGB", (9, 7)).save(folder / "test" / "004.png")
+    Image.new("RGB", (9, 7), "red").save(folder / "test" / "004.png")
     (folder / "test" / "004.npy").unlink()
     (folder / "test" / "005.npy").write_bytes(b"\x93NUMPY not really")
     done = made(settings, triples=(GOOD, BARE), maps={"theirs": folder})
