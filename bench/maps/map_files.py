@@ -95,9 +95,9 @@ def _picture(data: bytes) -> npt.NDArray[Any]:
         if picture.mode in ("L", "1", "I", "I;16", "I;16B", "F"):
             return np.asarray(picture)
         # Grey may be written in three equal colours, or by a palette of greys.
-        red, green, blue, opaque = np.moveaxis(np.asarray(picture.convert("RGBA")), -1, 0)
-        if (red == green).all() and (red == blue).all() and (opaque == 255).all():
-            return red
+        colours = np.asarray(picture.convert("RGBA"))
+        if (colours[..., :3] == colours[..., :1]).all() and (colours[..., 3] == 255).all():
+            return colours[..., 0]
         raise MapFileError(
             f"a coloured or transparent picture (mode {picture.mode}): a score map is grey, of 8 or 16 bits; a "
             "coloured rendering holds no scores"

@@ -240,6 +240,8 @@ def report_missing(built: Built, missing: list[str], total: int, *, skip: bool) 
     what = f"{len(missing):,} of {total:,} listed images are not on disk: {some(missing)}"
     if len(missing) == total and "images" in built.facts:
         what += f"; looked for as {built.facts['images']}"
+    if where := built.facts.get("elsewhere"):
+        what += f"; {where}"
     if skip:
         built.findings.warn(f"{what} (left out: missing=skip)", count=len(missing))
     else:

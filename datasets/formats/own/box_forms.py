@@ -136,7 +136,7 @@ def _refuse_large(numbers: Floats, small: Flags, where: object, findings: Findin
         f"{len(large):,} of {len(numbers):,} boxes are no fractions of their picture, below 0 or above 1: "
         f"{_shown(large)}",
         where,
-        "leave boxes=fraction out, or bring all boxes to one unit",
+        "pass --option boxes=pixels if all are in pixels, else bring them to one unit",
         len(large),
     )
 

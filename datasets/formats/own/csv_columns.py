@@ -205,6 +205,7 @@ def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> N
             f"{path}:1: columns {', '.join(missing)} are missing; expected image,label and x0,y0,x1,y1 (optional "
             f"width,height,split) or names that tools use for them, found {', '.join(words) or 'nothing'}; else say "
             "what the columns are, in their order, as in --option columns=image:x0:y0:x1:y1:label"
+            + ("; where there are no classes, pass --option labels=none" if missing == ["label"] else "")
         )
     if twice:
         raise DatasetError(f"{path}:1: a column occurs twice: {', '.join(words)}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import unicodedata
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from ....opener import is_picture
@@ -16,6 +18,8 @@ from ...tables.ids import folded_name
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 _BY_END = "by the end of a path or URL of another place"
+_LOOKED = 200_000
+"""Files below the root that are looked at for those that are not where their names say."""
 _BARE = "without the folders before their names"
 _LOCAL_FILES = re.compile(r"^.*?[?&]d=")
 """How Label Studio's links to local files begin, before the path."""
@@ -145,6 +149,26 @@ class GivenNames:
         if self._clashes:
             count = len(self._clashes)
             findings.error(f"{count:,} names mean a file that another name means too: {some(self._clashes)}", where)
+
+
+def found_elsewhere(root: Path, lost: Sequence[str]) -> str:
+    """Where below the root files lie that are called as lost ones, whose folders differ; empty where none do."""
+    wanted = {PurePosixPath(name.replace("\\", "/")).name for name in lost}
+    places: dict[str, list[str]] = {}
+    looked = 0
+    for folder, _, files in os.walk(root):
+        looked += len(files)
+        for file in wanted.intersection(files):
+            places.setdefault(file, []).append(Path(folder, file).relative_to(root).as_posix())
+        if looked > _LOOKED:
+            break
+    if not places:
+        return ""
+    name, found = min(places.items())
+    return (
+        f"files of {len(places):,} of these names lie in other folders, {name} as {some(sorted(found))}: write the "
+        "names with their folders, or pass the folder as --root"
+    )
 
 
 def _straight(name: str) -> str:

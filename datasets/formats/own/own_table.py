@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...disk.files import FileIndex
+from ...disk.files import MISSING, FileIndex
 from ...findings import Findings, some
 from ...tables.build import Built
 from ...tables.given_sizes import STATED, GivenSizes, sizes_file
@@ -17,7 +17,7 @@ from ...tables.headers import read_headers
 from ...tables.rows import Chunk, Ints, Picture, group_boxes
 from .box_forms import BoxReading, Floats, corners, settle_boxes
 from .exif import check_exif, settle_exif, shown_sizes
-from .given_names import GivenNames
+from .given_names import GivenNames, found_elsewhere
 from .instances import Instances, Rows, class_rule, make_rows
 
 MASK_ROWS = 512
@@ -138,6 +138,8 @@ def build_own(root: Path, file: OwnFile, options: OwnOptions, findings: Findings
             yield chunk
 
     table = {"exif": "apply" if turn else "ignore", **file.facts}
+    if lost := [i for i, size in zip(files.ids, files.bytes.tolist(), strict=True) if size == MISSING]:
+        table["elsewhere"] = found_elsewhere(root, lost)
     if len(np.unique(rows.image)) < len(rows.image):
         table["class_rows"] = True
     return Built(names, chunks(), findings, table, index.folders, has_boxes, draw is not None, tools_sizes=True)

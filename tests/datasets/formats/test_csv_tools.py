@@ -326,3 +326,20 @@ def test_one_row_without_a_size_keeps_the_sizes_of_the_others(tmp_path):
 def test_unknown_words_are_refused_with_the_choice(own, option):
     with pytest.raises(OptionError, match="choose"):
         open_csv(own, SPELLINGS["ours"], **option)
+
+
+def test_files_that_lie_in_other_folders_are_said(own):
+    for folder in ("x", "y"):
+        (own / folder).mkdir()
+        (own / folder / "c.jpg").write_bytes((own / "a.jpg").read_bytes())
+    with pytest.raises(
+        DatasetError, match=r"not on disk: c.jpg; files of 1 of these names .* c.jpg as x/c.jpg, y/c.jpg: write"
+    ):
+        open_csv(own, "image,label,x0,y0,x1,y1\nc.jpg,cat,8,6,32,24\n")
+
+
+def test_a_csv_without_classes_names_the_option(own):
+    with pytest.raises(
+        DatasetError, match="columns label are missing.*where there are no classes, pass --option labels=none"
+    ):
+        open_csv(own, "image,x0,y0,x1,y1\na.jpg,8,6,32,24\n")

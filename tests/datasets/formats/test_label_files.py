@@ -89,6 +89,16 @@ def test_voc_in_the_encoding_that_it_declares(photos, declared, written):
         open_table("folder", photos, "test", annotations="xml", images="images")
 
 
+def test_yolo_in_pixels_names_the_option(photos):
+    write_yolo(photos)
+    (photos / "labels" / "a.txt").write_text("1 30 40 40 40\n")
+    (photos / "labels" / "b.txt").write_text("0 16 12 32 24\n0 47 29 34 38\n")
+    with pytest.raises(DatasetError, match="pass --option boxes=pixels if all are in pixels"):
+        open_table("folder", photos, "test", annotations="labels", images="images")
+    (photos / "classes.txt").write_text("dog\ncat\n")
+    check(open_table("folder", photos, "test", annotations="labels", images="images", boxes="pixels"), WORDS)
+
+
 def test_yolo_predictions_are_told(photos):
     write_yolo(photos)
     file = photos / "labels" / "a.txt"
