@@ -7,7 +7,7 @@ from collections.abc import Mapping
 HELP = {
     "decode": "--workers",
     "boxes": "--box-engine tensor on an accelerator, more box_threads on a CPU",
-    "forward": "--compile kernels, --device cuda, or --dtype bfloat16 on an accelerator",
+    "forward": "--compile kernels, --device cuda, or --dtype tf32 or bfloat16 on an accelerator",
     "fidelity": "--compile kernels, --no-fidelity for localisation alone, or --triples with fewer distinct maps, each "
     "of which is masked and computed anew",
 }
