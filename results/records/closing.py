@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...triple import Triple
 from .manifest import RunManifest
-from .markers import box_engines, read_marks, said_notes, union, with_shard_stages
+from .markers import ShardMark, box_engines, read_marks, said_notes, union, with_shard_stages
 from .timings import Timings
+
+Marks = Mapping[str, Sequence[ShardMark]]
+"""The markers on disk, by backbone."""
+
+
+def marks_of(manifest: RunManifest, out: Path) -> Marks:
+    """All readable markers of a run's backbones."""
+    return {b: list(read_marks(out, b)) for b in sorted({t.backbone for t in manifest.triples})}
 
 
 def closed(
-    manifest: RunManifest, out: Path, durations_s: Mapping[str, float], timings: Timings, *, lead: bool
+    manifest: RunManifest, marks: Marks, durations_s: Mapping[str, float], timings: Timings, *, lead: bool
 ) -> RunManifest:
     """The manifest with the failures, notes, box engines and stage timings of all shards on disk.
 
     Args:
         manifest: As the folder holds it now.
-        out: The run folder.
+        marks: Of the shards on disk.
         durations_s: Stage -> seconds, added to those of earlier runs on the folder.
         timings: What this process measured; stage timings that it lacks come from the shards.
         lead: ``timings`` win over the stored ones; else they only fill what is missing there.
     """
-    marks = {b: list(read_marks(out, b)) for b in sorted({t.backbone for t in manifest.triples})}
     measured = manifest.timings.merged(timings) if lead else timings.merged(manifest.timings)
     for backbone, timing in measured.backbones.items():
         if not timing.stages:
@@ -44,9 +51,9 @@ def closed(
     )
 
 
-def not_lost(missing: Mapping[str, list[int]], manifest: RunManifest, out: Path) -> dict[str, list[int]]:
+def not_lost(missing: Mapping[str, list[int]], manifest: RunManifest, marks: Marks) -> dict[str, list[int]]:
     """What is missing (triple -> shards), less the triples of which a shard says that they were lost."""
-    lost = {b: {t for m in read_marks(out, b) for t in m.lost} for b in manifest.backbones}
+    lost = {b: {t for m in found for t in m.lost} for b, found in marks.items()}
     return {
         t: shards
         for t, shards in missing.items()

@@ -14,7 +14,7 @@ import numpy as np
 from ...atomic import remove_leftovers_under, write_text
 from ...text import plain_text
 from ...triple import Triple
-from .closing import closed, not_lost
+from .closing import closed, marks_of, not_lost
 from .columns import EXTRA, Array, check_columns, sorted_rows
 from .described import BackboneRecord, FailedImage, Failure
 from .locks import FolderLock
@@ -257,7 +257,8 @@ class RunStore:
             self._take_over()
             at_work = self._lock.others_at_work() if self.world_size > 1 else False
             missing = {} if at_work else self.missing(self.manifest.triples)
-            self.unfinished = not_lost(missing, self.manifest, self.out) if self.world_size > 1 else {}
+            marks = marks_of(self.manifest, self.out)
+            self.unfinished = not_lost(missing, self.manifest, marks) if self.world_size > 1 else {}
             # Where nothing is locked nobody knows whether what is missing is being computed.
             self.others_at_work = bool(at_work) or (at_work is None and bool(self.unfinished))
             finished = not self.others_at_work and not missing
@@ -267,7 +268,7 @@ class RunStore:
             spent, measured = durations_s or {}, timings or Timings()
             # Ranks work side by side: the seconds and costs of one stand for all.
             lead = self.rank == 0
-            self.manifest = closed(self.manifest, self.out, spent if lead else {}, measured, lead=lead)
+            self.manifest = closed(self.manifest, marks, spent if lead else {}, measured, lead=lead)
             self.manifest = self.manifest.model_copy(update={"finished": finished})
             self._save()
             if self.others_at_work:
