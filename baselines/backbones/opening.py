@@ -18,8 +18,8 @@ from .. import weights as weights_package
 from ..contracts import BACKBONES, Backbone, BackboneSpec, Branch, Head
 from ..heads.readings import make_binary
 from ..heads.tap import THRESHOLD, TapLinear
-from ..weights.file_names import State, without_prefix
-from ..weights.weight_files import WeightsError, apply_state, load_metadata, load_state, weights_digest
+from ..weights.file_names import State
+from ..weights.weight_files import WeightsError, apply_state, load_metadata, load_state, network_in, weights_digest
 from ..wsol import PLAIN, TAP, WsolError, spec_with, split_name
 from .checkpoint_layouts import layout_of
 from .checkpoints import open_checkpoint
@@ -166,7 +166,7 @@ def _from_state(spec: BackboneSpec, state: State, file: str, source: str) -> Bac
     backbone = spec.build(None)
     if spec.in_our_names is not None:
         state = spec.in_our_names(state, backbone.state_dict())
-    state = without_prefix(state, backbone.state_dict().__contains__)
+    state = network_in(state, backbone.state_dict(), file)
     classes = _classes(state, backbone)
     if classes is not None and classes != backbone.num_classes:
         backbone = spec.build(classes)

@@ -26,7 +26,8 @@ def combine(weights: Tensor, features: Tensor, *, clamp: bool) -> Tensor:
     if clamp:
         weights = weights.clamp_min(0)
     if weights.shape[-2:] == (1, 1):
-        return torch.einsum("bn,bnpq->bpq", weights[..., 0, 0], features)
+        # Weights in double precision, as some compute them, stand for the same map.
+        return torch.einsum("bn,bnpq->bpq", weights[..., 0, 0].to(features), features)
     return (weights * features).sum(1)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from torch import Tensor
 
 State = dict[str, Tensor]
 _ALWAYS = ("module.", "_orig_mod.")
 """Prefixes of data-parallel training and of ``torch.compile``: no network has layers of these names."""
+_CLASSIFIERS = frozenset(("fc", "head", "classifier", "linear", "last_linear", "logits", "output", "cls"))
 _SHOWN = 6
 _PAIRS = 3
 
@@ -39,6 +40,28 @@ def without_prefix(state: Mapping[str, Tensor], fits: Callable[[str], bool] | No
         if None not in rests.values() and len(set(rests.values())) == len(state):
             return {str(rests[k]): v for k, v in state.items()}
     return found
+
+
+def whole_sets(state: Mapping[str, Tensor], own: Collection[str]) -> list[str]:
+    """The prefixes under which a file holds all of a network's names; BatchNorm's counters may be absent."""
+    names = [k for k in own if not k.endswith("num_batches_tracked")]
+    if not names:
+        return []
+    # Of several networks of one kind in a file, each holds the longest name once.
+    last = max(names, key=len)
+    found = [k.removesuffix(last) for k in state if k == last or k.endswith(f".{last}")]
+    return [prefix for prefix in found if all(prefix + name in state for name in names)]
+
+
+def averaged(prefix: str) -> bool:
+    """Whether a prefix is that of averaged weights, which are read only where they are alone."""
+    return re.search(r"(^|[._])(ema|swa|avg|averaged?)([._]|$)", prefix.casefold()) is not None
+
+
+def adapters(names: Iterable[str]) -> str:
+    """That names are those of a network with PEFT's adapters, in words; else empty."""
+    found = any(".base_layer." in n or ".lora_" in n for n in names)
+    return "they are of a network with adapters (PEFT); save the state_dict of net.merge_and_unload()" if found else ""
 
 
 def _rests(key: str) -> list[str]:
@@ -74,7 +97,7 @@ def renaming(missing: Iterable[str], state: Mapping[str, Tensor], own: Mapping[s
     """
     left, pairs = list(missing), []
     for key in (k for k in state if k not in own):
-        alike = [n for n in left if own[n].shape == state[key].shape and _leaf(n) == _leaf(key)]
+        alike = [n for n in left if _alike(n, own[n], key, state[key]) and _leaf(n) == _leaf(key)]
         near = max(alike, key=lambda n: difflib.SequenceMatcher(None, _plain(n), _plain(key)).ratio(), default=None)
         if near is not None:
             pairs.append(f"{key} -> {near}")
@@ -83,6 +106,14 @@ def renaming(missing: Iterable[str], state: Mapping[str, Tensor], own: Mapping[s
             break
     begins = f"the nearest renaming begins {', '.join(pairs)}"
     return f"the file may name the same network in another way; {begins}" if pairs else ""
+
+
+def _alike(name: str, own: Tensor, theirs: str, tensor: Tensor) -> bool:
+    """Whether two tensors have one shape; of two classifiers, by their names, the classes may differ."""
+    if own.shape == tensor.shape:
+        return True
+    both = {name.split(".")[-2:][0], theirs.split(".")[-2:][0]}
+    return both <= _CLASSIFIERS and own.ndim == tensor.ndim == 2 and own.shape[1] == tensor.shape[1]
 
 
 def some_names(names: Iterable[str]) -> str:

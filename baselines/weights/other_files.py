@@ -69,6 +69,8 @@ def _archive(file: Path) -> str:
                 "is a network compiled by torch.jit; save its weights alone: "
                 "torch.save(torch.jit.load(FILE).state_dict(), …)"
             )
+        if file.suffix == ".npz":
+            return "holds arrays of NumPy; save them by save_file(dict(numpy.load(FILE)), …) of safetensors.numpy"
         if not any(n.endswith("data.pkl") for n in names):
             return f"is an archive of {len(names)} files ({some(names, 3)}); unpack it, and give the file of weights"
     elif tarfile.is_tarfile(file):

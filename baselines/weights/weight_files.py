@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from ...atomic import atomic_path, remove_leftovers
 from ...home import expanded
 from ...text import first_line
 from .containers import weights_in
-from .file_names import State, renaming, second_set, some_names, without_prefix
+from .file_names import State, adapters, averaged, renaming, second_set, some_names, whole_sets, without_prefix
 from .harmless import harmless
 from .other_files import one_of_several, shards_of, what_it_is
 
@@ -51,7 +53,8 @@ def load_state(path: str | Path) -> State:
 
 
 def _tensors_of(file: Path) -> State:
-    if file.suffix == ".safetensors" or _is_safetensors(file):
+    # Whatever a file is called: archives are torch.save's.
+    if _is_safetensors(file) or (file.suffix == ".safetensors" and not zipfile.is_zipfile(file)):
         try:
             return load_file(file)
         except (SafetensorError, OSError) as error:
@@ -59,8 +62,9 @@ def _tensors_of(file: Path) -> State:
     try:
         # torch 2.4 has no such context: there only plain tensors are read.
         allowing = getattr(torch.serialization, "safe_globals", nullcontext)
-        with allowing(harmless()):
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        # Opened here, as torch itself goes by the name's ending.
+        with allowing(harmless()), file.open("rb") as opened:
+            loaded = torch.load(opened, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler raises anything on bytes that are no pickle
         if said := what_it_is(file):
             raise WeightsError(f"weights {file}: {said}") from error
@@ -109,6 +113,35 @@ def save_state(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[
         temporary.chmod(0o644)
 
 
+def network_in(state: Mapping[str, Tensor], own: Collection[str], source: str | Path) -> State:
+    """The tensors of the network of these names, without prefixes; what lies beside a prefix that holds all is told.
+
+    A loss, a metric or averaged weights beside ``model.`` are no part of the network. Names within the prefix, or
+    beside no prefix, are, and stay.
+
+    Args:
+        state: Tensors by name. own: The names of the network. source: For messages.
+
+    Raises:
+        WeightsError: The network is there several times.
+    """
+    whole = whole_sets(state, own)
+    sets = [p for p in whole if not averaged(p)] or whole
+    if len(sets) > 1 and "" not in sets:
+        raise WeightsError(
+            f"weights {source}: the network is there {len(sets)} times, under {some_names(sets)}: keep the tensors of "
+            "one of them"
+        )
+    if not sets or "" in sets:
+        return without_prefix(state, own.__contains__)
+    prefix = sets[0]
+    if beside := [k for k in state if not k.startswith(prefix)]:
+        warnings.warn(
+            f"weights {source}: {prefix} is read, and {some_names(beside)} beside it is not", UserWarning, stacklevel=4
+        )
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
 def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
     """Load ``state`` into ``module``: every key, no more, each of its shape. Values are cast to the module's dtypes.
 
@@ -120,7 +153,7 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
             another package's; values that are NaN or infinite.
     """
     own = module.state_dict()
-    state = without_prefix(state, own.__contains__)
+    state = network_in(state, own, source)
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in own]
     shaped = [
@@ -135,6 +168,7 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], source: str | Pa
     ]
     if problems:
         other = renaming(missing, state, own) if missing and unexpected else second_set(unexpected, own)
+        other = adapters(unexpected) or other
         problems += [other] if other else []
         raise WeightsError(
             f"weights {source} do not fit {_title(module)}. " + "; ".join(problems) + one_of_several(str(source))

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from ....registry import UnknownNameError
-from ...weights.file_names import State, without_prefix
-from ...weights.weight_files import WeightsError, apply_state
+from ...weights.file_names import State
+from ...weights.weight_files import WeightsError, apply_state, network_in
 from .layout import unsupported
 
 PROBE_SIZE = 224
@@ -78,7 +78,7 @@ def lacks_classifier(model_name: str) -> bool:
 def create_from_state(model_name: str, state: State, file: str) -> nn.Module:
     """A timm model with the weights of a file in timm's own key names; its classes are those of the file."""
     model = create(model_name, pretrained=False)
-    names, state = classifier_names(model), without_prefix(state, model.state_dict().__contains__)
+    names, state = classifier_names(model), network_in(state, model.state_dict(), file)
     weight = state.get(f"{names[0]}.weight") if names else None
     if weight is not None and len(weight) != model.num_classes:
         model = create(model_name, pretrained=False, num_classes=len(weight))

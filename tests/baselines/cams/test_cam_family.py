@@ -19,7 +19,7 @@ from cambench.baselines.cams.identities import supports
 from cambench.baselines.cams.method import CAMS
 from cambench.baselines.cams.rescoring import rise
 from cambench.baselines.cams.rescoring.extremal import AreaSchedule
-from cambench.baselines.cams.score_map import raw_map, score_map
+from cambench.baselines.cams.score_map import combine, raw_map, score_map
 from cambench.baselines.contracts import BACKBONES, HEADS, Branch
 from cambench.baselines.heads.heads import GapLinear, ModuleHead
 from cambench.hashing import normals, uniforms
@@ -307,3 +307,10 @@ def test_costs_and_sources_are_stated() -> None:
         assert method.expensive == (bool(method.needs & {"rescoring", "images"}))
         assert not method.control
     assert [c for c in CAMS.names() if CAMS.get(c).control] == CAMS.names()[-3:] == ["center", "random", "uniform"]
+
+
+def test_weights_in_double_precision_give_the_map_of_single_ones() -> None:
+    """They ended in torch's words on two kinds of numbers."""
+    features = torch.rand(2, 3, 4, 5)
+    weights = torch.randn(2, 3, 1, 1)
+    assert torch.equal(combine(weights.double(), features, clamp=False), combine(weights, features, clamp=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def test_two_prefixes_that_make_all_names_fit(body: str, head: str) -> None:
 
 def test_prefixes_that_give_a_name_twice_are_refused_with_the_remedy() -> None:
     once = net().state_dict()
-    both = {f"{p}.{k}": v for p in ("student", "teacher") for k, v in once.items()}
+    both = {f"{p}{k}": v for p in ("", "teacher.") for k, v in once.items()}
     with pytest.raises(WeightsError, match="what begins with teacher. is the same network once more: keep the tensors"):
         apply_state(net(), both, "w.pth")
     some = {("a." if k.startswith("0") else "b.") + k: v for k, v in once.items()} | {"c.projector": torch.zeros(1)}
@@ -129,3 +130,36 @@ def test_no_renaming_is_invented() -> None:
     assert renaming(["a.weight"], {"b.weight": torch.zeros(3, 3)}, own) == ""
     assert renaming(["a.weight"], {"b.bias": torch.zeros(2, 3)}, own) == ""
     assert "b.weight -> a.weight" in renaming(["a.weight"], {"b.weight": torch.zeros(2, 3)}, own)
+
+
+def test_what_lies_beside_the_networks_prefix_is_told_and_not_read() -> None:
+    """A Lightning module's loss and metrics, and averaged weights, stand beside its network."""
+    own = net()
+    wanted = {k: v + 1 for k, v in own.state_dict().items()}
+    file = {f"model.{k}": v for k, v in wanted.items()} | {"criterion.weight": torch.ones(3)}
+    file |= {f"ema_model.{k}": v - 5 for k, v in wanted.items()}
+    with pytest.warns(UserWarning, match=r"w.ckpt: model. is read, and criterion.weight, ema_model.* beside it is not"):
+        apply_state(own, file, "w.ckpt")
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in wanted.items())
+    with pytest.raises(WeightsError, match=r"unexpected: extra.weight"):
+        apply_state(net(), {f"model.{k}": v for k, v in wanted.items()} | {"model.extra.weight": torch.ones(1)}, "w")
+
+
+def test_a_network_that_is_there_twice_is_refused() -> None:
+    both = {f"{p}.{k}": v for p in ("encoder_q", "encoder_k") for k, v in net().state_dict().items()}
+    with pytest.raises(WeightsError, match=r"there 2 times, under encoder_q., encoder_k.: keep the tensors of one"):
+        apply_state(net(), both | {"queue": torch.zeros(2)}, "w.pth")
+
+
+def test_adapters_are_named() -> None:
+    file = {"base_model.model." + k.replace("2.", "2.base_layer."): v for k, v in net().state_dict().items()}
+    with pytest.raises(WeightsError, match="of a network with adapters .PEFT.; save the state_dict of net.merge"):
+        apply_state(net(), file, "w.pth")
+
+
+def test_files_are_read_by_what_is_in_them(tmp_path: Path) -> None:
+    torch.save(net().state_dict(), tmp_path / "torch.safetensors")
+    assert load_state(tmp_path / "torch.safetensors").keys() == net().state_dict().keys()
+    np.savez(tmp_path / "w.npz", a=np.ones(2))
+    with pytest.raises(WeightsError, match=r"w.npz: holds arrays of NumPy; save them by save_file"):
+        load_state(tmp_path / "w.npz")
