@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ...consoles import err, make_streams_printable, out
 from ...registry import RegistryError, UnknownNameError
 from ...version import __version__
 from ..engine.planning.config import RunConfig, read_config
 from ..engine.planning.words import check_request
-from ..host.consoles import err, make_streams_printable, out
 from ..host.errors import UsageError
 from ..host.options import PluginOptions
 from . import compare as cli_compare

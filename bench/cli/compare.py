@@ -10,7 +10,7 @@ import typer
 from pydantic import AfterValidator, Field
 from rich.console import Console
 
-from ..host.consoles import err
+from ...consoles import err
 from ..host.errors import UsageError
 from ..host.options import Flag
 from ..notebook.compare_options import CompareOptions, placed

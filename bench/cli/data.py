@@ -12,10 +12,10 @@ from pydantic import Field
 from rich.markup import escape
 from rich.table import Table
 
-from ..host.consoles import err, out
+from ...consoles import err, out
+from ...progress import progress
 from ..host.errors import UsageError
 from ..host.options import HIDDEN, DataOptions, Flag, Options, SplitName
-from ..host.progress import progress
 from .options import command
 
 if TYPE_CHECKING:

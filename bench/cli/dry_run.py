@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...consoles import out
 from ..engine.planning.config import RunConfig
-from ..host.consoles import out
 
 
 def show(config: RunConfig) -> None:

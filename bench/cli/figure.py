@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
+from ...consoles import err, out
 from ..figures.figure_request import FigureRequest, MapsRequest, SheetRequest
 from ..figures.pareto import ParetoRequest, draw_pareto
-from ..host.consoles import err, out
 from ..paper.requests import DistortionRequest
 from .options import Verb, command, load_plugins
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..host.consoles import err, out
+from ...consoles import err, out
 from ..host.options import Flag, IntervalOptions, Words
 from .options import command
 

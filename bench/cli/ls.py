@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ...baselines import declared_cost
+from ...consoles import err
 from ...datasets.open import PLACE as DATASET_PLACE
 from ...declared import Place, declared, registry_of
 from ...protocol import PROTOCOLS
 from ...registry import UnknownNameError, expand_braces
 from ...triple import TIMM
 from ..engine.planning.words import BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE, WSOL_PLACE
-from ..host.consoles import err
 from ..host.errors import UsageError
 
 METRIC_PLACE = Place("metrics.spec", "METRICS", "MetricSpec")

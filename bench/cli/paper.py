@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ...consoles import err, out
 from ...protocol import PROTOCOLS
 from ..engine.planning.words import check_triples
-from ..host.consoles import err, out
 from ..paper.requests import FactorialRequest, Reproduction
 from .dry_run import duration
 from .options import command, load_plugins

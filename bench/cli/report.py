@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ..host.consoles import err, out
+from ...consoles import err, out
 from ..host.errors import UsageError
 from ..host.options import HIDDEN, DataOptions, Flag, IntervalOptions, PluginOptions, SplitName
 from .options import command, load_plugins

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..host.consoles import out
+from ...consoles import out
 from ..search.search_request import SearchRequest
 from .dry_run import duration
 from .options import command, load_plugins

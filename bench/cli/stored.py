@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ..host.consoles import out
+from ...consoles import out
 from ..stored.stored_requests import ExportMapsRequest, RescoreRequest
 from .options import command, load_plugins
 

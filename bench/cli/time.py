@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host.consoles import out
+from ...consoles import out
 from ..timing.timing_request import TimeRequest
 from .options import command, load_plugins
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..host.consoles import out
+from ...consoles import out
 from ..host.errors import UsageError
 from ..training.recipe_choice import with_recipe
 from ..training.recipes.recipe import HeadRecipe

@@ -17,6 +17,7 @@ from ...baselines.contracts import Backbone, HeadSpec
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, ImageFailure, SampleTable
 from ...metrics import MetricSpec
+from ...progress import progress
 from ...protocol import Protocol
 from ...results.records.columns import empty_columns
 from ...results.records.markers import LOST_METRIC
@@ -24,7 +25,6 @@ from ...results.records.store import RunStore
 from ...results.records.timings import BackboneTiming, Timings
 from ...triple import Triple
 from ..host.device import peak_memory_mib
-from ..host.progress import progress
 from ..maps.given_method import folder_of
 from .planning.config import RunConfig, map_bytes
 from .planning.plan import BackbonePlan

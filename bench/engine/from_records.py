@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from ...atomic import remove_leftovers_under
+from ...consoles import err as console
 from ...plugins import load_plugin
 from ...results.records.load import Run, load_run
 from ...results.records.locks import holders
@@ -15,7 +16,6 @@ from ...results.records.run_folder import MANIFEST_NAME
 from ...results.scores import merge_runs
 from ...results.statistics import KnownStanding
 from ...results.tables.leaderboard import write_tables
-from ..host.consoles import err as console
 from .again import closed_before, tables_folder
 from .outcome import Done
 from .planning.config import RunConfig

@@ -12,11 +12,11 @@ import torch
 from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
 from ...baselines.weights import WeightsError
+from ...consoles import err as console
 from ...datasets.schema import DatasetError, SampleTable
 from ...results.records.described import BranchRecord
 from ...results.records.run_folder import read_manifest
 from ...triple import file_name
-from ..host.consoles import err as console
 from ..host.errors import RunError, UsageError
 from ..training.head import load_head, save_head, train_head
 from ..training.head_cache import (

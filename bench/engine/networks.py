@@ -11,12 +11,12 @@ import torch
 from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, TAP, split_name
+from ...consoles import err as console
 from ...datasets.schema import SampleTable
 from ...float64 import float64_on_cpu
 from ...results.records.described import NO_NETWORK, BackboneRecord
 from ...text import visible
 from ...torch_state import float32_by, usual_torch
-from ..host.consoles import err as console
 from ..host.dtypes import Dtype, float32_kind
 from ..host.errors import RunError, UsageError
 from .planning.config import RunConfig

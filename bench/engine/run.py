@@ -10,6 +10,7 @@ from contextlib import suppress
 import torch
 
 from ...baselines.contracts import BACKBONES, Backbone, Branch
+from ...consoles import err as console
 from ...datasets.batches import DecodedCache, decoding_rates, fewest, with_decoded_cache
 from ...datasets.schema import SampleTable
 from ...datasets.tables import cache_root
@@ -25,7 +26,6 @@ from ...results.statistics import KnownStanding
 from ...results.tables.terminal import score_table
 from ...text import visible
 from ..host.allocator import keep_freed_memory
-from ..host.consoles import err as console
 from ..host.device import device_of_rank, pick_device
 from ..host.errors import NothingComputedError, RunError
 from .again import given_again

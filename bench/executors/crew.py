@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...consoles import err as console
 from ...datasets.open import url_of
 from ...home import expanded
 from ...results.records.locks import driving
 from ...text import visible
-from ..host.consoles import err as console
 from ..host.device import pick_device, several_devices
 from ..host.errors import RunError, UsageError
 from ..host.options import WorkerOptions

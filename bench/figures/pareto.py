@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from ...consoles import out
 from ...registry import UnknownNameError
-from ..host.consoles import out
 from ..host.errors import UsageError
 from ..host.options import Flag, IntervalOptions
 from .figure_request import PictureOptions

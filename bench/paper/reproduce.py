@@ -16,6 +16,7 @@ import torch
 
 from ...atomic import write_text
 from ...baselines.backbones import features_digest, open_backbone
+from ...consoles import out
 from ...datasets.schema import DatasetError
 from ...results.paper import ReproductionEntry, write_reproduction, write_wsol
 from ...results.records.load import load_run
@@ -23,7 +24,6 @@ from ...triple import Triple
 from ..engine.planning.config import RunConfig
 from ..executors.crew import is_launch, placed, share
 from ..executors.run_worker import Ending
-from ..host.consoles import out
 from ..host.device import device_of_rank, pick_device
 from ..host.memory import BatchMemoryError
 from ..maps import MAPS

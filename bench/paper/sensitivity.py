@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ...baselines.cams import CamMethod
 from ...baselines.contracts import HEADS, Backbone, Branch, Head, HeadSpec
+from ...progress import progress
 from ...protocol import Protocol
 from ...results.statistics import RESAMPLES, Interval, bootstrap_interval
 from ..host.errors import RunError
-from ..host.progress import progress
 from .distortion import all_channels, classifier_inputs, classifier_of, distort, one_channel, weight_unit
 
 Equation = Literal["Eq. 9", "Eq. 10"]

@@ -16,6 +16,7 @@ from ...baselines.contracts import HeadSpec
 from ...datasets.batches import load_batches
 from ...datasets.schema import Batch, ImageFailure, SampleTable
 from ...metrics import METRICS, MetricSpec
+from ...progress import progress
 from ...protocol import PROTOCOLS, Protocol
 from ...results.records.columns import MAP, Array, empty_columns
 from ...results.records.described import CamRecord
@@ -35,7 +36,6 @@ from ..engine.scoring.reading import ScoreMap, folder_score_map, signed_score_ma
 from ..engine.scoring.scope import Columns, Rows, Scoring
 from ..engine.scoring.without_network import BareReading
 from ..host.errors import RunError
-from ..host.progress import progress
 from ..maps.map_folder import MapFolder
 from .fitting import Fitting, fitting
 from .stored_maps import given_again, open_data, stored_of

@@ -14,13 +14,13 @@ from rich.table import Table
 from ...baselines.backbones import open_backbone
 from ...baselines.cams import CAMS
 from ...baselines.contracts import HEADS
+from ...consoles import err
 from ...datasets.batches import fewest
 from ...metrics.functional.boxes import quantize
 from ...protocol import PAPER
 from ..engine.networks import same_numbers
 from ..engine.run_record import device_name
 from ..engine.scoring.reading import Reading
-from ..host.consoles import err
 from ..host.device import pick_device
 from ..host.dtypes import Dtype, computes
 from ..host.versions import LIBRARIES, library_versions

@@ -17,6 +17,7 @@ from rich.table import Table
 from ...baselines.cams import CAMS, Cost, CostError
 from ...baselines.contracts import Backbone, Branch
 from ...datasets.schema import Batch, SampleTable
+from ...progress import progress
 from ...results.records.timings import BackboneTiming, Timings, TripleTiming
 from ...triple import Triple
 from ..engine.backbone_pass import reading_of
@@ -33,7 +34,6 @@ from ..engine.scoring.scope import Scoring
 from ..host.allocator import keep_freed_memory
 from ..host.device import peak_memory_mib, pick_device
 from ..host.errors import RunError, UsageError
-from ..host.progress import progress
 from ..host.versions import LIBRARIES, library_versions
 from .bottleneck import bottleneck
 from .load_times import LoadTiming, load_rate, time_load

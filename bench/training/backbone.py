@@ -16,14 +16,14 @@ from ...baselines.backbones import open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.weights import weights_digest
 from ...baselines.wsol import PLAIN, TAP, WsolError, WsolMethod, apply_method, apply_tap, make_method, split_name
+from ...consoles import err as console
 from ...datasets.schema import SampleTable
+from ...progress import progress as progress_bar
 from ...torch_state import float32_by, usual_torch
 from ..host.allocator import keep_freed_memory
-from ..host.consoles import err as console
 from ..host.device import peak_memory_mib
 from ..host.dtypes import float32_kind
 from ..host.errors import UsageError
-from ..host.progress import progress as progress_bar
 from .checkpoint import load_training, network_tensors, save_training
 from .images.image_source import ImageSource, checked_labels
 from .means import PLAIN_MEANS, Means

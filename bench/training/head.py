@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ...baselines.contracts import Backbone, Branch, Head
 from ...datasets.schema import SampleTable
+from ...progress import progress as progress_bar
 from ...torch_state import usual_torch
 from ..host.allocator import keep_freed_memory
 from ..host.errors import RunError, UsageError
 from ..host.memory import is_out_of_memory, memory_error
-from ..host.progress import progress as progress_bar
 from .checkpoint import load_head, put_head, save_head
 from .images.features import FeatureSource, feature_source
 from .images.image_source import checked_labels

@@ -12,8 +12,8 @@ import torch
 
 from ...baselines.backbones import features_digest, head_digest
 from ...baselines.contracts import Backbone, Branch
+from ...consoles import err as console
 from ...datasets.schema import SampleTable
-from ..host.consoles import err as console
 from .checkpoint import load_training, save_training
 from .recipes.recipe import HeadRecipe
 from .steps.wide_layer import HeadSteps

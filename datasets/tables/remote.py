@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
 
 from ...atomic import write_text
+from ...progress import progress
 from ..disk.urls import check_protocol
 from ..schema import DatasetError
 from .cache import cache_root
@@ -69,22 +70,26 @@ def _bring(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Pat
     free = shutil.disk_usage(place).free
     if needed > free:
         raise DatasetError(f"{place}: {needed:,} bytes of {url} are to be copied there, {free:,} are free")
-    if lacking:
-        sys.stderr.write(f"copying {len(lacking):,} files ({needed / 1e6:,.0f} MB) of {url} to {place}\n")
     write_text(place / STATE, _lines(kept))
-    for start in range(0, len(lacking), _AT_ONCE):
-        some = lacking[start : start + _AT_ONCE]
-        for folder in {wanted[name][0].parent for name in some}:
-            folder.mkdir(parents=True, exist_ok=True)
-        try:
-            system.get(some, [str(wanted[name][0]) for name in some])
-        except Exception as error:
-            raise DatasetError(
-                f"{url}: copying to {place} stopped: {_said(error)}; the same command goes on"
-            ) from error
-        with (place / STATE).open("a", encoding="utf-8") as notes:
-            notes.write(_lines({name: wanted[name][1] for name in some}))
+    title = f"copying {url} ({needed / 1e6:,.0f} MB)"
+    with progress(title, len(lacking), "files") if lacking else nullcontext() as bar:
+        for some in (lacking[at : at + _AT_ONCE] for at in range(0, len(lacking), _AT_ONCE)):
+            _fetch(system, {name: wanted[name] for name in some}, place, url)
+            if bar is not None:
+                bar.advance(len(some))
     _remove(place, {file for file, _ in wanted.values()})
+
+
+def _fetch(system: Any, wanted: Mapping[str, tuple[Path, list[Any]]], place: Path, url: str) -> None:
+    """Some files, noted when they are there."""
+    for folder in {file.parent for file, _ in wanted.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        system.get(list(wanted), [str(file) for file, _ in wanted.values()])
+    except Exception as error:
+        raise DatasetError(f"{url}: copying to {place} stopped: {_said(error)}; the same command goes on") from error
+    with (place / STATE).open("a", encoding="utf-8") as notes:
+        notes.write(_lines({name: version for name, (_, version) in wanted.items()}))
 
 
 def _noted(file: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ....baselines.contracts import Backbone
+from ....consoles import err as console
 from ....text import first_line
-from ...host.consoles import err as console
 from ...host.dtypes import Compile
 from ...host.memory import is_out_of_memory
 from .losses import is_device_failure

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ....baselines.contracts import Backbone, Head
 from ....datasets.schema import SampleTable
+from ....progress import progress as progress_bar
 from ...host.memory import with_memory
-from ...host.progress import progress as progress_bar
 from ..means import Means
 from ..recipes.optim import image_seeds
 from ..recipes.recipe import Augment, HeadRecipe

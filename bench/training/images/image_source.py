@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ....datasets.batches import load_batches
 from ....datasets.schema import SampleTable
+from ....progress import progress as progress_bar
 from ...host.errors import RunError
 from ...host.options import CACHE_MB
-from ...host.progress import progress as progress_bar
 
 DEFAULT_CACHE_BYTES = CACHE_MB << 20
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ....baselines.contracts import Backbone
 from ....baselines.wsol import WsolMethod
 from ....float64 import widest
+from ....progress import Bar
 from ...host.errors import RunError
 from ...host.memory import BatchMemoryError, is_out_of_memory, memory_error
-from ...host.progress import Bar
 from ..images.augment import augment_images, to_pixels
 from ..images.image_source import ImageSource
 from ..recipes.optim import build_optimiser, epoch_order, image_seeds, rate_factor, rate_groups, seed_part, set_rate

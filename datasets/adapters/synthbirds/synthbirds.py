@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import sys
-import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,13 @@ import datasets as hf
 import numpy as np
 import PIL
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import track
 
+from ....progress import progress
 from ...schema import DatasetError, DatasetSpec, SampleTable, Split, register_dataset, sample_features
 from ...tables.cache import Writer, cache_root, inspect, key_of
 from .species import CLASS_NAMES, SPECIES
-from .worker import CHUNK, Job, draw_rows
+from .worker import Job, draw_rows
 
-PLAIN_LINE_EVERY_S = 10.0
-"""Seconds between lines that say how far the drawing is, where there is no terminal for a bar."""
 VERSION = 1
 """Generator version: changes whenever the same seed would give other pixels."""
 COUNTS: Mapping[Split, int] = {"train": 2400, "val": 240, "test": 300}
@@ -113,29 +109,20 @@ def _draw_into(entry: Path, job: Job, on_progress: Progress | None, *, replace: 
     features = sample_features(list(CLASS_NAMES))
     schema = features.arrow_schema
     digest = hashlib.sha256(repr((VERSION, job, CLASS_NAMES)).encode())
-    console = Console(stderr=True)
-    shown = on_progress is None and console.is_terminal and sys.stderr.isatty()
-    plain, said = on_progress is None and not shown, time.monotonic()
-    if plain:
-        console.print(
-            f"drawing synthbirds {job.split}: {job.count} images, once; kept in {entry.parent}", soft_wrap=True
-        )
     writer = Writer(entry)
+    shown = progress(f"drawing synthbirds {job.split}, once", job.count) if on_progress is None else nullcontext()
     try:
-        chunks = draw_rows(job)
-        total = -(-job.count // CHUNK)
-        title = f"drawing synthbirds {job.split}"
-        for rows in track(chunks, title, total, console=console, transient=True, disable=not shown):
-            for row in rows:
-                for part in (row["image"], *row["masks"], row["evidence"]):
-                    digest.update(hashlib.sha256(part["bytes"]).digest())
-                digest.update(repr((row["image_id"], row["label"], row["boxes"])).encode())
-            writer.write(pa.RecordBatch.from_pylist(rows, schema=schema))
-            if on_progress is not None:
-                on_progress(writer.rows, job.count)
-            if plain and time.monotonic() - said > PLAIN_LINE_EVERY_S:
-                said = time.monotonic()
-                console.print(f"drawing synthbirds {job.split}: {writer.rows:,}/{job.count:,} images", soft_wrap=True)
+        with shown as bar:
+            for rows in draw_rows(job):
+                for row in rows:
+                    for part in (row["image"], *row["masks"], row["evidence"]):
+                        digest.update(hashlib.sha256(part["bytes"]).digest())
+                    digest.update(repr((row["image_id"], row["label"], row["boxes"])).encode())
+                writer.write(pa.RecordBatch.from_pylist(rows, schema=schema))
+                if on_progress is not None:
+                    on_progress(writer.rows, job.count)
+                if bar is not None:
+                    bar.advance(len(rows))
         if replace or _intact(entry) is None:
             writer.commit({"fingerprint": digest.hexdigest(), "watch": {}})
         else:

@@ -52,7 +52,7 @@ def test_only_what_changed_is_fetched_again(bucket, monkeypatch, capsys):
         "a/1.txt": b"one",
         "2.txt": b"two",
     }
-    assert "copying 2 files" in capsys.readouterr().err
+    assert f"copying {URL} (0 MB): 2 files" in capsys.readouterr().err
     asked = []
     memory = type(fsspec.filesystem("memory"))
     get = memory.get

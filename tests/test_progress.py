@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cambench.bench.host import progress as module
+from cambench import progress as module
 
 
 @pytest.fixture
@@ -43,3 +43,16 @@ def test_units_and_notes_are_named(lines):
         "head: 2,000/4,000 image passes, 50.0 image passes/s, 40 s left, epoch 3 of 4",
         "head: 2,000/4,000 image passes in 20.0 s",
     ]
+
+
+def test_a_bar_within_another_that_the_library_refuses_writes_lines(lines, monkeypatch):
+    _, said = lines
+    monkeypatch.setattr(module, "console", Console(file=module.console.file, force_terminal=True))
+
+    def refused(self):
+        raise module.LiveError("only one live display may be active at once")
+
+    monkeypatch.setattr(module.RichProgress, "start", refused)
+    with module.progress("inner", 2) as bar:
+        bar.advance(2)
+    assert said() == ["inner: 2 images"]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.progress import Task as RichTask
@@ -92,5 +93,12 @@ def progress(title: str, total: int, unit: str = "images") -> Iterator[Bar]:
         _Rate(),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=console, transient=True) as live:
+    live = RichProgress(*columns, console=console, transient=True)
+    try:
+        live.start()
+    except LiveError:
+        # A bar within another's time: of two at once rich shows one.
+        yield Bar(title, total, unit, None)
+        return
+    with live:
         yield Bar(title, total, unit, live)
