@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from ..timm.layout import Call, UnsupportedNetworkError, calls, close, last_laye
 from .classifier import are_probabilities, behind_softmax, check_classifier, is_classifier
 from .function_parts import function_digest, modules_in, rebound
 from .network_facts import PROBE_SIZE, NetworkFacts, probe_images, trial_like
-from .outputs import NoLogitsError, advice_on, described, first_tensor, listed, logits_in
+from .outputs import NoLogitsError, advice_on, described, first_tensor, listed, logits_in, passed_over
 from .own_copy import Copies, not_finite, own_copies, swapped_for, tried, unwrapped
 from .read_layers import before, chosen_tap, depends, layer_name, layers_before, place_of, tap_at
 from .rest import RestOfNetwork, packed
@@ -178,6 +179,13 @@ class HookedNetwork(Backbone):
                 f"its {what} are 1 for every image, as a softmax over one class is; give what stands before it",
             )
         check_names(self, logits.shape[1])
+        if not (reads.logits or reads.score) and passed_over(out, len(probe)):
+            warnings.warn(
+                f"{self.name} returns {listed(out)}: the first is read as its logits; another one with "
+                "logits=lambda out: out[…]",
+                UserWarning,
+                stacklevel=6,
+            )
         made: Tensor = logits
         return made
 

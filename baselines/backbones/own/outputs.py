@@ -41,10 +41,21 @@ def _logits_in(out: Any) -> Tensor:
             found: Tensor = fields[name]
             return found
     tensors = {k: v for k, v in fields.items() if isinstance(v, Tensor)}
-    # GoogLeNet and Inception in training give their auxiliary logits behind their own; a sequence starts with its own.
-    if tensors and (len(tensors) == 1 or isinstance(out, tuple | list)):
+    # A sequence without names starts with the network's own logits.
+    if tensors and (len(tensors) == 1 or is_sequence(out)):
         return next(iter(tensors.values()))
     raise NoLogitsError(f"it returns {listed(out)}, and none is called logits")
+
+
+def is_sequence(out: Any) -> bool:
+    """Whether an output is a tuple or list whose parts have no names."""
+    return isinstance(out, tuple | list) and not hasattr(out, "_fields")
+
+
+def passed_over(out: Any, count: int) -> bool:
+    """Whether a sequence of ``count`` images' outputs has more than one that could be logits (B,C)."""
+    found = fields_of(out).values() if is_sequence(out) else ()
+    return sum(isinstance(v, Tensor) and v.ndim == 2 and len(v) == count and v.is_floating_point() for v in found) > 1
 
 
 def fields_of(out: Any) -> dict[str, Any]:
@@ -100,6 +111,8 @@ def advice_on(out: Any) -> str:
     if isinstance(out, tuple | list):
         if any(isinstance(v, Mapping) and "boxes" in v for v in out):
             return "it finds boxes: give score=…, a function of what it returns to one score an image and class (B,C)"
+        if not is_sequence(out):
+            return "say where they are: logits=lambda out: out.NAME"
         rows = [k for k, v in enumerate(out) if isinstance(v, Tensor) and v.ndim == 2]
         if rows:
             return f"say where they are: logits=lambda out: out[{rows[0]}]"

@@ -62,6 +62,34 @@ OUTPUTS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor] | None
 }
 
 
+class Seen(NamedTuple):
+    features: Tensor
+    preds: Tensor
+
+
+def test_of_several_parts_with_names_none_is_guessed() -> None:
+    """The first was read, whatever it was called."""
+
+    class Returning(Small):
+        def forward(self, x: Tensor) -> Any:
+            return Seen(x.mean((-2, -1)), super().forward(x))
+
+    with pytest.raises(UnsupportedNetworkError, match=r"a Seen with features \(2, 3\), preds \(2, 5\).*out: out.NAME"):
+        cambench.wrap(model=Returning(), layer="body", **HALF)
+    net = cambench.wrap(model=Returning(), layer="body", logits=lambda out: out.preds, **HALF)
+    torch.testing.assert_close(net(pictures()), Small().eval()(pictures()))
+
+
+def test_the_first_of_several_is_said() -> None:
+    class Returning(Small):
+        def forward(self, x: Tensor) -> Any:
+            made = super().forward(x)
+            return made, made[:, :2]
+
+    with pytest.warns(UserWarning, match=r"Returning returns a tuple with 0 \(2, 5\), 1 \(2, 2\): the first is read"):
+        cambench.wrap(model=Returning(), layer="body", **HALF)
+
+
 @pytest.mark.parametrize("kind", list(OUTPUTS))
 def test_whatever_it_returns(kind: str) -> None:
     shape, pick = OUTPUTS[kind]
