@@ -104,6 +104,13 @@ def test_the_fingerprint_covers_what_was_asked(bird_cache: Path) -> None:
     assert load(None, "test", {"size": "32", "count": "3"}).fingerprint == load(None, "test", small).fingerprint
 
 
+def test_the_drawing_is_said_once(bird_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load(None, "val", {"size": 32, "count": 3})
+    assert capsys.readouterr().err.splitlines()[0] == "drawing synthbirds val, once: 3 images"
+    load(None, "val", {"size": 32, "count": 3})
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no description", "garbled description", "no rows"])
 def test_a_damaged_cache_is_drawn_again(bird_cache: Path, damage: str) -> None:
     small = {"size": 32, "count": 5}
