@@ -36,6 +36,8 @@ from .scoring.reading import Reading, ScoreMap, folder_score_map
 from .scoring.scope import Columns, Rows, Scoring
 from .scoring.without_network import BareReading
 
+NO_DROP = "Average Drop is left out, as it is a share of the image's class score, which is 0"
+
 
 @dataclass(frozen=True)
 class PassRequest:
@@ -221,7 +223,7 @@ class _Pass:
         stages = {stage: ms / 1e3 for stage, ms in sample.stages().items()}
         boxes, lost = self.request.boxes.since(), {**self._before, **self.engine.lost}
         _say(self.plan.name, boxes.notes)
-        notes = self.reading.notes - before + boxes.notes
+        notes = self.reading.notes - before + boxes.notes + _without_drop(rows)
         records = {str(t): c for t, c in rows.items()}
         self.request.store.write_shard(self.plan.name, shard, records, failures, stages, notes, lost, boxes.served)
         return [sample]
@@ -291,3 +293,10 @@ def _joined(pieces: Sequence[Columns]) -> Columns:
     """The columns of all pieces below one another; one that a metric lost on the way is in none."""
     names = [name for name in pieces[0] if all(name in piece for piece in pieces)]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+
+
+def _without_drop(rows: Rows) -> Counter[str]:
+    """A note of the images that leave a network without an Average Drop: their class score is no triple's own."""
+    y = next((columns["y"] for columns in rows.values() if "y" in columns), None)
+    zeros = 0 if y is None else int((y == 0).sum())
+    return Counter({NO_DROP: zeros} if zeros else {})

@@ -18,7 +18,7 @@ from ..records.columns import EXTRA, HITS, Array
 from ..records.load import Run, require_images
 from ..records.record_errors import RecordError
 from .curves import Counts, Curves, HitReader
-from .reduce import SCALARS, TOP5, loc_curve_column, reference_of, reports_piou
+from .reduce import SCALARS, TOP5, has_drop, loc_curve_column, reference_of, reports_piou
 from .val_run import val_triple
 
 Floats = npt.NDArray[np.float64]
@@ -246,8 +246,11 @@ def _hits_at(packed: Array, peak: Array, tau: float) -> npt.NDArray[np.bool_]:
 def _fidelity(y: Array, o: Array, protocol: Protocol, triple: str) -> dict[str, Any]:
     scores = torch.from_numpy(y), torch.from_numpy(o)
     try:
-        average_drop(*scores), increase_in_confidence(*scores)
-        found = {"drop": drops(*scores).numpy(), "increase": o > y}
+        increase_in_confidence(*scores)
+        found: dict[str, Any] = {"increase": o > y}
+        if has_drop(y):
+            average_drop(*scores)
+            found = {"drop": drops(*scores).numpy(), **found}
         if protocol.fidelity_score != "logit":
             average_gain(*scores)
             found["gain"] = gains(*scores).numpy()

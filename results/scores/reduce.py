@@ -44,7 +44,7 @@ class Totals:
             entry where the protocol fixes τ.
         top5_counts: Those located whose label is among the five best classes, where that is recorded.
         loc_index: Index of the location threshold in them; None where it must come from the val split.
-        average_drop, average_gain, increase: Fidelity scores in percent.
+        average_drop, average_gain, increase: Fidelity scores in percent; the drop is None where ``has_drop`` is false.
         histogram: Pixels (2,K) per threshold bin, background and object.
         evidence: Sum of evidence precision. extra: Sums of the ``extra:`` columns.
     """
@@ -60,7 +60,7 @@ class Totals:
     top1_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     top5_counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     loc_index: int | None = None
-    average_drop: float = 0.0
+    average_drop: float | None = 0.0
     average_gain: float = 0.0
     increase: float = 0.0
     histogram: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
@@ -170,10 +170,15 @@ def _counts(packed: Array, peak: Array, taus: torch.Tensor, chosen: npt.NDArray[
     return counted
 
 
+def has_drop(y: Array) -> bool:
+    """Whether Average Drop is defined: a class score of 0, as a network very sure of another has, cannot drop."""
+    return not bool((y == 0).any())
+
+
 def _add_fidelity(sums: Totals, y: Array, o: Array, protocol: Protocol, triple: str) -> None:
     scores = torch.from_numpy(y), torch.from_numpy(o)
     try:
-        sums.average_drop = float(average_drop(*scores))
+        sums.average_drop = float(average_drop(*scores)) if has_drop(y) else None
         sums.increase = float(increase_in_confidence(*scores))
         # A gain is a share of the head-room 1 - Y, which a raw logit does not have.
         if protocol.fidelity_score != "logit":

@@ -27,7 +27,7 @@ class Metric:
     Attributes:
         name: Key in CSV files. title: Column head. higher_is_better: Direction. unit: ``%`` or empty. digits: Decimals.
         needs: Columns without which a triple has no such score.
-        compute: ``(totals, protocol) -> score``.
+        compute: ``(totals, protocol) -> score``; None where it is not defined.
         ranked: Has a best value; False for facts such as the share of degenerate maps.
         source: Where the definition comes from.
     """
@@ -36,7 +36,7 @@ class Metric:
     title: str
     higher_is_better: bool
     needs: tuple[str, ...]
-    compute: Callable[[Totals, Protocol], float]
+    compute: Callable[[Totals, Protocol], float | None]
     unit: str = "%"
     digits: int = 2
     ranked: bool = True
@@ -84,7 +84,7 @@ def _known(
     name: str,
     title: str,
     needs: tuple[str, ...],
-    compute: Callable[[Totals, Protocol], float],
+    compute: Callable[[Totals, Protocol], float | None],
     *,
     per_backbone: bool = False,
 ) -> Metric:
@@ -176,9 +176,10 @@ def score_run(run: Run, val: Run | None = None, triples: Sequence[str] | None = 
         protocol = run.manifest.protocol
         applicable = [m for m in (*METRICS, *extra) if _applies(m, columns, run.manifest)]
         try:
-            cache[canonical] = {m.name: m.compute(found, protocol) for m in applicable}
+            values = {m.name: m.compute(found, protocol) for m in applicable}
         except ValueError as error:
             raise RecordError(f"{canonical}: {error}") from None
+        cache[canonical] = {name: value for name, value in values.items() if value is not None}
     scores = {t: cache[run.manifest.canonical(t)] for t in wanted}
     present = {name for row in scores.values() for name in row}
     return ScoreTable(tuple(m for m in (*METRICS, *extra) if m.name in present), scores, len(run.index))

@@ -6,6 +6,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.parts import part_path
 from cambench.results.records.record_errors import RecordError
 from cambench.results.records.store import RunStore
+from cambench.results.scores.per_image import read_per_image
 from cambench.results.scores.shown import score_run
 
 TRIPLE = "net/cam/softmax"
@@ -104,13 +105,22 @@ def test_images_without_boxes_are_no_misses(tmp_path, toy):
     assert scored(tmp_path, toy, columns).scores[TRIPLE]["gt_known_loc"] == 100.0
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "says"),
-    [("y", [0.8, 0.0, 0.4, 0.5], "Y is 0"), ("o", [0.4, np.nan, 0.1, 0.1], "NaN|finite")],
-)
-def test_scores_that_are_undefined_are_errors(tmp_path, toy, column, value, says):
-    with pytest.raises(RecordError, match=says):
-        scored(tmp_path, toy, {**four_images(toy), column: np.array(value)})
+def test_scores_that_are_not_finite_are_errors(tmp_path, toy):
+    with pytest.raises(RecordError, match="NaN|finite"):
+        scored(tmp_path, toy, {**four_images(toy), "o": np.array([0.4, np.nan, 0.1, 0.1])})
+
+
+def test_a_class_score_of_zero_leaves_average_drop_out_and_nothing_else(tmp_path, toy):
+    whole, without = (
+        scored(tmp_path / str(y), toy, {**four_images(toy), "y": np.array([0.8, y, 0.4, 0.5])}) for y in (0.1, 0.0)
+    )
+    lost = set(whole.scores[TRIPLE]) - set(without.scores[TRIPLE])
+    assert lost == {"average_drop"}
+    assert "average_drop" not in {m.name for m in without.metrics}
+    point = read_per_image(load_run(tmp_path / "0.0" / "run"), TRIPLE).point()
+    assert "increase_in_confidence" in point
+    assert "average_drop" not in point
+    assert point == pytest.approx({name: without.scores[TRIPLE][name] for name in point})
 
 
 def test_extra_metric(tmp_path, toy):

@@ -14,13 +14,17 @@ from torch import nn
 from typer.testing import CliRunner
 
 import cambench
+from cambench.baselines.backbones import open_backbone
 from cambench.baselines.cams.method import CAMS
 from cambench.bench.cli.app import app, main
 from cambench.bench.engine.scoring.onepass import OnePass
 from cambench.bench.host.errors import RunError
 from cambench.bench.notebook.runs import IncompleteRunError, run
+from cambench.bench.training.checkpoint import save_network
 from cambench.metrics.spec import METRICS
 from cambench.results.records.load import load_run
+from cambench.results.report.page import write_report
+from cambench.results.scores.shown import score_run
 
 GOOD = ("slim_resnet/gradcam/softmax", "slim_resnet/center/softmax")
 MINE = "slim_resnet/my_cam/softmax"
@@ -172,6 +176,31 @@ def test_one_cell_that_is_not_finite_is_an_empty_map(settings: Any, tmp_path: Pa
     assert any("my_cam" in note for note in settings_said)
     assert "softmax made maps that hold NaN or infinity" in (settings["out"] / "tables" / "leaderboard.md").read_text()
     assert parts(settings["out"]) == parts(whole["out"])
+
+
+def test_a_network_too_sure_for_average_drop_keeps_all_other_scores(settings: Any, tmp_path: Path) -> None:
+    """Its probability of the label is 0 in float32; the other network and every table are as they are without it."""
+    network = open_backbone("slim_resnet")
+    with torch.no_grad():
+        network.head().linear.weight.mul_(1e4)
+    save_network(tmp_path / "sure.safetensors", network, {})
+    other, sure = "slim_vgg/gradcam/softmax", GOOD
+    fields = {**settings, "protocol": "wsoleval"}
+    alone = run(**{**fields, "triples": (other,), "out": tmp_path / "alone"})
+    fields |= {"triples": (*sure, other), "weights": {"slim_resnet": tmp_path / "sure.safetensors"}}
+    both = run(**fields)
+    assert (both.run.column(sure[0], "y") == 0).any()
+    [note] = [n for n in both.run.notes if "Average Drop" in n]
+    assert note.startswith("slim_resnet: Average Drop is left out, as it is a share of the image's class score, which")
+    scores = score_run(both.run).scores
+    assert scores[other] == score_run(alone.run).scores[other]
+    assert "average_drop" in scores[other]
+    assert {"average_drop"} == set(scores[other]) - set(scores[sure[0]])
+    table = (settings["out"] / "tables" / "leaderboard.md").read_text()
+    assert "Average Drop is left out" in table
+    assert "average_drop" not in set(both.compare(*sure, resamples=20).frame["metric"])
+    write_report(both.run, tmp_path / "page.html", resamples=20)
+    assert (tmp_path / "page.html").stat().st_size > 100_000
 
 
 def test_a_metric_that_fails_loses_its_column_alone(settings: Any, tmp_path: Path, monkeypatch: Any) -> None:
