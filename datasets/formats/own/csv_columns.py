@@ -192,7 +192,8 @@ def _missing(found: Columns, needs_label: bool) -> list[str]:
 def _check(path: Path, words: list[str], found: Columns, needs_label: bool) -> None:
     plain = [_plain(w) for w in words]
     roles = [_ROLE.get(w) for w in plain]
-    twice = [w for i, w in enumerate(words) if plain.count(plain[i]) > 1 and (i in found.place.values() or roles[i])]
+    used = {*found.place.values(), *found.box}
+    twice = [w for i, w in enumerate(words) if plain.count(plain[i]) > 1 and (i in used or roles[i])]
     missing = _missing(found, needs_label)
     if not found.box:
         bare = [_PREFIX.sub("", p) for p in plain]

@@ -52,7 +52,7 @@ class GivenNames:
             return name, self._base
         if _URL.match(name):
             return self._find_url(name)
-        name = _straight(name)
+        name = self._from_root(_straight(name))
         path = f"{self._base}{name}"
         if not name.startswith("/") and self.index.size(path) >= 0:
             return self._found(name, path, "")
@@ -63,6 +63,15 @@ class GivenNames:
             if place is not None:
                 return self._found(name, place, kind)
         return plain, plain if plain.startswith("/") else f"{self._base}{plain}"
+
+    def _from_root(self, name: str) -> str:
+        """A name that leaves the root and comes back to it (``../photos/a.jpg``), as it is called there."""
+        if not name.startswith("../"):
+            return name
+        straight = posixpath.normpath(f"{self._base}{name}")
+        # A root that is a link has another folder above it than its name says.
+        here = straight.startswith(self._base) and _is_same(f"{self._base}{name}", straight)
+        return straight.removeprefix(self._base) if here else name
 
     def _find_url(self, url: str) -> tuple[str, str]:
         """Image id and path of the file that a URL means: its own, or the one below the root that ends so."""
@@ -177,6 +186,13 @@ def _straight(name: str) -> str:
     if len(parts) < 2 or not {"", ".", ".."} & set(parts[1:] if name.startswith("/") else parts):
         return name
     return posixpath.normpath(name)
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return Path(path).samefile(other)
+    except OSError:
+        return False
 
 
 def _alike(name: str, found: list[str]) -> str:

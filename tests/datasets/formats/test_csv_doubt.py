@@ -105,3 +105,46 @@ def test_percentages_are_not_taken_for_pixels(own):
     right = open_csv(own, HEADER + PERCENT, size=(640, 480), boxes="percent")
     assert right.rows["boxes"][0][0] == [32.0, 24.0, 320.0, 384.0]
     assert open_csv(own, HEADER + PERCENT, size=(640, 480), boxes="pixels").rows["boxes"][0][0] == [5, 5, 50, 80]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["image,label,x0,y0,x1,y1,x1", "image,label,x,y,w,h,X", "image,label,bbox_x,bbox_y,bbox_w,bbox_h,bbox w"],
+)
+def test_a_column_of_the_box_that_occurs_twice_is_refused(own, header):
+    with pytest.raises(DatasetError, match=r"boxes\.csv:1: a column occurs twice"):
+        open_csv(own, f"{header}\na.jpg,cat,1,1,30,20,25\n")
+
+
+def test_a_name_that_leaves_the_root_and_comes_back_is_the_same_image(own):
+    root = own / "photos"
+    root.mkdir()
+    lines = "../photos/a.jpg,cat,1,1,30,20\na.jpg,cat,2,2,20,20\n./a.jpg,cat,3,3,20,20\n"
+    table = open_csv(root, HEADER + lines)
+    assert list(table.rows["image_id"]) == ["a.jpg"]
+    assert len(table.rows["boxes"][0]) == 3
+
+
+def test_percentages_are_the_boxes_of_the_same_file_in_pixels(own):
+    pixels = open_csv(own, HEADER + "a.jpg,cat,64,48,320,384\nb.jpg,dog,0,0,640,480\n", ("a.jpg", "b.jpg"), (640, 480))
+    corners = HEADER + "a.jpg,cat,10,10,50,80\nb.jpg,dog,0,0,100,100\n"
+    sides = "image,label,x,y,w,h\na.jpg,cat,10,10,40,70\nb.jpg,dog,0,0,100,100\n"
+    centres = "image,label,cx,cy,w,h\na.jpg,cat,30,45,40,70\nb.jpg,dog,50,50,100,100\n"
+    for text in (corners, sides, centres):
+        found = open_csv(own, text, ("a.jpg", "b.jpg"), (640, 480), boxes="percent")
+        assert list(found.rows["boxes"]) == list(pixels.rows["boxes"])
+        assert list(found.rows["label"]) == list(pixels.rows["label"])
+
+
+def test_fractions_are_the_boxes_of_the_same_file_in_pixels_to_the_bit(own):
+    """0.35 - 0.2 / 2 < 0.25 in floating point, and 0.1 + 0.7 < 0.8."""
+    names, size = ("a.jpg", "b.jpg"), (640, 480)
+    pixels = open_csv(own, HEADER + "a.jpg,cat,160,48,288,384\nb.jpg,dog,0,0,640,480\n", names, size)
+    centres = "image,label,cx,cy,w,h\na.jpg,cat,0.35,0.45,0.2,0.7\nb.jpg,dog,0.5,0.5,1,1\n"
+    sides = "image,label,x,y,w,h\na.jpg,cat,0.25,0.1,0.2,0.7\nb.jpg,dog,0,0,1,1\n"
+    for text in (centres, sides):
+        found = open_csv(own, text, names, size, boxes="fraction")
+        assert list(found.rows["boxes"]) == list(pixels.rows["boxes"])
+    # What is no simple part of a pixel stays as it is.
+    odd = open_csv(own, HEADER + "a.jpg,cat,0.123457,0.1,0.5,0.654321\n", size=size, boxes="fraction")
+    assert odd.rows["boxes"][0] == [[0.123457 * 640, 48.0, 320.0, 0.654321 * 480]]
