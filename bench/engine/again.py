@@ -19,6 +19,8 @@ from .planning.config import RunConfig
 
 REQUEST = "request"
 """Where ``run.json`` keeps, among its settings, what was asked for."""
+SETTLED = "settled_options"
+"""Among a run's settings and a table's facts: options of the data set that were chosen for the user."""
 TABLES = (
     *("leaderboard.md", "leaderboard.tex", "scores.md", "scores.tex", "intervals.md", "intervals.tex", "scores.csv"),
     *("throughput.md", "throughput.tex", "throughput.csv"),
@@ -62,11 +64,13 @@ def source_asked(manifest: RunManifest) -> DataSource:
     """The data that a run was asked for, with root and options where its record says them."""
     fields, data = fields_asked(manifest), manifest.dataset
     name, root, options = (fields.get(field) for field in ("dataset", "root", "options"))
+    options = options if isinstance(options, dict) else {}
+    settled = manifest.settings.get(SETTLED)
     return DataSource(
         name if isinstance(name, str) else data.name,
         Path(root) if isinstance(root, str) else None,
         data.split,
-        options if isinstance(options, dict) else {},
+        {**options, **settled} if isinstance(settled, dict) else options,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,7 +12,8 @@ from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, TAP, split_name
 from ...consoles import err as console
-from ...datasets.schema import SampleTable
+from ...datasets.findings import MissingSplitError
+from ...datasets.schema import DatasetError, SampleTable
 from ...float64 import float64_on_cpu
 from ...results.records.described import NO_NETWORK, BackboneRecord
 from ...text import visible
@@ -55,6 +56,7 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
             f"of other images are drawn by cambench.explain, from arrays (H,W,{native.image_channels})"
         )
     if classes_fit(native.num_classes, table):
+        native.needs_training = native.needs_training and not _keeps_random_classes(native, table, config)
         return native
     if table.facts.get("label_space") == "network":
         raise UsageError(
@@ -68,6 +70,34 @@ def open_network(name: str, table: SampleTable, config: RunConfig, only_one: boo
             "FILE`, or choose another file"
         )
     return open_backbone(name, num_classes=table.num_classes, weights=file, pretrained=config.pretrained)
+
+
+def _keeps_random_classes(network: Backbone, table: SampleTable, config: RunConfig) -> bool:
+    """Whether classes that nobody trained stay: the network's own are wanted, and nothing is there to train them on."""
+    own = "label_space" in table.facts and not config.pretrained and network.needs_training
+    given = config.weights or config.softmax_weights
+    return own and not given and not (table.labelled and has_train_split(config))
+
+
+def untrained(networks: Mapping[str, Backbone]) -> list[str]:
+    """What to say of networks that are read as they were made, with random weights."""
+    return [
+        f"{name}: random weights, as --no-pretrained asks, and nothing to train them on: its classes, maps and scores "
+        "say nothing about the pictures"
+        for name, network in networks.items()
+        if network.weights_source == "untrained" and not network.needs_training
+    ]
+
+
+def has_train_split(config: RunConfig) -> bool:
+    """Whether the data of a request have a train split; one that is there and damaged counts."""
+    try:
+        config.source.of("train").open()
+    except MissingSplitError:
+        return False
+    except DatasetError:
+        return True
+    return True
 
 
 def classes_fit(num_classes: int, table: SampleTable) -> bool:

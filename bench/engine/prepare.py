@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -14,7 +15,8 @@ from ...results.records.manifest import RunManifest
 from ..host.errors import RunError
 from ..maps.given_method import register_maps
 from .head_keeper import HeadKeeper
-from .networks import check_labels, open_network, tell_warnings
+from .networks import check_labels, open_network, tell_warnings, untrained
+from .own_labels import without_training
 from .planning.config import RunConfig
 from .planning.given import HEAD_BRANCHES, check_names, resolve_heads
 from .planning.given_triples import given_triples
@@ -69,8 +71,13 @@ def prepare(config: RunConfig, device: torch.device, world: int, say: Callable[[
         raise RunError(f"{config.dataset} {config.split} has no images")
     given = register_maps(config.maps, table)
     say(line for folder in given for line in folder.findings())
+    only_one = len(names) == 1
+    networks = {name: _opened(name, table, config, only_one=only_one) for name in names}
+    as_named = table
+    table, networks = without_training(config, table, networks, partial(_opened, config=config, only_one=only_one))
+    say(f"{table.name} {table.split}: {note}" for note in table.notes[-1:] if table is not as_named)
+    say(untrained(networks))
     protocol = protocol_of(table, config.protocol_object)
-    networks = {name: _opened(name, table, config, only_one=len(names) == 1) for name in names}
     table = in_classes_of(table, networks.values())
     plans = {name: plan_backbone(name, wanted, networks[name], protocol) for name in names}
     say(line for plan in plans.values() for line in left_out(plan))
@@ -79,7 +86,7 @@ def prepare(config: RunConfig, device: torch.device, world: int, say: Callable[[
     branches: dict[str, list[Branch]] = {
         name: ["softmax", *(b for b in HEAD_BRANCHES if name in needs_branch(plans, protocol, b))] for name in plans
     }
-    keeper = HeadKeeper(config, table, device, resolve_heads(config, branches, only_one=len(names) == 1))
+    keeper = HeadKeeper(config, table, device, resolve_heads(config, branches, only_one=only_one))
     for name in plans:
         check_labels(networks[name], table, name)
         keeper.take(name, networks[name], branches[name])

@@ -22,7 +22,7 @@ from ...version import __version__
 from ..host.versions import LIBRARIES, library_versions
 from ..maps.given_method import folder_of
 from ..maps.map_folder import MapFolder
-from .again import REQUEST, request_of
+from .again import REQUEST, SETTLED, request_of
 from .planning.config import RunConfig
 from .planning.own_classes import protocol_of
 from .planning.plan import BackbonePlan
@@ -102,6 +102,7 @@ def run_manifest(
             "world_size": world_size,
             REQUEST: request_of(config),
             **({"maps": maps} if maps else {}),
+            **({SETTLED: table.facts[SETTLED]} if SETTLED in table.facts else {}),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 import cambench
 from cambench.baselines.contracts import BACKBONES
+from cambench.bench.engine.again import source_asked
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.results.report import write_report
 
@@ -123,3 +125,42 @@ def test_an_image_of_several_classes_has_a_row_and_a_map_for_each(own: Any) -> N
     assert "Top-1" not in text
     assert "Not available: classification (a row is an image and one of its classes, whose map is drawn" in text
     assert "GT-known Loc" in text
+
+
+def test_photos_that_nothing_can_be_trained_on_are_read_in_the_networks_classes(own: Any, capfd: Any) -> None:
+    """Without ``labels=`` and without a train split: names of the network's classes are these, others are not read."""
+    shutil.rmtree(own["root"] / "sky")
+    found = cambench.run(**own).run
+    assert found.column(found.triples[0], "label").tolist() == [1, 1, 1, 0], "rose, leaf, sky"
+    assert found.manifest.dataset.class_names == ["rose", "leaf", "sky"]
+    said = "no train split to train a head of these 2 classes on ('leaf', 'rose'): they are read as the network's own"
+    assert said in capfd.readouterr().err
+    assert said in " ".join(found.manifest.dataset.notes)
+    assert source_asked(found.manifest).options == {"labels": "network"}
+    (own["root"] / "leaf").rename(own["root"] / "my garden")
+    found = cambench.run(**own | {"out": own["out"] / "b"}).run
+    assert found.column(found.triples[0], "label").tolist() == [-1] * 4
+    assert "('my garden', 'rose'), and the network has other classes: labels are not read" in capfd.readouterr().err
+    assert source_asked(found.manifest).options == {"labels": "none"}
+    again = cambench.run(**own | {"out": own["out"] / "b"}).run
+    assert again.manifest.started == found.manifest.started, "nothing is done twice"
+
+
+def test_photos_are_trained_on_where_there_is_a_train_split(own: Any) -> None:
+    shutil.rmtree(own["root"] / "sky")
+    for name in ("leaf", "rose"):
+        for split in ("train", "test"):
+            shutil.copytree(own["root"] / name, own["root"] / split / name)
+        shutil.rmtree(own["root"] / name)
+    found = cambench.run(**own).run
+    assert found.manifest.dataset.class_names == ["leaf", "rose"]
+    assert found.manifest.backbones["colours"].branches["softmax"].provenance == "trained in this run"
+
+
+@pytest.mark.parametrize("labels", [None, "network", "none"])
+def test_a_random_network_is_read_as_it_is_and_said_to_be_random(own: Any, capfd: Any, labels: str | None) -> None:
+    options = {} if labels is None else {"labels": labels}
+    fields = own | {"root": own["root"] / "sky", "triples": ("timm:test_resnet/gradcam/softmax",), "pretrained": False}
+    found = cambench.run(**fields, options=options).run
+    assert found.manifest.dataset.num_classes == 1000
+    assert capfd.readouterr().err.count("timm:test_resnet: random weights, as --no-pretrained asks") == 1
