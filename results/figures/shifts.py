@@ -14,7 +14,7 @@ from .figure_style import PAPER, FigureStyle
 from .overlay import Pixels, show
 
 TILE, CAPTION, LABEL, CHART = 1.15, 0.36, 0.95, 1.8
-"""Inches: side of a picture, height of its captions, width of the row labels, height of the charts."""
+"""Inches of the paper style: side of a picture, height of its captions, width of the row labels, height of charts."""
 TITLE, HEADS, LEGEND, AXIS = 0.32, 0.5, 0.42, 0.42
 """Inches: height of the title, of a block's headings, of the legend, and of a chart's labels."""
 EXPLAINED = (
@@ -81,12 +81,16 @@ def shift_figure(
     if not blocks or not all(b.rows and b.heads for b in blocks):
         raise ValueError("distortion figure: no maps to show")
     columns, room = max(len(b.heads) for b in blocks), style.room
-    width = room(LABEL) + columns * (TILE + 0.05) + 0.15
-    tall = [_intro(blocks, k, style) + room(HEADS) + len(b.rows) * (TILE + room(CAPTION)) for k, b in enumerate(blocks)]
-    height = room(TITLE) + sum(tall) + room(0.35) + CHART + room(AXIS + LEGEND)
+    width = room(LABEL) + columns * (room(TILE) + 0.05) + 0.15
+    tall = [_intro(blocks, k, style) + room(HEADS + len(b.rows) * (TILE + CAPTION)) for k, b in enumerate(blocks)]
+    lines = textwrap.wrap(title, _letters(width - 0.2, style.pt(10), style, bold=True)) or [title]
+    above = room(TITLE) + room(0.17) * (len(lines) - 1)
+    height = above + sum(tall) + room(0.35 + CHART + AXIS + LEGEND)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(0.1 / width, 1 - 0.1 / height, title, ha="left", va="top", fontsize=style.pt(10), fontweight="bold")
-    top = height - room(TITLE)
+    figure.text(
+        0.1 / width, 1 - 0.1 / height, "\n".join(lines), ha="left", va="top", fontsize=style.pt(10), fontweight="bold"
+    )
+    top = height - above
     for k, block in enumerate(blocks):
         intro = _intro(blocks, k, style)
         if intro:
@@ -97,6 +101,12 @@ def shift_figure(
     return figure
 
 
+def _letters(inches: float, points: float, style: FigureStyle, *, bold: bool = False) -> int:
+    """Letters of a size that stand side by side: by their mean width, in ems, of the widest fonts in use."""
+    mean = 0.44 if style is PAPER else 0.53
+    return max(1, int(inches * 72 / ((mean * 1.15 if bold else mean) * points)))
+
+
 def _axes(figure: Figure, left: float, bottom: float, wide: float, tall: float, size: tuple[float, float]) -> Any:
     """Axes placed in inches."""
     return figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
@@ -105,33 +115,32 @@ def _axes(figure: Figure, left: float, bottom: float, wide: float, tall: float, 
 def _intro(blocks: Sequence[ShiftBlock], k: int, style: FigureStyle) -> float:
     """Height of the picture that a block begins with; none where the block before has the same."""
     same = k > 0 and blocks[k - 1].image is blocks[k].image
-    return 0.0 if same else TILE + style.room(0.3)
+    return 0.0 if same else style.room(TILE + 0.3)
 
 
 def _picture(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, float], style: FigureStyle) -> None:
-    axis = _axes(figure, 0.1, top - TILE, TILE, TILE, size)
+    tile = style.room(TILE)
+    axis = _axes(figure, 0.1, top - tile, tile, tile, size)
     show(axis, block.image)
     axis.set_xlabel(block.caption, fontsize=style.pt(7), labelpad=2)
-    left = 0.1 + TILE + 0.15
-    # The mean width of a letter, in ems, of the widest fonts in use.
-    letters = int((size[0] - left - 0.1) * 72 / ((0.44 if style is PAPER else 0.53) * style.pt(8)))
-    text = textwrap.fill(EXPLAINED, letters)
+    left = 0.1 + tile + 0.15
+    text = textwrap.fill(EXPLAINED, _letters(size[0] - left - 0.1, style.pt(8), style))
     figure.text(left / size[0], top / size[1], text, ha="left", va="top", fontsize=style.pt(8), linespacing=1.35)
 
 
 def _block(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, float], style: FigureStyle) -> None:
-    (width, height), room = size, style.room
+    (width, height), room, tile_side = size, style.room, style.room(TILE)
     figure.text(
         0.1 / width, (top - 0.05) / height, block.title, ha="left", va="top", fontsize=style.pt(8.5), fontweight="bold"
     )
     start, first = room(LABEL), top - room(HEADS - 0.04)
     for k, row in enumerate(block.rows):
-        bottom = first - TILE - k * (TILE + room(CAPTION))
+        bottom = first - tile_side - k * room(TILE + CAPTION)
         label = textwrap.fill(row.title, 11)
-        middle = (bottom + TILE / 2) / height
+        middle = (bottom + tile_side / 2) / height
         figure.text((start - 0.08) / width, middle, label, ha="right", va="center", fontsize=style.pt(8))
         for j, (tile, caption) in enumerate(zip(row.tiles, row.captions, strict=True)):
-            axis = _axes(figure, start + j * (TILE + 0.05), bottom, TILE, TILE, size)
+            axis = _axes(figure, start + j * (tile_side + 0.05), bottom, tile_side, tile_side, size)
             show(axis, tile)
             axis.set_xlabel(caption, fontsize=style.pt(6.5), labelpad=2)
             if k == 0:
@@ -141,11 +150,11 @@ def _block(figure: Figure, block: ShiftBlock, top: float, size: tuple[float, flo
 def _charts(
     figure: Figure, charts: Sequence[ShiftChart], top: float, size: tuple[float, float], style: FigureStyle
 ) -> None:
-    left = style.room(0.6)
+    left, tall = style.room(0.6), style.room(CHART)
     wide = (size[0] - 0.15 - left * max(len(charts), 1)) / max(len(charts), 1)
     looks = head_looks(line.name or line.head for chart in charts for line in chart.lines)
     for k, chart in enumerate(charts):
-        axis = _axes(figure, left + k * (wide + left), top - CHART, wide, CHART, size)
+        axis = _axes(figure, left + k * (wide + left), top - tall, wide, tall, size)
         for order, line in enumerate(chart.lines):
             look, dashes = looks[line.name or line.head], "--" if line.dashed else "-"
             title = f"{line.head}, its own weights shifted" if line.dashed else line.head
@@ -162,6 +171,6 @@ def _charts(
         axis.spines[["top", "right"]].set_visible(False)
         if k == 0:
             figure.legend(
-                *axis.get_legend_handles_labels(), loc="lower center", ncols=3 if style.text < 1.2 else 2,
+                *axis.get_legend_handles_labels(), loc="lower center", ncols=3,
                 fontsize=style.pt(7), frameon=False, bbox_to_anchor=(0.5, 0.02 / size[1]),
             )  # fmt: skip

@@ -83,7 +83,11 @@ def _others(sheet: Sheet, others: list[int], equal: list[int]) -> str:
 
 
 def _listed(sheet: Sheet, records: list[int]) -> str:
-    names = [_name(sheet, sheet.records[i]) for i in records]
+    return _joined([_name(sheet, sheet.records[i]) for i in records])
+
+
+def _joined(names: list[str]) -> str:
+    """Names in a sentence; of many, the first few and how many more."""
     if len(names) > NAMED + 1:
         names = [*names[:NAMED], f"{len(names) - NAMED} more"]
     return " and ".join(filter(None, ("; ".join(names[:-1]), names[-1])))
@@ -113,8 +117,7 @@ def _everywhere(sheet: Sheet, metric: Metric, methods: list[int]) -> str:
     if most == 1:
         return "No method is among the best on more than one network."
     where = _all(most) if most == len(leading) else f"{most} of {len(leading)}"
-    listed = "; ".join(names[:NAMED]) + (f"; {len(names) - NAMED} more" if len(names) > NAMED else "")
-    return f"Best, or not significantly worse, on {where} networks: {listed}."
+    return f"Best, or not significantly worse, on {where} networks: {_joined(names)}."
 
 
 def _all(count: int) -> str:

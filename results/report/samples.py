@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,10 @@ Pictures = Callable[[Sequence[int]], Mapping[int, Picture]]
 
 
 def choose_rows(sheet: Sheet, samples: int) -> Index:
-    """Data-set rows of the explorer: half where the triples disagree most, half evenly spread; ascending."""
+    """Data-set rows of the explorer: half where the triples disagree most, half evenly spread; ascending.
+
+    Of the telling half, one image of each class comes before a second of any, as long as the triples disagree on it.
+    """
     run, records = sheet.first_run, range(len(sheet.records))
     n = len(run.index)
     if samples >= n:
@@ -55,10 +59,23 @@ def choose_rows(sheet: Sheet, samples: int) -> Index:
     if metric is not None:
         scores = [sheet.image_scores(i, metric) for i in records if sheet.has(i, metric)]
         interest = interest + np.nan_to_num(np.stack(scores)).std(0)
-    telling = np.argsort(-interest, kind="stable")[: samples // 2]
+    telling = _classes_in_turn(interest, sheet.labels)[: samples // 2]
     others = np.setdiff1d(np.arange(n), telling)
     spread = others[np.linspace(0, len(others) - 1, samples - len(telling)).round().astype(np.int64)]
     chosen: Index = run.index[np.sort(np.concatenate([telling, spread]))]
+    return chosen
+
+
+def _classes_in_turn(interest: npt.NDArray[np.float64], labels: Index) -> Index:
+    """Positions by falling interest, where the k-th image of a class comes before the k+1-th of any; no interest last."""
+    order = np.argsort(-interest, kind="stable")
+    seen: Counter[int] = Counter()
+    turn = np.empty(len(order), np.int64)
+    for place, position in enumerate(order):
+        label = int(labels[position])
+        turn[place] = seen[label]
+        seen[label] += 1
+    chosen: Index = order[np.lexsort((turn, interest[order] <= 0))]
     return chosen
 
 

@@ -80,3 +80,30 @@ def test_shift_figure():
     assert chart.lines[0].get_ydata().tolist() == [0, 5]
     with pytest.raises(ValueError, match="no maps"):
         shift_figure("title", [], [])
+
+
+@pytest.mark.parametrize("style", ["paper", "screen"])
+def test_no_text_of_a_shift_figure_is_cut_or_covers_another(style):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    captions = ["p = 0.9614\nmoved 0.0 %", *["p = 0.9614\nmoved 12.8 %, empty"] * 4]
+    rows = [ShiftRow(name, [PICTURE] * 5, captions) for name in ("softmax", "softmax, clamped", "sigmoid (ours)")]
+    heads = [f"δ = {d} σ" for d in (0, 16, 32, 64, 128)]
+    block = ShiftBlock("The weight of one channel (number 511) is raised by δ in every class", PICTURE, "b", heads, rows)
+    names = ("softmax", "softmax, clamped", "sigmoid (ours)", "sigmoid, signed")
+    lines = [ShiftLine(n, [0, 128], [0, 5], [0, 4], [0, 6], dashed=d) for d in (False, True) for n in names[2 * d :]]
+    charts = [ShiftChart("One channel raised (Eq. 9), 1,000 images", "δ at channel 511 (σ)", lines)] * 2
+    title = "Does the map move when no probability does? Smooth Grad-CAM++ on timm:efficientvit_l2.r384_in1k"
+    look = style_named(style)
+    with drawing(look):
+        figure = shift_figure(title, [block], charts, look)
+        FigureCanvasAgg(figure).draw()
+        texts = [*figure.texts, *(legend for legend in figure.legends)]
+        for axis in figure.axes:
+            texts += [axis.xaxis.label, axis.yaxis.label, axis.title, axis._left_title]
+        boxes = [(t.get_window_extent(), t) for t in texts if not hasattr(t, "get_text") or t.get_text()]
+        whole = figure.bbox
+        cut = [t for box, t in boxes if not (box.x0 >= 0 and box.y0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1)]
+        assert cut == []
+        pairs = [(a[1], b[1]) for i, a in enumerate(boxes) for b in boxes[:i] if a[0].overlaps(b[0])]
+        assert pairs == []

@@ -13,7 +13,7 @@ from PIL import Image
 from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report.page import Picture, Source, island, report_data, write_report
-from cambench.results.report.samples import LARGEST_MAP, choose_rows
+from cambench.results.report.samples import LARGEST_MAP, _classes_in_turn, choose_rows
 from cambench.results.report.scored import Sheet
 from cambench.results.scores.merge import merge_runs
 from cambench.results.scores.shown import score_run
@@ -228,6 +228,11 @@ def test_chosen_rows_hold_those_where_triples_disagree(toy, tmp_path):
     assert disputed in choose_rows(sheet, 2)
     assert len(choose_rows(sheet, 6)) == 6
     np.testing.assert_array_equal(choose_rows(sheet, 99), run.index)
+
+
+def test_of_the_telling_images_each_class_has_one_before_any_has_two():
+    interest, labels = np.array([5.0, 5, 4, 0, 3]), np.array([0, 0, 0, 1, 2])
+    assert _classes_in_turn(interest, labels).tolist() == [0, 4, 1, 2, 3], "that of no interest is last"
 
 
 def test_a_run_without_images_is_refused(page, tmp_path):

@@ -30,20 +30,29 @@ function doubted(doubts, everywhere) {
   return [el("div", { className: "notice" }, el("p", {}, el("b", {}, lead), text(doubts[0])), rest)];
 }
 
-// Images whose scores differ most between the ticked methods; those with a picture first, each class once while there
-// are others that differ as much. Right and wrong are alike for many images: their pixels decide between these.
-function tellingCases(chosen, count, name = state.by) {
+// What tells methods apart on an image beside right and wrong, which a hair may decide: boxes by several rules, and pixels.
+const GRADED = ["max_box_acc_v2", "pxap"];
+
+// Images whose scores differ most between the ticked methods: those with a picture first, then the most telling one of
+// each class before a second of any. `differing`: only those that differ in the metric they are judged by.
+function tellingCases(chosen, count, { name = state.by, differing = false } = {}) {
   const methods = chosen.filter((t) => !t.control), triples = methods.length > 1 ? methods : chosen;
   const spread = (position, of) => {
     const values = triples.map((t) => EX.records[t.record].scores[of]?.[position] ?? null).filter((v) => v !== null);
-    return values.length ? Math.max(...values) - Math.min(...values) : -1;
+    return values.length ? Math.max(...values) - Math.min(...values) : 0;
   };
-  const rank = EX.cases.map((one, position) => ({ position, label: one.label, turn: 0, picture: Boolean(one.image), by: spread(position, name), then: spread(position, "pxap") }));
-  const telling = (a, b) => b.picture - a.picture || b.by - a.by || b.then - a.then || a.position - b.position;
-  const seen = {};
-  for (const one of rank.sort(telling)) one.turn = seen[one.label] = (seen[one.label] ?? -1) + 1;
-  const fair = (a, b) => b.picture - a.picture || b.by - a.by || a.turn - b.turn || telling(a, b);
-  return rank.sort(fair).slice(0, count).map((r) => r.position);
+  const spreads = [...new Set([name, ...GRADED])].map((of) => EX.cases.map((_, position) => spread(position, of)));
+  const tops = spreads.map((values) => Math.max(...values));
+  const rank = EX.cases.map((one, position) => ({
+    ...{ position, label: one.label, turn: 0, picture: Boolean(one.image), by: spreads[0][position] },
+    // Each in units of its largest, so that one metric's scale does not decide.
+    all: spreads.reduce((sum, values, k) => sum + (tops[k] > 0 ? values[position] / tops[k] : 0), 0),
+  }));
+  const telling = (a, b) => b.picture - a.picture || b.all - a.all || a.position - b.position;
+  const found = rank.filter((r) => !differing || r.by > 0).sort(telling), seen = {};
+  for (const one of found) one.turn = seen[one.label] = (seen[one.label] ?? -1) + 1;
+  const fair = (a, b) => b.picture - a.picture || a.turn - b.turn || telling(a, b);
+  return found.sort(fair).slice(0, count).map((r) => r.position);
 }
 
 async function mapCanvas(t, position, label) {

@@ -31,7 +31,7 @@ async function drawGallery() {
     return;
   }
   const cards = [];
-  for (const position of tellingCases(triples, CARDS)) {
+  for (const position of tellingCases(triples, CARDS, { differing: true })) {
     const card = await galleryCard(position, triples);
     if (turn !== galleryTurn) return;
     if (card) cards.push(card);

@@ -172,8 +172,19 @@ function drawBoard() {
   const hidden = shownTriples().length - rows.length;
   byId("board-count").textContent =
     `${rows.length} of ${DATA.triples.length} triples${hidden ? `, ${hidden} more folded into rows with the same maps` : ""}; scores in % unless a column says otherwise`;
+  byId("signs-about").textContent = signsAbout();
   const doubts = columns.flatMap((c) => Object.entries(DATA.answers[c.key]?.doubts ?? {}));
   byId("board-doubts").replaceChildren(...doubts.map(([network, text]) => el("li", {}, `‡ ${network}: ${text}`)));
+}
+
+// What the signs mean that the table has at the moment.
+function signsAbout() {
+  const ranks = state.intervals, marks = Boolean(tripleOf(state.against));
+  return [
+    ranks ? `${DATA.intervals}; #: rank, 1 + the rows of the backbone that are significantly better.` : "",
+    marks ? `▲ ▼: significantly better, worse than the reference at ${DATA.alpha}, in paired tests on the same images.` : "",
+    ranks || marks ? "Holm's correction is over the pairs of a metric and backbone." : "",
+  ].filter(Boolean).join(" ");
 }
 
 function drawChooser() {
@@ -196,11 +207,7 @@ function startBoard() {
     for (const key of ["controls", "intervals", "fold"]) byId(key).checked = state[key];
     drawChooser();
   };
-  byId("interval-about").textContent = DATA.intervals;
   byId("q").addEventListener("input", () => update({ q: byId("q").value }));
-  byId("mark-about").textContent =
-    `▲ ▼: significantly better, worse than it at ${DATA.alpha}, in paired tests on the same images; #: rank, 1 + the rows of ` +
-    "the backbone that are significantly better. Holm's correction is over the pairs of a metric and backbone.";
   for (const key of ["backbone", "head"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).value }));
   for (const key of ["controls", "intervals", "fold"]) byId(key).addEventListener("change", () => update({ [key]: byId(key).checked }));
   byId("reset").addEventListener("click", () => {
