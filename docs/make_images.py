@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from drawings import draw
 from PIL import Image
 from selenium import webdriver
 
@@ -61,6 +62,8 @@ def main(run: Path) -> None:
             subprocess.run(command, check=True)
             keep(Image.open(target), name)
         explained(Path(folder) / "explained.png")
+        for drawn in draw(run, Path(folder)):
+            keep(Image.open(drawn), drawn.stem)
         page = Path(folder) / "report.html"
         subprocess.run([sys.executable, "-m", "cambench", "report", str(run), "--out", str(page)], check=True)
         browser = chromium()
