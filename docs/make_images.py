@@ -1,6 +1,6 @@
 """Takes the pictures of the documentation: ``python docs/make_images.py RUN``, RUN being the embedded benchmark's.
 
-Needs Chromium with its chromedriver, and selenium. Screenshots are of the run's report, figures are those of the
+Needs Chromium with its chromedriver, selenium, pdflatex and poppler. Screenshots are of the run's report, figures are those of the
 command line; all are reduced to 200 colours.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from drawings import draw
-from PIL import Image
+from PIL import Image, ImageChops
 from selenium import webdriver
 
 IMAGES = Path(__file__).parent / "images"
@@ -51,6 +51,10 @@ FIGURES = {
 }
 
 
+COMPACT = ("--columns", "gt_known_loc,max_box_acc_v2,pxap,average_drop")
+PAPER2 = ("--methods", "cam,gradcam++")
+
+
 def main(run: Path) -> None:
     """Write every picture."""
     IMAGES.mkdir(exist_ok=True)
@@ -62,6 +66,7 @@ def main(run: Path) -> None:
             subprocess.run(command, check=True)
             keep(Image.open(target), name)
         explained(Path(folder) / "explained.png")
+        keep(latex_tables(run, Path(folder)), "table-latex")
         for drawn in draw(run, Path(folder)):
             keep(Image.open(drawn), drawn.stem)
         page = Path(folder) / "report.html"
@@ -84,6 +89,36 @@ def explained(target: Path) -> None:
     several = cambench.explain("slim_resnet", birds, cam=["gradcam", "layercam", "eigencam", "random"], head="softmax")
     several.save(target)
     keep(Image.open(target), "notebook-explain")
+
+
+def latex_tables(run: Path, folder: Path) -> Image.Image:
+    """The last network's compact table and the paper's second one, as a two-column article sets them."""
+    floats: dict[str, None] = {}
+    for layout, name, more in (("compact", "scores", COMPACT), ("paper2", "paper2", PAPER2)):
+        table = [sys.executable, "-m", "cambench", "leaderboard", str(run), "--layout", layout, *more]
+        subprocess.run([*table, "--dest", str(folder / layout)], check=True)
+        text = (folder / layout / f"{name}.tex").read_text(encoding="utf-8")
+        begun, end = text.split("\\begin{table", 1)[0], text.rfind("\\begin{table")
+        floats |= dict.fromkeys(line for line in begun.splitlines() if line.startswith("\\"))
+        floats[text[end:]] = None
+    article = "\\documentclass[twocolumn,10pt]{article}\n\\usepackage{booktabs,siunitx,xcolor}\n\\pagestyle{empty}\n"
+    body = "\n".join(floats)
+    (folder / "article.tex").write_text(f"{article}\\begin{{document}}\n\\null\n{body}\n\\end{{document}}\n", encoding="utf-8")
+    for _ in range(2):
+        subprocess.run(["pdflatex", "-interaction=batchmode", "article.tex"], cwd=folder, check=True)
+    subprocess.run(["pdftoppm", "-r", "110", "-png", "article.pdf", "page"], cwd=folder, check=True)
+    pages = [written(Image.open(page).convert("RGB")) for page in sorted(folder.glob("page*.png"))]
+    shown = [page for page in pages if page is not None]
+    both = Image.new("RGB", (max(p.width for p in shown), sum(p.height for p in shown)), "white")
+    for k, page in enumerate(shown):
+        both.paste(page, ((both.width - page.width) // 2, sum(p.height for p in shown[:k])))
+    return both
+
+
+def written(page: Image.Image) -> Image.Image | None:
+    """The part of a white page that has something on it, with a margin."""
+    found = ImageChops.difference(page, Image.new("RGB", page.size, "white")).getbbox()
+    return None if found is None else page.crop((found[0] - 12, found[1] - 12, found[2] + 12, found[3] + 12))
 
 
 def chromium() -> Any:
