@@ -62,7 +62,7 @@ class Bird:
         norm = locate(self.low, self.rules.map_rule, self.rules.size)[1]
         return norm[0].numpy(), quantize(norm)
 
-    def iou(self, levels: Tensor, box: Sequence[float]) -> float:
+    def iou(self, box: Sequence[float]) -> float:
         """Of a box with the true one, inclusive as the scores have it."""
         true = self.truth[0]
         wide, tall = (min(box[k + 2], true[k + 2]) - max(box[k], true[k]) + 1 for k in (0, 1))
@@ -131,7 +131,7 @@ def words_of_a_box(bird: Bird) -> list[Panel]:
         Panel(_grey(low), f"CAM: {low.shape[0]} × {low.shape[1]} cells\nof the feature map"),
         Panel(overlay(bird.image, norm), "map: resized,\nnormalised"),
         Panel(masked, f"what is above\nτ = {tau:g} of its peak"),
-        Panel(overlay(bird.image, norm), f"its box: IoU {bird.iou(levels, box):.2f},\nlocated (≥ 0.5)", [box], bird.truth),
+        Panel(overlay(bird.image, norm), f"its box: IoU {bird.iou(box):.2f},\nlocated (≥ 0.5)", [box], bird.truth),
     ]
 
 
@@ -141,7 +141,7 @@ def thresholds(bird: Bird) -> list[Panel]:
     panels = []
     for tau in (0.05, 0.2, 0.35, 0.5, 0.7):
         [box] = threshold_boxes(levels, tau, bird.rules).tolist()
-        panels.append(Panel(overlay(bird.image, norm), f"τ = {tau:g}\nIoU {bird.iou(levels, box):.2f}", [box], bird.truth))
+        panels.append(Panel(overlay(bird.image, norm), f"τ = {tau:g}\nIoU {bird.iou(box):.2f}", [box], bird.truth))
     return panels
 
 
@@ -153,7 +153,7 @@ def normalisations(bird: Bird) -> list[Panel]:
         norm, _ = normalise(up, how)
         levels = quantize(norm)
         [box] = threshold_boxes(levels, 0.2, bird.rules).tolist()
-        caption = f"{how}\nIoU {bird.iou(levels, box):.2f} at τ = 0.2"
+        caption = f"{how}\nIoU {bird.iou(box):.2f} at τ = 0.2"
         panels.append(Panel(overlay(bird.image, norm[0].numpy()), caption, [box], bird.truth))
     return panels
 
@@ -172,13 +172,18 @@ def given_maps(bird: Bird) -> list[Panel]:
     return [
         Panel(bird.image, "test/00230.png", truth=bird.truth),
         Panel(_grey(low[0].numpy()), "your file\ntest/00230.npy, 28 × 28"),
-        Panel(overlay(bird.image, norm[0].numpy()), f"as the protocol reads it\nIoU {bird.iou(levels, box):.2f}", [box], bird.truth),
-        Panel(overlay(bird.image, own), f"CAM beside it\nIoU {bird.iou(own_levels, other):.2f}", [other], bird.truth),
+        Panel(
+            overlay(bird.image, norm[0].numpy()),
+            f"as the protocol reads it\nIoU {bird.iou(box):.2f}",
+            [box],
+            bird.truth,
+        ),
+        Panel(overlay(bird.image, own), f"CAM beside it\nIoU {bird.iou(other):.2f}", [other], bird.truth),
     ]
 
 
 def two_branches() -> Figure:
-    """What the paper's method is: one frozen network, a head that decides the class, and one whose evidence is drawn."""
+    """What the paper's method is: a frozen network, a head that decides the class, one whose evidence is drawn."""
     figure = Figure(figsize=(8.6, 2.5), facecolor="white")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, 8.6), ylim=(0, 2.5))
@@ -234,7 +239,10 @@ def wsol_batches() -> list[Panel]:
     return [
         Panel(_pixels(birds[0]), "the image"),
         Panel(_pixels(hidden[0] + 0.5), "has: cells hidden\n(grid_size 32)"),
-        Panel(_pixels(mixed[0]), f"cutmix: {100 * (1 - share):.0f} % of another,\nloss shared {share:.2f} : {1 - share:.2f}"),
+        Panel(
+            _pixels(mixed[0]),
+            f"cutmix: {100 * (1 - share):.0f} % of another,\nloss shared {share:.2f} : {1 - share:.2f}",
+        ),
     ]
 
 

@@ -1,7 +1,7 @@
 """Takes the pictures of the documentation: ``python docs/make_images.py RUN``, RUN being the embedded benchmark's.
 
-Needs Chromium with its chromedriver, selenium, pdflatex and poppler. Screenshots are of the run's report, figures are those of the
-command line; all are reduced to 200 colours.
+Needs Chromium with its chromedriver, selenium, pdflatex and poppler. Screenshots are of the run's report, figures are
+those of the command line; all are reduced to 200 colours.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ FIGURES = {
 }
 
 
-COMPACT = ("--columns", "gt_known_loc,max_box_acc_v2,pxap,average_drop")
+COMPACT = ("--columns", "gt_known_loc,max_box_acc_v2,pxap,average_drop", "--heads", "softmax,sigmoid")
 PAPER2 = ("--methods", "cam,gradcam++")
 
 
@@ -103,7 +103,9 @@ def latex_tables(run: Path, folder: Path) -> Image.Image:
         floats[text[end:]] = None
     article = "\\documentclass[twocolumn,10pt]{article}\n\\usepackage{booktabs,siunitx,xcolor}\n\\pagestyle{empty}\n"
     body = "\n".join(floats)
-    (folder / "article.tex").write_text(f"{article}\\begin{{document}}\n\\null\n{body}\n\\end{{document}}\n", encoding="utf-8")
+    (folder / "article.tex").write_text(
+        f"{article}\\begin{{document}}\n\\null\n{body}\n\\end{{document}}\n", encoding="utf-8"
+    )
     for _ in range(2):
         subprocess.run(["pdflatex", "-interaction=batchmode", "article.tex"], cwd=folder, check=True)
     subprocess.run(["pdftoppm", "-r", "110", "-png", "article.pdf", "page"], cwd=folder, check=True)

@@ -34,7 +34,8 @@ from . import search as cli_search
 from . import stored as cli_stored
 from . import time as cli_time
 from . import train as cli_train
-from .options import Verb, Verbs, command, load_plugins, made
+from .options import command, load_plugins, made
+from .verbs import Verb, Verbs
 
 app = typer.Typer(
     name="cambench",
@@ -116,7 +117,7 @@ def run(
         raise failed
 
 
-@app.command("ls")
+@app.command("ls", cls=Verb)
 @command(PluginOptions)
 def list_names(
     request: PluginOptions,
@@ -139,15 +140,15 @@ def list_names(
 
 
 app.command("time", cls=Verb)(cli_time.time_stages)
-app.command()(cli_stored.rescore)
-app.command()(cli_compare.compare)
-app.command()(cli_leaderboard.leaderboard)
-app.command()(cli_report.report)
-app.command()(cli_data.doctor)
-app.command()(cli_data.download)
-app.command()(cli_paper.reproduce)
-app.command()(cli_paper.factorial)
-app.command()(cli_search.search)
+app.command(cls=Verb)(cli_stored.rescore)
+app.command(cls=Verb)(cli_compare.compare)
+app.command(cls=Verb)(cli_leaderboard.leaderboard)
+app.command(cls=Verb)(cli_report.report)
+app.command(cls=Verb)(cli_data.doctor)
+app.command(cls=Verb)(cli_data.download)
+app.command(cls=Verb)(cli_paper.reproduce)
+app.command(cls=Verb)(cli_paper.factorial)
+app.command(cls=Verb)(cli_search.search)
 app.add_typer(cli_train.app, name="train")
 app.add_typer(cli_stored.app, name="export")
 app.add_typer(cli_figure.app, name="figure")

@@ -11,7 +11,8 @@ from ...consoles import err, out
 from ..figures.figure_request import FigureRequest, MapsRequest, SheetRequest
 from ..figures.pareto import ParetoRequest, draw_pareto
 from ..paper.requests import DistortionRequest
-from .options import Verb, command, load_plugins
+from .options import command, load_plugins
+from .verbs import Verb
 
 app = typer.Typer(
     help="Draw a figure: samples of a data set, maps side by side, distortions of softmax heads, scores against costs.",
@@ -21,7 +22,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(ParetoRequest)
 def pareto(request: ParetoRequest) -> None:
     """Score against cost: a panel a backbone, 95 % intervals, the triples that nothing beats in both.
@@ -34,7 +35,7 @@ def pareto(request: ParetoRequest) -> None:
     _wrote(draw_pareto(request))
 
 
-@app.command("contact-sheet")
+@app.command("contact-sheet", cls=Verb)
 @command(SheetRequest)
 def contact_sheet(request: SheetRequest) -> None:
     """Samples of a data set by class; boxes and evidence are outlined in the last row.
@@ -71,7 +72,7 @@ def maps(request: MapsRequest) -> None:
     _wrote(draw_maps(request, request.triples, request.out, tau=request.tau, dpi=request.dpi, style=request.style))
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(DistortionRequest)
 def distortion(request: DistortionRequest) -> None:
     """Figure 1 and §3.2 of the paper as a measurement: shifts of the weights that leave softmax as it is.

@@ -8,8 +8,6 @@ verbs. What is missing to typer is small: a signature made from a model's fields
 from __future__ import annotations
 
 import inspect
-import re
-import traceback
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-import typer.core
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -25,7 +22,7 @@ from pydantic_core import PydanticUndefined
 
 from ...model_errors import wrong_fields
 from ...plugins import load_plugin
-from ..host.errors import RunError, UsageError
+from ..host.errors import UsageError
 from ..host.options import Flag, Options
 
 M = TypeVar("M", bound=Options)
@@ -160,45 +157,3 @@ def load_plugins(files: tuple[Path, ...] | list[Path] | None) -> None:
     """Run the files of ``--plugin``, so that what they register is there; raises as ``load_plugin``."""
     for file in files or ():
         load_plugin(file)
-
-
-class Verbs(typer.core.TyperGroup):
-    """All commands; the end of a file that came too early is said, where typer says no more than "Aborted."."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """As the base class; ``RunError`` for an ``EOFError``."""
-        try:
-            return super().invoke(ctx)
-        except EOFError as error:
-            frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-            if frames[-1].startswith("<frozen importlib"):
-                # A full disk or a limit of file sizes cuts what Python compiles, without a word.
-                fix = "a compiled file of Python is cut short: remove the folders __pycache__ of this installation"
-            else:
-                fix = "a file ends too early: was it fetched or copied in full?"
-            raise RunError(f"{error or 'end of file'}; {fix}") from error
-
-
-class Verb(typer.core.TyperCommand):
-    """A command that says of a stray triple, network or folder which option it belongs to."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the base class; ``UsageError`` for a word that stands alone."""
-        given = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            found = re.search(r"unexpected extra argument\S* \((.*)\)", str(getattr(error, "message", "")), re.DOTALL)
-            stray = max((a for a in given if found and found[1].startswith(a)), key=len, default=None)
-            if stray is None or "triples" not in {p.name for p in self.params}:
-                raise
-        raise UsageError(f"{stray!r} stands alone: {_option_of(stray)}")
-
-
-def _option_of(stray: str) -> str:
-    """What a word without an option is most likely meant for, and how it is given."""
-    if stray.count("/") > 1 and not Path(stray).exists():
-        return f"give triples with their option, --triples '{stray}'"
-    if Path(stray).exists():
-        return f"give the folder of the data with its option, --root {stray}, and what it is with --dataset"
-    return f"networks are named in triples, --triples '{stray}/gradcam/softmax'"

@@ -7,6 +7,7 @@ import typer
 from ...consoles import out
 from ..stored.stored_requests import ExportMapsRequest, RescoreRequest
 from .options import command, load_plugins
+from .verbs import Verb
 
 app = typer.Typer(
     help="Write what a run holds in other tools' form.",
@@ -21,7 +22,7 @@ def _group() -> None:
     """Write what a run holds in other tools' form."""
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(ExportMapsRequest)
 def maps(request: ExportMapsRequest) -> None:
     """Write the stored score maps of a run: OUT/<backbone>/<cam>/<head>/<image id>.npy.

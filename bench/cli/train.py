@@ -14,6 +14,7 @@ from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import auto_recipe, load_recipe
 from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, command_line
 from .options import command, load_plugins
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ...baselines.contracts import Backbone
@@ -28,7 +29,7 @@ REPEATED = ("backbone", "dataset", "recipe", "method", "split", "accumulate", "d
 """Options that the command in a network's file repeats."""
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(NetworkTraining)
 def backbone(request: NetworkTraining) -> None:
     """Train a softmax network. Interrupted, the same command continues where it last saved.
@@ -95,7 +96,7 @@ def backbone(request: NetworkTraining) -> None:
     out.print(f"wrote {request.out}", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(HeadTraining)
 def head(request: HeadTraining) -> None:
     """Train the sigmoid branch on a frozen network (or a new softmax head); nothing else changes.
@@ -157,7 +158,7 @@ def head(request: HeadTraining) -> None:
     out.print(f"wrote {request.out}", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Verb)
 @command(NetworkOptions)
 def keys(
     request: NetworkOptions,

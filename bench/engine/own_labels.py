@@ -1,4 +1,4 @@
-"""People's own pictures, labelled with classes that the networks have not, where there is nothing to train a head on."""
+"""People's own pictures of classes that the networks have not, where there is nothing to train a head on."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def choose_rows(sheet: Sheet, samples: int) -> Index:
     return chosen
 
 
-def _classes_in_turn(interest: npt.NDArray[np.float64], labels: Index) -> Index:
-    """Positions by falling interest, where the k-th image of a class comes before the k+1-th of any; no interest last."""
+def _classes_in_turn(interest: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> Index:
+    """Positions by falling interest; the k-th image of a class before the k+1-th of any, those of no interest last."""
     order = np.argsort(-interest, kind="stable")
     seen: Counter[int] = Counter()
     turn = np.empty(len(order), np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +104,7 @@ class Comparison:
         known = [m.name for m in self.boot.metrics if m.ranked]
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise CompareError(f"no metric {', '.join(unknown)} in these records; they have:", known)
+            raise _no_metric(unknown, known)
         for pair in self.pairs:
             both = set(self.boot.points[pair.first]) & set(self.boot.points[pair.second])
             lacking = [name for name in wanted if name not in both]
@@ -208,8 +209,14 @@ def _known_metrics(boot: Bootstrap, entries: Iterable[str], metrics: Sequence[st
     known = [m.name for m in boot.metrics if m.ranked and any(m.name in boot.points[e] for e in entries)]
     unknown = [name for name in metrics if name not in known]
     if unknown:
-        raise CompareError(f"no metric {', '.join(unknown)} in these records; they have:", known)
+        raise _no_metric(unknown, known)
     return list(dict.fromkeys(metrics))
+
+
+def _no_metric(unknown: Sequence[str], known: Sequence[str]) -> CompareError:
+    near = get_close_matches(unknown[0], known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return CompareError(f"no metric {', '.join(unknown)} in these records{meant}; they have:", known)
 
 
 def _tested(found: Sequence[Difference], primary: Sequence[str]) -> list[Difference]:

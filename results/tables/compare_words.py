@@ -57,7 +57,7 @@ def answers(comparison: Comparison) -> list[str]:
 def _answer(comparison: Comparison, pair: PairReport) -> str:
     images = comparison.boot.plan.images
     if pair.same:
-        return f"{pair.second} and {pair.first} are identical: {pair.same}."
+        return f"Identical: {pair.same}."
     first, second = pair_names(comparison, pair)
     where = _where(comparison, pair)
     if pair.identical:

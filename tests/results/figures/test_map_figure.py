@@ -89,7 +89,9 @@ def test_no_text_of_a_shift_figure_is_cut_or_covers_another(style):
     captions = ["p = 0.9614\nmoved 0.0 %", *["p = 0.9614\nmoved 12.8 %, empty"] * 4]
     rows = [ShiftRow(name, [PICTURE] * 5, captions) for name in ("softmax", "softmax, clamped", "sigmoid (ours)")]
     heads = [f"δ = {d} σ" for d in (0, 16, 32, 64, 128)]
-    block = ShiftBlock("The weight of one channel (number 511) is raised by δ in every class", PICTURE, "b", heads, rows)
+    block = ShiftBlock(
+        "The weight of one channel (number 511) is raised by δ in every class", PICTURE, "b", heads, rows
+    )
     names = ("softmax", "softmax, clamped", "sigmoid (ours)", "sigmoid, signed")
     lines = [ShiftLine(n, [0, 128], [0, 5], [0, 4], [0, 6], dashed=d) for d in (False, True) for n in names[2 * d :]]
     charts = [ShiftChart("One channel raised (Eq. 9), 1,000 images", "δ at channel 511 (σ)", lines)] * 2

@@ -97,8 +97,10 @@ def test_the_worse_one_is_found_in_either_direction_of_a_metric(run):
     worse = compare_triples(run, B, A).worse(["gt_known_loc"])
     assert [(d.first, d.second) for d in worse] == [(B, A)]
     assert worse[0].p_holm == worse[0].p
-    with pytest.raises(CompareError, match="no metric nonsense"):
+    with pytest.raises(CompareError, match=r"no metric nonsense in these records; they"):
         compare_triples(run, A, B).worse(["nonsense"])
+    with pytest.raises(CompareError, match=r"no metric gt_knwn in these records \(did you mean gt_known_loc\?\)"):
+        compare_triples(run, A, B).worse(["gt_knwn"])
     with pytest.raises(CompareError, match="no metric degenerate"):
         compare_triples(run, A, B).worse(["degenerate"])
 
