@@ -31,10 +31,6 @@ class Finding:
         return f"{where}{self.what}{fix}"
 
 
-class MissingSplitError(DatasetError):
-    """The data set as it lies here has no such split; that alone is no defect."""
-
-
 class WrongFolderError(DatasetError):
     """The data set lies elsewhere: ``right`` is its folder."""
 

@@ -46,6 +46,10 @@ class DatasetError(ValueError):
         self.findings = findings
 
 
+class MissingSplitError(DatasetError):
+    """The data set as it lies here has no such split; that alone is no defect."""
+
+
 def sample_features(class_names: list[str]) -> hf.Features:
     """Arrow schema of a sample.
 

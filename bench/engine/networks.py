@@ -12,8 +12,7 @@ from ...baselines.backbones import features_digest, open_backbone
 from ...baselines.contracts import Backbone
 from ...baselines.wsol import PLAIN, TAP, split_name
 from ...consoles import err as console
-from ...datasets.findings import MissingSplitError
-from ...datasets.schema import DatasetError, SampleTable
+from ...datasets.schema import DatasetError, MissingSplitError, SampleTable
 from ...float64 import float64_on_cpu
 from ...results.records.described import NO_NETWORK, BackboneRecord
 from ...text import visible

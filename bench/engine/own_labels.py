@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...baselines.contracts import Backbone
-from ...datasets.findings import some
 from ...datasets.schema import DATASETS, DatasetError, SampleTable
 from ..host.errors import RunError, UsageError
 from .again import SETTLED
@@ -56,7 +55,7 @@ def without_training(
 
 
 def _said(table: SampleTable, known: bool) -> str:
-    names = some(list(map(repr, table.class_names)))
+    names = ", ".join([*map(repr, table.class_names[:5]), *["…"] * (len(table.class_names) > 5)])
     why = f"no train split to train a head of these {table.num_classes} classes on ({names})"
     if known:
         return f"{why}: they are read as the network's own (as --option labels=network does)"

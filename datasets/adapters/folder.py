@@ -13,7 +13,7 @@ from ...opener import is_picture
 from ..disk.class_folders import Depths, folders_in, split_folders, tell_stray
 from ..disk.locate import resembling_set
 from ..disk.trees import FolderTree
-from ..findings import Findings, MissingSplitError, OptionError, some
+from ..findings import Findings, OptionError, some
 from ..formats.own.box_forms import BOX_OPTION
 from ..formats.own.coco import MASK_OPTION, READING, build_coco
 from ..formats.own.csv_boxes import build_csv
@@ -33,7 +33,7 @@ from ..formats.own.label_words import (
 from ..formats.own.own_table import OwnOptions
 from ..formats.own.voc_boxes import VOC_READING, build_voc
 from ..formats.own.yolo_boxes import YOLO_READING, build_yolo
-from ..schema import DatasetError, DatasetSpec, Split, register_dataset
+from ..schema import DatasetError, DatasetSpec, MissingSplitError, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut
 from ..tables.headers import read_headers

@@ -13,10 +13,10 @@ import numpy as np
 from ...opener import is_picture, suffix_of
 from ..disk.files import FileIndex
 from ..disk.locate import Expected, find_base, inventory, known
-from ..findings import Findings, MissingSplitError, some
+from ..findings import Findings, some
 from ..formats.wsol.wsol_reader import build as build_wsol
 from ..formats.wsol.wsol_reader import find_metadata
-from ..schema import DatasetSpec, Split, register_dataset
+from ..schema import DatasetSpec, MissingSplitError, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.checks import LeftOut, check_masks
 from ..tables.rows import Chunk

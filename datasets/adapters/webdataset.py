@@ -14,9 +14,9 @@ from ...home import expanded
 from ...opener import is_picture
 from ..disk.archives import index_tar, member_path, read_member
 from ..disk.locate import inventory
-from ..findings import Findings, MissingSplitError, OptionError, some
+from ..findings import Findings, OptionError, some
 from ..formats.own.label_words import LABEL_OPTION, check_kind, class_indices, cleaned, label_space
-from ..schema import DatasetError, DatasetSpec, Split, register_dataset
+from ..schema import DatasetError, DatasetSpec, MissingSplitError, Split, register_dataset
 from ..tables.build import Adapter, BuildPlan, Built
 from ..tables.headers import add_sizes
 from ..tables.rows import Chunk

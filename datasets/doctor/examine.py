@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..batches.images import UnreadableImageError, decode_mask, open_picture
-from ..findings import Finding, MissingSplitError, OptionError, WrongFolderError
+from ..findings import Finding, OptionError, WrongFolderError
 from ..open import DataSource, local_root
-from ..schema import DATASETS, SPLITS, DatasetError, ImageFailure, SampleTable, Split
+from ..schema import DATASETS, SPLITS, DatasetError, ImageFailure, MissingSplitError, SampleTable, Split
 from .reports import DoctorReport, SplitReport
 from .steps import lacking, next_steps
 

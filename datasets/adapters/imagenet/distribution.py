@@ -10,8 +10,7 @@ from typing import Any
 
 from ....home import expanded
 from ...disk.locate import Expected, inventory, known
-from ...findings import MissingSplitError
-from ...schema import DatasetError
+from ...schema import DatasetError, MissingSplitError
 from .image_files import published_name
 from .label_sources import GROUND_TRUTH, label_of
 from .xml_boxes import xml_files

@@ -12,11 +12,11 @@ from ....opener import is_picture
 from ...disk.archives import index_tar, member_path
 from ...disk.locate import find_base, inventory
 from ...disk.shards import read_index as read_shards
-from ...findings import Findings, MissingSplitError, some
+from ...findings import Findings, some
 from ...formats.wnids import imagenet_class_names
 from ...formats.wsol.wsol_reader import build as build_wsol
 from ...formats.wsol.wsol_reader import find_metadata, nearby_metadata
-from ...schema import DatasetSpec, Split, register_dataset
+from ...schema import DatasetSpec, MissingSplitError, Split, register_dataset
 from ...tables.build import Adapter, BuildPlan, Built
 from ...tables.checks import LeftOut
 from ...tables.headers import add_sizes

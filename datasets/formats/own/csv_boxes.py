@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ...disk.textfiles import csv_rows, shorten
-from ...findings import Findings, MissingSplitError, some
-from ...schema import SPLITS, DatasetError, Split
+from ...findings import Findings, some
+from ...schema import SPLITS, DatasetError, MissingSplitError, Split
 from ...tables.build import Built
 from .csv_columns import Columns, four_numbers, is_number
 from .instances import Instances

@@ -14,8 +14,8 @@ from ....home import expanded
 from ....opener import SUFFIXES, formats, is_picture
 from ...disk.files import MISSING, FileIndex
 from ...disk.textfiles import read_lines
-from ...findings import Findings, MissingSplitError, some
-from ...schema import SPLITS, DatasetError, Split
+from ...findings import Findings, some
+from ...schema import SPLITS, DatasetError, MissingSplitError, Split
 from ...tables.build import Built
 from ...tables.checks import check_class_count, check_masks
 from ...tables.rows import Chunk

@@ -10,11 +10,11 @@ import pytest
 
 from cambench.datasets.adapters.imagenet.label_sources import read_devkit
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.findings import Findings, MissingSplitError
+from cambench.datasets.findings import Findings
 from cambench.datasets.formats.wnids import imagenet_class_names, imagenet_wnids
 from cambench.datasets.formats.wsol.wsol_metadata import read_metadata
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

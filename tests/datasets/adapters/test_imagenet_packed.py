@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.findings import MissingSplitError
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 WNIDS, LABELS = ("n01440764", "n01443537", "n15075141"), (0, 1, 999)

@@ -10,9 +10,8 @@ from PIL import Image
 
 from cambench.datasets.batches.loading import load_batches
 from cambench.datasets.doctor.examine import doctor
-from cambench.datasets.findings import MissingSplitError
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

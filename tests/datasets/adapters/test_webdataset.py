@@ -11,9 +11,8 @@ from PIL import Image
 
 from cambench.datasets.adapters.webdataset import split_in
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.findings import MissingSplitError
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 
 WNID = "n01440764"
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from cambench.datasets.batches.loading import load_batches
-from cambench.datasets.findings import Findings, MissingSplitError
+from cambench.datasets.findings import Findings
 from cambench.datasets.formats.wsol.wsol_metadata import read_metadata
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 from cambench.registry import UnknownNameError
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from cambench.datasets.findings import MissingSplitError, OptionError
+from cambench.datasets.findings import OptionError
 from cambench.datasets.open import open_table
-from cambench.datasets.schema import DatasetError
+from cambench.datasets.schema import DatasetError, MissingSplitError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
