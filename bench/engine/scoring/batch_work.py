@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from torch import Tensor
 
 from ....baselines.cams import CAMS
@@ -14,6 +17,7 @@ from ....triple import Triple
 from .masked_scores import Fidelity
 from .randomised import Randomised, Redrawn
 from .reading import Reading, Seen
+from .scope import Columns
 from .without_network import BareReading, no_network
 
 
@@ -71,3 +75,22 @@ class BatchWork:
             self.labels,
             None if self.fidelity is None else self.seen.logits,
         )
+
+
+def shared_columns(batch: Batch, has_boxes: bool) -> Columns:
+    """What every row of a batch's images holds, whatever the map."""
+    return {
+        "image_id": np.asarray(batch.image_ids, dtype=object),
+        "index": batch.index.numpy(),
+        "label": batch.labels.numpy(),
+        **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if has_boxes else {}),
+    }
+
+
+def sharing(maps: Sequence[Triple]) -> dict[tuple[str, str], tuple[Triple, ...]]:
+    """Method and branch -> the triples that weigh channels by the same weights, where there are several."""
+    found: dict[tuple[str, str], list[Triple]] = {}
+    for triple in maps:
+        if CAMS.get(triple.cam).returns == "weights":
+            found.setdefault((triple.cam, HEADS.get(triple.head).branch), []).append(triple)
+    return {key: tuple(triples) for key, triples in found.items() if len(triples) > 1}

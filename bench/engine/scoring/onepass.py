@@ -9,35 +9,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ....baselines.cams import CAMS
 from ....baselines.contracts import HEADS
 from ....datasets.schema import Batch
-from ....metrics import MapBatch, MetricSpec, NotMeasurableError
 from ....metrics.functional.boxes import join_boxes
 from ....metrics.functional.fidelity import evidence_precision
 from ....metrics.functional.host_copies import HostCopies
 from ....metrics.functional.no_contour import reference_levels
-from ....results.records.columns import EXTRA
 from ....text import first_line
 from ....triple import Triple
 from ...host.errors import RunError
 from ...host.memory import is_out_of_memory
-from .batch_work import BatchWork, fidelity_of, own_score, see
+from .batch_work import BatchWork, fidelity_of, own_score, see, shared_columns, sharing
 from .chunks import does_not_fit
 from .clock import StageClock, weights_of
 from .located import Drawn, Located, histograms_of, in_groups, locate_group, maps_at_once
 from .losses import BadReturnError, is_device_failure, is_loss
 from .lost import Lost
 from .masked_scores import MaskedScores
-from .measures import measure
+from .measuring import Measuring
 from .pass_boxes import DEVICE_ONLY, BatchBoxes, Boxes
-from .randomised import Randomised
 from .reading import Reading, ScoreMap, SizedMaps
 from .scope import Columns, Rows, Scoring
 
@@ -78,12 +73,11 @@ class OnePass:
         if scoring.has_boxes and not scoring.measures_only:
             rule = reading.protocol.no_contour
             self._boxes = Boxes(scoring.box_engine, scoring.box_threads, rule, scoring.iou_thresholds, clock)
-        self._shared_weights = _sharing(self.maps)
+        self._shared_weights = sharing(self.maps)
         self._cells: dict[Triple, tuple[int, ...]] = {}
-        self._random = Randomised(reading)
-        self._regions = scoring.has_boxes and bool(scoring.measures)
         self.feature_shape: tuple[int, int, int] | None = None
         self._lost = Lost(reading, maps, scoring.measures)
+        self._measuring = Measuring(reading, scoring, self._lost)
 
     @property
     def lost(self) -> dict[str, str]:
@@ -169,7 +163,7 @@ class OnePass:
             return BatchScores(batch, {}, HostCopies({}), None)
         self.feature_shape = seen.feature_shape
         self.clock.count(len(batch))
-        work = BatchWork(batch, seen, fidelity, y, self._random, self._regions)
+        work = self._measuring.work(batch, seen, fidelity, y)
         boxes = self._boxes.batch(batch.gt_boxes) if self._boxes is not None else None
         columns: dict[tuple[Triple | None, str], Tensor] = {
             (None, "predicted"): seen.predicted,
@@ -183,7 +177,7 @@ class OnePass:
         columns |= {(triple, "o"): values for triple, values in masked.all().items() if not self._lost.has(triple)}
         if boxes is not None:
             columns |= boxes.on_device()
-        return BatchScores(batch, _shared(batch, self._scoring.has_boxes), HostCopies(columns), boxes)
+        return BatchScores(batch, shared_columns(batch, self._scoring.has_boxes), HostCopies(columns), boxes)
 
     def _gradients(self, work: BatchWork) -> None:
         """Asked for first, so that the head's backward is timed as a head, not as the first method's map."""
@@ -258,7 +252,7 @@ class OnePass:
                 masked.add(triple, drawn)
             if self._scoring.measures:
                 with self.clock.stage("measures", triple):
-                    column |= self._measured(work, work.maps(maps.norm, maps.up, triple), triple)
+                    column |= self._measuring.columns(work, maps, triple)
             yield triple, column
 
     def _histograms(self, work: BatchWork, group: Sequence[Drawn], found: list[Located]) -> list[dict[str, Tensor]]:
@@ -283,31 +277,6 @@ class OnePass:
             column["map"] = stored
         return column
 
-    def _measured(self, work: BatchWork, maps: MapBatch, triple: Triple) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for spec in self._scoring.measures:
-            if self._lost.has_metric(spec.name):
-                continue
-            try:
-                found[f"{EXTRA}{spec.name}"] = measure(spec, maps)
-            except NotMeasurableError:
-                continue
-            except (Exception, SystemExit) as error:
-                if not is_loss(error):
-                    raise
-                again = partial(self._measure_first, spec, triple, work.batch)
-                self._lost.metric(spec, triple, error, again, maps.image_ids)
-        return found
-
-    def _measure_first(self, spec: MetricSpec, triple: Triple, batch: Batch, count: int) -> Tensor:
-        """The metric on the first images of a batch, computed anew."""
-        batch = batch.head(count)
-        seen = see(self.reading, batch)
-        up, norm, _ = seen.score_map(CAMS.get(triple.cam), HEADS.get(triple.head)).locate()
-        fidelity = fidelity_of(self.reading, seen)
-        work = BatchWork(batch, seen, fidelity, own_score(fidelity, seen), self._random, self._regions)
-        return measure(spec, work.maps(norm, up, triple))
-
     def finish(self, scores: BatchScores) -> Rows:
         """The columns of a batch on the host, without what was lost."""
         out: Rows = {}
@@ -330,21 +299,3 @@ class OnePass:
             for triple, columns in out.items()
             if not self._lost.has(triple)
         }
-
-
-def _sharing(maps: Sequence[Triple]) -> dict[tuple[str, str], tuple[Triple, ...]]:
-    """Method and branch -> the triples that weigh channels by the same weights, where there are several."""
-    found: dict[tuple[str, str], list[Triple]] = {}
-    for triple in maps:
-        if CAMS.get(triple.cam).returns == "weights":
-            found.setdefault((triple.cam, HEADS.get(triple.head).branch), []).append(triple)
-    return {key: tuple(triples) for key, triples in found.items() if len(triples) > 1}
-
-
-def _shared(batch: Batch, has_boxes: bool) -> Columns:
-    return {
-        "image_id": np.asarray(batch.image_ids, dtype=object),
-        "index": batch.index.numpy(),
-        "label": batch.labels.numpy(),
-        **({"n_boxes": np.array([len(b) for b in batch.gt_boxes])} if has_boxes else {}),
-    }
