@@ -92,6 +92,17 @@ class HeadKeeper:
             self._given[name, branch] = f"file {file.name}", training
         return {branch for branch in branches if (name, branch) in self._given}
 
+    def check_trainable(self, name: str, backbone: Backbone, branches: Sequence[Branch]) -> None:
+        """Raise ``DatasetError`` where a branch must be trained and there is no ``train`` split: before other networks
+        are computed for hours."""
+        for branch in branches:
+            there = branch in backbone.heads and not backbone.needs_training
+            if there or {(name, branch)} & {*self._given, *self._made}:
+                continue
+            shipped = None if self._config.retrain else self._shipped(backbone, branch, self._recipe())
+            if shipped is None and not head_path(self._config.out, name, branch).is_file():
+                self._training_table(name, branch)
+
     def ensure(
         self, name: str, backbone: Backbone, branches: Sequence[Branch], claim: Claim = _alone
     ) -> dict[str, BranchRecord]:
@@ -143,7 +154,7 @@ class HeadKeeper:
                 raise RunError(
                     f"{error}. Delete {kept} and give the same command: the branch is trained anew"
                 ) from error
-        recipe = load_recipe(HeadRecipe, self.recipe_name)
+        recipe = self._recipe()
         anew, seed = self._config.retrain, self._config.seed
         if not anew and (shipped := self._shipped(backbone, branch, recipe)) is not None:
             return _kept(kept, backbone, branch, {**load_head(shipped, backbone, branch), WHENCE: AS_SHIPPED})
@@ -167,6 +178,9 @@ class HeadKeeper:
         if branch == "softmax":
             _say_if_chance(name, record["train_top1"][branch], table)
         return TRAINED, record
+
+    def _recipe(self) -> HeadRecipe:
+        return load_recipe(HeadRecipe, self.recipe_name)
 
     def _shipped(self, backbone: Backbone, branch: Branch, recipe: HeadRecipe) -> Path | None:
         data = drawn_data(self._table, self._config.options)

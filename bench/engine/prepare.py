@@ -90,6 +90,8 @@ def prepare(config: RunConfig, device: torch.device, world: int, say: Callable[[
     for name in plans:
         check_labels(networks[name], table, name)
         keeper.take(name, networks[name], branches[name])
+    for name in plans:
+        keeper.check_trainable(name, networks[name], branches[name])
     bare = plan_bare(asked.bare_triples)
     measures = tuple(choose_measures(config.metrics, table))
     manifest = run_manifest(

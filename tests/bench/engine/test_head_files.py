@@ -1,7 +1,10 @@
 """Heads trained by themselves, for a network whose own classes are not the data set's, and a run that takes them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from cambench.baselines.backbones.opening import head_digest, open_backbone
@@ -12,6 +15,7 @@ from cambench.bench.engine.planning.given import head_files
 from cambench.bench.host.errors import RunError, UsageError
 from cambench.bench.notebook.runs import run
 from cambench.bench.training.head import save_head, train_head
+from cambench.datasets.schema import DatasetError
 
 RECIPE = """name: tiny
 source: a test
@@ -217,3 +221,17 @@ def test_a_softmax_head_that_learnt_nothing_is_said(seven, settings, tmp_path, c
         told = " ".join(capsys.readouterr().err.split())
         assert ("slim_vgg_gap: the softmax head trained on the 12 images of" in told) == said
         assert ("gets 20.0 % of them right (chance 14.3 %)" in told) == said
+
+
+def test_a_head_that_cannot_be_trained_stops_a_run_before_its_work(tmp_path: Path) -> None:
+    """The networks before it were computed first, and their tables were not made."""
+    for folder in ("cat", "dog"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "photos" / folder / "a.png")
+    fields = {"dataset": "folder", "root": tmp_path / "photos", "options": {"labels": "names"}, "out": tmp_path / "out"}
+    triples = ("slim_vgg_gap/gradcam/softmax",)
+    with pytest.raises(
+        DatasetError, match="the softmax branch of slim_vgg_gap must be trained, which needs the train split"
+    ):
+        run(**fields, triples=triples, device="cpu", workers=1)
+    assert not (tmp_path / "out").exists()
