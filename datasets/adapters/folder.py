@@ -53,6 +53,14 @@ OPTIONS = {
 }
 
 
+_PICTURES = {"images", "image", "imgs", "img", "jpegimages", "photos", "pictures"}
+_NO_PICTURES = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth", "ground_truth", "gt"),
+    *("segmentation", "segmentations", "segmentationclass", "segmentationobject", "bboxes", "boxes"),
+}
+"""Folders that people have beside ``images``; as classes they make no sense together."""
+
+
 def plan(root: Path, split: Split, options: Mapping[str, Any]) -> BuildPlan:
     """Choose the reader by the annotation file's suffix."""
     if not root.is_dir():
@@ -146,6 +154,8 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
             "with a folder a class, or annotations=FILE, they have labels",
         )
     folders = [*folders, *([""] if flat else [])]
+    if kind == "auto":
+        _refuse_masks(folders, base)
     names, label_of, known = tuple(folders), {name: i for i, name in enumerate(folders)}, True
     if kind == "auto":
         tell_alike(folders, base, findings)
@@ -192,6 +202,18 @@ def build_folders(root: Path, split: Split, kind: str = "auto", exif: str | None
             findings.warn(f"{len(empty)} classes have no image here: {some(empty)}", base, count=len(empty))
 
     return Built(names, chunks(), findings, facts, watched=lambda: [base, *tree.folders()])
+
+
+def _refuse_masks(folders: list[str], base: Path) -> None:
+    """Raise where folders of pictures and of their masks or labels would be taken for classes."""
+    pictures = [f for f in folders if f.casefold() in _PICTURES]
+    others = [f for f in folders if f.casefold() in _NO_PICTURES]
+    if pictures and others:
+        raise DatasetError(
+            f"folder: {base} has {some(others)} beside {some(pictures)}, which are no classes; give the annotations "
+            f"(annotations=FILE, or a folder with images={pictures[0]}), --root {base / pictures[0]} for the pictures "
+            "alone, or labels=names if they are classes"
+        )
 
 
 def _tell_numbers(folders: list[str], base: Path, findings: Findings) -> None:

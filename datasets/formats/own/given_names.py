@@ -176,7 +176,7 @@ def found_elsewhere(root: Path, lost: Sequence[str]) -> str:
     name, found = min(places.items())
     return (
         f"files of {len(places):,} of these names lie in other folders, {name} as {some(sorted(found))}: write the "
-        "names with their folders, or pass the folder as --root"
+        "names with their folders, or pass the folder as --root (of COCO's files, as --option images=FOLDER)"
     )
 
 

@@ -61,6 +61,10 @@ def whole(text: str) -> int | None:
     return int(digits) if _WHOLE.fullmatch(text) and len(digits) <= LONGEST else None
 
 
+_JOINT = re.compile(r"\s*[|;,]\s*")
+"""What stands between the classes of an image in one field."""
+
+
 def class_indices(
     labels: Iterable[str], kind: str, where: object, findings: Findings
 ) -> tuple[dict[str, int], tuple[str, ...], bool]:
@@ -97,6 +101,11 @@ def class_indices(
             f"{where}: labels are whole numbers ({some(list(numbers))}) beside names ({some(names)}); correct the "
             "file, or pass --option labels=names if the numbers are names of classes too"
         )
+    known = set(names)
+    joined = [t for t in names if (parts := _JOINT.split(t))[1:] and not known.isdisjoint(parts)]
+    if joined:
+        what = f"{len(joined):,} labels name several classes in one, and are classes of their own here: {some(joined)}"
+        findings.warn(what, where, "write a line for each image and class; then classes=rows or label=only reads them")
     if names and kind == "indices":
         raise DatasetError(f"{where}: labels=indices, and these labels are no whole numbers: {some(names)}")
     if numbers and kind != "names":

@@ -88,3 +88,12 @@ def test_folders_that_look_alike_are_told(root, one, other):
     table = open_table("folder", root)
     assert table.num_classes == 2
     assert any("1 classes differ from another only by upper and lower case, or the form" in w for w in table.warnings)
+
+
+def test_pictures_beside_their_masks_are_no_classes(tmp_path):
+    for folder in ("images", "Masks"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "own" / folder / "a.png")
+    with pytest.raises(DatasetError, match="has Masks beside images, which are no classes; give the annotations"):
+        open_table("folder", tmp_path / "own")
+    assert open_table("folder", tmp_path / "own", labels="names").class_names == ("Masks", "images")

@@ -343,3 +343,10 @@ def test_a_csv_without_classes_names_the_option(own):
         DatasetError, match="columns label are missing.*where there are no classes, pass --option labels=none"
     ):
         open_csv(own, "image,x0,y0,x1,y1\na.jpg,8,6,32,24\n")
+
+
+def test_several_classes_in_one_field_are_told(own):
+    text = "image,label,x0,y0,x1,y1\na.jpg,cat|dog,8,6,32,24\nb.jpg,dog,4,3,20,15\n"
+    assert any("1 labels name several classes in one" in w for w in open_csv(own, text).warnings)
+    apart = text.replace("cat|dog", "Doe; Jane")
+    assert not any("several classes in one" in w for w in open_csv(own, apart).warnings)
