@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,3 +33,23 @@ def wrong_fields(error: ValidationError, model: type[BaseModel], flags: Mapping[
         else:
             lines.append(f"{where} {message}" if message.startswith("'") else f"{where}: {message}")
     return lines
+
+
+def no_switch(model: type[BaseModel], field: str | None, value: Any) -> Any:
+    """The value of a field, to be checked before its type is; Pydantic takes YAML's ``yes`` for the number 1.
+
+    Raises:
+        ValueError: It is a truth value where a number belongs.
+    """
+    known = model.model_fields.get(field or "")
+    if isinstance(value, bool) and known is not None:
+        kinds = _kinds(known.annotation)
+        if bool not in kinds and kinds & {int, float}:
+            raise ValueError(f"{'yes' if value else 'no'} is no number")
+    return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation names."""
+    inner = get_args(annotation)
+    return {annotation} if not inner else set().union(*map(_kinds, inner))

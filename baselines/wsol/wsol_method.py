@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...model_errors import wrong_fields
+from ...model_errors import no_switch, wrong_fields
 from ...registry import Registry, RegistryError
 from ..contracts import Backbone
 
@@ -51,6 +51,11 @@ class WsolMethod(BaseModel):
     search: ClassVar[Mapping[str, Range]] = {}
     new_layers: ClassVar[tuple[str, ...]] = ()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, about: ValidationInfo) -> Any:
+        return no_switch(cls, about.field_name, value)
 
     def refuses(self, network: Backbone) -> str | None:
         """Why the method cannot change ``network``, and which networks it can; None where it can."""

@@ -9,10 +9,11 @@ import typer
 
 from ...consoles import out
 from ..host.errors import UsageError
+from ..training.finished import REQUEST, request_digest
 from ..training.recipe_choice import with_recipe
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import auto_recipe, load_recipe
-from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, command_line
+from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, TrainingRequest, command_line
 from .options import command, load_plugins
 from .verbs import Verb
 
@@ -46,6 +47,9 @@ def backbone(request: NetworkTraining) -> None:
 
         cambench train backbone --method adl --recipe cub-vgg16_gap --root ~/data/CUB_200_2011 --out FILE.safetensors
     """
+    if _is_finished(request):
+        return
+    asked = request_digest(request)
     request, chosen = with_recipe(request)
     request.check()
     from ..training.backbone import open_for_training, train_backbone
@@ -83,7 +87,13 @@ def backbone(request: NetworkTraining) -> None:
     save_network(
         request.out,
         network,
-        {**facts, "accuracy": record.eval_top1, "versions": record.versions, "record": record.model_dump(mode="json")},
+        {
+            **facts,
+            REQUEST: asked,
+            "accuracy": record.eval_top1,
+            "versions": record.versions,
+            "record": record.model_dump(mode="json"),
+        },
     )
     request.state_file.unlink(missing_ok=True)
     for name, accuracy in record.eval_top1.items():
@@ -114,6 +124,8 @@ def head(request: HeadTraining) -> None:
         cambench run --dataset cub --root DIR --triples 'NET/gradcam/*' --softmax-weights a.safetensors
         --head-weights b.safetensors --out runs/cub
     """
+    if _is_finished(request):
+        return
     recipe = auto_recipe(request.dataset) if request.recipe == "auto" else request.recipe
     chosen = load_recipe(HeadRecipe, recipe)
     request.check()
@@ -179,6 +191,15 @@ def keys(
     out.print(account.text() if everything else account.summary(), soft_wrap=True, markup=False)
     if account.refused:
         raise typer.Exit(1)
+
+
+def _is_finished(request: TrainingRequest) -> bool:
+    """Whether nothing is left to do; what a process that was killed after its last file left behind is removed."""
+    if not request.finished:
+        return False
+    request.state_file.unlink(missing_ok=True)
+    out.print(f"{request.out} holds this training, finished; nothing was trained", soft_wrap=True)
+    return True
 
 
 def _say_weights(network: Backbone, file: Path | None) -> None:

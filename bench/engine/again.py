@@ -47,9 +47,9 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     files = [*config.plugins, *config.weights.values(), *config.head_weights.values(), *config.softmax_weights.values()]
     return {
         "fields": config.model_dump(mode="json", exclude=_NO_MATTER),
-        "files": [[str(file), *_stamp(expanded(file))] for file in files],
+        "files": [[str(file), *stamp(expanded(file))] for file in files],
         "maps": [[name, *_folder_stamp(expanded(folder))] for name, folder in config.maps.items()],
-        "root": [] if config.root is None else _stamp(expanded(config.root)),
+        "root": [] if config.root is None else stamp(expanded(config.root)),
     }
 
 
@@ -129,7 +129,8 @@ def _times(folder: Path) -> Iterator[int]:
             yield entry.stat().st_mtime_ns
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp(path: Path) -> list[int]:
+    """Size and time of last change of a file or folder; empty where there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from ...datasets.open import DataSource, local_name, url_of
-from ...model_errors import wrong_fields
+from ...model_errors import no_switch, wrong_fields
 from .errors import UsageError
 from .option_values import auto, named_files, pairs, patterns, split
 
@@ -77,6 +77,11 @@ class Options(BaseModel):
         """The fields of some groups, for a request that has them too."""
         names = dict.fromkeys(name for group in groups for name in group.model_fields)
         return {name: getattr(self, name) for name in names if name != "metadata"}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, about: ValidationInfo) -> Any:
+        return no_switch(cls, about.field_name, value)
 
     @field_validator("*", mode="after")
     @classmethod

@@ -51,10 +51,10 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         raise RunError(f"cannot write {file}: {error}") from error
 
 
-def save_head(file: Path, head: Head, branch: Branch, record: Mapping[str, Any]) -> None:
+def save_head(file: Path, head: Head, branch: Branch, record: Mapping[str, Any], **more: str) -> None:
     """Write one branch's head with its training record (JSON under ``record``); raises as ``save_tensors``."""
     facts = {"format": HEAD_FORMAT, "branch": branch, "num_classes": str(head.num_classes), "kind": head.kind}
-    save_tensors(file, head.state_dict(), {**facts, "record": dict(record)})
+    save_tensors(file, head.state_dict(), {**facts, **more, "record": dict(record)})
 
 
 def load_head(file: Path, backbone: Backbone, branch: Branch = "sigmoid") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 from ...baselines.contracts import Backbone
 from ...datasets.schema import SampleTable
+from .finished import REQUEST, request_digest
 from .head import save_head, train_head
 from .head_cache import WHENCE, cached_head, drawn_data, keep_head, known_head
 from .means import Means
@@ -33,6 +34,7 @@ def head_into(
     """
     branch, where, table = request.branch, torch.device(means.device), tables[0]
     evaluated = tables[1] if len(tables) > 1 else None
+    asked = {REQUEST: request_digest(request)}
     # Before the training, which a softmax branch's key is not to see the result of.
     cached = cached_head(network, branch, table, recipe, request.seed, where)
     anew = request.retrain or request.each_epoch or request.tensorboard is not None or request.state_file.exists()
@@ -43,7 +45,8 @@ def head_into(
         if known is not None:
             record = _evaluated(request, network, evaluated, recipe, known)
             whence = str(known[WHENCE])
-            save_head(request.out, network.head(branch), branch, {**record.model_dump(mode="json"), WHENCE: whence})
+            facts = {**record.model_dump(mode="json"), WHENCE: whence}
+            save_head(request.out, network.head(branch), branch, facts, **asked)
             return record, whence
     record = train_head(
         network,
@@ -56,7 +59,7 @@ def head_into(
         each_epoch=request.each_epoch,
     )
     made = record.model_dump(mode="json")
-    save_head(request.out, network.head(branch), branch, made)
+    save_head(request.out, network.head(branch), branch, made, **asked)
     request.state_file.unlink(missing_ok=True)
     keep_head(cached, network, branch, made)
     return record, ""

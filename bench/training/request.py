@@ -30,7 +30,7 @@ R = TypeVar("R", bound="Recipe")
 
 
 class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
-    """What both training verbs are told about data, device and output; wrong where the output exists."""
+    """What both training verbs are told about data, device and output; wrong where another output exists."""
 
     split: SplitName = Field("train", description="Split to train on: train, val or test.")
     evaluate: str | None = Field("test", description="Split on which top-1 is measured at the end; 'none' for none.")
@@ -47,9 +47,16 @@ class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
     def _output_is_new(self) -> Self:
         if self.out.suffix != ".safetensors":
             raise UsageError(f"--out {self.out}: expected a name ending in .safetensors")
-        if self.out.exists():
+        if self.out.exists() and not self.finished:
             raise UsageError(f"--out {self.out} exists; delete it, or choose another name")
         return self
+
+    @property
+    def finished(self) -> bool:
+        """Whether the output holds what this very request, as it was given, trained."""
+        from .finished import is_finished
+
+        return self.out.exists() and is_finished(self)
 
     @property
     def where(self) -> str:

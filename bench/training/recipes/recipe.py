@@ -6,19 +6,30 @@ import hashlib
 import json
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
+from ....model_errors import no_switch
 from ...host.dtypes import Dtype
 
 Kind = Literal["backbone", "head"]
 _YOUNGER = ("body_from", "accumulate", "head_like", "method", "pooling")
 
 
-class Optimiser(BaseModel):
-    """Optimiser and its rates. ``momentum`` and ``nesterov`` belong to SGD, ``betas`` to AdamW."""
+class _Fields(BaseModel):
+    """A part of a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, about: ValidationInfo) -> Any:
+        return no_switch(cls, about.field_name, value)
+
+
+class Optimiser(_Fields):
+    """Optimiser and its rates. ``momentum`` and ``nesterov`` belong to SGD, ``betas`` to AdamW."""
+
     name: Literal["sgd", "adamw"]
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
@@ -29,14 +40,13 @@ class Optimiser(BaseModel):
     """Weight decay also on biases and normalisation parameters (one-dimensional ones)."""
 
 
-class Schedule(BaseModel):
+class Schedule(_Fields):
     """Learning-rate factor over the training; epochs are counted from 0.
 
     ``step``: times ``gamma`` at the start of each epoch in ``milestones``. ``cosine``: linear warm-up from zero over
     ``warmup_epochs``, then half a cosine down to ``final`` of the base rate.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["step", "cosine"]
     milestones: tuple[int, ...] = ()
     gamma: float = Field(default=0.1, gt=0)
@@ -44,13 +54,12 @@ class Schedule(BaseModel):
     final: float = Field(default=0.0, ge=0)
 
 
-class Augment(BaseModel):
+class Augment(_Fields):
     """Augmentation: load squashed to ``load_size``, random crop of the training size, flip, colour jitter.
 
     Jitter values are half-widths around 1 of the uniform factors (0.2: factors in [0.8, 1.2]).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     load_size: int = Field(ge=8)
     flip: bool = True
     brightness: float = Field(default=0.0, ge=0, lt=1)
@@ -58,21 +67,19 @@ class Augment(BaseModel):
     saturation: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Pooling(BaseModel):
+class Pooling(_Fields):
     """Pooling of the softmax head: the mean of each channel (``gap``), or ``tap`` of Rethinking CAM (ECCV 2020).
 
     TAP is the mean of the cells above ``threshold`` of the channel's maximum.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["gap", "tap"] = "gap"
     threshold: float = Field(default=0.1, ge=0, lt=1)
 
 
-class Recipe(BaseModel):
+class Recipe(_Fields):
     """What both kinds of training share. ``size``: side of the square input in pixels; ``batch_size``: images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: ClassVar[Kind]
     name: str
     source: str

@@ -8,10 +8,11 @@ import yaml
 from fuzzing import examples, search
 from hypothesis import strategies as st
 
+from cambench.baselines.wsol import make_method
 from cambench.bench.engine.planning.config import RunConfig, read_config
 from cambench.bench.host.errors import UsageError
 from cambench.bench.host.yaml_mapping import yaml_mapping
-from cambench.bench.training.recipes.recipe import HeadRecipe
+from cambench.bench.training.recipes.recipe import BackboneRecipe, HeadRecipe
 from cambench.bench.training.recipes.recipe_files import load_recipe
 
 
@@ -114,3 +115,37 @@ def outcome(folder, text):
 @examples(60, 3000)
 def test_any_document_is_read_or_refused_in_words(tmp_path, examples):
     search(examples, partial(outcome, tmp_path), text=DOCUMENTS)
+
+
+@pytest.mark.parametrize("field", ["limit", "batch_size", "seed", "workers", "processes", "cache_images", "chunk_mib"])
+@pytest.mark.parametrize("word", ["yes", "off"])
+def test_a_switch_is_no_number(tmp_path, field, word):
+    """YAML makes truth values of these words, and Python numbers of truth values: ``limit: yes`` was one image."""
+    file = tmp_path / "run.yaml"
+    file.write_text(f"dataset: synthbirds\n{field}: {word}\n")
+    with pytest.raises(UsageError, match=rf"run\.yaml: {field}: {'yes' if word == 'yes' else 'no'} is no number"):
+        read_config(file, {"out": tmp_path / "out"})
+    file.write_text(f"dataset: synthbirds\nkeep_maps: {word}\npretrained: {word}\n{field}: 3\n")
+    found = read_config(file, {"out": tmp_path / "out"})
+    assert found.keep_maps is found.pretrained is (word == "yes")
+    assert getattr(found, field) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("extends: synthbirds\nname: a\nsource: b\nepochs: yes\n", "epochs"),
+        ("extends: synthbirds\nname: a\nsource: b\noptimiser: {lr: on}\n", r"optimiser\.lr"),
+        ("extends: synthbirds\nname: a\nsource: b\nschedule: {warmup_epochs: on}\n", r"schedule\.warmup_epochs"),
+        ("extends: synthbirds\nname: a\nsource: b\npooling: {kind: tap, threshold: no}\n", r"pooling\.threshold"),
+    ],
+)
+def test_a_switch_is_no_number_of_a_recipe(tmp_path, text, where):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError, match=rf"{where}: (yes|no) is no number"):
+        load_recipe(BackboneRecipe, str(tmp_path / "mine.yaml"))
+
+
+def test_a_switch_is_no_number_of_a_method():
+    with pytest.raises(ValueError, match="drop_rate: yes is no number"):
+        make_method({"name": "has", "drop_rate": True})

@@ -109,6 +109,30 @@ def test_existing_file_is_not_replaced(world, cambench):
     assert "exists" in err
 
 
+@pytest.mark.parametrize("verb", ["backbone", "head"])
+def test_a_finished_training_given_again_is_recognised(world, cambench, verb):
+    """As after a process that was killed between its last file and its end; another request is refused."""
+    assert cambench(f"train backbone {COMMON} --recipe backbone.yaml --out net.safetensors")[0] == 0
+    start = "" if verb == "backbone" else "--weights net.safetensors "
+    line = f"train {verb} {COMMON} {start}--recipe {verb}.yaml --out again.safetensors"
+    assert cambench(line)[0] == 0
+    content = (world / "again.safetensors").read_bytes()
+    (world / "again.training").touch()
+    code, out, err = cambench(f"{line} --workers 1")
+    assert (code, err) == (0, "")
+    assert "again.safetensors holds this training, finished; nothing was trained" in out
+    assert not (world / "again.training").exists()
+    (world / "again.training").touch()
+    changed = (world / f"{verb}.yaml").read_text() + "\n"
+    assert cambench(f"{line} --seed 1")[0] == cambench(f"{line} --limit 9")[0] == 2
+    (world / f"{verb}.yaml").write_text(changed)
+    code, _, err = cambench(line)
+    assert code == 2
+    assert "again.safetensors exists; delete it, or choose another name" in err
+    assert (world / "again.training").exists()
+    assert (world / "again.safetensors").read_bytes() == content
+
+
 def test_diverged_training_fails_and_says_where_the_good_state_is(world, cambench, backbone_recipe):
     wild = backbone_recipe.model_dump(mode="json")
     wild["optimiser"] |= {"name": "sgd", "lr": 1e30}
