@@ -15,6 +15,7 @@ from ...results.records.manifest import RunManifest
 from ...results.records.record_errors import RecordError, ResultsError
 from ...results.records.run_folder import MANIFEST_NAME, TABLES_NAME, read_manifest
 from ...version import __version__
+from ..host.file_stamps import folder_stamp, stamp
 from .planning.config import RunConfig
 
 REQUEST = "request"
@@ -48,7 +49,7 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     return {
         "fields": config.model_dump(mode="json", exclude=_NO_MATTER),
         "files": [[str(file), *stamp(expanded(file))] for file in files],
-        "maps": [[name, *_folder_stamp(expanded(folder))] for name, folder in config.maps.items()],
+        "maps": [[name, *folder_stamp(expanded(folder))] for name, folder in config.maps.items()],
         "root": [] if config.root is None else stamp(expanded(config.root)),
     }
 
@@ -127,21 +128,3 @@ def _times(folder: Path) -> Iterator[int]:
             yield from _times(Path(entry.path))
         elif not entry.name.startswith("."):
             yield entry.stat().st_mtime_ns
-
-
-def stamp(path: Path) -> list[int]:
-    """Size and time of last change of a file or folder; empty where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _folder_stamp(folder: Path) -> list[int]:
-    """Number, size and last change of all files of a folder and below."""
-    try:
-        found = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    except OSError:
-        return []
-    return [len(found), sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)]

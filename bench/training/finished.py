@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...home import expanded
 from ...version import __version__
-from ..engine.again import stamp
+from ..host.file_stamps import stamp
 
 if TYPE_CHECKING:
     from .request import TrainingRequest
