@@ -9,11 +9,10 @@ import typer
 
 from ...consoles import out
 from ..host.errors import UsageError
-from ..training.finished import REQUEST, request_digest
 from ..training.recipe_choice import with_recipe
 from ..training.recipes.recipe import HeadRecipe
 from ..training.recipes.recipe_files import auto_recipe, load_recipe
-from ..training.request import HeadTraining, NetworkOptions, NetworkTraining, TrainingRequest, command_line
+from ..training.request import REQUEST, HeadTraining, NetworkOptions, NetworkTraining, TrainingRequest, command_line
 from .options import command, load_plugins
 from .verbs import Verb
 
@@ -49,7 +48,7 @@ def backbone(request: NetworkTraining) -> None:
     """
     if _is_finished(request):
         return
-    asked = request_digest(request)
+    asked = request.digest
     request, chosen = with_recipe(request)
     request.check()
     from ..training.backbone import open_for_training, train_backbone

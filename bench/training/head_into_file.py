@@ -8,13 +8,12 @@ import torch
 
 from ...baselines.contracts import Backbone
 from ...datasets.schema import SampleTable
-from .finished import REQUEST, request_digest
 from .head import save_head, train_head
 from .head_cache import WHENCE, cached_head, drawn_data, keep_head, known_head
 from .means import Means
 from .recipes.recipe import HeadRecipe
 from .record import HeadTrainingRecord
-from .request import HeadTraining
+from .request import REQUEST, HeadTraining
 from .top1 import top1
 
 
@@ -34,7 +33,7 @@ def head_into(
     """
     branch, where, table = request.branch, torch.device(means.device), tables[0]
     evaluated = tables[1] if len(tables) > 1 else None
-    asked = {REQUEST: request_digest(request)}
+    asked = {REQUEST: request.digest}
     # Before the training, which a softmax branch's key is not to see the result of.
     cached = cached_head(network, branch, table, recipe, request.seed, where)
     anew = request.retrain or request.each_epoch or request.tensorboard is not None or request.state_file.exists()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from ...home import expanded
 from ...model_errors import wrong_fields
+from ...version import __version__
 from ..host.dtypes import Dtype
 from ..host.errors import UsageError
+from ..host.file_stamps import stamp
 from ..host.options import (
     CacheOptions,
     DataOptions,
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from .recipes.recipe import Recipe
 
 R = TypeVar("R", bound="Recipe")
+REQUEST = "request"
+"""Where an output's metadata keep the digest of its request."""
 
 
 class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
@@ -52,11 +59,28 @@ class TrainingRequest(PluginOptions, CacheOptions, DeviceOptions, DataOptions):
         return self
 
     @property
+    def digest(self) -> str:
+        """Of what is asked for, with size and time of every file that is given for it, and of this version.
+
+        Of the request as it was given, before its recipe fills in what it leaves open.
+        """
+        named = (self.weights, self.root, *(getattr(self, name, None) for name in ("softmax_weights", "recipe")))
+        files = [*self.plugins, *(str(file) for file in named if file is not None)]
+        fields = self.model_dump(mode="json", exclude={"out", "workers", "cache_mb", "tensorboard", "save_minutes"})
+        said = {"fields": fields, "files": [stamp(expanded(file)) for file in files], "version": __version__}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @property
     def finished(self) -> bool:
         """Whether the output holds what this very request, as it was given, trained."""
-        from .finished import is_finished
+        if not self.out.exists():
+            return False
+        from ...baselines.weights import WeightsError, load_metadata
 
-        return self.out.exists() and is_finished(self)
+        try:
+            return load_metadata(self.out).get(REQUEST) == self.digest
+        except (WeightsError, OSError):
+            return False
 
     @property
     def where(self) -> str:
