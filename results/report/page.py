@@ -29,8 +29,10 @@ from .scored import Json, Sheet, grouped
 __all__ = ["Picture", "Pictures", "Source", "report_data", "write_report"]
 
 SAMPLES, THUMB = 48, 224
-FEWEST_SAMPLES = 16
+FEWEST_SAMPLES = 8
 """Images of a table's explorer, at least, where several tables share ``samples``: a page stays one to send on."""
+CHARTS_WEIGH = 6
+"""Images whose maps take about the room of what a further table brings beside them: scores, comparisons, curves."""
 SCRIPTS = (
     *("state.js", "dom.js", "look.js", "maps.js", "canvas.js", "answer.js", "dots.js", "leaderboard.js", "cost.js"),
     *("matrix.js", "curves.js", "classes.js", "explorer.js", "gallery.js", "export.js", "main.js"),
@@ -52,6 +54,14 @@ class Source:
     run: Run
     pictures: Pictures | None = None
     absent: str = NO_PICTURES
+
+
+def images_of_each(samples: int, tables: int) -> int:
+    """Images in the explorer of each of several tables that share ``samples``.
+
+    Three tables of 111 triples have 12 each, and the page less than 5 MB.
+    """
+    return max(min(samples, FEWEST_SAMPLES), (samples - CHARTS_WEIGH * (tables - 1)) // tables)
 
 
 def write_report(
@@ -101,7 +111,7 @@ def report_data(
         require_images(source.run)
     tables = grouped([s.run for s in sources], vals)
     sheets = [Sheet.of(merged, resamples=resamples, seed=seed) for merged in tables]
-    each = max(min(samples, FEWEST_SAMPLES), samples // len(sheets))
+    each = images_of_each(samples, len(sheets))
     sets = []
     for sheet in sheets:
         source = _pictured(sources, sheet.merged)

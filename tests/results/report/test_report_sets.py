@@ -12,7 +12,7 @@ from cambench.results.records.load import load_run
 from cambench.results.records.store import RunStore
 from cambench.results.report import Source, write_report
 from cambench.results.report.answers import _best
-from cambench.results.report.page import report_data
+from cambench.results.report.page import images_of_each, report_data
 from cambench.results.report.scored import Sheet, grouped
 from cambench.results.report.titles import Titles
 from cambench.results.scores.merge import merge_runs
@@ -245,3 +245,8 @@ def test_another_data_set_is_chosen_and_linked(browser, runs, tmp_path):
     assert abs(top) < 60, "the link leads to its section"
     assert browser.get_log("browser") == []
     assert json.loads(json.dumps(browser.execute_script("return location.hash"))) == "#set=1&view=leaderboard"
+
+
+def test_tables_share_the_images_that_keep_a_page_small():
+    assert [images_of_each(48, tables) for tables in (1, 2, 3, 4, 9)] == [48, 21, 12, 8, 8]
+    assert [images_of_each(2, tables) for tables in (1, 2, 3)] == [2, 2, 2], "never more than were asked for"
