@@ -78,8 +78,8 @@ def source_asked(manifest: RunManifest) -> DataSource:
 def finished_before(config: RunConfig) -> list[Path] | None:
     """``run.json`` and the tables of a folder that holds this very run, finished; None where anything is to be done.
 
-    The request, its files and this version must be the same, every part must be there, and nothing in the folder may
-    be younger than its ``run.json`` but the tables. The data are not read again, nor are the records.
+    The request, its files and this version must be the same, every part and marker must be there, and nothing in the
+    folder may be younger than its ``run.json`` but the tables. The data are not read again, nor are the records.
     """
     out, manifest = config.out, closed_before(config)
     if manifest is None:
@@ -87,8 +87,9 @@ def finished_before(config: RunConfig) -> list[Path] | None:
     try:
         written = (out / MANIFEST_NAME).stat().st_mtime_ns
         expected = manifest.shards * len({manifest.canonical(t) for t in manifest.triples})
-        times = list(_times(out / "records"))
-        if len(times) != expected or max([0, *times, *_times(out / "shards")]) > written:
+        times, marks = list(_times(out / "records")), list(_times(out / "shards"))
+        networks = len({t.backbone for t in manifest.triples})
+        if (len(times), len(marks)) != (expected, manifest.shards * networks) or max([0, *times, *marks]) > written:
             return None
         folder = tables_folder(config)
         tables = [folder / name for name in TABLES if manifest.protocol.loc_threshold != "val"]

@@ -91,6 +91,29 @@ def test_tables_that_are_missing_are_made_from_the_records_alone(settings: dict[
     assert {p.name: p.read_bytes() for p in (out / "tables").iterdir()} == bytes_of
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a folder"])
+def test_a_marker_that_is_gone_is_missed(settings: dict[str, Any], instead: str) -> None:
+    """No table can be made without it, and the way on is the run's own command."""
+    fields = {**settings, **FIELDS}
+    config, out = RunConfig.create(**fields), settings["out"]
+    run(**fields)
+    scores = (out / "tables" / "scores.csv").read_bytes()
+    [mark] = out.glob("shards/*/00000.json")
+    mark.unlink()
+    if instead == "a folder":
+        mark.mkdir()
+    assert finished_before(config) is None
+    assert tabled_before(config) is None
+    if instead == "nothing":
+        run(**fields)
+        assert mark.is_file()
+        assert finished_before(config) is not None
+        assert (out / "tables" / "scores.csv").read_bytes() == scores
+    else:
+        with pytest.raises(IsADirectoryError, match="a folder stands where this file belongs"):
+            run(**fields)
+
+
 def test_tables_are_not_made_of_records_that_are_damaged(settings: dict[str, Any]) -> None:
     fields = {**settings, **FIELDS}
     config, out = RunConfig.create(**fields, dest=settings["out"].parent / "elsewhere"), settings["out"]
