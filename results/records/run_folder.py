@@ -19,6 +19,8 @@ JOBS_NAME = "jobs"
 """Folder of what a cluster's scheduler writes of a run's workers."""
 TABLES_NAME = "tables"
 """Folder of a run's tables, inside the run's own."""
+_WRITTEN = ("heads", "records", "shards")
+"""Folders of what a run wrote; while none of them holds a file, there is nothing that another run could spoil."""
 
 
 def read_manifest(out: Path) -> RunManifest:
@@ -69,8 +71,11 @@ def _without_manifest(out: Path) -> str:
     )
 
 
-def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
-    """The stored manifest that ``manifest`` may continue; None for an empty or new folder. Writes nothing."""
+def check_folder(out: Path, manifest: RunManifest, *, alone: bool = False) -> RunManifest | None:
+    """The stored manifest that ``manifest`` may continue; None for an empty or new folder. Writes nothing.
+
+    ``alone``: no other process may be at work there, so that another run that has not written anything yet is none.
+    """
     if not out.exists():
         return None
     if not out.is_dir():
@@ -78,6 +83,8 @@ def check_folder(out: Path, manifest: RunManifest) -> RunManifest | None:
     if (out / MANIFEST_NAME).exists():
         stored = read_manifest(out)
         different = manifest.differences(stored, code=False)
+        if different and alone and not any(p.is_file() for name in _WRITTEN for p in (out / name).rglob("*")):
+            return None
         if different:
             raise RunMismatchError(out, different)
         return stored

@@ -65,7 +65,8 @@ class RunStore:
         """Create ``out``, or continue the run of the same key that it holds; any rank may come first.
 
         Backbones and triples may be added to a folder; whatever can change a number of what is there may not differ.
-        The code of a method or metric of the user may: the records that it made count as not done (``recoded``).
+        The code of a method or metric of the user may: the records that it made count as not done (``recoded``). A run
+        that ended before it wrote anything makes way for another, as its command may have been mended.
 
         Raises:
             RunMismatchError: ``out`` holds another run (the message says what differs), or files that are no run.
@@ -74,13 +75,14 @@ class RunStore:
             RecordError: Its ``run.json`` is damaged or of another schema version.
         """
         out = Path(out)
-        check_folder(out, manifest)
+        alone = lock and world_size == 1
+        check_folder(out, manifest, alone=alone)
         out.mkdir(parents=True, exist_ok=True)
         held = FolderLock(out, rank, world_size, enabled=lock)
         try:
             store = cls(out, manifest.model_copy(deep=True), held, rank, world_size)
             with held.turn():
-                stored = check_folder(out, manifest)
+                stored = check_folder(out, manifest, alone=alone)
                 if stored:
                     store.manifest = stored.extended(manifest)
                     store.recoded = manifest.recoded(stored)

@@ -124,6 +124,20 @@ def test_another_run_is_refused_and_untouched(tmp_path, toy, changes, says):
     assert snapshot(out) == before
 
 
+def test_a_run_that_wrote_nothing_makes_way_for_a_mended_one(tmp_path, toy):
+    out, mended = tmp_path / "run", toy.manifest(options={"dtype": "bfloat16"})
+    RunStore.open(out, toy.manifest()).close()
+    # Of several processes, one with other options is no mended command.
+    with pytest.raises(RunMismatchError, match="option dtype"):
+        RunStore.open(out, mended, rank=1, world_size=2)
+    RunStore.open(out, mended).close()
+    assert read_manifest(out).options == {"dtype": "bfloat16"}
+    (out / "heads").mkdir()
+    (out / "heads" / "net.sigmoid.safetensors").touch()
+    with pytest.raises(RunMismatchError, match="option dtype"):
+        RunStore.open(out, toy.manifest())
+
+
 def test_library_versions_of_all_sessions_are_kept(tmp_path, toy):
     for torch in ("2.4", "2.5", "2.5"):
         RunStore.open(tmp_path / "run", toy.manifest(versions={"python": "3.11", "torch": torch})).close()
