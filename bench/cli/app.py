@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...consoles import err, make_streams_printable, out
+from ...consoles import err, make_streams_printable, out, say_written
 from ...registry import RegistryError, UnknownNameError
 from ...version import __version__
 from ..engine.planning.config import RunConfig, read_config
@@ -111,8 +111,7 @@ def run(
         out.print("this process is through; others go on, and the last of them writes the tables", soft_wrap=True)
     else:
         closing_table(result.run, out, result.standing)
-    for path in result.paths:
-        out.print(f"wrote {path}", soft_wrap=True)
+    say_written(result.paths)
     if failed is not None:
         raise failed
 

@@ -10,7 +10,7 @@ import typer
 from pydantic import AfterValidator, Field
 from rich.console import Console
 
-from ...consoles import err
+from ...consoles import err, say_written
 from ..host.errors import UsageError
 from ..host.options import Flag
 from ..notebook.compare_options import CompareOptions, placed
@@ -114,7 +114,7 @@ def compare(request: CompareRequest) -> None:
         print_document(document, out)
         for file in request.out:
             write_text(file, compare_csv(found) if file.suffix == ".csv" else to_markdown(document))
-            out.print(f"wrote {file}", soft_wrap=True, markup=False)
+            say_written([file])
     except (ResultsError, OSError) as error:
         # 1 must mean "worse" to a script, and nothing else.
         raise UsageError(str(error)) from error

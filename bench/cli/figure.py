@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from ...consoles import err, out
+from ...consoles import err, out, say_written
 from ..figures.figure_request import FigureRequest, MapsRequest, SheetRequest
 from ..figures.pareto import ParetoRequest, draw_pareto
 from ..paper.requests import DistortionRequest
@@ -111,5 +111,4 @@ def _check(request: FigureRequest, triples: Iterable[str]) -> None:
 
 
 def _wrote(files: list[Path]) -> None:
-    for file in files:
-        out.print(f"wrote {file}", soft_wrap=True, markup=False)
+    say_written(files)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ...consoles import err, out
+from ...consoles import err, out, say_written
 from ..host.options import Flag, IntervalOptions, Words
 from .options import command
 
@@ -88,8 +88,7 @@ def leaderboard(request: LeaderboardRequest) -> None:
         seed=request.seed,
         options=TableOptions(**{f.name: getattr(request, f.name) for f in fields(TableOptions)}),
     )
-    for path in paths:
-        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    say_written(paths)
     for problem in (line for run in loaded for line in run.problems):
         out.print(f"problem: {visible(problem)}", soft_wrap=True, markup=False, style="yellow")
 

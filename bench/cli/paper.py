@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ...consoles import err, out
+from ...consoles import err, out, say_written
 from ...protocol import PROTOCOLS
 from ..engine.planning.words import check_triples
 from ..paper.requests import FactorialRequest, Reproduction
@@ -59,8 +59,7 @@ def reproduce(
     paths = do(plan, lambda line: out.print(line, soft_wrap=True, markup=False))
     if not paths:
         out.print("this process is through; others go on, and the last of them writes the report", soft_wrap=True)
-    for path in paths:
-        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    say_written(paths)
 
 
 @command(FactorialRequest)
@@ -87,5 +86,4 @@ def factorial(request: FactorialRequest) -> None:
         say=lambda line: out.print(line, soft_wrap=True, markup=False),
         show=lambda answer: print_document(answer, out),
     )
-    for path in paths:
-        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    say_written(paths)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ...consoles import out
+from ...consoles import out, say_written
 from ..search.search_request import SearchRequest
 from .dry_run import duration
 from .options import command, load_plugins
@@ -44,5 +44,4 @@ def search(
         out.print(line, soft_wrap=True, markup=False)
     if dry_run:
         return
-    for path in do(plan, lambda line: out.print(line, soft_wrap=True, markup=False)):
-        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    say_written(do(plan, lambda line: out.print(line, soft_wrap=True, markup=False)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ...consoles import out
+from ...consoles import out, say_written
 from ..stored.stored_requests import ExportMapsRequest, RescoreRequest
 from .options import command, load_plugins
 from .verbs import Verb
@@ -36,7 +36,7 @@ def maps(request: ExportMapsRequest) -> None:
     from ..stored.export_maps import export_maps
 
     for folder in export_maps(request, _say):
-        out.print(f"wrote {folder}", soft_wrap=True, markup=False)
+        say_written([folder])
 
 
 @command(RescoreRequest)
@@ -56,8 +56,7 @@ def rescore(request: RescoreRequest) -> None:
 
     done = score_again(request, _say)
     closing_table(done.records, out, done.standing)
-    for path in done.paths:
-        out.print(f"wrote {path}", soft_wrap=True, markup=False)
+    say_written(done.paths)
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...consoles import out
+from ...consoles import out, say_written
 from ..timing.timing_request import TimeRequest
 from .options import command, load_plugins
 
@@ -25,4 +25,4 @@ def time_stages(request: TimeRequest) -> None:
     show_timings(figures, out)
     if request.out is not None:
         request.out.write_text(figures.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        out.print(f"wrote {request.out}", soft_wrap=True)
+        say_written([request.out])

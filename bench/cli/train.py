@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...consoles import out
+from ...consoles import out, say_written
 from ..host.errors import UsageError
 from ..training.recipe_choice import with_recipe
 from ..training.recipes.recipe import HeadRecipe
@@ -102,7 +102,7 @@ def backbone(request: NetworkTraining) -> None:
         out.print(f"{len(record.losses)} epochs, {record.seconds:.0f} s, {rate}, last loss {record.losses[-1]:.4f}")
     else:
         out.print(f"nothing was trained (recipe {request.recipe}): {record.weights} as they are")
-    out.print(f"wrote {request.out}", soft_wrap=True)
+    say_written([request.out])
 
 
 @app.command(cls=Verb)
@@ -166,7 +166,7 @@ def head(request: HeadTraining) -> None:
         out.print(f"top-1 of the {name} head on {request.dataset} {split}: {accuracy:.2f} %")
     passes = f"{record.backbone_passes} backbone pass{'es' if record.backbone_passes > 1 else ''}"
     out.print(f"{len(record.losses)} epochs, {passes}, {record.seconds:.0f} s, last loss {record.losses[-1]:.4f}")
-    out.print(f"wrote {request.out}", soft_wrap=True)
+    say_written([request.out])
 
 
 @app.command(cls=Verb)
