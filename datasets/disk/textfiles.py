@@ -28,6 +28,18 @@ _EXCEL = re.compile(r'"?sep=.?"?,*$', re.IGNORECASE)
 """The line by which Excel tells itself the separator of a CSV."""
 
 
+def as_number(text: str) -> float:
+    """A number as tools write one; ValueError for anything else, also for ``1_0``, which is 10 to Python alone.
+
+    Examples:
+        >>> as_number(" 1.50e2")
+        150.0
+    """
+    if "_" in text:
+        raise ValueError(f"no number: {text!r}")
+    return float(text)
+
+
 def read_lines(path: Path) -> list[str]:
     """Lines of a list file without their ends; ``DatasetError`` where it is missing or no text (with the line)."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...home import expanded
-from ..disk.textfiles import csv_lines, csv_rows, shorten
+from ..disk.textfiles import as_number, csv_lines, csv_rows, shorten
 from ..findings import Findings, OptionError, some
 from .rows import Chunk, Ints
 
@@ -97,7 +97,7 @@ def _read(path: Path, findings: Findings) -> dict[str, tuple[int, int]]:
 
 def _side(text: str) -> int:
     """A whole number of pixels, in any spelling; ValueError for anything else."""
-    value = float(text)
+    value = as_number(text)
     if not (1 <= value < 2**31 and value == int(value)):
         raise ValueError
     return int(value)

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from ...disk.matfiles import read_mat
-from ...disk.textfiles import csv_rows, decode_lines, read_lines, shorten
+from ...disk.textfiles import as_number, csv_rows, decode_lines, read_lines, shorten
 from ...findings import Findings
 from ...formats.wnids import imagenet_wnids
 from ...schema import DatasetError
@@ -77,7 +77,7 @@ def read_solution(path: Path, findings: Findings) -> Annotations:
         try:
             if not fields or len(fields) % 5:
                 raise ValueError
-            numbers = [[float(v) for v in fields[i + 1 : i + 5]] for i in range(0, len(fields), 5)]
+            numbers = [[as_number(v) for v in fields[i + 1 : i + 5]] for i in range(0, len(fields), 5)]
             label = labels[fields[0]]
             if not all(isfinite(v) for box in numbers for v in box):
                 raise ValueError

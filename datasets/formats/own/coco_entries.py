@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ...disk.textfiles import decoded
+from ...disk.textfiles import as_number, decoded
 from ...findings import Findings, some
 from ...schema import DatasetError
 
@@ -121,6 +121,6 @@ def plain_entry(entry: dict[str, Any]) -> dict[str, Any]:
 def _number(text: str) -> object:
     """The number that a text is, nothing for an empty one, and the text where it is none."""
     try:
-        return float(text) if text.strip() else None
+        return as_number(text) if text.strip() else None
     except ValueError:
         return text

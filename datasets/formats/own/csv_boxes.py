@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...disk.textfiles import csv_rows, shorten
+from ...disk.textfiles import as_number, csv_rows, shorten
 from ...findings import Findings, some
 from ...schema import SPLITS, DatasetError, MissingSplitError, Split
 from ...tables.build import Built
@@ -118,7 +118,7 @@ class _Lines:
             self.decimal |= not grouped or value > _LARGEST_GROUPED
             self.ambiguous = self.ambiguous or text
         try:
-            value = float(text.replace(",", ".") if semicolons else text)
+            value = as_number(text.replace(",", ".") if semicolons else text)
         except ValueError:
             raise ValueError(repr(text)) from None
         if not isfinite(value):

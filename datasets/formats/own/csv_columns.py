@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...disk.textfiles import csv_lines, shorten
+from ...disk.textfiles import as_number, csv_lines, shorten
 from ...findings import OptionError
 from ...schema import DatasetError
 from .box_forms import BoxReading
@@ -235,7 +235,7 @@ def four_numbers(text: str) -> list[str]:
 def is_number(text: str) -> bool:
     """Whether a field is written as a number."""
     try:
-        float(text)
+        as_number(text)
     except ValueError:
         return False
     return True

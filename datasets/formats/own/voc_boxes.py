@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...disk.textfiles import shorten
+from ...disk.textfiles import as_number, shorten
 from ...findings import Findings, some
 from ...schema import DatasetError
 from ...tables.build import Built
@@ -37,10 +37,10 @@ def parse_objects(data: bytes) -> tuple[Objects, tuple[int, int]]:
     if root.tag != "annotation":
         raise ValueError(f"its outermost element is {shorten(root.tag)}, not annotation: no PASCAL VOC file")
     objects = [
-        (o.findtext("name", ""), [float(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS])
+        (o.findtext("name", ""), [as_number(o.findtext(f"bndbox/{c}", "nan")) for c in _CORNERS])
         for o in root.iter("object")
     ]
-    width, height = (float(root.findtext(f"size/{side}", "0") or 0) for side in ("width", "height"))
+    width, height = (as_number(root.findtext(f"size/{side}", "0") or "0") for side in ("width", "height"))
     if not (0 <= width < 2**31 and 0 <= height < 2**31 and width == int(width) and height == int(height)):
         raise ValueError(f"a picture of {width}×{height} pixels")
     # One side alone is no size.

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from ....yaml_keys import repeated_key
-from ...disk.textfiles import read_lines, shorten
+from ...disk.textfiles import as_number, read_lines, shorten
 from ...findings import Findings
 from ...schema import DatasetError
 from ...tables.build import Built
@@ -146,7 +146,7 @@ def _box(text: str, points: int) -> tuple[int, list[float]] | None:
     first, *rest = text.split()
     label = whole(first)
     try:
-        values = [float(field) for field in rest]
+        values = [as_number(field) for field in rest]
     except ValueError:
         return None
     if label is None or label < 0 or not all(map(isfinite, values)):

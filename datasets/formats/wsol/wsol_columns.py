@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from ...disk.textfiles import read_lines, shorten
+from ...disk.textfiles import as_number, read_lines, shorten
 from ...findings import Findings, some
 from ...tables.rows import Ints
 from .wsol_names import Names
@@ -38,6 +38,8 @@ def read_columns(
     at = np.array(good, np.int64) + 1
     rows = np.fromiter((ids.row_of.get(f[0], -1) for f in split), np.int64, len(split))
     try:
+        if any("_" in value for fields in split for value in fields[1:]):
+            raise ValueError("NumPy reads 1_0 as 10, too")
         values = np.array([f[1:] for f in split], dtype=np.float64).reshape(-1, numbers)
     except ValueError:
         values = _numbers_one_by_one(split, numbers)
@@ -54,7 +56,7 @@ def _numbers_one_by_one(split: list[list[str]], numbers: int) -> npt.NDArray[np.
     values = np.full((len(split), numbers), np.nan)
     for i, fields in enumerate(split):
         try:
-            values[i] = [float(v) for v in fields[1:]]
+            values[i] = [as_number(v) for v in fields[1:]]
         except ValueError:
             continue
     return values

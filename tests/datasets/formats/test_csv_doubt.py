@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from cambench.datasets.findings import Findings
+from cambench.datasets.formats.wsol.wsol_columns import read_columns
+from cambench.datasets.formats.wsol.wsol_names import Names
 from cambench.datasets.open import open_table
 from cambench.datasets.schema import DatasetError
 
@@ -78,6 +81,24 @@ def test_marks_between_thousands_are_not_taken_for_decimals(own, mark):
 def test_a_field_that_is_no_number_is_named(own):
     with pytest.raises(DatasetError, match=r"2: not a number, or a negative size: '1,002' in .*(?s:.)*write 1002"):
         open_csv(own, f'{HEADER}a.jpg,cat,"1,002",6,32,24\n')
+
+
+def test_digits_with_underscores_are_numbers_to_python_alone(own):
+    with pytest.raises(DatasetError, match=r"2: not a number, or a negative size: '1_0'"):
+        open_csv(own, f"{HEADER}a.jpg,cat,1_0,6,32,24\n")
+    sizes = own / "sizes.csv"
+    sizes.write_text("a.jpg,4_0,30\n")
+    with pytest.raises(DatasetError, match=r"sizes\.csv:1"):
+        open_csv(own, f"{HEADER}a.jpg,cat,10,6,32,24\n", sizes=str(sizes))
+
+
+def test_so_they_are_in_the_lists_of_wsolevaluation(own):
+    """NumPy reads them, too."""
+    findings, where = Findings(), own / "localization.txt"
+    where.write_text("a.jpg,1,2,3,4\nb_1.jpg,1_0,2,3,4\n")
+    rows, values, at = read_columns(where, Names(["a.jpg", "b_1.jpg"]), 4, findings)
+    assert (rows.tolist(), values.tolist(), at.tolist()) == ([0], [[1, 2, 3, 4]], [1])
+    assert "1_0" in findings.of("error")[0].what
 
 
 @pytest.mark.parametrize(("start", "what"), [(b"PK\x03\x04", "an Excel workbook or a ZIP"), (b"\x1f\x8b", "gzip")])
