@@ -206,6 +206,18 @@ class DatasetSpec:
     needs_root: bool = True
     options: Mapping[str, str] = field(default_factory=dict)
     """What ``--option key=value`` may set, and what it means."""
+    own: bool = False
+    """Anybody's images, of which the folder alone has a name."""
+
+    def titled(self, root: Path | None) -> str:
+        """The title of a data set that lies at ``root``: of one's own images, with the folder's name.
+
+        Examples:
+            >>> spec = DatasetSpec("mine", lambda *_: None, "your own images", "", own=True)
+            >>> spec.titled(Path("data/photos"))
+            'photos: your own images'
+        """
+        return f"{root.absolute().name}: {self.title}" if self.own and root is not None else self.title
 
 
 DATASETS: Registry[DatasetSpec] = Registry("data set", "cambench.datasets", ("cambench.datasets.adapters",))

@@ -56,7 +56,7 @@ def run_manifest(
         protocol=protocol,
         dataset=DatasetRecord(
             name=table.name,
-            title=DATASETS.get(config.dataset).title,
+            title=DATASETS.get(config.dataset).titled(config.root),
             split=table.split,
             fingerprint=table.fingerprint,
             rows=len(table),

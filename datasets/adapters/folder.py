@@ -246,5 +246,6 @@ SPEC = register_dataset(
         licence="the images' own",
         options=ADAPTER.all_options,
         metrics=("boxes",),
+        own=True,
     )
 )

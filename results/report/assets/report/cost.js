@@ -40,7 +40,7 @@ function costPanel(width, points, metric, domains) {
   const say = (p) => `${shortOf(p.t)}\n${metric.title} ${format(metric, p.y)}\n${p.x.toPrecision(3)} ${priceText()}`;
   const label = `${metric.title} against ${priceText()} of ${points.length} triples on ${points[0].t.backbone}; the front is in the table below`;
   const svg = chart(label, {
-    ...{ width, height: 260, marginLeft: 40, marginRight: 12, marginTop: 18, marginBottom: 34 },
+    ...{ width, height: 260, marginLeft: 46, marginRight: 12, marginTop: 18, marginBottom: 34 },
     x: { type: "log", domain: [least, most], label: priceText(), ticks: costTicks(least, most), tickFormat: (v) => Number(v.toPrecision(2)).toString(), labelArrow: "none" },
     y: { domain: y, label: `${metric.title}, ${arrowOf(metric)}`, ticks: 5, labelArrow: "none" },
     marks: [

@@ -37,7 +37,9 @@ function dots(points, channels, tripleOfPoint = (t) => t) {
 function rangeOf(points, endsOf, tripleOfPoint = (t) => t) {
   const methods = points.filter((p) => !tripleOfPoint(p).control);
   const ends = (methods.length ? methods : points).flatMap(endsOf).filter(Number.isFinite);
-  const [low, high] = [Math.min(...ends), Math.max(...ends)], room = (high - low) * 0.05 || Math.max(1, 0.05 * Math.abs(high));
+  const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  // The ends of one image's interval differ in their last bits at most.
+  const room = high - low > 1e-6 * Math.max(1, Math.abs(high)) ? (high - low) * 0.05 : Math.max(1, 0.05 * Math.abs(high));
   return [low - room, high + room];
 }
 

@@ -59,6 +59,7 @@ def test_labels_are_the_networks_classes_by_name(own: Any) -> None:
     assert found.column(found.triples[0], "label").tolist() == [1, 1, 1, 0, 2, 2], "rose, leaf, sky, not by rank"
     assert found.column(found.triples[0], "predicted").tolist() == [1, 1, 0, 0, 2, 2]
     assert found.manifest.dataset.class_names == ["rose", "leaf", "sky"]
+    assert found.manifest.dataset.title == "photos: your own images"
     assert "83.33" in (own["out"] / "tables" / "leaderboard.md").read_text()
     (own["root"] / "sky").rename(own["root"] / "cloud")
     said = r"3 of 3 labels are no class of ImageNet.*the network's own classes lack 'cloud'; it has rose, leaf, sky"
