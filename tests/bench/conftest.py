@@ -67,3 +67,19 @@ def head_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr("cambench.bench.training.head_cache.cache_root", lambda: folder)
     return folder / "heads"
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Images of every forward of a run."""
+    from cambench.bench.engine.scoring.reading import Reading
+
+    sizes = []
+    whole = Reading.features
+
+    def counted(self, images):
+        sizes.append(len(images))
+        return whole(self, images)
+
+    monkeypatch.setattr(Reading, "features", counted)
+    return sizes

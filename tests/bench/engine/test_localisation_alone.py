@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
 
-from cambench.bench.engine.scoring.reading import Reading
 from cambench.bench.notebook.runs import run
 from cambench.bench.stored.rescore import RescoreRequest, rescore
 from cambench.results.records.record_errors import RunMismatchError
@@ -23,16 +21,9 @@ def localised(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"triples": triples, "fidelity": False, "out": settings["out"].with_name("localised")}
 
 
-def test_all_other_scores_are_the_same(settings: Any, localised: Any, monkeypatch: Any) -> None:
+def test_all_other_scores_are_the_same(settings: Any, localised: Any, forwards: list[int]) -> None:
     whole = run(**{**localised, "fidelity": True, "out": settings["out"]}).run
-    forwards: list[int] = []
-    plain = Reading.features
-
-    def counted(self: Reading, images: Tensor) -> Tensor:
-        forwards.append(len(images))
-        return plain(self, images)
-
-    monkeypatch.setattr(Reading, "features", counted)
+    forwards.clear()
     alone = run(**localised).run
     assert sum(forwards) == len(alone.index)
     wanted, found = (merge_runs([one]).scores for one in (whole, alone))

@@ -6,12 +6,10 @@ import json
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor
 
 from cambench.bench.engine.scoring.located import in_groups, maps_at_once
-from cambench.bench.engine.scoring.reading import Reading, ScoreMap
+from cambench.bench.engine.scoring.reading import ScoreMap
 from cambench.bench.notebook.runs import run
 from cambench.protocol import MapRule
 from cambench.triple import Triple
@@ -19,20 +17,6 @@ from cambench.triple import Triple
 TRIPLES = ("slim_resnet/{cam,gradcam,gradcam++,layercam,center}/{softmax,sigmoid}",)
 BOUND = 1e-5
 """Largest change of a class score by the size of the forward that it comes from."""
-
-
-@pytest.fixture
-def forwards(monkeypatch: Any) -> list[int]:
-    """Images of every forward of a run."""
-    sizes: list[int] = []
-    whole = Reading.features
-
-    def counted(self: Reading, images: Tensor) -> Tensor:
-        sizes.append(len(images))
-        return whole(self, images)
-
-    monkeypatch.setattr(Reading, "features", counted)
-    return sizes
 
 
 def test_chunks_are_filled_and_the_scores_stay(settings: dict[str, Any], forwards: list[int]) -> None:
