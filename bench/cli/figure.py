@@ -32,7 +32,7 @@ def pareto(request: ParetoRequest) -> None:
         cambench figure pareto runs/first --metric pxap --out pareto
     """
     err.print("starting: records and intervals", soft_wrap=True)
-    _wrote(draw_pareto(request))
+    say_written(draw_pareto(request))
 
 
 @app.command("contact-sheet", cls=Verb)
@@ -49,7 +49,7 @@ def contact_sheet(request: SheetRequest) -> None:
     from ..figures.sheet import draw_contact_sheet
 
     load_plugins(request.plugins)
-    _wrote(draw_contact_sheet(request))
+    say_written(draw_contact_sheet(request))
 
 
 @app.command(cls=Verb)
@@ -69,7 +69,7 @@ def maps(request: MapsRequest) -> None:
     from ..figures.map_grid import draw_maps
 
     load_plugins(request.plugins)
-    _wrote(draw_maps(request, request.triples, request.out, tau=request.tau, dpi=request.dpi, style=request.style))
+    say_written(draw_maps(request, request.triples, request.out, tau=request.tau, dpi=request.dpi, style=request.style))
 
 
 @app.command(cls=Verb)
@@ -101,14 +101,10 @@ def distortion(request: DistortionRequest) -> None:
     load_plugins(request.plugins)
     document, files = draw_distortion(request)
     print_document(document, out)
-    _wrote(files)
+    say_written(files)
 
 
 def _check(request: FigureRequest, triples: Iterable[str]) -> None:
     from ..engine.planning.words import check_request
 
     check_request(request.config(tuple(triples), Path()).model_copy(update={"plugins": request.plugins}))
-
-
-def _wrote(files: list[Path]) -> None:
-    say_written(files)

@@ -11,8 +11,7 @@ from typing import Any
 import typer.core
 
 from ...datasets.open import PLACE as DATASET_PLACE
-from ...declared import Place, declared
-from ..engine.planning.words import CAM_PLACE, HEAD_PLACE
+from ..engine.planning.words import CAM_PLACE, HEAD_PLACE, names_of
 from ..host.errors import RunError, UsageError
 
 IN_PYTHON = ("explain", "load", "wrap")
@@ -78,18 +77,12 @@ def _option_of(stray: str) -> str:
     """What a word without an option is most likely meant for, and how it is given."""
     if stray.count("/") > 1 and not Path(stray).exists():
         return f"give triples with their option, --triples '{stray}'"
-    if stray in _names(DATASET_PLACE):
+    if stray in names_of(DATASET_PLACE).known:
         return f"data sets are given with their option, --dataset {stray}"
-    if stray in _names(CAM_PLACE):
+    if stray in names_of(CAM_PLACE).known:
         return f"methods are named in triples, --triples '*/{stray}/*'"
-    if stray in _names(HEAD_PLACE):
+    if stray in names_of(HEAD_PLACE).known:
         return f"heads are named in triples, --triples '*/*/{stray}'"
     if Path(stray).exists():
         return f"give the folder of the data with its option, --root {stray}, and what it is with --dataset"
     return f"networks are named in triples, --triples '{stray}/gradcam/softmax'"
-
-
-def _names(place: Place) -> tuple[str, ...]:
-    """What is registered by the package itself, without importing it."""
-    known = declared(place)
-    return tuple(known.entries) if known is not None else ()

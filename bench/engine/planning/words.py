@@ -38,7 +38,7 @@ class _Names(NamedTuple):
             return True
         # A network with another pooling, or that a method trained: vgg16_gap+tap, vgg16_gap+adl.
         base, plus, last = pattern.rpartition("+")
-        suffixes = _Names("suffix", (*_names(WSOL_PLACE).known, "tap"))
+        suffixes = _Names("suffix", (*names_of(WSOL_PLACE).known, "tap"))
         return self.kind == "backbone" and bool(plus) and self.has(base) and suffixes.has(last)
 
 
@@ -63,7 +63,7 @@ def check_request(config: RunConfig) -> None:
 
 def check_triples(patterns: Iterable[str]) -> None:
     """Raise where a pattern is no triple, or a part of it matches no name; the message says what would be right."""
-    kinds = tuple(map(_names, (BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE)))
+    kinds = tuple(map(names_of, (BACKBONE_PLACE, CAM_PLACE, HEAD_PLACE)))
     for triple in (t for pattern in patterns for t in split_pattern(pattern)):
         _check(triple, kinds)
 
@@ -82,7 +82,7 @@ def _check(triple: Triple, kinds: tuple[_Names, ...]) -> None:
         raise UsageError(f"triple {str(triple)!r}: {part} is a network of timm; write {right}")
     base, plus, method = part.rpartition("+")
     if kind.kind == "backbone" and plus and kind.has(base):
-        methods = _names(WSOL_PLACE)
+        methods = names_of(WSOL_PLACE)
         raise UnknownNameError(methods.kind, method, methods.known)
     raise UnknownNameError(kind.kind, part, kind.known)
 
@@ -97,7 +97,8 @@ def timm_names() -> set[str]:
     return {name for text in texts for name in re.findall(r"^@register_model\s+def (\w+)\(", text, re.M)}
 
 
-def _names(place: Place) -> _Names:
+def names_of(place: Place) -> _Names:
+    """What is registered in a place, where possible without importing it."""
     known = declared(place)
     if known is not None:
         return _Names(known.kind, tuple(known.entries))
